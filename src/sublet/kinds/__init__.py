@@ -1,0 +1,1 @@
+"""Every built-in kind: folder = API group, file = plural name. ``catalog`` finds them; nothing lists them."""

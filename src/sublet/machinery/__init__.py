@@ -1,0 +1,1 @@
+"""Kubernetes' rules as pure functions: no I/O, no event loop."""

@@ -1,0 +1,181 @@
+"""What one kind of object is: the value each file in ``kinds/`` states and from which the rest derives.
+
+It joins what Kubernetes calls the *strategy* of a resource with its place in discovery.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+from sublet.machinery.status import FieldError, qualified
+
+if TYPE_CHECKING:
+    from sublet.machinery.schema import Schema
+
+Object = dict[str, Any]
+"""A Kubernetes object: JSON-shaped, with apiVersion, kind and metadata."""
+
+ALL_VERBS = ("create", "delete", "deletecollection", "get", "list", "patch", "update", "watch")
+
+
+@dataclass(frozen=True)
+class Resource:
+    """What a client needs to address objects of one kind in one served version."""
+
+    group: str
+    version: str
+    plural: str
+    kind: str
+    namespaced: bool
+
+    @cached_property
+    def api_version(self) -> str:
+        """``apps/v1``; ``v1`` in the core group."""
+        return f"{self.group}/{self.version}" if self.group else self.version
+
+    @cached_property
+    def qualified(self) -> str:
+        """``deployments.apps``; ``pods`` in the core group."""
+        return qualified(self.group, self.plural)
+
+    @cached_property
+    def root(self) -> str:
+        """``/apis/apps/v1`` or ``/api/v1``."""
+        return f"/apis/{self.group}/{self.version}" if self.group else f"/api/{self.version}"
+
+    def path(self, namespace: str = "", name: str = "", subresource: str = "") -> str:
+        """The URL path of a collection or an object."""
+        path = self.root
+        if self.namespaced and namespace:
+            path += f"/namespaces/{namespace}"
+        path += f"/{self.plural}"
+        if name:
+            path += f"/{name}"
+        if subresource:
+            path += f"/{subresource}"
+        return path
+
+
+@dataclass(frozen=True)
+class Subresource:
+    """An endpoint below an object: ``status``, ``scale``, ``binding`` …"""
+
+    name: str
+    kind: str
+    verbs: tuple[str, ...]
+    group: str = ""
+    version: str = ""
+    """Group and version of ``kind`` where they differ from the parent's; both empty: the parent's."""
+
+
+@dataclass(frozen=True)
+class Column:
+    """One column of a server-side Table."""
+
+    name: str
+    type: str = "string"
+    format: str = ""
+    description: str = ""
+    priority: int = 0
+
+
+@dataclass(frozen=True)
+class Served:
+    """Another group or version under which the same stored objects are read and written."""
+
+    resource: Resource
+    from_stored: Callable[[Object], Object]
+    """A new object in this version (apiVersion and kind included); the input stays as it is."""
+    to_stored: Callable[[Object], Object]
+
+
+def _nothing(_obj: Object) -> None:
+    return None
+
+
+def _keep(_new: Object, _old: Object) -> None:
+    return None
+
+
+def _no_errors(_obj: Object) -> Sequence[FieldError]:
+    return ()
+
+
+def _no_update_errors(_new: Object, _old: Object) -> Sequence[FieldError]:
+    return ()
+
+
+def _no_warnings(_obj: Object, _old: Object | None) -> Sequence[str]:
+    return ()
+
+
+@dataclass(frozen=True)
+class Kind:
+    """Everything the API server must know of one kind. A kind with no special behaviour is the value alone.
+
+    The functions are pure: they get JSON-shaped objects they may change in place only where said, and never see
+    time, randomness or other objects (those rules are admission's). Built-in kinds state one in ``kinds/``;
+    custom resources get theirs from their definition.
+    """
+
+    resource: Resource
+    """The version in which objects are stored."""
+    singular: str
+    short_names: tuple[str, ...] = ()
+    categories: tuple[str, ...] = ()
+    verbs: tuple[str, ...] = ALL_VERBS
+    subresources: Mapping[str, Subresource] = field(default_factory=dict)
+    also_served: tuple[Served, ...] = ()
+    stored: bool = True
+    """False for kinds that are only asked (reviews): create answers at once and nothing is kept."""
+
+    # -- rules --
+    schema: Callable[[str], Schema | None] = lambda _minor: None
+    """The structural schema of the stored version in a Kubernetes minor such as ``1.36``."""
+    default: Callable[[Object], None] = _nothing
+    """Fills defaults in place; runs on every decoded request and on reads of values written by other versions."""
+    prepare_create: Callable[[Object], None] = _nothing
+    """Drops, in place, what a client may not set on creation (status, generation-like fields)."""
+    prepare_update: Callable[[Object, Object], None] = _keep
+    """(new, old) on the main endpoint: restores in place what it may not change (status)."""
+    prepare_status: Callable[[Object, Object], None] | None = None
+    """(new, old) on ``/status``: restores in place everything but status. None: spec and most metadata restored."""
+    validate: Callable[[Object], Sequence[FieldError]] = _no_errors
+    """Rules beyond the schema's types. Metadata is validated by the registry for all kinds alike."""
+    validate_update: Callable[[Object, Object], Sequence[FieldError]] = _no_update_errors
+    """(new, old): immutable fields and transitions; :attr:`validate` has run on the new object too."""
+    validate_status: Callable[[Object, Object], Sequence[FieldError]] = _no_update_errors
+    validate_name: Callable[[str, bool], Sequence[str]] | None = None
+    """(name, is_prefix) -> messages; None: DNS-1123 subdomain."""
+    warnings: Callable[[Object, Object | None], Sequence[str]] = _no_warnings
+    """(new, old or None) -> texts for Warning headers."""
+
+    # -- strategy flags (facts/resource-strategies.tsv) --
+    create_on_update: bool = False
+    unconditional_update: bool = True
+    generation: bool = False
+    """metadata.generation is managed: 1 on create, +1 when anything but metadata and status changes."""
+    default_propagation: str = "Background"
+    grace: Callable[[Object, int | None], int] | None = None
+    """(object, requested seconds or None) -> seconds to wait before removal; None: kind is deleted at once."""
+
+    # -- views --
+    columns: tuple[Column, ...] = (
+        Column("Name", format="name"),
+        Column("Created At", format="date-time"),
+    )
+    cells: Callable[[Object, float], list[Any]] | None = None
+    """(object, now in Unix seconds) -> one cell per column; None: name and creationTimestamp."""
+    selectable: Mapping[str, Callable[[Object], str]] = field(default_factory=dict)
+    """Field label -> value, besides metadata.name and metadata.namespace."""
+
+    @property
+    def list_kind(self) -> str:
+        return f"{self.resource.kind}List"
+
+    def served(self) -> tuple[Resource, ...]:
+        """Every (group, version) it answers under, the stored one first."""
+        return (self.resource, *(s.resource for s in self.also_served))

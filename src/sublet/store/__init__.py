@@ -1,0 +1,1 @@
+"""The data store: a revisioned log of values. The promises every driver keeps stand in ``interface``."""
