@@ -41,7 +41,7 @@ def labels(obj: Object) -> dict[str, str]:
     return (obj.get("metadata") or {}).get("labels") or {}
 
 
-def annotations(obj: Object) -> dict[str, str]:
+def annotations(obj: Object) -> dict[str, str]:  # type: ignore[no-redef]  # of `from __future__`
     return (obj.get("metadata") or {}).get("annotations") or {}
 
 
