@@ -1,0 +1,1 @@
+"""One control plane composed from the rooms below: configuration, assembly, the running process, its health."""

@@ -1,0 +1,259 @@
+"""The configuration of one control plane: ``sublet.yaml``, with the keys of ``vcluster.yaml``.
+
+Keys of features this release does not have are refused unless they hold the value that switches them off, so an
+existing file works as long as it asks for nothing that is missing.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from sublet.machinery.settings import ConfigurationError, parse
+
+SUPPORTED_MINORS = ("1.30", "1.31", "1.32", "1.33", "1.34", "1.35", "1.36", "1.37")
+DEFAULT_MINOR = "1.36"
+
+
+@dataclass(frozen=True)
+class Image:
+    registry: str = ""
+    repository: str = "sublet"
+    tag: str = ""
+
+    @property
+    def name(self) -> str:
+        """``registry/repository:tag``; the tag defaults to this release."""
+        from sublet import __version__
+
+        prefix = f"{self.registry}/" if self.registry else ""
+        return f"{prefix}{self.repository}:{self.tag or __version__}"
+
+
+@dataclass(frozen=True)
+class Enabled:
+    enabled: bool = False
+
+
+@dataclass(frozen=True)
+class Kubernetes:
+    enabled: bool = True
+    version: str = ""
+    """Kubernetes minor such as ``1.36`` or ``v1.36.0``; empty: the newest this release serves by default."""
+    scheduler: Enabled = Enabled()
+
+
+@dataclass(frozen=True)
+class Distro:
+    k8s: Kubernetes = Kubernetes()
+
+
+@dataclass(frozen=True)
+class EmbeddedDatabase:
+    enabled: bool = True
+
+
+@dataclass(frozen=True)
+class ExternalDatabase:
+    enabled: bool = False
+    data_source: str = ""
+
+
+@dataclass(frozen=True)
+class Database:
+    embedded: EmbeddedDatabase = EmbeddedDatabase()
+    external: ExternalDatabase = ExternalDatabase()
+
+
+@dataclass(frozen=True)
+class BackingStore:
+    database: Database = Database()
+
+
+@dataclass(frozen=True)
+class Proxy:
+    bind_address: str = "0.0.0.0"
+    port: int = 8443
+    extra_sans: tuple[str, ...] = field(default=(), metadata={"key": "extraSANs"})
+
+
+@dataclass(frozen=True)
+class CoreDNS:
+    enabled: bool = True
+    embedded: bool = False
+
+
+@dataclass(frozen=True)
+class ServiceSpec:
+    type: Literal["ClusterIP", "NodePort", "LoadBalancer"] = "ClusterIP"
+
+
+@dataclass(frozen=True)
+class Service:
+    spec: ServiceSpec = ServiceSpec()
+
+
+@dataclass(frozen=True)
+class VolumeClaim:
+    enabled: bool | Literal["auto"] = "auto"
+    size: str = "5Gi"
+    storage_class: str = ""
+
+
+@dataclass(frozen=True)
+class Persistence:
+    volume_claim: VolumeClaim = VolumeClaim()
+
+
+@dataclass(frozen=True)
+class Scheduling:
+    node_selector: dict[str, str] = field(default_factory=dict)
+    tolerations: list[dict[str, Any]] = field(default_factory=list)
+    affinity: dict[str, Any] = field(default_factory=dict)
+    priority_class_name: str = ""
+
+
+@dataclass(frozen=True)
+class StatefulSet:
+    image: Image = Image()
+    image_pull_policy: str = ""
+    resources: dict[str, Any] = field(
+        default_factory=lambda: {
+            "requests": {"cpu": "50m", "memory": "128Mi"},
+            "limits": {"memory": "2Gi"},
+        }
+    )
+    persistence: Persistence = Persistence()
+    scheduling: Scheduling = Scheduling()
+    env: list[dict[str, Any]] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class ControlPlaneSettings:
+    distro: Distro = Distro()
+    backing_store: BackingStore = BackingStore()
+    proxy: Proxy = Proxy()
+    coredns: CoreDNS = CoreDNS()
+    service: Service = Service()
+    stateful_set: StatefulSet = StatefulSet()
+
+
+@dataclass(frozen=True)
+class AdvancedNetworking:
+    cluster_domain: str = "cluster.local"
+
+
+@dataclass(frozen=True)
+class Networking:
+    service_cidr: str = field(default="", metadata={"key": "serviceCIDR"})
+    """Only for control planes with nodes of their own; shared nodes take the host cluster's addresses."""
+    pod_cidr: str = field(default="10.244.0.0/16", metadata={"key": "podCIDR"})
+    advanced: AdvancedNetworking = AdvancedNetworking()
+
+
+@dataclass(frozen=True)
+class ExportKubeConfig:
+    context: str = ""
+    server: str = ""
+
+
+@dataclass(frozen=True)
+class Configuration:
+    """The whole of ``sublet.yaml``."""
+
+    control_plane: ControlPlaneSettings = ControlPlaneSettings()
+    networking: Networking = Networking()
+    private_nodes: Enabled = Enabled()
+    export_kube_config: ExportKubeConfig = ExportKubeConfig()
+    sync: dict[str, Any] = field(default_factory=dict)
+    """As the document states it: the syncer's own files know their keys (``syncer/catalog``)."""
+
+    @property
+    def minor(self) -> str:
+        return minor_of(self.control_plane.distro.k8s.version)
+
+
+# Keys that exist in vcluster.yaml and have no counterpart in this release.
+_ABSENT = (
+    "telemetry", "logging", "platform", "pro", "plugins", "external", "sleep", "sleepMode", "deletion",
+    "snapshots", "integrations", "experimental", "policies", "rbac",
+    "controlPlane.backingStore.etcd", "controlPlane.distro.k8s.image", "controlPlane.distro.k8s.apiServer",
+    "controlPlane.distro.k8s.controllerManager", "controlPlane.hostPathMapper", "controlPlane.ingress",
+    "controlPlane.serviceMonitor", "controlPlane.standalone", "controlPlane.advanced", "controlPlane.endpoint",
+    "controlPlane.statefulSet.highAvailability", "controlPlane.statefulSet.security",
+    "networking.replicateServices", "networking.resolveDNS", "networking.advanced.fallbackHostCluster",
+    "networking.advanced.proxyKubelets", "exportKubeConfig.additionalSecrets", "exportKubeConfig.secret",
+    "exportKubeConfig.insecure", "exportKubeConfig.serviceAccount", "privateNodes.autoNodes", "privateNodes.vpn",
+)  # fmt: skip
+
+
+def load(document: Any, sync_keys: Mapping[str, type] | None = None) -> Configuration:
+    """The configuration a document states. Raises :class:`ConfigurationError`."""
+    if document is not None and not isinstance(document, Mapping):
+        raise ConfigurationError(f"the configuration must be a mapping of keys, not {document!r}")
+    document = _without_absent(dict(document or {}))
+    configuration = parse(Configuration, document)
+    minor_of(configuration.control_plane.distro.k8s.version)
+    _check_store(configuration)
+    return configuration
+
+
+def _without_absent(document: dict[str, Any]) -> dict[str, Any]:
+    """Drops keys of absent features that are switched off; refuses them when they ask for something."""
+    for path in _ABSENT:
+        parts = path.split(".")
+        parents: list[dict[str, Any]] = [document]
+        for part in parts[:-1]:
+            child = parents[-1].get(part)
+            if not isinstance(child, Mapping):
+                break
+            child = dict(child)
+            parents[-1][part] = child
+            parents.append(child)
+        else:
+            if parts[-1] in parents[-1]:
+                if _asks(parents[-1][parts[-1]]):
+                    raise ConfigurationError(
+                        f"{path} is set, but this release of sublet does not have that feature; "
+                        "remove the key or set enabled: false"
+                    )
+                del parents[-1][parts[-1]]
+    return document
+
+
+def _asks(value: Any) -> bool:
+    """Whether a value asks for anything: not when it is empty, false, or a block that is switched off."""
+    if isinstance(value, Mapping):
+        if value.get("enabled") is False:
+            return False
+        return any(_asks(child) for child in value.values())
+    if isinstance(value, (list, tuple)):
+        return any(_asks(child) for child in value)
+    return value not in (None, False, "", 0, "auto")
+
+
+def minor_of(version: str) -> str:
+    """``v1.36.2`` -> ``1.36``. Raises :class:`ConfigurationError` for a minor this release does not serve."""
+    if not version:
+        return DEFAULT_MINOR
+    minor = ".".join(version.removeprefix("v").split(".")[:2])
+    if minor not in SUPPORTED_MINORS:
+        raise ConfigurationError(
+            f"Kubernetes {version} is not served by this release of sublet; "
+            f"choose one of {', '.join(SUPPORTED_MINORS)} (controlPlane.distro.k8s.version)"
+        )
+    return minor
+
+
+def _check_store(configuration: Configuration) -> None:
+    database = configuration.control_plane.backing_store.database
+    if database.external.enabled and not database.external.data_source:
+        raise ConfigurationError(
+            "controlPlane.backingStore.database.external.enabled is true, but dataSource is empty"
+        )
+
+
+def replace(configuration: Configuration, **changes: Any) -> Configuration:
+    return dataclasses.replace(configuration, **changes)
