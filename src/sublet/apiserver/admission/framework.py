@@ -1,0 +1,150 @@
+"""Admission: what may change or refuse a write after authorization and before it is stored.
+
+One file of ``plugins/`` states one ``PLUGIN``; ``order.py`` is the list of them in the order they run. The mutating
+pass goes over all, then the object is validated, then the validating pass goes over all.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from sublet.client.exchange import User
+from sublet.machinery.clock import Clock
+from sublet.machinery.kind import Kind, Object, Resource
+
+CREATE, UPDATE, DELETE, CONNECT = "CREATE", "UPDATE", "DELETE", "CONNECT"
+
+
+@dataclass(slots=True)
+class Attributes:
+    """One write on its way. Mutating plug-ins change ``object`` in place and then set :attr:`mutated`."""
+
+    operation: str
+    kind: Kind
+    resource: Resource
+    """The served version the client used."""
+    subresource: str
+    namespace: str
+    name: str
+    object: Object | None
+    """The new object in the stored version (the subresource's own for binding, eviction); None for DELETE."""
+    old_object: Object | None
+    user: User
+    dry_run: bool = False
+    options: Mapping[str, Any] = field(default_factory=dict)
+    """CreateOptions, UpdateOptions, DeleteOptions …"""
+    warnings: list[str] = field(default_factory=list)
+    mutated: bool = False
+
+    @property
+    def group(self) -> str:
+        return self.kind.resource.group
+
+    @property
+    def plural(self) -> str:
+        return self.kind.resource.plural
+
+    @property
+    def target(self) -> tuple[str, str]:
+        """(group, plural), what most plug-ins choose by."""
+        return self.kind.resource.group, self.kind.resource.plural
+
+    def new(self) -> Object:
+        """The new object; raises ``ValueError`` where the operation has none."""
+        if self.object is None:
+            raise ValueError(f"{self.operation} of {self.kind.resource.qualified} has no object")
+        return self.object
+
+    def old(self) -> Object:
+        """The old object; raises ``ValueError`` where the operation has none."""
+        if self.old_object is None:
+            raise ValueError(f"{self.operation} of {self.kind.resource.qualified} has no old object")
+        return self.old_object
+
+
+class Reader(Protocol):
+    """Fresh reads for plug-ins. Objects are shared: never change them."""
+
+    async def get(self, group: str, plural: str, namespace: str, name: str) -> Object | None: ...
+
+    async def get_latest(self, group: str, plural: str, namespace: str, name: str) -> Object | None:
+        """As :meth:`get`, after waiting for every write acknowledged before the call."""
+        ...
+
+    async def list(self, group: str, plural: str, namespace: str = "") -> Sequence[Object]: ...
+
+    async def update(
+        self, group: str, plural: str, namespace: str, name: str, change: Callable[[Object], bool],
+        subresource: str = "",
+    ) -> Object | None:  # fmt: skip
+        """Compare-and-swap: ``change`` edits a copy in place and says whether to write; None where nothing is."""
+        ...
+
+
+class Authorize(Protocol):
+    async def __call__(
+        self, user: User, verb: str, group: str, resource: str, name: str = "", namespace: str = "",
+        subresource: str = "",
+    ) -> bool: ...  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Context:
+    """What plug-ins get to work with."""
+
+    reader: Reader
+    authorize: Authorize
+    clock: Clock
+    rng: random.Random
+
+
+Step = Callable[[Attributes, Context], Awaitable[None]]
+Handles = Callable[[Attributes], bool]
+
+
+@dataclass(frozen=True, slots=True)
+class Plugin:
+    """One admission plug-in. ``admit`` may change the object; both refuse by raising a ``StatusError``."""
+
+    name: str
+    handles: Handles
+    admit: Step | None = None
+    validate: Step | None = None
+
+
+def on(*targets: str, operations: Sequence[str] = (CREATE, UPDATE), subresources: Sequence[str] = ("",)) -> Handles:
+    """Handles writes of these resources (``pods``, ``ingresses.networking.k8s.io``)."""
+    wanted = frozenset(targets)
+    verbs, below = frozenset(operations), frozenset(subresources)
+
+    def handles(attributes: Attributes) -> bool:
+        return (
+            attributes.operation in verbs
+            and attributes.subresource in below
+            and attributes.kind.resource.qualified in wanted
+        )
+
+    return handles
+
+
+class Admission:
+    """The plug-ins in their order."""
+
+    def __init__(self, plugins: Sequence[Plugin], context: Context) -> None:
+        self.plugins = tuple(plugins)
+        self.context = context
+
+    async def admit(self, attributes: Attributes) -> None:
+        """The mutating pass."""
+        for plugin in self.plugins:
+            if plugin.admit is not None and plugin.handles(attributes):
+                await plugin.admit(attributes, self.context)
+
+    async def validate(self, attributes: Attributes) -> None:
+        """The validating pass."""
+        for plugin in self.plugins:
+            if plugin.validate is not None and plugin.handles(attributes):
+                await plugin.validate(attributes, self.context)

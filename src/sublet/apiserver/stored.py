@@ -1,0 +1,108 @@
+"""What lies in the data store: one tag line saying who wrote it, then JSON that begins with ``{"metadata":{``.
+
+The value holds no apiVersion, kind or resourceVersion, so a read is one concatenation: a head made once per served
+type, the revision, and the stored bytes from the metadata on. A value whose tag is not the current one (another
+sublet version, Kubernetes minor, or storage version of a custom resource) is decoded and defaulted on read instead.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from sublet.machinery import codec
+from sublet.machinery.kind import Object, Resource
+
+OPENING = b'{"metadata":{'
+FORMAT = "s1"
+_HEAD_KEYS = ("apiVersion", "kind", "metadata")
+
+
+class CorruptValue(Exception):
+    """A stored value is not what this module writes; ``str()`` says what is wrong with it."""
+
+
+class StoredFormat:
+    """Encodes and decodes the stored values of one kind.
+
+    ``tag`` is everything that decides how a value was made; ``renew`` brings an object that another tag wrote up to
+    date, in place (defaults, and for custom resources pruning).
+    """
+
+    __slots__ = ("_opening", "_skip", "item_head", "object_head", "renew", "resource", "tag")
+
+    def __init__(self, resource: Resource, tag: str, renew: Callable[[Object], None]) -> None:
+        self.resource = resource
+        self.tag = tag
+        self.renew = renew
+        self._opening = tag.encode() + b"\n" + OPENING
+        self._skip = len(self._opening)
+        self.object_head = object_head(resource)
+        self.item_head = OPENING + b'"resourceVersion":"'
+
+    def encode(self, obj: Object) -> bytes:
+        """The value to store. ``metadata`` needs at least a name, as every stored object has."""
+        metadata = obj["metadata"]
+        if "resourceVersion" in metadata or "selfLink" in metadata:
+            metadata = {k: v for k, v in metadata.items() if k not in ("resourceVersion", "selfLink")}
+        body: dict[str, Any] = {"metadata": metadata}
+        for key, value in obj.items():
+            if key not in _HEAD_KEYS:
+                body[key] = value
+        return self.tag.encode() + b"\n" + codec.encode_json(body)
+
+    def is_current(self, value: bytes) -> bool:
+        """Whether the bytes may go out as they are."""
+        return value.startswith(self._opening)
+
+    def decode(self, value: bytes, revision: int) -> Object:
+        """A new object, whole: apiVersion, kind and resourceVersion filled in, brought up to date if need be."""
+        newline = value.find(b"\n")
+        if newline < 0:
+            raise CorruptValue(f"a stored value of {self.resource.qualified} has no tag line")
+        try:
+            body = codec.decode_json(value[newline + 1 :])
+        except codec.DecodeError as error:
+            raise CorruptValue(f"a stored value of {self.resource.qualified} is no JSON: {error}") from None
+        obj: Object = {"kind": self.resource.kind, "apiVersion": self.resource.api_version, **body}
+        obj["metadata"]["resourceVersion"] = str(revision)
+        if not self.is_current(value):
+            self.renew(obj)
+        return obj
+
+    def outgoing(self, value: bytes, revision: int) -> bytes:
+        """The whole object as JSON in the stored version."""
+        if value.startswith(self._opening):
+            return b'%b%d",%b' % (self.object_head, revision, value[self._skip :])
+        return codec.encode_json(self.decode(value, revision))
+
+    def item(self, value: bytes, revision: int) -> bytes:
+        """The object as an element of a List, without apiVersion and kind."""
+        if value.startswith(self._opening):
+            return b'%b%d",%b' % (self.item_head, revision, value[self._skip :])
+        obj = self.decode(value, revision)
+        del obj["apiVersion"], obj["kind"]
+        return codec.encode_json(obj)
+
+
+def object_head(resource: Resource) -> bytes:
+    """Everything before the resource version's digits."""
+    kind, version = codec.encode_json(resource.kind), codec.encode_json(resource.api_version)
+    return b'{"kind":%b,"apiVersion":%b,"metadata":{"resourceVersion":"' % (kind, version)
+
+
+def key_prefix(resource: Resource) -> str:
+    """``/registry/apps/deployments/``: where the objects of a kind lie."""
+    return f"/registry/{resource.group or 'core'}/{resource.plural}/"
+
+
+def key(resource: Resource, namespace: str, name: str) -> str:
+    """``/registry/<group or core>/<plural>/[<namespace>/]<name>``."""
+    where = f"{namespace}/" if resource.namespaced else ""
+    return f"{key_prefix(resource)}{where}{name}"
+
+
+def place(key: str, prefix: str) -> tuple[str, str]:
+    """(namespace or "", name) of a key below ``prefix``."""
+    namespace, _, name = key[len(prefix) :].rpartition("/")
+    return namespace, name
