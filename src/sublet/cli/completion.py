@@ -8,7 +8,7 @@ from click.shell_completion import get_completion_class
 
 @click.command("completion")
 @click.argument("shell", type=click.Choice(["bash", "zsh", "fish"]))
-def COMMAND(shell: str) -> None:  # noqa: N802 - every command file states COMMAND
+def completion(shell: str) -> None:
     """Print a completion script: source <(sublet completion bash)."""
     from sublet.cli.main import sublet
 
@@ -16,3 +16,6 @@ def COMMAND(shell: str) -> None:  # noqa: N802 - every command file states COMMA
     if found is None:
         raise click.ClickException(f"no completion for {shell}")
     click.echo(found(sublet, {}, "sublet", "_SUBLET_COMPLETE").source())
+
+
+COMMAND = completion

@@ -42,9 +42,8 @@ class _Commands(click.Group):
             import difflib
 
             nearest = difflib.get_close_matches(args[0], self.list_commands(ctx), 1)
-            if nearest:
-                error.message += f" Did you mean {nearest[0]!r}?"
-            raise
+            hint = f" Did you mean {nearest[0]!r}?" if nearest else ""
+            raise click.UsageError(error.format_message() + hint, ctx) from None
 
 
 @click.command(

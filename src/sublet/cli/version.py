@@ -12,7 +12,7 @@ from sublet.cli.output import output_option, print_document
 
 @click.command("version")
 @output_option
-def COMMAND(output: str | None) -> None:  # noqa: N802 - every command file states COMMAND
+def version(output: str | None) -> None:
     """Print the version of sublet and of the Kubernetes API it serves."""
     from sublet.controlplane.config import DEFAULT_MINOR, SUPPORTED_MINORS
 
@@ -29,3 +29,6 @@ def COMMAND(output: str | None) -> None:  # noqa: N802 - every command file stat
     else:
         click.echo(f"sublet {__version__}")
         click.echo(f"Kubernetes {DEFAULT_MINOR} by default ({SUPPORTED_MINORS[0]} to {SUPPORTED_MINORS[-1]})")
+
+
+COMMAND = version

@@ -10,7 +10,6 @@ import difflib
 import types
 import typing
 from collections.abc import Mapping
-from functools import cache
 from typing import Any, TypeVar
 
 T = TypeVar("T")
@@ -26,7 +25,6 @@ def camel_case(name: str) -> str:
     return first + "".join(part.capitalize() for part in rest)
 
 
-@cache
 def keys(kind: Any) -> Mapping[str, tuple[str, Any]]:
     """Document key -> (field name, field type) of a settings class."""
     hints = typing.get_type_hints(kind)

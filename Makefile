@@ -1,0 +1,49 @@
+# Every target works on a bare Debian machine: what is missing is installed first (scripts/bootstrap.sh).
+SHELL := /bin/bash
+VENV ?= .venv
+PYTHON := $(VENV)/bin/python
+STAMP := $(VENV)/.sublet-installed
+
+.PHONY: quickstart quickstart-clean test conformance soak check fix bench generate venv
+
+venv: $(STAMP)
+
+$(STAMP): pyproject.toml hatch_build.py scripts/make_schemas.py scripts/bootstrap.sh
+	@scripts/bootstrap.sh python $(VENV)
+	@touch $(STAMP)
+
+quickstart: ## a tenant cluster on this machine
+	@scripts/quickstart.sh
+
+quickstart-clean: ## removes everything quickstart made
+	@scripts/quickstart-clean.sh
+
+test: venv ## every test; installs what it needs
+	@scripts/bootstrap.sh test $(VENV)
+	@scripts/test.sh $(VENV)
+
+check: venv ## types, style, import contracts
+	@scripts/bootstrap.sh check $(VENV)
+	$(VENV)/bin/ruff check .
+	$(VENV)/bin/ruff format --check .
+	$(VENV)/bin/mypy
+	$(VENV)/bin/lint-imports
+
+fix: venv
+	@scripts/bootstrap.sh check $(VENV)
+	$(VENV)/bin/ruff check --fix .
+	$(VENV)/bin/ruff format .
+
+bench: venv ## tables of what design.md promises; JSON in bench/results
+	$(PYTHON) -m bench
+
+soak: venv ## crash and load tests with their full counts
+	@scripts/bootstrap.sh test $(VENV)
+	SUBLET_SOAK=1 $(PYTHON) -m pytest -q --timeout=3600 -m "soak or not containers" tests/store
+
+conformance: venv ## passed/total by area of the upstream suite's names
+	@scripts/bootstrap.sh test $(VENV)
+	$(PYTHON) tests/conformance/report.py
+
+generate: venv ## schema data from Kubernetes' definitions
+	$(PYTHON) scripts/make_schemas.py
