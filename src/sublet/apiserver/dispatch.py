@@ -1,0 +1,123 @@
+"""Finds the handler of a request: one module per verb in ``handlers/``, each with
+
+``async def handle(request: Request, info: RequestInfo, api: APIServer) -> Response``.
+
+Modules are imported when first asked for.
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Awaitable, Callable, Mapping
+from typing import TYPE_CHECKING
+
+from sublet.apiserver.requestinfo import RequestInfo
+from sublet.client.exchange import Request, Response
+from sublet.machinery.status import MethodNotAllowed, StatusError
+
+if TYPE_CHECKING:
+    from sublet.apiserver.api import APIServer
+    from sublet.machinery.kind import Kind
+
+Handler = Callable[[Request, RequestInfo, "APIServer"], Awaitable[Response]]
+
+SUBRESOURCES: Mapping[str, str] = {
+    "status": "status", "approval": "status", "finalize": "status", "ephemeralcontainers": "status",
+    "resize": "status", "scale": "scale", "binding": "binding", "eviction": "eviction", "token": "tokens",
+    "log": "connect", "exec": "connect", "attach": "connect", "portforward": "connect", "proxy": "connect",
+}  # fmt: skip
+"""Subresource -> module in ``handlers/``."""
+
+CONNECT = frozenset(("log", "exec", "attach", "portforward", "proxy"))
+"""Subresources whose verbs are not those of objects."""
+
+NOT_STORED: Mapping[tuple[str, str], str] = {
+    ("", "bindings"): "binding",
+    ("", "componentstatuses"): "health",
+    ("authentication.k8s.io", "tokenreviews"): "tokens",
+    ("authentication.k8s.io", "selfsubjectreviews"): "reviews",
+    ("authorization.k8s.io", "localsubjectaccessreviews"): "reviews",
+    ("authorization.k8s.io", "selfsubjectaccessreviews"): "reviews",
+    ("authorization.k8s.io", "selfsubjectrulesreviews"): "reviews",
+    ("authorization.k8s.io", "subjectaccessreviews"): "reviews",
+}
+"""(group, plural) of what is asked and not kept -> module."""
+
+PATHS: Mapping[str, str] = {
+    "": "discovery", "api": "discovery", "apis": "discovery", "openapi": "openapi", "version": "version",
+    "healthz": "health", "livez": "health", "readyz": "health", "metrics": "metrics",
+    ".well-known": "tokens", "openid": "tokens",
+}  # fmt: skip
+"""First segment of a non-resource path -> module."""
+
+
+class Dispatch:
+    """Routes requests of one API server."""
+
+    def __init__(self, api: APIServer) -> None:
+        self._api = api
+        self._handlers: dict[str, Handler] = {}
+
+    async def handle(self, request: Request, info: RequestInfo) -> Response:
+        """The handler's answer; 404 in plain text where nothing is served, as upstream."""
+        if not info.is_resource:
+            module = PATHS.get(info.parts[0])
+            if module is None:
+                return not_served()
+            return await self._handler(module)(request, info, self._api)
+        found = self._api.kinds.find(info.api_group, info.api_version, info.resource)
+        if found is None:
+            return not_served()
+        module = _module(found[0], info)
+        if not module:
+            return not_served()
+        return await self._handler(module)(request, info, self._api)
+
+    def _handler(self, module: str) -> Handler:
+        handler = self._handlers.get(module)
+        if handler is None:
+            handler = importlib.import_module(f"sublet.apiserver.handlers.{module}").handle
+            self._handlers[module] = handler
+        return handler
+
+
+def _module(kind: Kind, info: RequestInfo) -> str:
+    """The handler module's name, ``""`` where nothing is served. Raises :class:`MethodNotAllowed`."""
+    if info.subresource:
+        if info.subresource in CONNECT and info.subresource in kind.subresources:
+            return "connect"
+        subresource = kind.subresources.get(info.subresource)
+        module = SUBRESOURCES.get(info.subresource, "")
+        if subresource is None or not module or len(info.parts) > 3:
+            return ""
+        verbs = subresource.verbs
+    else:
+        verbs = kind.verbs
+        module = NOT_STORED.get((info.api_group, info.resource)) or info.verb
+    if info.verb not in verbs:
+        raise method_not_allowed(kind, info)
+    if not info.subresource and info.verb == "create" and info.name:
+        raise method_not_allowed(kind, info)
+    if not info.name and info.verb in ("update", "patch"):
+        raise method_not_allowed(kind, info)
+    return module
+
+
+def method_not_allowed(kind: Kind, info: RequestInfo) -> StatusError:
+    resource = kind.resource
+    what = info.verb or "this method"
+    return MethodNotAllowed(
+        f'{what} is not supported on resources of kind "{resource.qualified}"',
+        group=resource.group,
+        kind=resource.plural,
+        name=info.name,
+    )
+
+
+def not_served() -> Response:
+    """What upstream's mux answers for a path nobody serves; clients turn it into their own message."""
+    return Response(
+        404,
+        [("Content-Type", "text/plain; charset=utf-8"), ("X-Content-Type-Options", "nosniff")],
+        b"404 page not found\n",
+    )

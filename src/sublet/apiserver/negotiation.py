@@ -1,0 +1,228 @@
+"""Content negotiation: what a client accepts, what it sent, and the bytes of an answer.
+
+Source: reference/kubernetes-api.md B.4.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any, Literal
+
+import msgspec
+
+from sublet.apiserver.requestinfo import RequestInfo
+from sublet.client.exchange import Request, Response
+from sublet.machinery import codec
+from sublet.machinery.status import BadRequest, NotAcceptable, UnsupportedMediaType
+
+Format = Literal["json", "yaml", "protobuf"]
+
+JSON = "application/json"
+YAML = "application/yaml"
+PROTOBUF = "application/vnd.kubernetes.protobuf"
+
+_FORMATS: Mapping[str, Format] = {JSON: "json", YAML: "yaml", PROTOBUF: "protobuf"}
+_TYPES: Mapping[str, str] = {fmt: media for media, fmt in _FORMATS.items()}
+_VIEWS = frozenset(("Table", "PartialObjectMetadata", "PartialObjectMetadataList"))
+_BROWSERS = ("curl", "Wget", "Mozilla/5.0")
+ALL_FORMATS: tuple[Format, ...] = ("json", "yaml", "protobuf")
+TEXT_FORMATS: tuple[Format, ...] = ("json", "yaml")
+"""What custom resources and other objects without protobuf messages are served in."""
+
+
+@dataclass(frozen=True, slots=True)
+class Accepted:
+    """How to answer."""
+
+    format: Format
+    view: str = ""
+    """``Table``, ``PartialObjectMetadata``, ``PartialObjectMetadataList``, or ``""``: the object itself."""
+    version: str = ""
+    """Of ``meta.k8s.io`` when there is a view: ``v1`` or ``v1beta1``."""
+    pretty: bool = False
+
+    @property
+    def plain(self) -> bool:
+        """Compact JSON of the object itself: stored bytes may go out."""
+        return self.format == "json" and not self.view and not self.pretty
+
+    @property
+    def content_type(self) -> str:
+        return _TYPES[self.format]
+
+    @property
+    def stream_content_type(self) -> str:
+        return JSON if self.format == "json" else f"{_TYPES[self.format]};stream=watch"
+
+
+PLAIN = Accepted("json")
+
+
+def accept(
+    request: Request,
+    info: RequestInfo | None = None,
+    *,
+    formats: tuple[Format, ...] = ALL_FORMATS,
+    views: bool = False,
+) -> Accepted:
+    """The best way to answer a request. Raises :class:`NotAcceptable`.
+
+    ``formats``: what the object can be written in (use :data:`TEXT_FORMATS` for custom resources: their metadata
+    views are still allowed in protobuf). ``views``: whether Table and PartialObjectMetadata may be asked for.
+    For watches pass ``formats`` without ``yaml``.
+    """
+    header = request.headers.get("accept", "")
+    found = PLAIN if header in ("", "*/*", JSON) else choose(header, formats, views)
+    if found.format == "json" and _wants_pretty(request, info) and not found.pretty:
+        return Accepted("json", found.view, found.version, True)
+    return found
+
+
+def _wants_pretty(request: Request, info: RequestInfo | None) -> bool:
+    if info is not None and "pretty" in info.params:
+        return info.flag("pretty") or info.param("pretty") == ""
+    return request.headers.get("user-agent", "").startswith(_BROWSERS)
+
+
+@lru_cache(maxsize=256)
+def choose(header: str, formats: tuple[Format, ...] = ALL_FORMATS, views: bool = False) -> Accepted:
+    """:func:`accept` for an Accept header alone."""
+    for media, parameters in parse_accept(header):
+        for fmt in _matching(media, formats, views):
+            found = _fits(fmt, parameters, formats, views)
+            if found is not None:
+                return found
+    raise NotAcceptable(
+        "only the following media types are accepted: " + ", ".join(_TYPES[fmt] for fmt in formats)
+    )
+
+
+def _matching(media: str, formats: tuple[Format, ...], views: bool) -> tuple[Format, ...]:
+    """The formats that one Accept clause's media type stands for."""
+    if media in ("*/*", "application/*"):
+        return formats
+    fmt = _FORMATS.get(media)
+    if fmt is None or not (fmt in formats or (views and fmt == "protobuf")):
+        return ()
+    return (fmt,)
+
+
+def _fits(
+    fmt: Format, parameters: Mapping[str, str], formats: tuple[Format, ...], views: bool
+) -> Accepted | None:
+    view = parameters.get("as", "")
+    version = parameters.get("v", "")
+    if not view:
+        if "g" in parameters or "v" in parameters or fmt not in formats:
+            return None
+        return Accepted(fmt, pretty=parameters.get("pretty") in ("1", "true"))
+    if not views or view not in _VIEWS or parameters.get("g") != "meta.k8s.io":
+        return None
+    if version not in ("v1", "v1beta1") or (view == "Table" and fmt == "protobuf"):
+        return None
+    return Accepted(fmt, view, version, parameters.get("pretty") in ("1", "true"))
+
+
+@lru_cache(maxsize=256)
+def parse_accept(header: str) -> tuple[tuple[str, dict[str, str]], ...]:
+    """The clauses of an Accept header, most wanted first: (media type, parameters without q)."""
+    clauses: list[tuple[float, int, str, dict[str, str]]] = []
+    for position, clause in enumerate(header.split(",")):
+        media, *rest = (piece.strip() for piece in clause.split(";"))
+        if not media:
+            continue
+        parameters: dict[str, str] = {}
+        quality = 1.0
+        for piece in rest:
+            key, _, value = piece.partition("=")
+            value = value.strip('"')
+            if key == "q":
+                try:
+                    quality = float(value)
+                except ValueError:
+                    quality = 0.0
+            elif key:
+                parameters[key] = value
+        if quality > 0:
+            clauses.append((-quality, position, media.lower(), parameters))
+    clauses.sort(key=lambda clause: clause[:2])
+    return tuple((media, parameters) for _, _, media, parameters in clauses)
+
+
+def content_format(request: Request, formats: tuple[Format, ...] = ALL_FORMATS) -> Format:
+    """What the body is written in; JSON when nothing says. Raises :class:`UnsupportedMediaType`."""
+    header = request.headers.get("content-type", "")
+    if not header or header == JSON:
+        return "json"
+    media = header.partition(";")[0].strip().lower()
+    fmt = _FORMATS.get(media)
+    if fmt is None or fmt not in formats:
+        raise UnsupportedMediaType(
+            "the body of the request was in an unknown format - accepted media types include: "
+            + ", ".join(_TYPES[each] for each in formats)
+        )
+    return fmt
+
+
+def decode_yaml(body: bytes) -> Any:
+    """A YAML document as JSON-shaped values (no timestamps, keys are strings). Raises :class:`BadRequest`."""
+    import yaml
+
+    try:
+        return _json_shaped(yaml.load(body, Loader=_loader()))  # a SafeLoader
+    except yaml.YAMLError as error:
+        raise BadRequest(f"error converting YAML to JSON: yaml: {error}") from None
+
+
+@lru_cache(maxsize=1)
+def _loader() -> Any:
+    import yaml
+
+    base: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+    resolvers = {
+        first: [(tag, pattern) for tag, pattern in rules if tag != "tag:yaml.org,2002:timestamp"]
+        for first, rules in base.yaml_implicit_resolvers.items()
+    }
+    return type("JSONLoader", (base,), {"yaml_implicit_resolvers": resolvers})
+
+
+def _json_shaped(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {_key(key): _json_shaped(child) for key, child in value.items()}
+    if isinstance(value, list):
+        return [_json_shaped(child) for child in value]
+    return value
+
+
+def _key(key: Any) -> str:
+    if isinstance(key, bool):
+        return "true" if key else "false"
+    return key if isinstance(key, str) else str(key)
+
+
+def encode(obj: Any, accepted: Accepted = PLAIN) -> bytes:
+    """An object's bytes in JSON or YAML (protobuf is the business of whoever knows the Kind)."""
+    if accepted.format == "yaml":
+        import yaml
+
+        dumper: Any = getattr(yaml, "CSafeDumper", yaml.SafeDumper)
+        text: str = yaml.dump(
+            obj, Dumper=dumper, sort_keys=True, default_flow_style=False, allow_unicode=True
+        )
+        return text.encode()
+    if accepted.format == "protobuf":
+        from sublet.machinery import protobuf
+
+        encoded: bytes = protobuf.encode(obj)
+        return encoded
+    data = codec.encode_json(obj)
+    return msgspec.json.format(data, indent=2) + b"\n" if accepted.pretty else data + b"\n"
+
+
+def respond(
+    obj: Any, accepted: Accepted = PLAIN, status: int = 200, headers: tuple[tuple[str, str], ...] = ()
+) -> Response:
+    """A whole response with an object."""
+    return Response(status, [("Content-Type", accepted.content_type), *headers], encode(obj, accepted))
