@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlencode
@@ -10,7 +10,7 @@ from urllib.parse import urlencode
 from sublet.client.exchange import Request, Response, Transport
 from sublet.machinery import codec
 from sublet.machinery.kind import Object, Resource
-from sublet.machinery.status import StatusError, from_object
+from sublet.machinery.status import ServiceUnavailable, StatusError, from_object
 
 PATCH_TYPES = {
     "json": "application/json-patch+json",
@@ -145,8 +145,11 @@ class Client:
         field_selector: str = "",
         bookmarks: bool = True,
         timeout_seconds: int = 0,
-    ) -> AsyncIterator[WatchEvent]:
-        """Events until the server ends the watch (then it just stops). An ERROR event raises, as 410 does."""
+    ) -> AsyncGenerator[WatchEvent, None]:
+        """Events until the server ends the watch (then it just stops). An ERROR event raises, as 410 does.
+
+        Wrap it in ``contextlib.aclosing`` when leaving before the end.
+        """
         query = _query(
             watch="true",
             resourceVersion=resource_version,
@@ -157,13 +160,18 @@ class Client:
         )
         response = await self.transport.stream(self._request("GET", resource.path(namespace), query))
         assert not isinstance(response.body, bytes)
-        if response.status >= 400:
-            raise _error(response.status, b"".join([chunk async for chunk in response.body]))
-        async for line in lines(response.body):
-            event = codec.decode_json(line)
-            if event["type"] == "ERROR":
-                raise from_object(event["object"])
-            yield WatchEvent(event["type"], event["object"])
+        try:
+            if response.status >= 400:
+                raise _error(response.status, b"".join([chunk async for chunk in response.body]))
+            async for line in lines(response.body):
+                event = _event(line)
+                if event["type"] == "ERROR":
+                    raise from_object(event["object"])
+                yield WatchEvent(event["type"], event["object"])
+        finally:
+            # Whoever stops listening ends the watch on the server now, not when the generator is collected.
+            if isinstance(response.body, AsyncGenerator):
+                await response.body.aclose()
 
     async def raw(
         self, method: str, path: str, *, query: str = "", body: bytes = b"", headers: Mapping[str, str] | None = None
@@ -198,14 +206,20 @@ class Client:
 
 async def lines(chunks: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
     """Splits a stream of chunks into its non-empty lines."""
-    rest = b""
+    parts: list[bytes] = []
     async for chunk in chunks:
-        *whole, rest = (rest + chunk).split(b"\n")
-        for line in whole:
+        first, *others = chunk.split(b"\n")
+        parts.append(first)
+        if not others:
+            continue
+        if line := b"".join(parts):
+            yield line
+        for line in others[:-1]:
             if line:
                 yield line
-    if rest:
-        yield rest
+        parts = [others[-1]]
+    if line := b"".join(parts):
+        yield line
 
 
 def _query(**parameters: Any) -> str:
@@ -226,6 +240,14 @@ def _delete_options(grace: int | None, propagation: str, uid: str, resource_vers
     if preconditions:
         options["preconditions"] = preconditions
     return options
+
+
+def _event(line: bytes) -> Any:
+    """One line of a watch. A line that is cut off means that the connection was."""
+    try:
+        return codec.decode_json(line)
+    except codec.DecodeError as error:
+        raise ServiceUnavailable(f"the watch broke off in the middle of an event: {error}") from error
 
 
 def _error(status: int, body: bytes) -> StatusError:
