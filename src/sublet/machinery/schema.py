@@ -6,11 +6,53 @@ strict decoding, pruning, strategic merge, server-side apply and defaulting.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from functools import cached_property
 from typing import Any
 
 Document = Mapping[str, Any]
+
+_LEAF_KEYS = frozenset(("type", "format"))
+
+
+class Definitions(Mapping[str, Document]):
+    """Named definitions whose nodes are shared: one :class:`Schema` per name, one per kind of leaf.
+
+    A pod template then costs its nodes once, however many kinds have one. Kept by whoever keeps a Schema of it.
+    """
+
+    def __init__(self, documents: Mapping[str, Document]) -> None:
+        self._documents = documents
+        self._nodes: dict[str, Schema] = {}
+        self._leaves: dict[tuple[Any, Any], Schema] = {}
+
+    def __getitem__(self, name: str) -> Document:
+        return self._documents[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._documents)
+
+    def __len__(self) -> int:
+        return len(self._documents)
+
+    def node(self, name: str) -> Schema:
+        """The node of a definition. Raises ``KeyError``."""
+        found = self._nodes.get(name)
+        if found is None:
+            found = self._nodes[name] = Schema({"$ref": name}, self)
+        return found
+
+    def child(self, document: Document) -> Schema:
+        """The node of a schema found inside a definition; shared where it says no more than another one."""
+        if len(document) == 1 and "$ref" in document:
+            return self.node(document["$ref"].rpartition("/")[2])
+        if document.keys() <= _LEAF_KEYS:
+            key = (document.get("type"), document.get("format"))
+            found = self._leaves.get(key)
+            if found is None:
+                found = self._leaves[key] = Schema(document, self)
+            return found
+        return Schema(document, self)
 
 
 class Schema:
@@ -19,10 +61,12 @@ class Schema:
     ``definitions`` resolves ``$ref`` (``#/definitions/NAME`` or ``#/components/schemas/NAME``) by NAME.
     """
 
-    __slots__ = ("__dict__", "definitions", "document")
+    __slots__ = ("__dict__", "definitions", "document", "name")
 
     def __init__(self, document: Document, definitions: Mapping[str, Document] | None = None) -> None:
-        self.definitions: Mapping[str, Document] = definitions or {}
+        self.definitions: Mapping[str, Document] = {} if definitions is None else definitions
+        self.name = ""
+        """The definition it stands for (``io.k8s.api.core.v1.PodSpec``); empty where it is written in place."""
         self.document: Document = self._resolved(document)
 
     def _resolved(self, document: Document) -> Document:
@@ -30,13 +74,19 @@ class Schema:
         while True:
             if "$ref" in document:
                 name = document["$ref"].rpartition("/")[2]
+                self.name = name
                 beside = {k: v for k, v in document.items() if k != "$ref"}
-                document = {**self.definitions[name], **beside}
+                document = {**self.definitions[name], **beside} if beside else self.definitions[name]
             elif len(document.get("allOf") or ()) == 1 and "$ref" in document["allOf"][0]:
                 beside = {k: v for k, v in document.items() if k != "allOf"}
                 document = {**document["allOf"][0], **beside}
             else:
                 return document
+
+    def _child(self, document: Document) -> Schema:
+        if isinstance(self.definitions, Definitions):
+            return self.definitions.child(document)
+        return Schema(document, self.definitions)
 
     @cached_property
     def type(self) -> str:
@@ -50,14 +100,13 @@ class Schema:
     @cached_property
     def properties(self) -> Mapping[str, Schema]:
         return {
-            name: Schema(child, self.definitions)
-            for name, child in (self.document.get("properties") or {}).items()
+            name: self._child(child) for name, child in (self.document.get("properties") or {}).items()
         }
 
     @cached_property
     def items(self) -> Schema | None:
         child = self.document.get("items")
-        return None if child is None else Schema(child, self.definitions)
+        return None if child is None else self._child(child)
 
     @cached_property
     def additional(self) -> Schema | None:
@@ -65,7 +114,7 @@ class Schema:
         child = self.document.get("additionalProperties")
         if child is None or child is False:
             return None
-        return Schema({} if child is True else child, self.definitions)
+        return self._child({} if child is True else child)
 
     @cached_property
     def required(self) -> frozenset[str]:
