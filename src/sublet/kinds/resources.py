@@ -26,6 +26,8 @@ def resource(name: str, version: str = "") -> Resource:
     """
     plural, _, group = name.partition(".")
     for row in rows():
-        if (row["resource"], row["group"]) == (plural, group) and row["version"] == (version or row["version"]):
+        if (row["resource"], row["group"]) == (plural, group) and row["version"] == (
+            version or row["version"]
+        ):
             return Resource(group, row["version"], plural, row["kind"], row["scope"] == "Namespaced")
     raise KeyError(f"no built-in resource {name!r} {version}".rstrip())

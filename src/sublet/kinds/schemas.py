@@ -21,14 +21,20 @@ from sublet.machinery.schema import Definitions, Document, Schema
 DATA = Path(__file__).parent / "data" / "schemas"
 DEFAULT_MINOR = "1.36"
 META = "io.k8s.apimachinery.pkg.apis.meta.v1"
-OPERATIONS = tuple(f"{META}.{name}" for name in ("APIResourceList", "DeleteOptions", "Patch", "Status", "WatchEvent"))
+OPERATIONS = tuple(
+    f"{META}.{name}" for name in ("APIResourceList", "DeleteOptions", "Patch", "Status", "WatchEvent")
+)
 """Definitions that operations of every group name."""
 
 
 @cache
 def minors() -> tuple[str, ...]:
     """The Kubernetes minors there is data of, oldest first."""
-    found = [folder.name for folder in DATA.iterdir() if (folder / "index.json").exists()] if DATA.exists() else []
+    found = (
+        [folder.name for folder in DATA.iterdir() if (folder / "index.json").exists()]
+        if DATA.exists()
+        else []
+    )
     return tuple(sorted(found, key=lambda minor: tuple(map(int, minor.split(".")))))
 
 
@@ -36,7 +42,9 @@ def _folder(minor: str) -> Path:
     if minor in minors():
         return DATA / minor
     if not minors():
-        raise FileNotFoundError(f"no schema data in {DATA}: run scripts/make_schemas.py (the package build does)")
+        raise FileNotFoundError(
+            f"no schema data in {DATA}: run scripts/make_schemas.py (the package build does)"
+        )
     raise ValueError(f"no schemas of Kubernetes {minor!r}; there are those of {', '.join(minors())}")
 
 

@@ -1,0 +1,5 @@
+"""MutatingAdmissionPolicyBinding."""
+
+from sublet.kinds.builtin import builtin
+
+KIND = builtin("mutatingadmissionpolicybindings.admissionregistration.k8s.io")

@@ -1,0 +1,5 @@
+"""ValidatingAdmissionPolicy."""
+
+from sublet.kinds.builtin import builtin
+
+KIND = builtin("validatingadmissionpolicies.admissionregistration.k8s.io")

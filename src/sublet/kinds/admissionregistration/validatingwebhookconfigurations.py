@@ -1,0 +1,5 @@
+"""ValidatingWebhookConfiguration."""
+
+from sublet.kinds.builtin import builtin
+
+KIND = builtin("validatingwebhookconfigurations.admissionregistration.k8s.io")

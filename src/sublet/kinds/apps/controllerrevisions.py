@@ -1,0 +1,5 @@
+"""ControllerRevision."""
+
+from sublet.kinds.builtin import builtin
+
+KIND = builtin("controllerrevisions.apps")

@@ -1,0 +1,5 @@
+"""DaemonSet."""
+
+from sublet.kinds.builtin import builtin
+
+KIND = builtin("daemonsets.apps")

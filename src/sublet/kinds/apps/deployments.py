@@ -1,0 +1,5 @@
+"""Deployment."""
+
+from sublet.kinds.builtin import builtin
+
+KIND = builtin("deployments.apps")

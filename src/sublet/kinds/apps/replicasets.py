@@ -1,0 +1,5 @@
+"""ReplicaSet."""
+
+from sublet.kinds.builtin import builtin
+
+KIND = builtin("replicasets.apps")

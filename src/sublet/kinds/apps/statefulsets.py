@@ -1,0 +1,5 @@
+"""StatefulSet."""
+
+from sublet.kinds.builtin import builtin
+
+KIND = builtin("statefulsets.apps")

@@ -1,0 +1,5 @@
+"""SelfSubjectAccessReview."""
+
+from sublet.kinds.builtin import builtin
+
+KIND = builtin("selfsubjectaccessreviews.authorization.k8s.io", stored=False)

@@ -1,0 +1,5 @@
+"""SelfSubjectRulesReview."""
+
+from sublet.kinds.builtin import builtin
+
+KIND = builtin("selfsubjectrulesreviews.authorization.k8s.io", stored=False)

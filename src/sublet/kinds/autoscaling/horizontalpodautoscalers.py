@@ -1,0 +1,5 @@
+"""HorizontalPodAutoscaler."""
+
+from sublet.kinds.builtin import builtin
+
+KIND = builtin("horizontalpodautoscalers.autoscaling")

@@ -1,0 +1,5 @@
+"""CronJob."""
+
+from sublet.kinds.builtin import builtin
+
+KIND = builtin("cronjobs.batch")

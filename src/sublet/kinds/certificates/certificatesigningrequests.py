@@ -1,0 +1,5 @@
+"""CertificateSigningRequest."""
+
+from sublet.kinds.builtin import builtin
+
+KIND = builtin("certificatesigningrequests.certificates.k8s.io")

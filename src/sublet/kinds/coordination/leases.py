@@ -1,0 +1,5 @@
+"""Lease."""
+
+from sublet.kinds.builtin import builtin
+
+KIND = builtin("leases.coordination.k8s.io")

@@ -1,0 +1,5 @@
+"""Binding."""
+
+from sublet.kinds.builtin import builtin
+
+KIND = builtin("bindings", stored=False)

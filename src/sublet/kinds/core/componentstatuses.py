@@ -1,0 +1,5 @@
+"""ComponentStatus."""
+
+from sublet.kinds.builtin import builtin
+
+KIND = builtin("componentstatuses", stored=False)

@@ -1,0 +1,5 @@
+"""ConfigMap."""
+
+from sublet.kinds.builtin import builtin
+
+KIND = builtin("configmaps")

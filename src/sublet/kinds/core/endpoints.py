@@ -1,0 +1,5 @@
+"""Endpoints."""
+
+from sublet.kinds.builtin import builtin
+
+KIND = builtin("endpoints")

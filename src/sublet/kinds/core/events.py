@@ -1,0 +1,5 @@
+"""Event."""
+
+from sublet.kinds.builtin import builtin
+
+KIND = builtin("events")

@@ -1,0 +1,5 @@
+"""LimitRange."""
+
+from sublet.kinds.builtin import builtin
+
+KIND = builtin("limitranges")

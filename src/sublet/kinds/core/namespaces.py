@@ -1,0 +1,5 @@
+"""Namespace."""
+
+from sublet.kinds.builtin import builtin
+
+KIND = builtin("namespaces")

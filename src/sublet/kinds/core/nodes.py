@@ -1,0 +1,5 @@
+"""Node."""
+
+from sublet.kinds.builtin import builtin
+
+KIND = builtin("nodes")

@@ -1,0 +1,5 @@
+"""PersistentVolumeClaim."""
+
+from sublet.kinds.builtin import builtin
+
+KIND = builtin("persistentvolumeclaims")

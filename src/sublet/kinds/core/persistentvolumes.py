@@ -1,0 +1,5 @@
+"""PersistentVolume."""
+
+from sublet.kinds.builtin import builtin
+
+KIND = builtin("persistentvolumes")

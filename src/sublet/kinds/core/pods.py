@@ -1,0 +1,5 @@
+"""Pod."""
+
+from sublet.kinds.builtin import builtin
+
+KIND = builtin("pods")

@@ -1,0 +1,5 @@
+"""PodTemplate."""
+
+from sublet.kinds.builtin import builtin
+
+KIND = builtin("podtemplates")

@@ -1,0 +1,5 @@
+"""ReplicationController."""
+
+from sublet.kinds.builtin import builtin
+
+KIND = builtin("replicationcontrollers", default_propagation="Orphan")

@@ -1,0 +1,5 @@
+"""ResourceQuota."""
+
+from sublet.kinds.builtin import builtin
+
+KIND = builtin("resourcequotas")

@@ -1,0 +1,5 @@
+"""Secret."""
+
+from sublet.kinds.builtin import builtin
+
+KIND = builtin("secrets")

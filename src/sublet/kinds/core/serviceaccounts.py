@@ -1,0 +1,5 @@
+"""ServiceAccount."""
+
+from sublet.kinds.builtin import builtin
+
+KIND = builtin("serviceaccounts")

@@ -1,0 +1,5 @@
+"""Service."""
+
+from sublet.kinds.builtin import builtin
+
+KIND = builtin("services")

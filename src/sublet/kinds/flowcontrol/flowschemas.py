@@ -1,0 +1,5 @@
+"""FlowSchema."""
+
+from sublet.kinds.builtin import builtin
+
+KIND = builtin("flowschemas.flowcontrol.apiserver.k8s.io")

@@ -1,0 +1,5 @@
+"""PriorityLevelConfiguration."""
+
+from sublet.kinds.builtin import builtin
+
+KIND = builtin("prioritylevelconfigurations.flowcontrol.apiserver.k8s.io")

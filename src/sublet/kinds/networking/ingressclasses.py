@@ -1,0 +1,5 @@
+"""IngressClass."""
+
+from sublet.kinds.builtin import builtin
+
+KIND = builtin("ingressclasses.networking.k8s.io")

@@ -1,0 +1,5 @@
+"""IPAddress."""
+
+from sublet.kinds.builtin import builtin
+
+KIND = builtin("ipaddresses.networking.k8s.io")

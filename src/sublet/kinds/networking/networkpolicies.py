@@ -1,0 +1,5 @@
+"""NetworkPolicy."""
+
+from sublet.kinds.builtin import builtin
+
+KIND = builtin("networkpolicies.networking.k8s.io")

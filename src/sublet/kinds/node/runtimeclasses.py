@@ -1,0 +1,5 @@
+"""RuntimeClass."""
+
+from sublet.kinds.builtin import builtin
+
+KIND = builtin("runtimeclasses.node.k8s.io")

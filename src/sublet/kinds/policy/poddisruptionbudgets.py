@@ -1,0 +1,5 @@
+"""PodDisruptionBudget."""
+
+from sublet.kinds.builtin import builtin
+
+KIND = builtin("poddisruptionbudgets.policy")

@@ -1,0 +1,5 @@
+"""ClusterRoleBinding."""
+
+from sublet.kinds.builtin import builtin
+
+KIND = builtin("clusterrolebindings.rbac.authorization.k8s.io")

@@ -1,0 +1,5 @@
+"""RoleBinding."""
+
+from sublet.kinds.builtin import builtin
+
+KIND = builtin("rolebindings.rbac.authorization.k8s.io")

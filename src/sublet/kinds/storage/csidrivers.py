@@ -1,0 +1,5 @@
+"""CSIDriver."""
+
+from sublet.kinds.builtin import builtin
+
+KIND = builtin("csidrivers.storage.k8s.io")
