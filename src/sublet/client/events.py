@@ -1,0 +1,193 @@
+"""Events about objects: written without waiting, repeated ones counted instead of written again.
+
+Source: client-go's event correlator: equal events patch ``count``; more than ten alike (other texts) in ten minutes
+become one "(combined from similar events)"; one object may cause 25 at once, then one in five minutes.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import OrderedDict, deque
+from dataclasses import dataclass, field
+from typing import Any
+
+from sublet.client.client import Client
+from sublet.machinery import objects
+from sublet.machinery.clock import Clock, SystemClock
+from sublet.machinery.kind import Object, Resource
+from sublet.machinery.status import AlreadyExists, NotFound, StatusError
+
+log = logging.getLogger(__name__)
+
+EVENTS = Resource("", "v1", "events", "Event", True)
+_REMEMBERED = 4096
+_ALIKE = 10
+_ALIKE_SECONDS = 600.0
+_BURST = 25.0
+_REFILL_PER_SECOND = 1 / 300
+_TEXT_LIMIT = 1024
+
+
+@dataclass(slots=True)
+class _Written:
+    name: str
+    namespace: str
+    count: int
+
+
+@dataclass(slots=True)
+class _Alike:
+    since: float
+    messages: set[str] = field(default_factory=set)
+
+
+@dataclass(slots=True)
+class _Budget:
+    tokens: float
+    at: float
+
+
+class EventRecorder:
+    """Writes core/v1 Events as ``component``; at most ``limit`` wait, newer ones are dropped beyond that."""
+
+    def __init__(
+        self, client: Client, component: str, host: str = "", *, clock: Clock | None = None, limit: int = 1000
+    ) -> None:
+        self._client = client
+        self._component = component
+        self._host = host
+        self._clock = clock or SystemClock()
+        self._limit = limit
+        self._waiting: deque[tuple[Object, Resource, str, str, str, float]] = deque()
+        self._task: asyncio.Task[None] | None = None
+        self._written: OrderedDict[tuple[str, ...], _Written] = OrderedDict()
+        self._alike: OrderedDict[tuple[str, ...], _Alike] = OrderedDict()
+        self._budgets: OrderedDict[str, _Budget] = OrderedDict()
+        self.dropped = 0
+
+    def event(self, obj: Object, resource: Resource, type: str, reason: str, message: str) -> None:
+        """Records that something happened to ``obj``; ``type`` is Normal or Warning. Never fails, never waits."""
+        if len(self._waiting) >= self._limit:
+            self.dropped += 1
+            return
+        reference = {
+            "metadata": {
+                key: value
+                for key in ("name", "namespace", "uid", "resourceVersion")
+                if (value := (obj.get("metadata") or {}).get(key))
+            }
+        }
+        message = message[:_TEXT_LIMIT]
+        self._waiting.append((reference, resource, type, reason, message, self._clock.now()))
+        if self._task is None or self._task.done():
+            self._task = asyncio.get_running_loop().create_task(self._drain(), name="events")
+
+    async def flush(self) -> None:
+        """Returns once everything recorded so far is written or given up."""
+        while self._task is not None and not self._task.done():
+            await asyncio.wait([self._task])
+
+    async def close(self, seconds: float = 2.0) -> None:
+        """Writes what waits, for at most ``seconds``."""
+        if self._task is not None and not self._task.done():
+            await asyncio.wait([self._task], timeout=seconds)
+            self._task.cancel()
+
+    async def _drain(self) -> None:
+        while self._waiting:
+            try:
+                await self._write(*self._waiting.popleft())
+            except StatusError as error:
+                # An event is a courtesy: a namespace that is going away refuses it, and nobody needs to know.
+                log.debug("an event was not written: %s", error)
+            except Exception:
+                log.exception("an event was not written")
+
+    async def _write(
+        self, obj: Object, resource: Resource, type: str, reason: str, message: str, now: float
+    ) -> None:
+        about = (resource.api_version, resource.kind, objects.key(obj), objects.uid(obj))
+        kind = (*about, type, reason)
+        message, merged = self._combined(kind, message, now)
+        key = kind if merged else (*kind, message)
+        if not self._allowed("/".join(about), now):
+            self.dropped += 1
+            return
+        written = self._written.get(key)
+        if written is not None and await self._repeat(written, message, now):
+            self._written.move_to_end(key)
+            return
+        created = await self._create(obj, resource, type, reason, message, now)
+        self._written[key] = created
+        if len(self._written) > _REMEMBERED:
+            self._written.popitem(last=False)
+
+    def _combined(self, kind: tuple[str, ...], message: str, now: float) -> tuple[str, bool]:
+        alike = self._alike.get(kind)
+        if alike is None or now - alike.since > _ALIKE_SECONDS:
+            alike = self._alike[kind] = _Alike(now)
+            if len(self._alike) > _REMEMBERED:
+                self._alike.popitem(last=False)
+        if len(alike.messages) >= _ALIKE and message not in alike.messages:
+            return f"(combined from similar events): {message}"[:_TEXT_LIMIT], True
+        alike.messages.add(message)
+        return message, False
+
+    def _allowed(self, about: str, now: float) -> bool:
+        budget = self._budgets.get(about)
+        if budget is None:
+            budget = self._budgets[about] = _Budget(_BURST, now)
+            if len(self._budgets) > _REMEMBERED:
+                self._budgets.popitem(last=False)
+        budget.tokens = min(_BURST, budget.tokens + (now - budget.at) * _REFILL_PER_SECOND)
+        budget.at = now
+        if budget.tokens < 1:
+            return False
+        budget.tokens -= 1
+        return True
+
+    async def _repeat(self, written: _Written, message: str, now: float) -> bool:
+        patch = {"count": written.count + 1, "lastTimestamp": objects.rfc3339(now), "message": message}
+        try:
+            await self._client.patch(EVENTS, written.name, patch, written.namespace)
+        except NotFound:
+            return False
+        written.count += 1
+        return True
+
+    async def _create(
+        self, obj: Object, resource: Resource, type: str, reason: str, message: str, now: float
+    ) -> _Written:
+        namespace = objects.namespace(obj) or "default"
+        reference: dict[str, Any] = {
+            "kind": resource.kind,
+            "namespace": objects.namespace(obj),
+            "name": objects.name(obj),
+            "uid": objects.uid(obj),
+            "apiVersion": resource.api_version,
+            "resourceVersion": obj["metadata"].get("resourceVersion", ""),
+        }
+        time = objects.rfc3339(now)
+        event = {
+            "apiVersion": "v1",
+            "kind": "Event",
+            "metadata": {"name": f"{objects.name(obj)}.{int(now * 1e9):x}", "namespace": namespace},
+            "involvedObject": {key: value for key, value in reference.items() if value},
+            "reason": reason,
+            "message": message,
+            "source": {"component": self._component} | ({"host": self._host} if self._host else {}),
+            "firstTimestamp": time,
+            "lastTimestamp": time,
+            "count": 1,
+            "type": type,
+            "reportingComponent": self._component,
+            "reportingInstance": self._host,
+        }
+        try:
+            await self._client.create(EVENTS, event, namespace)
+        except AlreadyExists:
+            # Two events of one object in one clock tick.
+            event["metadata"]["name"] = f"{objects.name(obj)}.{int(now * 1e9) + len(self._written) + 1:x}"  # type: ignore[index]
+            await self._client.create(EVENTS, event, namespace)
+        return _Written(event["metadata"]["name"], namespace, 1)  # type: ignore[index]

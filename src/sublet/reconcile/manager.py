@@ -1,0 +1,118 @@
+"""Runs a set of controllers that are stated as values, each with a context of its own."""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+import logging
+import random
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from sublet.client.client import Client
+from sublet.client.events import EventRecorder
+from sublet.client.informer import InformerFactory
+from sublet.machinery.clock import Clock
+
+log = logging.getLogger(__name__)
+
+_FIRST_RESTART = 1.0
+_LONGEST_RESTART = 60.0
+
+
+class Runnable(Protocol):
+    async def run(self) -> None:
+        """Works until cancelled."""
+        ...
+
+
+@dataclass(frozen=True)
+class Context:
+    """What a controller is given."""
+
+    client: Client
+    """Acts as the controller's ServiceAccount."""
+    informers: InformerFactory
+    """Shared with the other controllers."""
+    events: EventRecorder
+    clock: Clock
+    rng: random.Random
+    settings: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Registration:
+    """What a file of ``controllers/`` states as ``CONTROLLER``."""
+
+    name: str
+    """kube-controller-manager's name, such as ``deployment-controller``."""
+    setup: Callable[[Context], Runnable | Sequence[Runnable]]
+    """Makes the controller: asks for informers, adds handlers. What it returns runs once the informers have synced."""
+    enabled_by_default: bool = True
+    service_account: str = ""
+    """In kube-system; empty: the bootstrap roles' name, which is the controller's own."""
+
+    @property
+    def user_name(self) -> str:
+        """``system:serviceaccount:kube-system:deployment-controller``."""
+        return f"system:serviceaccount:kube-system:{self.service_account or self.name}"
+
+
+class Manager:
+    """Starts each controller as soon as the informers *it* asked for have synced."""
+
+    def __init__(
+        self, registrations: Iterable[Registration], context_for: Callable[[Registration], Context]
+    ) -> None:
+        self._registrations = list(registrations)
+        self._context_for = context_for
+        self._tasks: list[asyncio.Task[None]] = []
+        self._contexts: list[Context] = []
+        self._running: set[str] = set()
+
+    @property
+    def running(self) -> frozenset[str]:
+        """The names of the controllers whose informers have synced."""
+        return frozenset(self._running)
+
+    async def start(self) -> None:
+        """Sets all controllers up and returns; they begin to work as their informers sync."""
+        for registration in self._registrations:
+            context = self._context_for(registration)
+            context = dataclasses.replace(context, informers=context.informers.view())
+            made = registration.setup(context)
+            runnables: Sequence[Runnable] = made if isinstance(made, Sequence) else (made,)
+            self._contexts.append(context)
+            await context.informers.start()
+            for runnable in runnables:
+                self._tasks.append(
+                    asyncio.create_task(
+                        self._supervise(registration.name, runnable, context), name=registration.name
+                    )
+                )
+
+    async def stop(self) -> None:
+        """Ends the controllers and writes the events that wait. The informers are their owner's to stop."""
+        tasks, self._tasks = self._tasks, []
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        self._running.clear()
+        await asyncio.gather(*(context.events.close(0.5) for context in self._contexts))
+        self._contexts.clear()
+
+    async def _supervise(self, name: str, runnable: Runnable, context: Context) -> None:
+        await context.informers.synced()
+        self._running.add(name)
+        delay = _FIRST_RESTART
+        while True:
+            started = context.clock.monotonic()
+            try:
+                await runnable.run()
+                return
+            except Exception:
+                log.exception("%s failed and starts again in %.0f s", name, delay)
+            await asyncio.sleep(delay)
+            lived = context.clock.monotonic() - started
+            delay = _FIRST_RESTART if lived > _LONGEST_RESTART else min(delay * 2, _LONGEST_RESTART)
