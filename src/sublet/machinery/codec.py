@@ -1,4 +1,4 @@
-"""Objects to bytes and back: JSON and YAML. Protobuf has a module of its own."""
+"""Objects to bytes and back: JSON and YAML (whose rules are in ``yamlcodec``). Protobuf has a module of its own."""
 
 from __future__ import annotations
 
@@ -25,3 +25,28 @@ def decode_json(data: bytes | str) -> Any:
         return _decoder.decode(data)
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise DecodeError(str(error)) from None
+
+
+def decode_yaml(data: bytes | str, duplicates: list[str] | None = None) -> Any:
+    """The one document of a YAML (or JSON) text, as JSON values; ``None`` when there is none.
+
+    Keys given twice are appended to ``duplicates`` as ``line 9: key "foo" already set in map``; the last one counts.
+    Raises :class:`DecodeError`, ``error converting YAML to JSON: yaml: line N: …``.
+    """
+    from sublet.machinery import yamlcodec
+
+    return yamlcodec.decode(data, duplicates)
+
+
+def decode_yaml_documents(data: bytes | str) -> list[Any]:
+    """The documents of a file, without the empty ones. Raises :class:`DecodeError`."""
+    from sublet.machinery import yamlcodec
+
+    return yamlcodec.decode_documents(data)
+
+
+def encode_yaml(value: Any) -> bytes:
+    """Block style, keys sorted, as Kubernetes' own tools print it."""
+    from sublet.machinery import yamlcodec
+
+    return yamlcodec.encode(value)
