@@ -63,7 +63,11 @@ class StoreFull(StoreError):
 
 
 class StoreClosed(StoreError):
-    """The store was closed, or its files are held by another process."""
+    """The store was closed, or its files are held by another process (the message names it)."""
+
+
+class StoreCorrupt(StoreError):
+    """The files are there but are not a whole data store; the message names the file and the way out."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,11 +98,11 @@ class Event:
     type: Literal["create", "update", "delete"]
     key: str
     value: bytes
-    """The new value; for a delete, the last one."""
+    """The new value; empty for a delete. Who needs the value before keeps it: the watch cache does,
+    so no driver reads it back for every write."""
     revision: int
     created: int
-    previous: bytes | None
-    """The value before (update), None for create; for a delete the same as ``value``."""
+    """The revision at which the key came to be; for a delete, that of the key that went."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,9 +119,7 @@ class Store(Protocol):
         """The live value, read at least as fresh as every write acknowledged before the call."""
         ...
 
-    async def list(
-        self, prefix: str, *, start: str = "", limit: int = 0, revision: int = 0
-    ) -> Listing:
+    async def list(self, prefix: str, *, start: str = "", limit: int = 0, revision: int = 0) -> Listing:
         """Live entries whose key begins with ``prefix`` and is not before ``start``, in key order.
 
         ``limit`` 0: all. ``revision`` 0: the current one; else exactly as of then.
@@ -139,7 +141,12 @@ class Store(Protocol):
 
     def watch(self, prefix: str, after: int) -> AsyncIterator[Sequence[Event | Progress]]:
         """Batches of events with revisions above ``after``, for ever; progress comes at least every second
-        of silence. Raises :class:`Compacted` from the iterator's first step. ``aclose()`` ends it."""
+        of silence, and within a batch always after the events it covers.
+
+        Raises :class:`Compacted` or :class:`FutureRevision` from the iterator's first step, :class:`Compacted`
+        later when a slow reader was overtaken by compaction, :class:`StoreClosed` when the store closes.
+        Ending the iterator (``aclose()`` of the generator, or its task's cancellation) ends the watch.
+        """
         ...
 
     async def current_revision(self) -> int:
@@ -147,9 +154,14 @@ class Store(Protocol):
         ...
 
     async def compact(self, revision: int) -> None:
-        """Forgets everything that only reads before ``revision`` need; the store also does so by itself."""
+        """Forgets everything that only reads before ``revision`` need; the store also does so by itself.
+
+        Afterwards ``list(revision=revision)`` and ``watch(after=revision)`` still work, older ones do not.
+        Raises :class:`FutureRevision` above the current revision; at or below the last one it does nothing.
+        """
         ...
 
     async def close(self) -> None:
-        """Ends watches and background work; acknowledged writes are on disk."""
+        """Ends watches and background work; acknowledged writes are on disk. Closing twice is harmless;
+        every other method then raises :class:`StoreClosed`."""
         ...
