@@ -163,7 +163,9 @@ class Informer:
                 await self._watch()
                 self._said = ""
             except (Expired, Gone):
-                log.debug("%s: resource version %s is gone, listing again", self.resource.qualified, self._version)
+                log.debug(
+                    "%s: resource version %s is gone, listing again", self.resource.qualified, self._version
+                )
                 self._version = ""
             except StatusError as error:
                 self._failed(error)

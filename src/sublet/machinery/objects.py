@@ -3,8 +3,6 @@
 Readers accept absent parts; none of them changes the object.
 """
 
-from __future__ import annotations
-
 import calendar
 import time
 from collections.abc import Iterable
@@ -41,7 +39,7 @@ def labels(obj: Object) -> dict[str, str]:
     return (obj.get("metadata") or {}).get("labels") or {}
 
 
-def annotations(obj: Object) -> dict[str, str]:  # type: ignore[no-redef]  # of `from __future__`
+def annotations(obj: Object) -> dict[str, str]:
     return (obj.get("metadata") or {}).get("annotations") or {}
 
 
