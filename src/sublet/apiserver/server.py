@@ -1,0 +1,159 @@
+"""The HTTP server: listens on TLS, plain TCP or a Unix socket and speaks HTTP/1.1 to an application."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import errno
+import ssl
+import time
+from collections.abc import Iterable
+from email.utils import formatdate
+from pathlib import Path
+
+from sublet.apiserver.protocol import HTTPProtocol
+from sublet.client.exchange import Application
+
+_SWEEP_SECONDS = 2.0
+_NAMES_LIMIT = 512
+
+
+class ListenError(Exception):
+    """The server cannot listen where it was told; the message names the address and the way out."""
+
+
+class HTTPServer:
+    """Serves one application at one address.
+
+    ``port`` 0 takes a free one (see :attr:`port` after :meth:`start`); ``path`` listens on a Unix socket instead.
+    Without ``ssl_context`` it speaks plain HTTP: for local use only, since tokens travel in the clear.
+    """
+
+    def __init__(
+        self,
+        application: Application,
+        *,
+        host: str = "127.0.0.1",
+        port: int = 0,
+        ssl_context: ssl.SSLContext | None = None,
+        path: Path | None = None,
+        backlog: int = 1024,
+    ) -> None:
+        self.application = application
+        self.host = host
+        self.port = port
+        self.path = path
+        self.connections: set[HTTPProtocol] = set()
+        self.refused = 0
+        """Connections that sent what is no acceptable HTTP request."""
+        self.names: dict[bytes, str] = {}
+        self.loop: asyncio.AbstractEventLoop
+        self._ssl = ssl_context
+        self._backlog = backlog
+        self._server: asyncio.AbstractServer | None = None
+        self._sweeper: asyncio.Task[None] | None = None
+        self._emptied: asyncio.Future[None] | None = None
+        self._date_at = 0
+        self._date_line = ""
+
+    async def start(self) -> None:
+        """Listens. Raises :class:`ListenError`."""
+        self.loop = asyncio.get_running_loop()
+        try:
+            if self.path is not None:
+                self._server = await self.loop.create_unix_server(
+                    lambda: HTTPProtocol(self), str(self.path), ssl=self._ssl, backlog=self._backlog
+                )
+                self.path.chmod(0o600)
+            else:
+                self._server = await self.loop.create_server(
+                    lambda: HTTPProtocol(self),
+                    self.host,
+                    self.port,
+                    ssl=self._ssl,
+                    backlog=self._backlog,
+                    ssl_handshake_timeout=10.0 if self._ssl else None,
+                )
+                self.port = self._server.sockets[0].getsockname()[1]
+        except OSError as error:
+            raise ListenError(self._explain(error)) from error
+        self._sweeper = self.loop.create_task(self._sweep())
+
+    def _explain(self, error: OSError) -> str:
+        where = str(self.path) if self.path else f"{self.host}:{self.port}"
+        if error.errno == errno.EADDRINUSE:
+            if self.path:
+                return f"cannot listen on {where}: it exists; another process may use it, else remove it"
+            return (
+                f"cannot listen on {where}: port {self.port} is in use by another process; "
+                "stop that process or choose another port"
+            )
+        if error.errno in (errno.EACCES, errno.EPERM):
+            return f"cannot listen on {where}: permission denied; choose a port above 1023 or run as root"
+        if error.errno == errno.EADDRNOTAVAIL:
+            return f"cannot listen on {where}: {self.host} is not an address of this machine"
+        return f"cannot listen on {where}: {error.strerror or error}"
+
+    async def stop(self, grace: float = 5.0) -> None:
+        """Stops listening; streams end with their last chunk, requests get ``grace`` seconds for their answers."""
+        if self._server is None:
+            return
+        self._server.close()
+        if self._sweeper is not None:
+            self._sweeper.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await self._sweeper
+        for connection in tuple(self.connections):
+            connection.end()
+        if self.connections:
+            self._emptied = self.loop.create_future()
+            await asyncio.wait((self._emptied,), timeout=grace)
+        for connection in tuple(self.connections):
+            connection.abort()
+        self._server = None
+        if self.path is not None:
+            self.path.unlink(missing_ok=True)
+
+    async def _sweep(self) -> None:
+        """Disconnects peers that let their deadline pass (one timer for all connections)."""
+        while True:
+            await asyncio.sleep(_SWEEP_SECONDS)
+            now = self.loop.time()
+            for connection in tuple(self.connections):
+                if 0.0 < connection.deadline < now:
+                    connection.overdue()
+
+    def lost(self, connection: HTTPProtocol) -> None:
+        """A connection is gone."""
+        self.connections.discard(connection)
+        if not self.connections and self._emptied is not None and not self._emptied.done():
+            self._emptied.set_result(None)
+
+    def name(self, name: bytes) -> str:
+        """A header's name in lower case; the usual ones are kept."""
+        key = name.decode("latin-1").lower()
+        if len(self.names) < _NAMES_LIMIT:
+            self.names[name] = key
+        return key
+
+    def date_line(self) -> str:
+        now = int(time.time())
+        if now != self._date_at:
+            self._date_at = now
+            self._date_line = f"Date: {formatdate(now, usegmt=True)}\r\n"
+        return self._date_line
+
+
+def tls_context(certificate: Path, key: Path, client_authorities: Iterable[Path] = ()) -> ssl.SSLContext:
+    """A server's TLS context: TLS 1.2 or later, client certificates optional and checked against the authorities.
+
+    Call ``load_cert_chain`` on it again to serve a renewed certificate to new connections.
+    """
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    context.load_cert_chain(certificate, key)
+    context.set_alpn_protocols(["http/1.1"])
+    for authority in client_authorities:
+        context.load_verify_locations(authority)
+        context.verify_mode = ssl.CERT_OPTIONAL
+    return context
