@@ -1,0 +1,197 @@
+"""Request bodies to objects: JSON, YAML or protobuf, with strict field validation (reference B.9)."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from sublet.apiserver import negotiation
+from sublet.apiserver.options import Validation
+from sublet.client.exchange import Request
+from sublet.machinery import codec
+from sublet.machinery.kind import Object, Resource
+from sublet.machinery.schema import Schema
+from sublet.machinery.status import BadRequest, RequestEntityTooLarge
+
+MAX_BODY = 3 * 1024 * 1024
+_METADATA_FIELDS = frozenset((
+    "annotations", "creationTimestamp", "deletionGracePeriodSeconds", "deletionTimestamp", "finalizers",
+    "generateName", "generation", "labels", "managedFields", "name", "namespace", "ownerReferences",
+    "resourceVersion", "selfLink", "uid",
+))  # fmt: skip
+
+
+def decode(
+    request: Request,
+    resource: Resource,
+    schema: Schema | None,
+    validation: Validation,
+    warnings: list[str],
+    *,
+    custom: bool = False,
+) -> Object:
+    """The object in a request's body, of the kind the URL stands for; unknown fields are gone from it.
+
+    Raises ``BadRequest`` (no object, another kind or version, strict errors) or ``UnsupportedMediaType``.
+    """
+    if len(request.body) > MAX_BODY:
+        raise RequestEntityTooLarge(f"Request entity too large: limit is {MAX_BODY}")
+    fmt = negotiation.content_format(request, negotiation.TEXT_FORMATS if custom else negotiation.ALL_FORMATS)
+    duplicates: Sequence[str] = ()
+    if fmt == "protobuf":
+        from sublet.machinery import protobuf
+
+        obj = protobuf.decode(request.body)
+    elif fmt == "yaml":
+        obj = negotiation.decode_yaml(request.body)
+        if validation != "Ignore":
+            duplicates = yaml_duplicates(request.body)
+    else:
+        obj = decode_json(request.body)
+        if validation != "Ignore":
+            duplicates = json_duplicates(request.body, obj)
+    return checked(obj, resource, schema, validation, warnings, duplicates, custom=custom)
+
+
+def decode_json(body: bytes) -> Any:
+    try:
+        return codec.decode_json(body)
+    except codec.DecodeError as error:
+        raise BadRequest(f"the object provided is unrecognized (must be of type JSON): {error}") from None
+
+
+def checked(
+    obj: Any,
+    resource: Resource,
+    schema: Schema | None,
+    validation: Validation,
+    warnings: list[str],
+    duplicates: Sequence[str] = (),
+    *,
+    custom: bool = False,
+) -> Object:
+    """A decoded value as an object of ``resource``, its fields checked against ``schema``."""
+    if not isinstance(obj, dict):
+        raise BadRequest(f"the object provided is unrecognized (must be of type {resource.kind}): it is no object")
+    _check_type(obj, resource)
+    found = obj.get("metadata")
+    if found is not None and not isinstance(found, dict):
+        raise _unhandled(resource, "metadata: must be an object")
+    problems: list[str] = []
+    if schema is not None:
+        problems += _shape_problems(obj, resource, schema, custom)
+    problems += duplicates
+    if problems and validation == "Strict":
+        raise _unhandled(resource, "strict decoding error: " + ", ".join(problems))
+    if validation == "Warn":
+        warnings.extend(problems)
+    return obj
+
+
+def _shape_problems(obj: Object, resource: Resource, schema: Schema, custom: bool) -> list[str]:
+    """Messages about unknown fields, which are dropped; wrong types of built-in kinds raise."""
+    from sublet.machinery import strict
+
+    if custom:
+        from sublet.apiserver import crd_schema
+
+        return [f'unknown field "{path}"' for path in crd_schema.prune(obj, schema)]
+    result = strict.check(obj, schema)
+    if result.errors:
+        raise _unhandled(resource, str(result.errors[0]))
+    return [text if text.startswith(("unknown", "duplicate")) else f'unknown field "{text}"' for text in result.unknown]
+
+
+def drop_unknown_metadata(obj: Object, where: str = "metadata") -> list[str]:
+    """Paths of fields that ObjectMeta does not have; they are taken out."""
+    metadata = obj.get("metadata")
+    if not isinstance(metadata, dict):
+        return []
+    unknown = [key for key in metadata if key not in _METADATA_FIELDS]
+    for key in unknown:
+        del metadata[key]
+    return [f"{where}.{key}" for key in unknown]
+
+
+def _check_type(obj: Object, resource: Resource) -> None:
+    version, kind = obj.get("apiVersion") or "", obj.get("kind") or ""
+    if kind and kind != resource.kind:
+        raise BadRequest(
+            f'{kind} in version "{version or resource.api_version}" cannot be handled as a {resource.kind}: '
+            f"the kind in the data ({kind}) does not match the expected kind ({resource.kind})"
+        )
+    if version and version != resource.api_version:
+        raise BadRequest(
+            f"the API version in the data ({version}) does not match the expected API version ({resource.api_version})"
+        )
+    obj["apiVersion"], obj["kind"] = resource.api_version, resource.kind
+
+
+def _unhandled(resource: Resource, why: str) -> BadRequest:
+    return BadRequest(
+        f'{resource.kind} in version "{resource.version}" cannot be handled as a {resource.kind}: {why}'
+    )
+
+
+# -- duplicate keys --
+
+
+def json_duplicates(body: bytes, obj: Any) -> list[str]:
+    """``duplicate field "spec.replicas"`` for each key that stands twice in one map."""
+    # A repeated key costs two quotes when the decoded value is written again; an escaped quote may hide that.
+    if b"\\u0022" not in body and codec.encode_json(obj).count(b'"') == body.count(b'"'):
+        return []
+    found: list[str] = []
+    root = json.loads(body, object_pairs_hook=_Pairs)
+    for path in _json_paths(root, ""):
+        found.append(f'duplicate field "{path}"')
+    return found
+
+
+class _Pairs(list[Any]):
+    """A JSON object as its pairs, repeated keys and all."""
+
+
+def _json_paths(node: Any, path: str) -> Iterator[str]:
+    if isinstance(node, _Pairs):
+        seen: set[str] = set()
+        reported: set[str] = set()
+        for key, child in node:
+            where = f"{path}.{key}" if path else key
+            if key in seen and key not in reported:
+                reported.add(key)
+                yield where
+            seen.add(key)
+            yield from _json_paths(child, where)
+    elif isinstance(node, list):
+        for index, child in enumerate(node):
+            yield from _json_paths(child, f"{path}[{index}]")
+
+
+def yaml_duplicates(body: bytes) -> list[str]:
+    """``line 9: key "foo" already set in map`` for each key that stands twice in one map of a YAML document."""
+    import yaml
+
+    loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+    try:
+        root = yaml.compose(body, Loader=loader)
+    except yaml.YAMLError as error:
+        raise BadRequest(f"error converting YAML to JSON: yaml: {error}") from None
+    return list(_yaml_lines(root))
+
+
+def _yaml_lines(node: Any) -> Iterator[str]:
+    import yaml
+
+    if isinstance(node, yaml.MappingNode):
+        seen: set[str] = set()
+        for key, child in node.value:
+            if isinstance(key, yaml.ScalarNode):
+                if key.value in seen:
+                    yield f'line {key.start_mark.line + 1}: key "{key.value}" already set in map'
+                seen.add(key.value)
+            yield from _yaml_lines(child)
+    elif isinstance(node, yaml.SequenceNode):
+        for child in node.value:
+            yield from _yaml_lines(child)

@@ -1,0 +1,127 @@
+"""What a DELETE does to an object before it goes (reference B.10): preconditions, grace, finalizers."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from sublet.machinery import objects
+from sublet.machinery.kind import Kind, Object
+from sublet.machinery.status import Conflict, conflict
+
+ORPHAN, FOREGROUND = "orphan", "foregroundDeletion"
+_ADDS = {"Orphan": ORPHAN, "Foreground": FOREGROUND}
+
+
+@dataclass(frozen=True, slots=True)
+class DeleteOptions:
+    """A checked DeleteOptions; ``propagation`` is ``Orphan``, ``Background``, ``Foreground`` or ``""`` (the kind's)."""
+
+    grace: int | None = None
+    propagation: str = ""
+    uid: str = ""
+    resource_version: str = ""
+    dry_run: bool = False
+
+
+def check_preconditions(obj: Object, kind: Kind, options: DeleteOptions) -> None:
+    """Raises ``Conflict`` when the object is not the one meant."""
+    metadata = obj["metadata"]
+    for wanted, stands, words in (
+        (options.uid, metadata.get("uid"), ("UID", "UID")),
+        (options.resource_version, metadata.get("resourceVersion"), ("ResourceVersion", "ResourceVersion")),
+    ):
+        if wanted and wanted != stands:
+            raise _failed(kind, obj, f"{words[0]} in precondition: {wanted}, {words[1]} in object meta: {stands}")
+
+
+def _failed(kind: Kind, obj: Object, why: str) -> Conflict:
+    resource = kind.resource
+    return conflict(resource.group, resource.plural, objects.name(obj), f"Precondition failed: {why}")
+
+
+def holds(kind: Kind, obj: Object) -> bool:
+    """Whether something still keeps a deleted object: finalizers, a namespace's content, a pod's grace period."""
+    if objects.finalizers(obj):
+        return True
+    if _is_namespace(kind) and (obj.get("spec") or {}).get("finalizers"):
+        return True
+    return bool(obj["metadata"].get("deletionGracePeriodSeconds"))
+
+
+def finalizers_for(obj: Object, kind: Kind, propagation: str) -> list[str]:
+    """The object's finalizers once it is deleted with this policy."""
+    present = objects.finalizers(obj)
+    if not propagation:
+        if ORPHAN in present or FOREGROUND in present:
+            return list(present)
+        propagation = kind.default_propagation
+    kept = [f for f in present if f not in (ORPHAN, FOREGROUND)]
+    added = _ADDS.get(propagation)
+    return [*kept, added] if added else kept
+
+
+def grace_for(obj: Object, kind: Kind, options: DeleteOptions) -> int:
+    """Seconds between now and the removal."""
+    if kind.grace is None:
+        return 0
+    return kind.grace(obj, options.grace)
+
+
+def mark(obj: Object, kind: Kind, options: DeleteOptions, now: float) -> bool:
+    """Makes the object a deleted one, in place. Returns whether it may be removed at once."""
+    metadata = obj["metadata"]
+    grace = grace_for(obj, kind, options)
+    finalizers = finalizers_for(obj, kind, options.propagation)
+    if finalizers:
+        metadata["finalizers"] = finalizers
+    else:
+        metadata.pop("finalizers", None)
+    if metadata.get("deletionTimestamp"):
+        _shorten(metadata, kind, options, grace, now)
+    else:
+        metadata["deletionTimestamp"] = objects.rfc3339(now + grace)
+        metadata["deletionGracePeriodSeconds"] = grace
+        if kind.grace is None:
+            # Only kinds with a graceful rule show a period other than zero, but all of them show one.
+            metadata["deletionGracePeriodSeconds"] = 0
+        if int(metadata.get("generation") or 0) > 0:
+            metadata["generation"] += 1
+        if _is_namespace(kind):
+            obj["status"] = {**(obj.get("status") or {}), "phase": "Terminating"}
+    return not holds(kind, obj)
+
+
+def _shorten(metadata: dict[str, Any], kind: Kind, options: DeleteOptions, grace: int, now: float) -> None:
+    """A second deletion may only bring the end nearer."""
+    before = int(metadata.get("deletionGracePeriodSeconds") or 0)
+    if kind.grace is None or options.grace is None or grace >= before:
+        return
+    marked = objects.parse_time(metadata["deletionTimestamp"]) - before
+    metadata["deletionGracePeriodSeconds"] = grace
+    metadata["deletionTimestamp"] = objects.rfc3339(max(marked, now) + grace if grace else now)
+
+
+def completed_by(new: Object, kind: Kind) -> bool:
+    """Whether an update has taken away the last thing that kept a deleted object."""
+    return objects.is_deleting(new) and not holds(kind, new)
+
+
+def success(kind: Kind, obj: Object) -> Mapping[str, Any]:
+    """The Status that answers a DELETE whose object is gone."""
+    resource = kind.resource
+    details = {"name": objects.name(obj), "kind": resource.plural, "uid": objects.uid(obj)}
+    if resource.group:
+        details = {"name": objects.name(obj), "group": resource.group, **details}
+    return {
+        "kind": "Status",
+        "apiVersion": "v1",
+        "metadata": {},
+        "status": "Success",
+        "details": details,
+    }
+
+
+def _is_namespace(kind: Kind) -> bool:
+    return kind.resource.group == "" and kind.resource.plural == "namespaces"

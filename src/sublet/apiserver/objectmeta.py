@@ -1,0 +1,266 @@
+"""The rules of ``metadata`` that hold for every kind alike (reference B.6): filling, restoring, validating."""
+
+from __future__ import annotations
+
+import random
+import uuid
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from sublet.machinery import names, objects
+from sublet.machinery.kind import Kind, Object
+from sublet.machinery.status import BadRequest, FieldError, field_forbidden, invalid, required
+
+MAX_ANNOTATIONS = 256 * 1024
+_SERVER_SET = ("uid", "creationTimestamp", "deletionTimestamp", "deletionGracePeriodSeconds", "selfLink",
+               "resourceVersion", "generation")  # fmt: skip
+_STANDARD_FINALIZERS = frozenset(("orphan", "foregroundDeletion", "kubernetes"))
+_ORDER = ("name", "generateName", "namespace", "uid", "generation", "creationTimestamp")
+
+
+def metadata_of(obj: Object) -> dict[str, Any]:
+    """The metadata, made where absent. Raises ``BadRequest`` where it is no map."""
+    metadata = obj.get("metadata")
+    if metadata is None:
+        metadata = obj["metadata"] = {}
+    if not isinstance(metadata, dict):
+        raise BadRequest("metadata: must be a map")
+    return metadata
+
+
+def place(obj: Object, kind: Kind, namespace: str) -> None:
+    """Puts the object into the namespace of the URL; raises ``BadRequest`` when it names another."""
+    metadata = metadata_of(obj)
+    if not kind.resource.namespaced:
+        metadata.pop("namespace", None)
+        return
+    stated = metadata.get("namespace") or ""
+    if stated and stated != namespace:
+        raise BadRequest(
+            f"the namespace of the provided object does not match the namespace sent on the request ({stated} != {namespace})"
+            if not namespace
+            else "the namespace of the provided object does not match the namespace sent on the request"
+        )
+    metadata["namespace"] = namespace
+
+
+def prepare_create(obj: Object, kind: Kind, now: float, rng: random.Random) -> None:
+    """Fills in what only the server sets on a new object, in the order clients are used to see."""
+    metadata = metadata_of(obj)
+    rest = {k: v for k, v in metadata.items() if k not in _SERVER_SET}
+    rest["uid"] = str(uuid.UUID(int=rng.getrandbits(128), version=4))
+    rest["creationTimestamp"] = objects.rfc3339(now)
+    if kind.generation:
+        rest["generation"] = 1
+    obj["metadata"] = _ordered(rest)
+
+
+def generate_name(obj: Object, rng: random.Random) -> None:
+    """A fresh name from ``generateName``."""
+    metadata = obj["metadata"]
+    metadata["name"] = names.generate(str(metadata["generateName"]), rng)
+    obj["metadata"] = _ordered(metadata)
+
+
+def prepare_update(new: Object, old: Object) -> None:
+    """Restores what a client cannot change: times, uid, generation, the place."""
+    before, metadata = old["metadata"], metadata_of(new)
+    for key in ("creationTimestamp", "deletionTimestamp", "deletionGracePeriodSeconds", "generation"):
+        if key in before:
+            metadata[key] = before[key]
+        else:
+            metadata.pop(key, None)
+    metadata.pop("selfLink", None)
+    if not metadata.get("uid"):
+        metadata["uid"] = before.get("uid", "")
+    if "generateName" in before:
+        metadata.setdefault("generateName", before["generateName"])
+    new["metadata"] = _ordered(metadata)
+
+
+def tidy(obj: Object) -> list[str]:
+    """Drops empty parts and repeated owners; returns warnings about what it dropped."""
+    warnings: list[str] = []
+    metadata = obj["metadata"]
+    for key in ("labels", "annotations", "finalizers", "ownerReferences", "generateName"):
+        if key in metadata and not metadata[key]:
+            del metadata[key]
+    owners = metadata.get("ownerReferences")
+    if isinstance(owners, list) and len(owners) > 1:
+        unique: dict[str, Any] = {}
+        for owner in owners:
+            uid = owner.get("uid", "") if isinstance(owner, dict) else repr(owner)
+            if uid in unique:
+                warnings.append(
+                    ".metadata.ownerReferences contains duplicate entries; API server dedups owner references in 1.20+, "
+                    f'and may reject such requests as early as 1.24; please fix your requests; duplicate UID(s) observed: ["{uid}"]'
+                )
+            else:
+                unique[uid] = owner
+        metadata["ownerReferences"] = list(unique.values())
+    return warnings
+
+
+def bump_generation(new: Object, old: Object, kind: Kind) -> None:
+    """One more when anything but metadata and status changed."""
+    if not kind.generation:
+        return
+    before = int(old["metadata"].get("generation") or 0)
+    changed = _body(new, kind) != _body(old, kind)
+    new["metadata"]["generation"] = before + 1 if changed or not before else before
+
+
+def _body(obj: Object, kind: Kind) -> dict[str, Any]:
+    ignored = {"metadata", "apiVersion", "kind"}
+    if "status" in kind.subresources:
+        ignored.add("status")
+    return {k: v for k, v in obj.items() if k not in ignored and v not in (None, {})}
+
+
+def _ordered(metadata: dict[str, Any]) -> dict[str, Any]:
+    ordered = {key: metadata[key] for key in _ORDER if key in metadata}
+    ordered.update((key, value) for key, value in metadata.items() if key not in ordered)
+    return ordered
+
+
+# -- validation --
+
+
+def validate_create(obj: Object, kind: Kind) -> list[FieldError]:
+    """Errors of a new object's metadata."""
+    metadata = obj["metadata"]
+    errors: list[FieldError] = []
+    check = kind.validate_name or _subdomain
+    name, base = metadata.get("name") or "", metadata.get("generateName") or ""
+    if base:
+        errors += [invalid("metadata.generateName", base, text) for text in check(base, True)]
+    if not name:
+        errors.append(required("metadata.name", "name or generateName is required"))
+    else:
+        errors += [invalid("metadata.name", name, text) for text in check(name, False)]
+    errors += _validate_namespace(metadata, kind)
+    errors += _validate_parts(metadata)
+    return errors
+
+
+def validate_update(new: Object, old: Object, kind: Kind) -> list[FieldError]:
+    """Errors of a changed object's metadata; the names stay what they were."""
+    metadata, before = new["metadata"], old["metadata"]
+    errors: list[FieldError] = []
+    for key in ("name", "namespace", "uid", "creationTimestamp"):
+        if metadata.get(key) != before.get(key) and key in before:
+            errors.append(invalid(f"metadata.{key}", metadata.get(key, ""), "field is immutable"))
+    if before.get("deletionTimestamp"):
+        added = [f for f in metadata.get("finalizers") or () if f not in (before.get("finalizers") or ())]
+        if added:
+            found = ", ".join(f'"{f}"' for f in added)
+            errors.append(
+                field_forbidden(
+                    "metadata.finalizers",
+                    "no new finalizers can be added if the object is being deleted, found new finalizers "
+                    f"[]string{{{found}}}",
+                )
+            )
+    errors += _validate_parts(metadata, before)
+    return errors
+
+
+def _subdomain(name: str, prefix: bool) -> Sequence[str]:
+    # A prefix gets five letters behind it, so it may end in what a whole name may not.
+    return names.dns1123_subdomain(name[:-1] + "a" if prefix and name[-1:] == "-" else name)
+
+
+def _validate_namespace(metadata: Mapping[str, Any], kind: Kind) -> list[FieldError]:
+    if not kind.resource.namespaced:
+        return []
+    namespace = metadata.get("namespace") or ""
+    if not namespace:
+        return [required("metadata.namespace")]
+    return [invalid("metadata.namespace", namespace, text) for text in names.dns1123_label(namespace)]
+
+
+def _validate_parts(metadata: Mapping[str, Any], before: Mapping[str, Any] | None = None) -> list[FieldError]:
+    before = before or {}
+    errors: list[FieldError] = []
+    if metadata.get("labels") != before.get("labels"):
+        errors += _validate_labels(metadata.get("labels") or {}, "metadata.labels")
+    if metadata.get("annotations") != before.get("annotations"):
+        errors += _validate_annotations(metadata.get("annotations") or {})
+    if metadata.get("ownerReferences") != before.get("ownerReferences"):
+        errors += _validate_owners(metadata.get("ownerReferences") or [])
+    if metadata.get("finalizers") != before.get("finalizers"):
+        for index, finalizer in enumerate(metadata.get("finalizers") or ()):
+            errors += _validate_finalizer(f"metadata.finalizers[{index}]", finalizer)
+        if {"orphan", "foregroundDeletion"} <= set(metadata.get("finalizers") or ()):
+            errors.append(
+                invalid(
+                    "metadata.finalizers",
+                    metadata["finalizers"],
+                    "finalizer orphan and foregroundDeletion cannot be both set",
+                )
+            )
+    return errors
+
+
+def _validate_finalizer(path: str, finalizer: str) -> list[FieldError]:
+    errors = [invalid(path, finalizer, text) for text in names.qualified_name(finalizer)]
+    if not errors and "/" not in finalizer and finalizer not in _STANDARD_FINALIZERS:
+        errors.append(
+            invalid(path, finalizer, "name is neither a standard finalizer name nor is it fully qualified")
+        )
+    return errors
+
+
+def _validate_labels(labels: Mapping[str, Any], path: str) -> list[FieldError]:
+    errors = [invalid(path, key, text) for key in labels for text in names.qualified_name(key)]
+    errors += [
+        invalid(path, value, text) for value in labels.values() for text in names.label_value(value or "")
+    ]
+    return errors
+
+
+def _validate_annotations(annotations: Mapping[str, Any]) -> list[FieldError]:
+    errors = [
+        invalid("metadata.annotations", key, text)
+        for key in annotations
+        for text in names.qualified_name(key.lower())
+    ]
+    size = sum(len(key.encode()) + len(str(value).encode()) for key, value in annotations.items())
+    if size > MAX_ANNOTATIONS:
+        errors.append(
+            FieldError(
+                "FieldValueTooLong",
+                "metadata.annotations",
+                f"Too long: may not be more than {MAX_ANNOTATIONS} bytes",
+            )
+        )
+    return errors
+
+
+def _validate_owners(owners: Sequence[Mapping[str, Any]]) -> list[FieldError]:
+    path = "metadata.ownerReferences"
+    errors: list[FieldError] = []
+    controllers: list[str] = []
+    for index, owner in enumerate(owners):
+        where = f"{path}[{index}]"
+        for key in ("apiVersion", "kind", "name", "uid"):
+            if not owner.get(key):
+                errors.append(invalid(f"{where}.{key}", owner.get(key) or "", f"{_OWNER_WORDS[key]} must not be empty"))
+        if owner.get("apiVersion") == "v1" and owner.get("kind") == "Event":
+            errors.append(invalid(where, "/v1, Kind=Event", "/v1, Kind=Event is disallowed from being an owner"))
+        if owner.get("controller"):
+            controllers.append(str(owner.get("name")))
+    if len(controllers) > 1:
+        errors.append(
+            invalid(
+                path,
+                list(owners),
+                f'Only one reference can have Controller set to true. Found "true" in references for {controllers[0]} and {controllers[1]}',
+            )
+        )
+    return errors
+
+
+_OWNER_WORDS: Mapping[str, str] = {"apiVersion": "version", "kind": "kind", "name": "name", "uid": "uid"}
+
+NameCheck = Callable[[str, bool], Sequence[str]]

@@ -1,0 +1,282 @@
+"""The options of requests, from query and body, checked as Kubernetes checks them (reference B.8 to B.11)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from sublet.apiserver import negotiation
+from sublet.apiserver.deletion import DeleteOptions
+from sublet.apiserver.requestinfo import RequestInfo
+from sublet.client.exchange import Request
+from sublet.machinery import codec
+from sublet.machinery.kind import Object
+from sublet.machinery.status import (
+    BadRequest,
+    FieldError,
+    field_forbidden,
+    invalid,
+    invalid_object,
+    not_supported,
+    required,
+    too_long,
+)
+
+Validation = Literal["Ignore", "Warn", "Strict"]
+_VALIDATIONS: Sequence[Validation] = ("Ignore", "Warn", "Strict")
+_PROPAGATIONS = ("Orphan", "Background", "Foreground")
+META = "meta.k8s.io"
+MAX_MANAGER = 128
+
+
+@dataclass(frozen=True, slots=True)
+class WriteOptions:
+    """CreateOptions, UpdateOptions or PatchOptions of one request."""
+
+    dry_run: bool = False
+    manager: str = ""
+    validation: Validation = "Warn"
+    force: bool = False
+    body: Mapping[str, Any] = field(default_factory=dict)
+    """As an options object, for admission."""
+
+
+def write_options(request: Request, info: RequestInfo, kind: str, *, apply: bool = False) -> WriteOptions:
+    """The options of a write; ``kind`` is CreateOptions, UpdateOptions or PatchOptions. Raises ``Invalid``."""
+    if not info.params:
+        if apply:
+            _check_apply("", None, True, [])
+        return WriteOptions(manager=_agent(request), body={"kind": kind, "apiVersion": "meta.k8s.io/v1"})
+    errors: list[FieldError] = []
+    dry_run = _dry_run(info.params.get("dryRun") or (), errors)
+    manager = info.param("fieldManager")
+    if len(manager) > MAX_MANAGER:
+        errors.append(too_long("fieldManager", MAX_MANAGER))
+    if not manager.isprintable():
+        errors.append(invalid("fieldManager", manager, "should only contain printable characters"))
+    validation = info.param("fieldValidation") or "Warn"
+    if validation not in _VALIDATIONS:
+        errors.append(not_supported("fieldValidation", validation, _VALIDATIONS))
+    force = info.flag("force") if "force" in info.params else None
+    if kind == "PatchOptions":
+        _check_apply(manager, force, apply, errors)
+    _refuse(kind, errors)
+    body: dict[str, Any] = {"kind": kind, "apiVersion": "meta.k8s.io/v1"}
+    if dry_run:
+        body["dryRun"] = ["All"]
+    if force is not None:
+        body["force"] = force
+    if manager:
+        body["fieldManager"] = manager
+    if "fieldValidation" in info.params:
+        body["fieldValidation"] = validation
+    checked: Validation = "Warn" if validation == "Warn" else "Strict" if validation == "Strict" else "Ignore"
+    return WriteOptions(dry_run, manager or _agent(request), checked, bool(force), body)
+
+
+def _check_apply(manager: str, force: bool | None, apply: bool, errors: list[FieldError]) -> None:
+    if apply and not manager:
+        errors.append(required("fieldManager", "is required for apply patch"))
+        _refuse("PatchOptions", errors)
+    if not apply and force is not None:
+        errors.append(field_forbidden("force", "may not be specified for non-apply patch"))
+
+
+def _refuse(kind: str, errors: Sequence[FieldError]) -> None:
+    if errors:
+        raise invalid_object(META, kind, "", errors)
+
+
+def _dry_run(values: Sequence[str], errors: list[FieldError]) -> bool:
+    wanted = [value for value in values if value]
+    if any(value != "All" for value in wanted):
+        errors.append(not_supported("dryRun", wanted, ("All",)))
+    return bool(wanted)
+
+
+def _agent(request: Request) -> str:
+    """The field manager that a client which names none is taken for."""
+    return request.headers.get("user-agent", "").partition("/")[0][:MAX_MANAGER] or "unknown"
+
+
+def delete_options(request: Request, info: RequestInfo) -> DeleteOptions:
+    """DeleteOptions from the body or, where there is none, from the query."""
+    document: Mapping[str, Any] = {}
+    if request.body:
+        document = _document(request)
+        found = document.get("kind") or "DeleteOptions"
+        if found != "DeleteOptions":
+            raise BadRequest(
+                f"decoded object cannot be converted to DeleteOptions: the body is a {found}, not DeleteOptions"
+            )
+    return parse_delete_options(document, info)
+
+
+def _document(request: Request) -> Object:
+    fmt = negotiation.content_format(request)
+    if fmt == "yaml":
+        decoded = negotiation.decode_yaml(request.body)
+    elif fmt == "protobuf":
+        from sublet.machinery import protobuf
+
+        decoded = protobuf.decode(request.body)
+    else:
+        try:
+            decoded = codec.decode_json(request.body)
+        except codec.DecodeError as error:
+            raise BadRequest(f"couldn't get version/kind; json parse error: {error}") from None
+    if not isinstance(decoded, dict):
+        raise BadRequest("the body of the request is not a DeleteOptions object")
+    return decoded
+
+
+def parse_delete_options(document: Mapping[str, Any], info: RequestInfo | None = None) -> DeleteOptions:
+    """Checks a DeleteOptions object, or the query's fields when it is empty. Raises ``Invalid``."""
+    errors: list[FieldError] = []
+    if not document and info is not None and info.params:
+        document = _from_query(info)
+    grace = document.get("gracePeriodSeconds")
+    if grace is not None and (not isinstance(grace, int) or isinstance(grace, bool)):
+        raise BadRequest(f"gracePeriodSeconds: {grace!r} is not an integer")
+    propagation = document.get("propagationPolicy") or ""
+    orphan = document.get("orphanDependents")
+    if propagation and orphan is not None:
+        errors.append(
+            invalid("propagationPolicy", propagation, "orphanDependents and deletionPropagation cannot be both set")
+        )
+    if propagation and propagation not in _PROPAGATIONS:
+        errors.append(not_supported("propagationPolicy", propagation, ("Foreground", "Background", "Orphan", "nil")))
+    if orphan is not None and not propagation:
+        propagation = "Orphan" if orphan else "Background"
+    dry_run = _dry_run(document.get("dryRun") or (), errors)
+    _refuse("DeleteOptions", errors)
+    preconditions = document.get("preconditions") or {}
+    return DeleteOptions(
+        grace,
+        propagation,
+        str(preconditions.get("uid") or ""),
+        str(preconditions.get("resourceVersion") or ""),
+        dry_run,
+    )
+
+
+def _from_query(info: RequestInfo) -> dict[str, Any]:
+    document: dict[str, Any] = {}
+    if text := info.param("gracePeriodSeconds"):
+        try:
+            document["gracePeriodSeconds"] = int(text)
+        except ValueError:
+            raise BadRequest(f"gracePeriodSeconds: {text!r} is not an integer") from None
+    if text := info.param("propagationPolicy"):
+        document["propagationPolicy"] = text
+    if "orphanDependents" in info.params:
+        document["orphanDependents"] = info.flag("orphanDependents")
+    if "dryRun" in info.params:
+        document["dryRun"] = list(info.params["dryRun"])
+    return document
+
+
+@dataclass(frozen=True, slots=True)
+class ListOptions:
+    """Of a list or watch; ``revision`` None is an absent resourceVersion."""
+
+    revision: int | None = None
+    match: str = ""
+    limit: int = 0
+    continue_token: str = ""
+    timeout: int = 0
+    bookmarks: bool = False
+    initial_events: bool | None = None
+
+
+def list_options(info: RequestInfo, *, watch: bool = False) -> ListOptions:
+    """Raises ``Invalid`` or ``BadRequest`` (reference B.11)."""
+    if not info.params:
+        return _NO_LIST_OPTIONS
+    text = info.param("resourceVersion")
+    match = info.param("resourceVersionMatch")
+    token = info.param("continue")
+    initial = info.flag("sendInitialEvents") if "sendInitialEvents" in info.params else None
+    revision = _revision(text) if text else None
+    errors = _watch_errors(match, initial) if watch else _list_errors(text, match, token, initial)
+    _refuse("ListOptions", errors)
+    if token and revision:
+        raise BadRequest("specifying resource version is not allowed when using continue")
+    return ListOptions(
+        revision,
+        match,
+        _integer(info, "limit"),
+        token,
+        _integer(info, "timeoutSeconds"),
+        info.flag("allowWatchBookmarks"),
+        initial,
+    )
+
+
+def _revision(text: str) -> int:
+    if not text.isascii() or not text.isdigit():
+        raise BadRequest(f'invalid resource version "{text}": must be a decimal number')
+    return int(text)
+
+
+def _integer(info: RequestInfo, key: str) -> int:
+    text = info.param(key)
+    try:
+        return max(int(text), 0) if text else 0
+    except ValueError:
+        raise BadRequest(f"{key}: {text!r} is not an integer") from None
+
+
+_MATCHES = ("Exact", "NotOlderThan")
+
+
+def _list_errors(text: str, match: str, token: str, initial: bool | None) -> list[FieldError]:
+    errors: list[FieldError] = []
+    if initial is not None:
+        errors.append(field_forbidden("sendInitialEvents", "sendInitialEvents is forbidden for list"))
+    if not match:
+        return errors
+    if token:
+        errors.append(
+            field_forbidden("resourceVersionMatch", "resourceVersionMatch is forbidden when continue is provided")
+        )
+    if not text:
+        errors.append(
+            field_forbidden(
+                "resourceVersionMatch", "resourceVersionMatch is forbidden unless resourceVersion is provided"
+            )
+        )
+    if match not in _MATCHES:
+        errors.append(not_supported("resourceVersionMatch", match, _MATCHES))
+    if match == "Exact" and text == "0":
+        errors.append(
+            field_forbidden(
+                "resourceVersionMatch", 'resourceVersionMatch "exact" is forbidden for resourceVersion "0"'
+            )
+        )
+    return errors
+
+
+def _watch_errors(match: str, initial: bool | None) -> list[FieldError]:
+    if initial is None:
+        if match:
+            return [
+                field_forbidden(
+                    "resourceVersionMatch",
+                    "resourceVersionMatch is forbidden for watch unless sendInitialEvents is provided",
+                )
+            ]
+        return []
+    if match != "NotOlderThan":
+        if match:
+            return [not_supported("resourceVersionMatch", match, ("NotOlderThan",))]
+        return [
+            field_forbidden(
+                "resourceVersionMatch", "sendInitialEvents requires setting resourceVersionMatch to NotOlderThan"
+            )
+        ]
+    return []
+
+
+_NO_LIST_OPTIONS = ListOptions()

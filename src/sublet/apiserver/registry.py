@@ -1,0 +1,590 @@
+"""Creates, reads, changes and deletes objects of any kind: the rules that hold for all of them, in their order.
+
+A write decodes nothing itself (``decoding`` did) and answers nothing itself (``handlers`` do): it takes objects in
+the version the client used, brings them to the stored version, and passes metadata rules, defaults, admission,
+validation and managedFields before a compare-and-swap in the data store.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Protocol
+
+from sublet.apiserver import conversion, deletion, objectmeta, stored
+from sublet.apiserver.admission.framework import CREATE, DELETE, UPDATE, Admission, Attributes
+from sublet.apiserver.deletion import DeleteOptions
+from sublet.apiserver.kindset import KindSet
+from sublet.apiserver.options import WriteOptions
+from sublet.apiserver.storeerrors import translated
+from sublet.apiserver.stored import StoredFormat
+from sublet.client.exchange import User
+from sublet.machinery import apply, objects
+from sublet.machinery.clock import Clock
+from sublet.machinery.kind import Kind, Object, Resource
+from sublet.machinery.schema import Schema
+from sublet.machinery.status import (
+    BadRequest,
+    FieldError,
+    InternalError,
+    StatusError,
+    already_exists,
+    conflict,
+    invalid,
+    invalid_object,
+    not_found,
+)
+from sublet.store.interface import KeyExists, RevisionMismatch, Store
+
+if TYPE_CHECKING:
+    from sublet.apiserver.watchcache import CachedEntry, WatchCache, WatchCaches
+
+RETRIES = 5
+GENERATE_ATTEMPTS = 8
+
+Change = Callable[[Object | None], Object]
+"""From the current object (a copy of its own, in the version asked for; None where nothing is) to the new one."""
+
+
+@dataclass(slots=True)
+class Write:
+    """Who writes, how, and what they are told besides the result."""
+
+    user: User
+    resource: Resource
+    """The served version the client speaks."""
+    options: WriteOptions = field(default_factory=WriteOptions)
+    subresource: str = ""
+    warnings: list[str] = field(default_factory=list)
+    applied: bool = False
+    """The change is server-side apply's and has set managedFields itself."""
+    prepare: Callable[[Object, Object], None] | None = None
+    """(new, old) in the stored version: restores what this subresource may not change; None: the usual."""
+    validate: Callable[[Object, Object], Sequence[FieldError]] | None = None
+    """(new, old): this subresource's rules instead of the usual ones."""
+
+
+@dataclass(slots=True)
+class Written:
+    """The object as it stands now. ``revision`` 0: a dry run made it and nothing is stored."""
+
+    object: Object
+    """In the stored version, with its resourceVersion."""
+    value: bytes
+    revision: int
+    created: bool = False
+    deleted: bool = False
+
+
+class Transaction(Protocol):
+    """Something reserved for a write (an IP, a port)."""
+
+    async def commit(self) -> None: ...
+
+    async def undo(self) -> None: ...
+
+
+class Duty(Protocol):
+    """What the server does around the writes of one kind besides storing."""
+
+    async def begin(self, new: Object | None, old: Object | None, dry_run: bool) -> Transaction | None:
+        """Before the write; may fill in ``new``. Raises a ``StatusError`` to refuse."""
+        ...
+
+    async def wrote(self, new: Object | None, old: Object | None) -> None:
+        """After a write that stands; ``new`` None: the object is gone."""
+        ...
+
+
+class Registry:
+    """Objects of all kinds over one data store and its watch caches."""
+
+    def __init__(
+        self,
+        store: Store,
+        caches: WatchCaches,
+        kinds: KindSet,
+        *,
+        minor: str,
+        version: str,
+        clock: Clock,
+        rng: random.Random,
+    ) -> None:
+        self.store = store
+        self.caches = caches
+        self.kinds = kinds
+        self.minor = minor
+        self.clock = clock
+        self.rng = rng
+        self.admission: Admission | None = None
+        """Set by the API server once its plug-ins can read through this registry."""
+        self.duties: dict[tuple[str, str], Duty] = {}
+        self._tag = f"{stored.FORMAT} {version} {minor}"
+        self._formats: dict[int, tuple[Kind, StoredFormat]] = {}
+        self._schemas: dict[Resource, Schema | None] = {}
+
+    # -- what a kind looks like --
+
+    def format(self, kind: Kind) -> StoredFormat:
+        """How values of a kind are written; one per kind, made when first asked for."""
+        known = self._formats.get(id(kind))
+        if known is not None:
+            return known[1]
+        tag = f"{self._tag} {kind.storage_tag}" if isinstance(kind, conversion.CustomKind) else self._tag
+        made = StoredFormat(kind.resource, tag, kind.default)
+        # The kind is kept beside its format: an id is only unique while the object lives.
+        self._formats[id(kind)] = (kind, made)
+        return made
+
+    def forget(self, kind: Kind) -> None:
+        """Drops what was made for a kind that is no longer served."""
+        self._formats.pop(id(kind), None)
+
+    def schema(self, kind: Kind, resource: Resource) -> Schema | None:
+        """The schema of one served version."""
+        if isinstance(kind, conversion.CustomKind):
+            return kind.version_schema(resource.version)
+        if resource == kind.resource:
+            return kind.schema(self.minor)
+        if resource not in self._schemas:
+            from sublet.kinds import schemas
+
+            self._schemas[resource] = schemas.definition(
+                self.minor, resource.group, resource.version, resource.kind
+            )
+        return self._schemas[resource]
+
+    # -- reading --
+
+    def cache(self, kind: Kind) -> WatchCache:
+        return self.caches.cache(stored.key_prefix(kind.resource))
+
+    async def fresh(self, kind: Kind) -> WatchCache:
+        """The kind's watch cache, once it shows every write acknowledged before the call."""
+        cache = self.cache(kind)
+        await translated(cache.wait_fresh(await translated(self.store.current_revision())))
+        return cache
+
+    async def entry(self, kind: Kind, namespace: str, name: str) -> CachedEntry | None:
+        """The value as of now, or None."""
+        cache = await self.fresh(kind)
+        return cache.get(stored.key(kind.resource, namespace, name))
+
+    def shared(self, kind: Kind, entry: CachedEntry) -> Object:
+        """The whole object in the stored version, decoded once per revision and shared: never change it."""
+        found: Object | None = entry.views.get("object")
+        if found is None:
+            found = self.format(kind).decode(entry.value, entry.revision)
+            entry.views["object"] = found
+        return found
+
+    def decode(self, kind: Kind, entry: CachedEntry) -> Object:
+        """A copy of one's own in the stored version."""
+        return self.format(kind).decode(entry.value, entry.revision)
+
+    async def get(self, kind: Kind, namespace: str, name: str) -> Object:
+        """A copy of one's own in the stored version. Raises ``NotFound``."""
+        entry = await self.entry(kind, namespace, name)
+        if entry is None:
+            raise not_found(kind.resource.group, kind.resource.plural, name)
+        return self.decode(kind, entry)
+
+    # -- create --
+
+    async def create(self, kind: Kind, obj: Object, namespace: str, write: Write) -> Written:
+        """Stores a new object. ``obj`` is the caller's no more."""
+        objectmeta.place(obj, kind, namespace)
+        if obj["metadata"].get("resourceVersion"):
+            raise StatusError("resourceVersion should not be set on objects to be created", code=500, reason="")
+        new = conversion.to_stored(kind, write.resource, obj)
+        objectmeta.prepare_create(new, kind, self.clock.now(), self.rng)
+        generated = not new["metadata"].get("name") and bool(new["metadata"].get("generateName"))
+        kind.prepare_create(new)
+        kind.default(new)
+        if generated:
+            objectmeta.generate_name(new, self.rng)
+        attributes = self._attributes(CREATE, kind, write, new, None)
+        await self._admit(kind, attributes)
+        write.warnings += objectmeta.tidy(new)
+        self._raise(kind, new, [*objectmeta.validate_create(new, kind), *kind.validate(new)])
+        write.warnings += kind.warnings(new, None)
+        await self._validate(attributes)
+        if not write.applied:
+            self._manage(kind, None, new, write)
+        return await self._store_new(kind, new, write, generated)
+
+    async def _store_new(self, kind: Kind, new: Object, write: Write, generated: bool) -> Written:
+        transaction = await self._begin(kind, new, None, write)
+        try:
+            if write.options.dry_run:
+                await self._refuse_existing(kind, new)
+                return Written(new, self.format(kind).encode(new), 0, created=True)
+            written = await self._insert(kind, new, generated)
+        except BaseException:
+            if transaction is not None:
+                await transaction.undo()
+            raise
+        if transaction is not None:
+            await transaction.commit()
+        await self._wrote(kind, new, None)
+        return written
+
+    async def _insert(self, kind: Kind, new: Object, generated: bool) -> Written:
+        fmt = self.format(kind)
+        metadata = new["metadata"]
+        for attempt in range(GENERATE_ATTEMPTS if generated else 1):
+            if attempt:
+                objectmeta.generate_name(new, self.rng)
+                metadata = new["metadata"]
+            key = stored.key(kind.resource, metadata.get("namespace", ""), metadata["name"])
+            value = fmt.encode(new)
+            try:
+                revision = await translated(self.store.create(key, value))
+            except KeyExists:
+                continue
+            metadata["resourceVersion"] = str(revision)
+            return Written(new, value, revision, created=True)
+        raise await self._exists(kind, new, generated)
+
+    async def _refuse_existing(self, kind: Kind, new: Object) -> None:
+        if await self.entry(kind, new["metadata"].get("namespace", ""), new["metadata"]["name"]) is not None:
+            raise await self._exists(kind, new, False)
+
+    async def _exists(self, kind: Kind, new: Object, generated: bool) -> StatusError:
+        resource, name = kind.resource, str(new["metadata"]["name"])
+        error = already_exists(resource.group, resource.plural, name)
+        if generated:
+            error.message += ", the server was not able to generate a unique name for the object"
+            error.retry_after = 1
+            return error
+        entry = await self.entry(kind, new["metadata"].get("namespace", ""), name)
+        if entry is not None and objects.is_deleting(self.shared(kind, entry)):
+            error.message = f"object is being deleted: {error.message}"
+        return error
+
+    # -- update --
+
+    async def update(
+        self, kind: Kind, namespace: str, name: str, change: Change, write: Write, *, create: bool = False
+    ) -> Written:
+        """Stores what ``change`` makes of the current object, trying again when another write came between.
+
+        ``create``: where nothing is, ``change(None)`` is created.
+        """
+        entry = await self.entry(kind, namespace, name)
+        for _ in range(RETRIES):
+            if entry is None:
+                if not create:
+                    raise not_found(kind.resource.group, kind.resource.plural, name)
+                return await self._create_by_update(kind, namespace, name, change(None), write)
+            try:
+                return await self._update_once(kind, self.format(kind), entry, change, write)
+            except RevisionMismatch as mismatch:
+                # The store's entry has no views; the next attempt only needs value and revision.
+                entry = self._as_cached(mismatch)
+        raise conflict(kind.resource.group, kind.resource.plural, name)
+
+    def _as_cached(self, mismatch: RevisionMismatch) -> CachedEntry | None:
+        from sublet.apiserver.watchcache import CachedEntry
+
+        current = mismatch.current
+        if current is None:
+            return None
+        return CachedEntry(current.key, current.revision, current.created, current.value)
+
+    async def _create_by_update(
+        self, kind: Kind, namespace: str, name: str, new: Object, write: Write
+    ) -> Written:
+        metadata = objectmeta.metadata_of(new)
+        resource = kind.resource
+        if metadata.get("uid"):
+            why = f"Precondition failed: UID in precondition: {metadata['uid']}, UID in object meta: "
+            raise conflict(resource.group, resource.plural, name, why)
+        if metadata.get("resourceVersion") not in (None, "", "0"):
+            raise conflict(
+                resource.group, resource.plural, name,
+                "StorageError: invalid object, Code: 4, Key: " + stored.key(resource, namespace, name)
+                + ", ResourceVersion: 0, AdditionalErrorMsg: the object was not found",
+            ) if not write.applied else not_found(resource.group, resource.plural, name)  # fmt: skip
+        metadata.pop("resourceVersion", None)
+        metadata["name"] = name
+        return await self.create(kind, new, namespace, write)
+
+    async def _update_once(
+        self, kind: Kind, fmt: StoredFormat, entry: CachedEntry, change: Change, write: Write
+    ) -> Written:
+        old = fmt.decode(entry.value, entry.revision)
+        current = conversion.from_stored(kind, write.resource, fmt.decode(entry.value, entry.revision))
+        changed = change(current)
+        self._check_revision(kind, changed, old, write)
+        new = conversion.to_stored(kind, write.resource, changed)
+        self._prepare_update(kind, new, old, write)
+        kind.default(new)
+        attributes = self._attributes(UPDATE, kind, write, new, old)
+        await self._admit(kind, attributes)
+        write.warnings += objectmeta.tidy(new)
+        if write.subresource != "status":
+            objectmeta.bump_generation(new, old, kind)
+        self._raise(kind, new, self._update_errors(kind, new, old, write))
+        write.warnings += kind.warnings(new, old)
+        await self._validate(attributes)
+        if not write.applied:
+            self._manage(kind, old, new, write)
+        if _unchanged(new, old):
+            return Written(old, entry.value, entry.revision)
+        return await self._store_changed(kind, fmt, entry, new, old, write)
+
+    async def _store_changed(
+        self, kind: Kind, fmt: StoredFormat, entry: CachedEntry, new: Object, old: Object, write: Write
+    ) -> Written:
+        value = fmt.encode(new)
+        transaction = await self._begin(kind, new, old, write)
+        try:
+            if transaction is not None:
+                value = fmt.encode(new)
+            if write.options.dry_run:
+                new["metadata"]["resourceVersion"] = str(entry.revision)
+                return Written(new, value, 0)
+            gone = deletion.completed_by(new, kind)
+            if gone:
+                revision = await self._remove(entry, value)
+            else:
+                revision = await translated(self.store.update(entry.key, value, entry.revision))
+        except BaseException:
+            if transaction is not None:
+                await transaction.undo()
+            raise
+        if transaction is not None:
+            await transaction.commit()
+        new["metadata"]["resourceVersion"] = str(revision)
+        await self._wrote(kind, None if gone else new, old)
+        return Written(new, value, revision, deleted=gone)
+
+    async def _remove(self, entry: CachedEntry, last: bytes) -> int:
+        """Deletes what an update has set free; watchers see the last state as the deleted object."""
+        revision = entry.revision
+        if last != entry.value:
+            revision = await translated(self.store.update(entry.key, last, revision))
+        return await translated(self.store.delete(entry.key, revision))
+
+    def _check_revision(self, kind: Kind, new: Object, old: Object, write: Write) -> None:
+        metadata, resource = objectmeta.metadata_of(new), kind.resource
+        name = old["metadata"]["name"]
+        uid = metadata.get("uid")
+        if uid and uid != old["metadata"].get("uid"):
+            why = (
+                f"Precondition failed: UID in precondition: {uid}, "
+                f"UID in object meta: {old['metadata'].get('uid')}"
+            )
+            raise conflict(resource.group, resource.plural, name, why)
+        revision = metadata.get("resourceVersion")
+        if not revision or revision == "0":
+            if not kind.unconditional_update:
+                error = invalid("metadata.resourceVersion", 0, "must be specified for an update")
+                raise invalid_object(resource.group, resource.kind, name, [error])
+            return
+        if not str(revision).isdigit():
+            error = invalid("metadata.resourceVersion", revision, "must be an unsigned integer")
+            raise invalid_object(resource.group, resource.kind, name, [error])
+        if str(revision) != old["metadata"]["resourceVersion"]:
+            raise conflict(resource.group, resource.plural, name)
+
+    def _prepare_update(self, kind: Kind, new: Object, old: Object, write: Write) -> None:
+        objectmeta.prepare_update(new, old)
+        if write.prepare is not None:
+            write.prepare(new, old)
+        elif write.subresource == "status":
+            if kind.prepare_status is not None:
+                kind.prepare_status(new, old)
+            else:
+                _keep_all_but_status(new, old)
+        else:
+            if "status" in kind.subresources:
+                _restore(new, old, "status")
+            kind.prepare_update(new, old)
+
+    def _update_errors(self, kind: Kind, new: Object, old: Object, write: Write) -> list[FieldError]:
+        errors = objectmeta.validate_update(new, old, kind)
+        if write.validate is not None:
+            return [*errors, *write.validate(new, old)]
+        if write.subresource == "status":
+            return [*errors, *kind.validate_status(new, old)]
+        found: Sequence[FieldError] = kind.validate(new)
+        if found and isinstance(kind, conversion.CustomKind):
+            # What was wrong before and was not touched is tolerated (validation ratcheting).
+            tolerated = set(kind.validate(old))
+            found = [error for error in found if error not in tolerated]
+        return [*errors, *found, *kind.validate_update(new, old)]
+
+    # -- delete --
+
+    async def delete(
+        self, kind: Kind, namespace: str, name: str, options: DeleteOptions, write: Write
+    ) -> Written:
+        """Removes an object, or marks it where finalizers or a grace period keep it (``deleted`` False)."""
+        entry = await self.entry(kind, namespace, name)
+        for _ in range(RETRIES * 2):
+            if entry is None:
+                raise not_found(kind.resource.group, kind.resource.plural, name)
+            try:
+                return await self._delete_once(kind, entry, options, write)
+            except RevisionMismatch as mismatch:
+                entry = self._as_cached(mismatch)
+        raise conflict(kind.resource.group, kind.resource.plural, name)
+
+    async def _delete_once(
+        self, kind: Kind, entry: CachedEntry, options: DeleteOptions, write: Write
+    ) -> Written:
+        fmt = self.format(kind)
+        old = fmt.decode(entry.value, entry.revision)
+        deletion.check_preconditions(old, kind, options)
+        attributes = self._attributes(DELETE, kind, write, None, old)
+        attributes.dry_run = options.dry_run
+        await self._admit(kind, attributes)
+        await self._validate(attributes)
+        new = fmt.decode(entry.value, entry.revision)
+        at_once = deletion.mark(new, kind, options, self.clock.now())
+        if options.dry_run:
+            return Written(old if at_once else new, entry.value, 0, deleted=at_once)
+        if at_once:
+            revision = await translated(self.store.delete(entry.key, entry.revision))
+            old["metadata"]["resourceVersion"] = str(revision)
+            await self._wrote(kind, None, old)
+            return Written(old, entry.value, revision, deleted=True)
+        if _unchanged(new, old):
+            return Written(old, entry.value, entry.revision)
+        value = fmt.encode(new)
+        revision = await translated(self.store.update(entry.key, value, entry.revision))
+        new["metadata"]["resourceVersion"] = str(revision)
+        await self._wrote(kind, new, old)
+        return Written(new, value, revision)
+
+    # -- the server's own changes --
+
+    async def change(
+        self, kind: Kind, namespace: str, name: str, edit: Callable[[Object], bool]
+    ) -> Object | None:
+        """Compare-and-swap by the server itself, past admission and validation: quota, disruption budgets, conditions.
+
+        ``edit`` changes a copy in place and says whether to write. None where nothing is.
+        """
+        entry = await self.entry(kind, namespace, name)
+        fmt = self.format(kind)
+        for _ in range(RETRIES * 4):
+            if entry is None:
+                return None
+            obj = fmt.decode(entry.value, entry.revision)
+            if not edit(obj):
+                return obj
+            try:
+                if deletion.completed_by(obj, kind):
+                    revision = await self._remove(entry, fmt.encode(obj))
+                else:
+                    revision = await translated(self.store.update(entry.key, fmt.encode(obj), entry.revision))
+            except RevisionMismatch as mismatch:
+                entry = self._as_cached(mismatch)
+                continue
+            obj["metadata"]["resourceVersion"] = str(revision)
+            return obj
+        raise conflict(kind.resource.group, kind.resource.plural, name)
+
+    # -- steps --
+
+    def _attributes(
+        self, operation: str, kind: Kind, write: Write, new: Object | None, old: Object | None
+    ) -> Attributes:
+        metadata: Mapping[str, Any] = (new or old or {}).get("metadata") or {}
+        return Attributes(
+            operation,
+            kind,
+            write.resource,
+            write.subresource,
+            str(metadata.get("namespace") or ""),
+            str(metadata.get("name") or ""),
+            new,
+            old,
+            write.user,
+            write.options.dry_run,
+            write.options.body,
+            write.warnings,
+        )
+
+    async def _admit(self, kind: Kind, attributes: Attributes) -> None:
+        if self.admission is None:
+            raise InternalError("Internal error occurred: the API server is not started")
+        await self.admission.admit(attributes)
+        if attributes.mutated and attributes.object is not None:
+            kind.default(attributes.object)
+
+    async def _validate(self, attributes: Attributes) -> None:
+        if self.admission is not None:
+            await self.admission.validate(attributes)
+
+    async def _begin(
+        self, kind: Kind, new: Object | None, old: Object | None, write: Write
+    ) -> Transaction | None:
+        duty = self.duties.get((kind.resource.group, kind.resource.plural))
+        return None if duty is None else await duty.begin(new, old, write.options.dry_run)
+
+    async def _wrote(self, kind: Kind, new: Object | None, old: Object | None) -> None:
+        duty = self.duties.get((kind.resource.group, kind.resource.plural))
+        if duty is not None:
+            await duty.wrote(new, old)
+
+    def _manage(self, kind: Kind, old: Object | None, new: Object, write: Write) -> None:
+        """Fills managedFields, in the version the client used."""
+        resource = write.resource
+        before = None if old is None else conversion.from_stored(kind, resource, old)
+        after = conversion.from_stored(kind, resource, new)
+        made = apply.update(
+            before, after, write.options.manager, resource.api_version, write.subresource,
+            objects.rfc3339(self.clock.now()), self.schema(kind, resource),
+        )  # fmt: skip
+        managed = made["metadata"].get("managedFields")
+        if managed:
+            new["metadata"]["managedFields"] = managed
+        else:
+            new["metadata"].pop("managedFields", None)
+
+    def _raise(self, kind: Kind, obj: Object, errors: Sequence[FieldError]) -> None:
+        if errors:
+            raise invalid_object(kind.resource.group, kind.resource.kind, objects.name(obj), errors)
+
+
+def _restore(new: Object, old: Object, key: str) -> None:
+    if key in old:
+        new[key] = old[key]
+    else:
+        new.pop(key, None)
+
+
+def _keep_all_but_status(new: Object, old: Object) -> None:
+    for key in [*new, *old]:
+        if key not in ("metadata", "status", "apiVersion", "kind"):
+            _restore(new, old, key)
+    for key in ("ownerReferences", "finalizers"):
+        _restore(new["metadata"], old["metadata"], key)
+
+
+def _unchanged(new: Object, old: Object) -> bool:
+    """Whether nothing but times in managedFields differs; those alone are not worth a write."""
+    before, after = old["metadata"], new["metadata"]
+    for key in after.keys() | before.keys():
+        if key not in ("managedFields", "resourceVersion") and after.get(key) != before.get(key):
+            return False
+    for key in new.keys() | old.keys():
+        if key != "metadata" and new.get(key) != old.get(key):
+            return False
+    return _timeless(after) == _timeless(before)
+
+
+def _timeless(metadata: Mapping[str, Any]) -> list[dict[str, Any]]:
+    return [{k: v for k, v in entry.items() if k != "time"} for entry in metadata.get("managedFields") or ()]
+
+
+def name_matches(obj: Object, name: str) -> None:
+    """Raises ``BadRequest`` when an object names another than the URL."""
+    stated = objectmeta.metadata_of(obj).get("name") or ""
+    if stated and stated != name:
+        raise BadRequest(f"the name of the object ({stated}) does not match the name on the URL ({name})")
