@@ -17,7 +17,6 @@ import hashlib
 import importlib.metadata
 import importlib.util
 import json
-import os
 import shutil
 import tempfile
 import zlib
@@ -139,7 +138,9 @@ def main(target: Path = TARGET) -> None:
     """Brings ``target`` up to date. Raises ``SystemExit`` where the source package is missing."""
     spec = importlib.util.find_spec(SOURCE)
     if spec is None or not spec.submodule_search_locations:
-        raise SystemExit("the schema data is made from the package kubernetes-validate: pip install kubernetes-validate")
+        raise SystemExit(
+            "the schema data is made from the package kubernetes-validate: pip install kubernetes-validate"
+        )
     stamp = f"{importlib.metadata.version('kubernetes-validate')} {hashlib.sha256(Path(__file__).read_bytes()).hexdigest()}"
     marker = target / "made-from.txt"
     if marker.exists() and marker.read_text("utf-8") == stamp:
@@ -155,8 +156,8 @@ def main(target: Path = TARGET) -> None:
         replaced = Path(tempfile.mkdtemp(prefix=".schemas-", dir=target.parent))
         try:
             if target.exists():
-                os.replace(target, replaced / "old")
-            os.replace(made, target)
+                target.replace(replaced / "old")
+            made.replace(target)
         finally:
             shutil.rmtree(replaced, ignore_errors=True)
     finally:

@@ -1,0 +1,1 @@
+"""Where tenants' control planes run and what becomes of them: create, connect, list, delete; sublet's own image."""
