@@ -276,10 +276,18 @@ class WatchCaches:
         Raises what the store raises. Afterwards the cache is as fresh as the store was at the call.
         """
         now = await self._store.current_revision()
-        if now > 0:
+        if now > self.history or (now and await self._oldest() > 1):
             await self._load(max(1, now - self.history))
         self._task = asyncio.create_task(self._run(), name="watch cache")
         await self.wait_fresh(now)
+
+    async def _oldest(self) -> int:
+        """1 as long as the whole history is kept: then the cache begins empty and follows from the start."""
+        try:
+            await self._store.list(self._prefix, limit=1, revision=1)
+        except Compacted as error:
+            return error.oldest
+        return 1
 
     async def stop(self) -> None:
         """Ends the store's watch and, with StoreClosed, every watcher and waiter."""
