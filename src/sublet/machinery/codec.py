@@ -27,6 +27,24 @@ def decode_json(data: bytes | str) -> Any:
         raise DecodeError(str(error)) from None
 
 
+def copied(value: Any) -> Any:
+    """A deep copy of a JSON value: several times faster than ``copy.deepcopy``."""
+    return _decoder.decode(_encoder.encode(value))
+
+
+def same(one: Any, other: Any) -> bool:
+    """Equality of JSON values: unlike Python's, ``true`` is not 1."""
+    if isinstance(one, dict):
+        return (
+            isinstance(other, dict)
+            and one.keys() == other.keys()
+            and all(same(value, other[key]) for key, value in one.items())
+        )
+    if isinstance(one, list):
+        return isinstance(other, list) and len(one) == len(other) and all(map(same, one, other))
+    return bool(one == other and isinstance(one, bool) == isinstance(other, bool))
+
+
 def decode_yaml(data: bytes | str, duplicates: list[str] | None = None) -> Any:
     """The one document of a YAML (or JSON) text, as JSON values; ``None`` when there is none.
 
