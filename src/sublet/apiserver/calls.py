@@ -1,0 +1,117 @@
+"""What the handlers of all verbs begin with: the kind meant, how to answer, and how to write."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from sublet.apiserver import decoding, negotiation
+from sublet.apiserver.conversion import CustomKind
+from sublet.apiserver.negotiation import Accepted
+from sublet.apiserver.options import WriteOptions
+from sublet.apiserver.registry import Write, Written
+from sublet.apiserver.requestinfo import RequestInfo
+from sublet.apiserver.views import View
+from sublet.client.exchange import Request, Response, User
+from sublet.machinery.kind import Kind, Object, Resource
+from sublet.machinery.status import BadRequest, NotAcceptable, NotFound, Unauthorized, not_found
+from sublet.store.interface import Entry
+
+if TYPE_CHECKING:
+    from sublet.apiserver.api import APIServer
+
+INCLUDES = ("None", "Metadata", "Object")
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """One request on objects of one kind."""
+
+    request: Request
+    info: RequestInfo
+    api: APIServer
+    kind: Kind
+    resource: Resource
+    view: View
+
+    @classmethod
+    def of(cls, request: Request, info: RequestInfo, api: APIServer, *, watch: bool = False) -> Call:
+        """Raises ``NotFound`` where nothing is served, ``NotAcceptable`` for an Accept nothing matches."""
+        found = api.kinds.find(info.api_group, info.api_version, info.resource)
+        if found is None:
+            raise NotFound("the server could not find the requested resource")
+        kind, resource = found
+        if isinstance(kind, CustomKind) and (text := kind.deprecations.get(resource.version)):
+            warnings(request).append(text)
+        return cls(request, info, api, kind, resource, view(request, info, api, kind, resource, watch=watch))
+
+    @property
+    def namespace(self) -> str:
+        """``""`` for cluster-scoped kinds, whatever the URL."""
+        return self.info.namespace if self.kind.resource.namespaced else ""
+
+    @property
+    def user(self) -> User:
+        if self.request.user is None:
+            raise Unauthorized()
+        return self.request.user
+
+    def decode(self, options: WriteOptions) -> Object:
+        """The object in the body, in the version of the URL."""
+        return decoding.decode(
+            self.request,
+            self.resource,
+            self.api.registry.schema(self.kind, self.resource),
+            options.validation,
+            warnings(self.request),
+            custom=isinstance(self.kind, CustomKind),
+        )
+
+    def write(self, options: WriteOptions) -> Write:
+        return Write(
+            self.user, self.resource, options, self.info.subresource, warnings=warnings(self.request)
+        )
+
+    def respond(self, written: Written, status: int = 200) -> Response:
+        """The response with an object as a write left it."""
+        return Response(status, [("Content-Type", self.view.accepted.content_type)], self.body(written))
+
+    def body(self, written: Written) -> bytes:
+        if written.revision:
+            return self.view.one(Entry("", written.value, written.revision, 0))
+        from sublet.apiserver import conversion
+
+        return self.view.encoded(conversion.from_stored(self.kind, self.resource, written.object))
+
+    def not_found(self) -> NotFound:
+        return not_found(self.kind.resource.group, self.kind.resource.plural, self.info.name)
+
+
+def view(
+    request: Request, info: RequestInfo, api: APIServer, kind: Kind, resource: Resource, *, watch: bool = False
+) -> View:
+    """How the client wants to see objects of a kind."""
+    custom = isinstance(kind, CustomKind)
+    formats = negotiation.TEXT_FORMATS if custom else negotiation.ALL_FORMATS
+    if watch:
+        formats = tuple(fmt for fmt in formats if fmt != "yaml")
+    accepted = negotiation.accept(request, info, formats=formats, views=True)
+    if accepted.view.endswith("List") and (info.name and info.verb == "get"):
+        raise NotAcceptable("the List of a view was asked for where one object is")
+    if accepted.view == "PartialObjectMetadataList":
+        accepted = replace(accepted, view="PartialObjectMetadata")
+    include = info.param("includeObject") or "Metadata"
+    if include not in INCLUDES:
+        raise BadRequest(f'unrecognized includeObject value: "{include}"')
+    return View(api.registry, kind, resource, accepted, include)
+
+
+def warnings(request: Request) -> list[str]:
+    """The texts that go out as Warning headers."""
+    found: list[str] = request.context.setdefault("warnings", [])
+    return found
+
+
+def status_view(accepted: Accepted) -> Accepted:
+    """Status objects have no other views."""
+    return replace(accepted, view="", version="") if accepted.view else accepted

@@ -1,0 +1,105 @@
+"""Watch events as bytes: each made once per (event, view), however many clients watch."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from sublet.apiserver.selection import Selection
+from sublet.apiserver.views import View
+from sublet.apiserver.watchcache import CachedEntry, CachedEvent
+from sublet.machinery import codec
+from sublet.machinery.kind import Object
+from sublet.machinery.status import StatusError
+
+INITIAL_EVENTS_END = "k8s.io/initial-events-end"
+
+
+class Framer:
+    """Frames for one watch."""
+
+    def __init__(self, view: View, selection: Selection) -> None:
+        self.view = view
+        self.selection = selection
+        self._columns_sent = False
+
+    @property
+    def content_type(self) -> str:
+        return self.view.accepted.stream_content_type
+
+    def event(self, event: CachedEvent) -> bytes:
+        """The frame of an event, ``b""`` when this watch is not concerned."""
+        selection = self.selection
+        if selection.namespace and not event.entry.key.startswith(selection.prefix):
+            return b""
+        if selection.everything:
+            kind = {"create": "ADDED", "update": "MODIFIED", "delete": "DELETED"}[event.type]
+        else:
+            kind = event.once(("selected", selection.identity), self._transition)
+        if not kind:
+            return b""
+        if self.view.accepted.view == "Table":
+            return self._made(kind, event)
+        return event.once(("frame", kind, self.view.identity), lambda each: self._made(kind, each))
+
+    def _transition(self, event: CachedEvent) -> str:
+        """ADDED, MODIFIED, DELETED or ``""`` as the selectors see the event."""
+        matches = self.selection.matches
+        if event.type == "delete":
+            return "DELETED" if matches(event.entry) else ""
+        now = matches(event.entry)
+        before = event.previous is not None and matches(event.previous)
+        if now:
+            return "MODIFIED" if before else "ADDED"
+        return "DELETED" if before else ""
+
+    def added(self, entry: CachedEntry) -> bytes:
+        """The frame for an object of the initial state."""
+        if self.view.plain:
+            raw = self.view.registry.format(self.view.kind).outgoing(entry.value, entry.revision)
+            return b'{"type":"ADDED","object":%b}\n' % raw
+        return self._frame("ADDED", self._shaped(self.view.object(entry)))
+
+    def _made(self, kind: str, event: CachedEvent) -> bytes:
+        # What has gone is shown as it last was (or last matched), at the revision of its going.
+        source = event.entry
+        if kind == "DELETED" and event.type == "update" and event.previous is not None:
+            source = event.previous
+        if self.view.plain:
+            raw = self.view.registry.format(self.view.kind).outgoing(source.value, event.revision)
+            return b'{"type":"%b","object":%b}\n' % (kind.encode(), raw)
+        obj = self.view.object(source)
+        if source.revision != event.revision:
+            obj = {**obj, "metadata": {**obj["metadata"], "resourceVersion": str(event.revision)}}
+        return self._frame(kind, self._shaped(obj))
+
+    def _shaped(self, obj: Object) -> Object:
+        shaped = self.view.shaped(obj, columns=not self._columns_sent)
+        self._columns_sent = True
+        return shaped
+
+    def bookmark(self, revision: int, *, end_of_initial: bool = False) -> bytes:
+        """An event that only says how far the watch is complete."""
+        metadata: dict[str, Any] = {"resourceVersion": str(revision)}
+        if end_of_initial:
+            metadata["annotations"] = {INITIAL_EVENTS_END: "true"}
+        resource, accepted = self.view.resource, self.view.accepted
+        obj: Object = {"kind": resource.kind, "apiVersion": resource.api_version, "metadata": metadata}
+        if accepted.view == "PartialObjectMetadata":
+            obj |= {"kind": "PartialObjectMetadata", "apiVersion": f"meta.k8s.io/{accepted.version}"}
+        elif accepted.view == "Table":
+            obj = self._shaped(obj)
+        return self._frame("BOOKMARK", obj)
+
+    def error(self, error: StatusError) -> bytes:
+        """The last frame of a watch that cannot go on."""
+        return self._frame("ERROR", error.to_object())
+
+    def _frame(self, kind: str, obj: Object) -> bytes:
+        if self.view.accepted.format == "protobuf":
+            from sublet.machinery import protobuf
+
+            raw: bytes = protobuf.encode_watch_event(kind, obj)
+            return len(raw).to_bytes(4, "big") + raw
+        return codec.encode_json({"type": kind, "object": obj}) + b"\n"
+
+

@@ -1,0 +1,35 @@
+"""DELETE of one object."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from sublet.apiserver import deletion, negotiation
+from sublet.apiserver.calls import Call, status_view
+from sublet.apiserver.options import WriteOptions, delete_options
+from sublet.apiserver.registry import Written
+from sublet.apiserver.requestinfo import RequestInfo
+from sublet.client.exchange import Request, Response
+
+if TYPE_CHECKING:
+    from sublet.apiserver.api import APIServer
+
+
+async def handle(request: Request, info: RequestInfo, api: APIServer) -> Response:
+    """A Status when the object is gone, else the object as it lingers."""
+    call = Call.of(request, info, api)
+    options = delete_options(request, info)
+    write = replace(call.write(WriteOptions(dry_run=options.dry_run)))
+    written = await api.registry.delete(call.kind, call.namespace, info.name, options, write)
+    return answer(call, written)
+
+
+def answer(call: Call, written: Written) -> Response:
+    """What a deletion answers."""
+    if not written.deleted:
+        return call.respond(written)
+    # A pod that was waiting out its grace period goes out as an object, like any other deletion that ends here.
+    if written.object["metadata"].get("deletionTimestamp") and call.kind.grace is not None:
+        return call.respond(written)
+    return negotiation.respond(deletion.success(call.kind, written.object), status_view(call.view.accepted))

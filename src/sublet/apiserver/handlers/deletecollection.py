@@ -1,0 +1,42 @@
+"""DELETE of a collection."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+from sublet.apiserver import stored
+from sublet.apiserver.calls import Call
+from sublet.apiserver.options import WriteOptions, delete_options, list_options
+from sublet.apiserver.reading import page
+from sublet.apiserver.requestinfo import RequestInfo
+from sublet.apiserver.selection import Selection
+from sublet.client.exchange import Request, Response
+from sublet.machinery.status import NotFound
+
+if TYPE_CHECKING:
+    from sublet.apiserver.api import APIServer
+
+AT_ONCE = 16
+
+
+async def handle(request: Request, info: RequestInfo, api: APIServer) -> Response:
+    """The List of the objects that were deleted or marked, as they were."""
+    call = Call.of(request, info, api)
+    options = delete_options(request, info)
+    found = await page(api.registry, call.kind, Selection.of(call.kind, info), list_options(info))
+    write = call.write(WriteOptions(dry_run=options.dry_run))
+    gate = asyncio.Semaphore(AT_ONCE)
+    prefix = stored.key_prefix(call.kind.resource)
+
+    async def remove(key: str) -> None:
+        namespace, name = stored.place(key, prefix)
+        async with gate:
+            try:
+                await api.registry.delete(call.kind, namespace, name, options, write)
+            except NotFound:
+                return
+
+    await asyncio.gather(*(remove(entry.key) for entry in found.entries))
+    body = call.view.listing(found.entries, found.revision, found.continue_token, found.remaining)
+    return Response(200, [("Content-Type", call.view.accepted.content_type)], body)

@@ -1,0 +1,44 @@
+"""``/status`` and the other subresources that read and write the object itself in part."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from sublet.apiserver.calls import Call
+from sublet.apiserver.handlers import get
+from sublet.apiserver.handlers.patch import APPLY, changes, patch_type
+from sublet.apiserver.handlers.update import replacement
+from sublet.apiserver.options import write_options
+from sublet.apiserver.registry import Write
+from sublet.apiserver.requestinfo import RequestInfo
+from sublet.apiserver.subresources import RULES
+from sublet.client.exchange import Request, Response
+from sublet.machinery.status import MethodNotAllowed
+
+if TYPE_CHECKING:
+    from sublet.apiserver.api import APIServer
+
+
+async def handle(request: Request, info: RequestInfo, api: APIServer) -> Response:
+    """GET, PUT and PATCH; what each subresource may change is written in ``apiserver/subresources.py``."""
+    if info.verb == "get":
+        return await get.handle(request, info, api)
+    call = Call.of(request, info, api)
+    if info.verb == "update":
+        options = write_options(request, info, "UpdateOptions")
+        change, write = replacement(call, call.decode(options)), call.write(options)
+    elif info.verb == "patch":
+        options = write_options(request, info, "PatchOptions", apply=patch_type(call) == APPLY)
+        write = call.write(options)
+        change, _ = changes(call, options, write)
+    else:
+        raise MethodNotAllowed(f"{info.verb} is not supported on {info.resource}/{info.subresource}")
+    _limit(write)
+    written = await api.registry.update(call.kind, call.namespace, info.name, change, write)
+    return call.respond(written)
+
+
+def _limit(write: Write) -> None:
+    rules = RULES.get(write.subresource)
+    if rules is not None:
+        write.prepare, write.validate = rules

@@ -1,0 +1,137 @@
+"""GET with ``watch=true``: events of a collection as they happen (reference B.11)."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from sublet.apiserver.calls import Call
+from sublet.apiserver.frames import Framer
+from sublet.apiserver.options import ListOptions, list_options
+from sublet.apiserver.reading import fresh_enough
+from sublet.apiserver.requestinfo import RequestInfo
+from sublet.apiserver.selection import Selection
+from sublet.apiserver.watchcache import CachedEntry, WatchCache, Watcher
+from sublet.client.exchange import Request, Response
+from sublet.machinery.status import Expired, StatusError
+from sublet.store.interface import Compacted, StoreError
+
+if TYPE_CHECKING:
+    from sublet.apiserver.api import APIServer
+
+BOOKMARK_SECONDS = 60.0
+SHORTEST, LONGEST = 1800, 3600
+"""Seconds a watch lasts at least and at most when the client names no timeout."""
+_CHUNK = 256
+"""Objects of the initial state per chunk."""
+
+
+async def handle(request: Request, info: RequestInfo, api: APIServer) -> Response:
+    """A stream of frames."""
+    call = Call.of(request, info, api, watch=True)
+    options = list_options(info, watch=True)
+    selection = Selection.of(call.kind, info)
+    framer = Framer(call.view, selection)
+    headers = [("Content-Type", framer.content_type)]
+    try:
+        opened = await _open(call, selection, options)
+    except StatusError as error:
+        if error.code != 410:
+            raise
+        return Response(200, headers, _only(framer.error(error)))
+    return Response(200, headers, _frames(call, framer, opened, options))
+
+
+@dataclass(slots=True)
+class _Opened:
+    watcher: Watcher
+    initial: Sequence[CachedEntry]
+    revision: int
+    """What ``initial`` shows; the watch goes on after it."""
+    marks_end: bool
+
+
+async def _open(call: Call, selection: Selection, options: ListOptions) -> _Opened:
+    cache = await _cache(call, options)
+    synthetic = options.initial_events
+    if synthetic is None:
+        synthetic = not options.revision
+    revision = cache.revision
+    after = revision if synthetic or not options.revision else options.revision
+    try:
+        watcher = _watcher(cache, selection, after)
+    except Compacted as error:
+        raise Expired(f"too old resource version: {error.asked} ({error.oldest})") from error
+    initial: Sequence[CachedEntry] = cache.entries(selection.prefix) if synthetic else ()
+    return _Opened(watcher, initial, after, bool(options.initial_events and options.bookmarks))
+
+
+async def _cache(call: Call, options: ListOptions) -> WatchCache:
+    if options.revision and options.initial_events is None:
+        # The watch may begin in the future; nothing of the past is shown.
+        return call.api.registry.cache(call.kind)
+    return await fresh_enough(call.api.registry, call.kind, options.revision)
+
+
+def _watcher(cache: WatchCache, selection: Selection, after: int) -> Watcher:
+    resource = selection.kind.resource
+    if selection.name and (selection.namespace or not resource.namespaced):
+        return cache.watch(after, prefix=selection.prefix + selection.name)
+    if resource.plural == "pods" and not resource.group:
+        node = selection.exact("spec.nodeName")
+        if node is not None:
+            return cache.watch(after, indexed=("spec.nodeName", node))
+    return cache.watch(after, prefix=selection.prefix if selection.namespace else "")
+
+
+async def _frames(call: Call, framer: Framer, opened: _Opened, options: ListOptions) -> AsyncIterator[bytes]:
+    clock, rng = call.api.clock, call.api.rng
+    begun = clock.monotonic()
+    ends = begun + (options.timeout or rng.uniform(SHORTEST, LONGEST))
+    next_mark = begun + rng.uniform(0.75, 1.0) * BOOKMARK_SECONDS
+    with opened.watcher as watcher:
+        for chunk in _initial(framer, opened):
+            yield chunk
+        while True:
+            now = clock.monotonic()
+            if now >= ends:
+                break
+            if options.bookmarks and now >= next_mark:
+                yield framer.bookmark(watcher.revision)
+                next_mark = now + BOOKMARK_SECONDS
+            until = min(ends, next_mark) if options.bookmarks else ends
+            try:
+                events = await watcher.next(max(until - now, 0.001))
+            except StoreError as error:
+                # Overrun or shutdown: the client resumes from the last revision it saw.
+                if isinstance(error, Compacted):
+                    yield framer.error(Expired(str(error)))
+                return
+            frames = [frame for event in events if (frame := framer.event(event))]
+            if frames:
+                yield b"".join(frames) if len(frames) > 1 else frames[0]
+        if options.bookmarks:
+            yield framer.bookmark(watcher.revision)
+
+
+def _initial(framer: Framer, opened: _Opened) -> list[bytes]:
+    chunks: list[bytes] = []
+    frames: list[bytes] = []
+    for entry in opened.initial:
+        if framer.selection.matches(entry):
+            frames.append(framer.added(entry))
+            if len(frames) == _CHUNK:
+                chunks.append(b"".join(frames))
+                frames = []
+    if opened.marks_end:
+        frames.append(framer.bookmark(opened.revision, end_of_initial=True))
+    if frames:
+        chunks.append(b"".join(frames))
+    return chunks
+
+
+async def _only(frame: bytes) -> AsyncIterator[bytes]:
+    yield frame
+
+

@@ -1,0 +1,166 @@
+"""Lists: how fresh, which page, which objects (reference B.11)."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+
+from sublet.apiserver.options import ListOptions
+from sublet.apiserver.registry import Registry, Value
+from sublet.apiserver.selection import Selection
+from sublet.apiserver.storeerrors import status, too_large
+from sublet.apiserver.watchcache import CachedEntry, WatchCache
+from sublet.machinery import codec
+from sublet.machinery.kind import Kind
+from sublet.machinery.status import BadRequest, Expired, StatusError
+from sublet.store.interface import Compacted, StoreError
+
+FUTURE_WAIT = 3.0
+"""Seconds a read waits for a resource version that has not been written yet."""
+_PAGE = 1000
+_TOKEN_VERSION = "meta.k8s.io/v1"
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    entries: Sequence[Value]
+    revision: int
+    continue_token: str = ""
+    remaining: int = 0
+
+
+async def fresh_enough(registry: Registry, kind: Kind, revision: int | None) -> WatchCache:
+    """The kind's cache, showing all acknowledged writes (None), anything (0), or at least ``revision``."""
+    if revision is None:
+        return await registry.fresh(kind)
+    cache = registry.cache(kind)
+    if revision > cache.revision:
+        try:
+            await cache.wait_fresh(revision, FUTURE_WAIT)
+        except TimeoutError:
+            raise too_large(revision, cache.revision) from None
+        except StoreError as error:
+            raise status(error) from error
+    return cache
+
+
+async def page(registry: Registry, kind: Kind, selection: Selection, options: ListOptions) -> Page:
+    """The objects selected, from the cache where it shows what is asked for, else from the store."""
+    if options.continue_token:
+        return await _continued(registry, kind, selection, options)
+    if options.match == "Exact" and options.revision:
+        await fresh_enough(registry, kind, options.revision)
+        return await _at(registry, kind, selection, options.revision, "", options.limit)
+    cache = await fresh_enough(registry, kind, options.revision)
+    return _from_cache(cache, selection, "", options.limit)
+
+
+def _from_cache(cache: WatchCache, selection: Selection, start: str, limit: int) -> Page:
+    revision = cache.revision
+    prefix = selection.prefix
+    if selection.name and (selection.namespace or not selection.kind.resource.namespaced):
+        entry = cache.get(prefix + selection.name)
+        found = [entry] if entry is not None and selection.matches(entry) else []
+        return Page(found, revision)
+    if selection.everything:
+        entries = cache.entries(prefix, start=start, limit=limit)
+        remaining = cache.count(prefix, start=start) - len(entries) if limit else 0
+        return _cut(entries, revision, prefix, remaining, counted=True)
+    matching: list[CachedEntry] = []
+    for entry in cache.entries(prefix, start=start):
+        if selection.matches(entry):
+            if limit and len(matching) == limit:
+                return _cut(matching, revision, prefix, 1, counted=False)
+            matching.append(entry)
+    return Page(matching, revision)
+
+
+def _cut(entries: Sequence[Value], revision: int, prefix: str, remaining: int, *, counted: bool) -> Page:
+    if not remaining or not entries:
+        return Page(entries, revision)
+    token = _token(revision, entries[-1].key[len(prefix) :] + "\0")
+    return Page(entries, revision, token, remaining if counted else 0)
+
+
+async def _continued(registry: Registry, kind: Kind, selection: Selection, options: ListOptions) -> Page:
+    revision, start = _parse_token(options.continue_token)
+    start = selection.prefix + start
+    if revision < 0:
+        cache = await registry.fresh(kind)
+        return _from_cache(cache, selection, start, options.limit)
+    try:
+        return await _at(registry, kind, selection, revision, start, options.limit)
+    except Expired as error:
+        relative = start[len(selection.prefix) :]
+        raise Expired(
+            "The provided continue parameter is too old to display a consistent list result. You can start a new list "
+            "without the continue parameter, or use the continue token in this response to retrieve the remainder of the "
+            "results. Continuing with the provided token results in an inconsistent list - objects that were created, "
+            "modified, or deleted between the time the first chunk was returned and now may show up in the list.",
+            continue_token=_token(-1, relative),
+        ) from error
+
+
+async def _at(
+    registry: Registry, kind: Kind, selection: Selection, revision: int, start: str, limit: int
+) -> Page:
+    """From the store, exactly as of ``revision``."""
+    prefix = selection.prefix
+    if selection.everything:
+        listing = await _listing(registry, prefix, start, limit, revision)
+        return _cut(listing.entries, revision, prefix, listing.remaining, counted=True)
+    matching: list[Value] = []
+    while True:
+        listing = await _listing(registry, prefix, start, _PAGE, revision)
+        for entry in listing.entries:
+            if selection.matches_object(registry.decode(kind, entry)):
+                if limit and len(matching) == limit:
+                    return _cut(matching, revision, prefix, 1, counted=False)
+                matching.append(entry)
+        if not listing.remaining or not listing.entries:
+            return Page(matching, revision)
+        start = listing.entries[-1].key + "\0"
+
+
+@dataclass(frozen=True, slots=True)
+class _Slice:
+    entries: Sequence[Value]
+    remaining: int
+
+
+async def _listing(registry: Registry, prefix: str, start: str, limit: int, revision: int) -> _Slice:
+    try:
+        found = await registry.store.list(prefix, start=start, limit=limit, revision=revision)
+    except Compacted as error:
+        raise Expired("The resourceVersion for the provided list is too old.") from error
+    except StoreError as error:
+        raise status(error) from error
+    return _Slice(found.entries, found.remaining)
+
+
+def _token(revision: int, start: str) -> str:
+    document = codec.encode_json({"v": _TOKEN_VERSION, "rv": revision, "start": start})
+    return base64.urlsafe_b64encode(document).rstrip(b"=").decode()
+
+
+def _parse_token(token: str) -> tuple[int, str]:
+    """(revision or -1, key to go on from, relative to the list's prefix)."""
+    try:
+        document = codec.decode_json(base64.urlsafe_b64decode(token + "=" * (-len(token) % 4)))
+        version, revision, start = document["v"], document["rv"], document["start"]
+    except (binascii.Error, codec.DecodeError, KeyError, TypeError, ValueError) as error:
+        raise _bad_token(str(error)) from None
+    if version != _TOKEN_VERSION or not isinstance(revision, int) or not isinstance(start, str):
+        raise _bad_token("it is not one of this server's")
+    if not start or start.startswith("/") or "/../" in f"/{start}" or revision == 0:
+        raise _bad_token("its start key is not valid")
+    return revision, start
+
+
+def _bad_token(why: str) -> StatusError:
+    return BadRequest(f"continue key is not valid: {why}")
+
+

@@ -1,0 +1,102 @@
+"""Which objects of a kind a list or watch wants: namespace, label selector, field selector."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from sublet.apiserver import stored
+from sublet.apiserver.requestinfo import RequestInfo
+from sublet.apiserver.watchcache import CachedEntry
+from sublet.machinery import objects, selectors
+from sublet.machinery.kind import Kind, Object
+from sublet.machinery.status import BadRequest
+
+_ALWAYS = ("metadata.name", "metadata.namespace")
+
+
+class Selection:
+    """Raises ``BadRequest`` for a selector that cannot be read or names a field the kind does not select by."""
+
+    def __init__(self, kind: Kind, namespace: str, labels: str = "", fields: str = "") -> None:
+        self.kind = kind
+        self.namespace = namespace if kind.resource.namespaced else ""
+        self.labels = selectors.parse(labels) if labels else None
+        self.fields = selectors.parse_fields(fields) if fields else None
+        if self.labels is not None and self.labels.everything:
+            self.labels = None
+        if self.fields is not None and self.fields.everything:
+            self.fields = None
+        if self.fields is not None:
+            _check_fields(kind, self.fields)
+        self.identity = (str(self.labels or ""), str(self.fields or ""))
+        """Equal for selections that choose the same objects of a namespace."""
+
+    @classmethod
+    def of(cls, kind: Kind, info: RequestInfo) -> Selection:
+        """The selection of a list or watch request."""
+        fields = info.field_selector
+        if info.name and not fields:
+            fields = f"metadata.name={info.name}"
+        return cls(kind, info.namespace, info.label_selector, fields)
+
+    @property
+    def everything(self) -> bool:
+        """Whether nothing but the namespace narrows it."""
+        return self.labels is None and self.fields is None
+
+    @property
+    def prefix(self) -> str:
+        """Keys of everything in the namespace, or of the one object that the field selector names."""
+        base = stored.key_prefix(self.kind.resource)
+        return f"{base}{self.namespace}/" if self.namespace else base
+
+    @property
+    def name(self) -> str:
+        """The one name wanted, or ``""``."""
+        return (self.fields.exact("metadata.name") or "") if self.fields is not None else ""
+
+    def exact(self, field: str) -> str | None:
+        return self.fields.exact(field) if self.fields is not None else None
+
+    def matches(self, entry: CachedEntry) -> bool:
+        """Whether an entry of the namespace is wanted; decodes only if the selectors need it."""
+        if self.fields is not None and not self._fields_match(entry):
+            return False
+        return self.labels is None or self.labels.matches(objects.labels(entry.object))
+
+    def matches_object(self, obj: Object) -> bool:
+        """As :meth:`matches` for an object that does not come from the cache."""
+        if self.fields is not None and not self.fields.matches(_lookup(self.kind, lambda: obj, objects.namespace(obj), objects.name(obj))):
+            return False
+        return self.labels is None or self.labels.matches(objects.labels(obj))
+
+    def _fields_match(self, entry: CachedEntry) -> bool:
+        if self.fields is None:
+            return True
+        namespace, name = stored.place(entry.key, stored.key_prefix(self.kind.resource))
+        return self.fields.matches(_lookup(self.kind, lambda: entry.object, namespace, name))
+
+
+def _lookup(kind: Kind, obj: Callable[[], Object], namespace: str, name: str) -> Callable[[str], str]:
+    def value(field: str) -> str:
+        if field == "metadata.name":
+            return name
+        if field == "metadata.namespace":
+            return namespace
+        return kind.selectable[field](obj())
+
+    return value
+
+
+def _check_fields(kind: Kind, fields: selectors.FieldSelector) -> None:
+    for requirement in fields.requirements:
+        field = requirement.field
+        if field in _ALWAYS or field in kind.selectable:
+            continue
+        if kind.selectable:
+            raise BadRequest(f"field label not supported: {field}")
+        raise BadRequest(
+            f'Unable to find "{kind.resource.group}/{kind.resource.version}, Resource={kind.resource.plural}" that match '
+            f'label selector "", field selector "{fields}": "{field}" is not a known field selector: '
+            'only "metadata.name", "metadata.namespace"'
+        )

@@ -1,0 +1,161 @@
+"""What the subresources that write the whole object may change of it (reference B.13), besides ``/status``.
+
+Each rule is (prepare, validate): ``prepare(new, old)`` restores in place everything else.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from sublet.machinery.kind import Object
+from sublet.machinery.status import FieldError, field_forbidden, invalid
+
+Prepare = Callable[[Object, Object], None]
+Validate = Callable[[Object, Object], Sequence[FieldError]]
+_RESIZABLE = frozenset(("cpu", "memory"))
+
+
+def _only(new: Object, old: Object, **parts: Any) -> None:
+    """Makes ``new`` the old object with these top-level parts, and its own metadata restored."""
+    metadata = new["metadata"]
+    kept = dict(old["metadata"])
+    if "managedFields" in metadata:
+        kept["managedFields"] = metadata["managedFields"]
+    new.clear()
+    new.update(old)
+    new["metadata"] = kept
+    new.update(parts)
+
+
+# -- namespaces/finalize --
+
+
+def _finalize(new: Object, old: Object) -> None:
+    finalizers = list((new.get("spec") or {}).get("finalizers") or ())
+    spec = {k: v for k, v in (old.get("spec") or {}).items() if k != "finalizers"}
+    if finalizers:
+        spec["finalizers"] = finalizers
+    _only(new, old, spec=spec)
+
+
+def _no_errors(_new: Object, _old: Object) -> Sequence[FieldError]:
+    return ()
+
+
+# -- certificatesigningrequests/approval --
+
+
+def _approval(new: Object, old: Object) -> None:
+    conditions = (new.get("status") or {}).get("conditions")
+    status = dict(old.get("status") or {})
+    if conditions is not None:
+        status["conditions"] = conditions
+    _only(new, old, status=status)
+
+
+def _validate_approval(new: Object, old: Object) -> Sequence[FieldError]:
+    errors: list[FieldError] = []
+    types = [str(c.get("type")) for c in (new.get("status") or {}).get("conditions") or ()]
+    before = [str(c.get("type")) for c in (old.get("status") or {}).get("conditions") or ()]
+    path = "status.conditions"
+    for decided in ("Approved", "Denied", "Failed"):
+        if decided in before and decided not in types:
+            errors.append(field_forbidden(path, f'updates may not remove a condition of type "{decided}"'))
+    if "Approved" in types and "Denied" in types:
+        errors.append(invalid(path, types, "Approved and Denied conditions are mutually exclusive"))
+    for index, condition in enumerate((new.get("status") or {}).get("conditions") or ()):
+        if condition.get("type") in ("Approved", "Denied", "Failed") and condition.get("status") != "True":
+            where = f"{path}[{index}].status"
+            errors.append(invalid(where, condition.get("status") or "", "must be True for this condition type"))
+    return errors
+
+
+# -- pods/ephemeralcontainers --
+
+
+def _ephemeral(new: Object, old: Object) -> None:
+    containers = (new.get("spec") or {}).get("ephemeralContainers") or []
+    spec = {**old["spec"], "ephemeralContainers": containers} if containers else dict(old["spec"])
+    _only(new, old, spec=spec)
+
+
+def _validate_ephemeral(new: Object, old: Object) -> Sequence[FieldError]:
+    path = "spec.ephemeralContainers"
+    errors: list[FieldError] = []
+    after = {c.get("name"): c for c in new["spec"].get("ephemeralContainers") or ()}
+    for container in old["spec"].get("ephemeralContainers") or ():
+        name = container.get("name")
+        if name not in after:
+            errors.append(field_forbidden(path, f'existing ephemeral containers "{name}" may not be removed\n'))
+        elif after[name] != container:
+            errors.append(field_forbidden(path, f'existing ephemeral containers "{name}" may not be changed\n'))
+    taken = {c.get("name") for key in ("containers", "initContainers") for c in new["spec"].get(key) or ()}
+    for index, container in enumerate(new["spec"].get("ephemeralContainers") or ()):
+        where = f"{path}[{index}]"
+        if container.get("name") in taken:
+            errors.append(FieldError("FieldValueDuplicate", f"{where}.name", f'Duplicate value: "{container["name"]}"'))
+        for key in ("ports", "livenessProbe", "readinessProbe", "startupProbe", "lifecycle", "resources"):
+            if container.get(key):
+                errors.append(field_forbidden(f"{where}.{key}", "cannot be set for an Ephemeral Container"))
+        if not container.get("image"):
+            errors.append(FieldError("FieldValueRequired", f"{where}.image", "Required value"))
+    return errors
+
+
+# -- pods/resize --
+
+
+def _resize(new: Object, old: Object) -> None:
+    spec = dict(old["spec"])
+    for key in ("containers", "initContainers"):
+        if key in spec:
+            wanted = {c.get("name"): c for c in (new.get("spec") or {}).get(key) or ()}
+            spec[key] = [_resized(container, wanted.get(container.get("name"))) for container in spec[key]]
+    _only(new, old, spec=spec)
+
+
+def _resized(container: dict[str, Any], wanted: Mapping[str, Any] | None) -> dict[str, Any]:
+    if wanted is None:
+        return container
+    changed = {**container}
+    for key in ("resources", "resizePolicy"):
+        if key in wanted:
+            changed[key] = wanted[key]
+    return changed
+
+
+def _validate_resize(new: Object, old: Object) -> Sequence[FieldError]:
+    errors: list[FieldError] = []
+    if (new.get("status") or {}).get("qosClass") and _guaranteed(new) != _guaranteed(old):
+        errors.append(invalid("spec", (old.get("status") or {}).get("qosClass"), "Pod QOS Class may not change as a result of resizing"))
+    for key in ("containers", "initContainers"):
+        for index, (after, before) in enumerate(zip(new["spec"].get(key) or (), old["spec"].get(key) or (), strict=False)):
+            for part in ("requests", "limits"):
+                mine = (after.get("resources") or {}).get(part) or {}
+                theirs = (before.get("resources") or {}).get(part) or {}
+                where = f"spec.{key}[{index}].resources.{part}"
+                changed = {k for k in mine.keys() | theirs.keys() if mine.get(k) != theirs.get(k)}
+                if changed - _RESIZABLE:
+                    errors.append(field_forbidden(where, "only cpu and memory resources are mutable"))
+                if theirs.keys() - mine.keys():
+                    errors.append(field_forbidden(where, f"resource {part} cannot be removed"))
+    return errors
+
+
+def _guaranteed(pod: Object) -> bool:
+    resources = [c.get("resources") or {} for c in pod["spec"].get("containers") or ()]
+    return all(
+        r.get("limits") and r.get("requests") and all(r["requests"].get(n) == r["limits"].get(n) for n in _RESIZABLE)
+        and _RESIZABLE <= r["limits"].keys()
+        for r in resources
+    )  # fmt: skip
+
+
+RULES: Mapping[str, tuple[Prepare, Validate]] = {
+    "finalize": (_finalize, _no_errors),
+    "approval": (_approval, _validate_approval),
+    "ephemeralcontainers": (_ephemeral, _validate_ephemeral),
+    "resize": (_resize, _validate_resize),
+}
+"""Subresource -> its rules; ``/status`` has the kind's own."""

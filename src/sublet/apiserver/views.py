@@ -1,0 +1,153 @@
+"""How objects go out: stored bytes where possible, else another version, a Table, metadata alone, YAML, protobuf."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from sublet.apiserver import conversion, negotiation
+from sublet.apiserver.conversion import CustomKind
+from sublet.apiserver.negotiation import Accepted
+from sublet.apiserver.registry import Registry, Value
+from sublet.apiserver.watchcache import CachedEntry
+from sublet.machinery import codec, table
+from sublet.machinery.kind import Kind, Object, Resource
+
+META = "meta.k8s.io"
+
+
+@dataclass(frozen=True, slots=True)
+class View:
+    """One way of looking at the objects of a kind."""
+
+    registry: Registry
+    kind: Kind
+    resource: Resource
+    accepted: Accepted
+    include_object: str = "Metadata"
+    """For tables: ``None``, ``Metadata`` or ``Object``."""
+
+    @property
+    def plain(self) -> bool:
+        """Whether stored bytes may go out as they are."""
+        return self.accepted.plain and self.resource == self.kind.resource
+
+    @property
+    def identity(self) -> tuple[Any, ...]:
+        """Equal for views that give equal bytes."""
+        return (self.resource.api_version, self.accepted, self.include_object)
+
+    def object(self, value: Value) -> Object:
+        """The object in the version asked for. Do not change it: it may be the cache's own."""
+        if isinstance(value, CachedEntry):
+            whole: Object = value.object
+        else:
+            whole = self.registry.decode(self.kind, value)
+        return conversion.from_stored(self.kind, self.resource, whole)
+
+    def one(self, value: Value) -> bytes:
+        """One stored object."""
+        if self.plain:
+            return self.registry.format(self.kind).outgoing(value.value, value.revision)
+        if isinstance(value, CachedEntry):
+            return value.once(("one", self.identity), lambda entry: self.encoded(self.object(entry)))
+        return self.encoded(self.object(value))
+
+    def encoded(self, obj: Object) -> bytes:
+        """One object that is in the version asked for already."""
+        return negotiation.encode(self.shaped(obj), self.accepted)
+
+    def shaped(self, obj: Object, *, columns: bool = True) -> Object:
+        """The object as the view shows it; ``columns``: whether a Table defines its columns."""
+        match self.accepted.view:
+            case "Table":
+                return self.table([obj], obj["metadata"].get("resourceVersion", ""), columns=columns)
+            case "PartialObjectMetadata":
+                return partial(obj, self.accepted.version)
+            case "PartialObjectMetadataList":
+                raise NotAcceptableView
+            case _:
+                return obj
+
+    def table(
+        self,
+        objs: Sequence[Object],
+        revision: str,
+        *,
+        columns: bool = True,
+        continue_token: str = "",
+        remaining: int = 0,
+    ) -> Object:
+        """A Table with one row per object."""
+        made = table.table(
+            self.kind, objs, self.registry.clock.now(), self.include_object,
+            version=self.accepted.version, columns=columns,
+        )  # fmt: skip
+        made["metadata"] = _list_metadata(revision, continue_token, remaining)
+        return made
+
+    def listing(
+        self, entries: Sequence[Value], revision: int, continue_token: str = "", remaining: int = 0
+    ) -> bytes:
+        """A whole List."""
+        if self.plain:
+            return self._joined(entries, revision, continue_token, remaining)
+        objs = [self.object(entry) for entry in entries]
+        metadata = _list_metadata(str(revision), continue_token, remaining)
+        view = self.accepted.view
+        if view == "Table":
+            made = self.table(objs, str(revision), continue_token=continue_token, remaining=remaining)
+        elif view:
+            made = {
+                "kind": "PartialObjectMetadataList",
+                "apiVersion": f"{META}/{self.accepted.version}",
+                "metadata": metadata,
+                "items": [partial(obj, self.accepted.version) for obj in objs],
+            }
+        else:
+            if not isinstance(self.kind, CustomKind):
+                objs = [{k: v for k, v in obj.items() if k not in ("apiVersion", "kind")} for obj in objs]
+            made = {
+                "kind": f"{self.resource.kind}List" if self.resource != self.kind.resource else self.kind.list_kind,
+                "apiVersion": self.resource.api_version,
+                "metadata": metadata,
+                "items": objs,
+            }
+        return negotiation.encode(made, self.accepted)
+
+    def _joined(self, entries: Sequence[Value], revision: int, token: str, remaining: int) -> bytes:
+        fmt = self.registry.format(self.kind)
+        # As upstream: objects of built-in kinds come without apiVersion and kind, custom resources with them.
+        item = fmt.outgoing if isinstance(self.kind, CustomKind) else fmt.item
+        head = codec.encode_json(
+            {
+                "kind": self.kind.list_kind,
+                "apiVersion": self.resource.api_version,
+                "metadata": _list_metadata(str(revision), token, remaining),
+            }
+        )
+        items = b",".join([item(entry.value, entry.revision) for entry in entries])
+        return b'%b,"items":[%b]}' % (head[:-1], items)
+
+
+class NotAcceptableView(Exception):
+    """A list's view was asked of one object; ``accepted_view`` rules it out beforehand."""
+
+
+def _list_metadata(revision: str, token: str, remaining: int) -> dict[str, Any]:
+    metadata: dict[str, Any] = {"resourceVersion": revision}
+    if token:
+        metadata["continue"] = token
+    if remaining:
+        metadata["remainingItemCount"] = remaining
+    return metadata
+
+
+def partial(obj: Object, version: str = "v1") -> Object:
+    """The object's metadata alone."""
+    return {
+        "kind": "PartialObjectMetadata",
+        "apiVersion": f"{META}/{version or 'v1'}",
+        "metadata": obj["metadata"],
+    }
