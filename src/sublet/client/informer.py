@@ -8,6 +8,7 @@ their size, and an update without it keeps the stored one).
 from __future__ import annotations
 
 import asyncio
+import builtins  # for `list`, which is a method below
 import contextlib
 import logging
 import random
@@ -111,7 +112,7 @@ class Informer:
             return found
         return [obj for obj in found if selector.matches(objects.labels(obj))]
 
-    def keys(self) -> list[str]:  # type: ignore[valid-type]  # `list` above is the method
+    def keys(self) -> builtins.list[str]:
         return [*self._objects]
 
     def __len__(self) -> int:
@@ -125,7 +126,7 @@ class Informer:
         for key, obj in self._objects.items():
             index.put(key, obj)
 
-    def by_index(self, name: str, value: str) -> list[Object]:  # type: ignore[valid-type]
+    def by_index(self, name: str, value: str) -> builtins.list[Object]:
         return self._indexes[name].get(value)
 
     def add_handler(self, handler: Handler) -> None:
@@ -315,6 +316,10 @@ class InformerFactory:
         if found not in self._asked:
             self._asked.append(found)
         return found
+
+    def held(self, resource: Resource) -> Informer | None:
+        """The informer of all objects of a resource, if anyone has asked for it; makes none."""
+        return self._shared.get((resource, "", "", ""))
 
     def asked(self) -> list[Informer]:
         """The informers asked for through this view."""

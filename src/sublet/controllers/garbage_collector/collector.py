@@ -1,0 +1,299 @@
+"""What the graph of owners asks for, done at the API: verify, delete, orphan, unblock.
+
+Source: reference/kubernetes-api.md C (garbage-collector). The graph is trusted for what lives (a deletion brings an
+event of its own), the API alone for what does not.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+from collections import OrderedDict
+from collections.abc import Callable, Sequence
+
+from sublet.controllers.garbage_collector.graph import FOREGROUND, ORPHAN, Graph, Node, Owner, owners_of
+from sublet.controllers.garbage_collector.monitor import Monitor
+from sublet.machinery import objects
+from sublet.machinery.kind import Object, Resource
+from sublet.machinery.status import Conflict, NotFound, StatusError
+from sublet.reconcile.controller import Controller
+from sublet.reconcile.discovery import discover
+from sublet.reconcile.manager import Context
+
+log = logging.getLogger(__name__)
+
+_RESYNC = 30.0
+_SOON = 0.5
+_IGNORED = frozenset({"events", "events.events.k8s.io"})
+_ABSENT_REMEMBERED = 500
+_TRIES = 5
+
+_Change = Callable[[Object], Object | None]
+"""metadata -> the parts of it to change, or None where it is as wanted"""
+
+
+class UnknownOwnerKind(Exception):
+    """An owner reference names a kind that is not served (yet)."""
+
+
+class GarbageCollector:
+    """A :class:`~sublet.reconcile.manager.Runnable`."""
+
+    def __init__(self, context: Context) -> None:
+        self._context = context
+        self._client = context.client
+        self._deletions = Controller("garbage-collector-controller", self._check, workers=20)
+        self._orphans = Controller("garbage-collector-controller orphans", self._orphan, workers=5)
+        self.graph = Graph(self._deletions.enqueue, self._orphans.enqueue)
+        self._kinds: dict[tuple[str, str], Resource] = {}
+        self._monitors: dict[Resource, tuple[Monitor, asyncio.Task[None]]] = {}
+        self._informed: set[Resource] = set()
+        self._absent: OrderedDict[str, None] = OrderedDict()
+        self._refresh = asyncio.Event()
+
+    async def run(self) -> None:
+        try:
+            await self._follow()
+            await asyncio.gather(self._deletions.run(), self._orphans.run(), self._resync())
+        finally:
+            for _monitor, task in self._monitors.values():
+                task.cancel()
+            await asyncio.gather(*(task for _, task in self._monitors.values()), return_exceptions=True)
+            self._monitors.clear()
+
+    # -- following every resource --
+
+    async def _resync(self) -> None:
+        """Every 30 s, and soon after a custom resource definition changed."""
+        while True:
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._refresh.wait(), _RESYNC)
+                await asyncio.sleep(_SOON)
+            self._refresh.clear()
+            try:
+                await self._follow()
+            except StatusError as error:
+                log.warning("garbage collection: %s", error)
+
+    async def _follow(self) -> None:
+        discovery = await discover(self._client)
+        self._kinds = {(found.resource.api_version, found.resource.kind): found.resource
+                       for found in discovery.resources}  # fmt: skip
+        wanted = {
+            found
+            for found in discovery.with_verbs("delete", "list", "watch")
+            if found.qualified not in _IGNORED
+        }
+        for resource in wanted - self._monitors.keys() - self._informed:
+            self._start(resource)
+        stale = set(discovery.failed)
+        for resource in self._monitors.keys() - wanted:
+            if resource.api_version not in stale:
+                await self._stop(resource)
+        await asyncio.gather(*(monitor.tried.wait() for monitor, _ in self._monitors.values()))
+
+    def _start(self, resource: Resource) -> None:
+        informer = self._context.informers.held(resource)
+        if informer is None:
+            monitor = Monitor(self._client, resource, self.graph)
+            task = asyncio.create_task(monitor.run(), name=f"metadata of {resource.qualified}")
+            self._monitors[resource] = (monitor, task)
+            return
+        self._informed.add(resource)
+
+        def handler(event: str, obj: Object, old: Object | None) -> None:
+            if event == "delete":
+                self.graph.gone(objects.uid(old or obj))
+            else:
+                self.graph.seen(resource, obj)
+            if resource.plural == "customresourcedefinitions":
+                self._refresh.set()
+
+        informer.add_handler(handler)
+
+    async def _stop(self, resource: Resource) -> None:
+        _monitor, task = self._monitors.pop(resource)
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+        for uid in self.graph.missing(resource, ()):
+            self.graph.gone(uid)
+
+    # -- one object --
+
+    async def _check(self, uid: str) -> None:
+        node = self.graph.nodes.get(uid)
+        if node is None or (node.deleting and not node.waiting):
+            return
+        latest = await self._get(node)
+        if latest is None:
+            self.graph.gone(uid)
+            return
+        if node.waiting:
+            await self._wait_for_dependents(node)
+            return
+        owners = owners_of(latest["metadata"])
+        if not owners:
+            return
+        solid, dangling, waiting = await self._classify(node, owners)
+        if solid:
+            if dangling or waiting:
+                await self._drop_owners(node, {owner.uid for owner in (*dangling, *waiting)})
+            return
+        if waiting and self.graph.dependents(uid):
+            if any(dependent.waiting for dependent in self.graph.dependents(uid)):
+                await self._unblock(node)  # a circle: each would wait for the other for ever
+            await self._delete(node, latest, "Foreground")
+            return
+        await self._delete(node, latest, _propagation(latest))
+
+    async def _classify(
+        self, node: Node, owners: Sequence[Owner]
+    ) -> tuple[list[Owner], list[Owner], list[Owner]]:
+        """(owners that live, owners that are gone, owners that wait for their dependents to go)"""
+        solid: list[Owner] = []
+        dangling: list[Owner] = []
+        waiting: list[Owner] = []
+        for owner in owners:
+            above = self.graph.nodes.get(owner.uid)
+            if self.graph.knows(owner, node.namespace):
+                (waiting if above is not None and above.waiting else solid).append(owner)
+            elif owner.uid in self._absent:
+                dangling.append(owner)
+            else:
+                found = await self._live_owner(node, owner)
+                if found is None:
+                    self._remember_absent(owner.uid)
+                    dangling.append(owner)
+                elif objects.is_deleting(found) and FOREGROUND in objects.finalizers(found):
+                    waiting.append(owner)
+                else:
+                    solid.append(owner)
+        return solid, dangling, waiting
+
+    async def _live_owner(self, node: Node, owner: Owner) -> Object | None:
+        resource = self._kinds.get((owner.api_version, owner.kind))
+        if resource is None:
+            resource = await self._any_version(owner)
+        if resource.namespaced and not node.namespace:
+            message = (
+                f"ownerRef [{owner.api_version}/{owner.kind}, namespace: , name: {owner.name}, uid: {owner.uid}] "
+                f"does not exist in namespace {node.namespace!r}"
+            )
+            self._invalid_owner(node, message)
+            return {"metadata": {"uid": owner.uid}}  # nothing can be said about it: it counts as living
+        try:
+            found = await self._client.get(
+                resource, owner.name, node.namespace if resource.namespaced else ""
+            )
+        except NotFound:
+            found = None
+        if found is not None and objects.uid(found) == owner.uid:
+            return found
+        if owner.uid in self.graph.present:
+            self._invalid_owner(
+                node,
+                f"ownerRef [{owner.api_version}/{owner.kind}, namespace: {node.namespace}, name: {owner.name}, "
+                f'uid: {owner.uid}] does not exist in namespace "{node.namespace}"',
+            )
+        return None
+
+    async def _any_version(self, owner: Owner) -> Resource:
+        """The owner's resource in the version the reference names, which need not be the preferred one."""
+        group, _, version = owner.api_version.rpartition("/")
+        for resource in self._kinds.values():
+            if resource.group == group and resource.kind == owner.kind:
+                return Resource(group, version, resource.plural, resource.kind, resource.namespaced)
+        self._refresh.set()
+        raise UnknownOwnerKind(f"no resource of kind {owner.kind} in {owner.api_version} is served")
+
+    def _invalid_owner(self, node: Node, message: str) -> None:
+        obj = {"metadata": {"name": node.name, "namespace": node.namespace, "uid": node.uid}}
+        self._context.events.event(obj, node.resource, "Warning", "OwnerRefInvalidNamespace", message)
+
+    def _remember_absent(self, uid: str) -> None:
+        self._absent[uid] = None
+        if len(self._absent) > _ABSENT_REMEMBERED:
+            self._absent.popitem(last=False)
+
+    async def _wait_for_dependents(self, node: Node) -> None:
+        blocking = [d for d in self.graph.dependents(node.uid) if d.blocks(node.uid)]
+        if not blocking:
+            await self._drop_finalizer(node, FOREGROUND)
+            return
+        for dependent in blocking:
+            if not dependent.waiting:
+                self._deletions.enqueue(dependent.uid)
+
+    async def _orphan(self, uid: str) -> None:
+        """Takes the owner out of its dependents' references, then lets it go."""
+        node = self.graph.nodes.get(uid)
+        if node is None:
+            return
+        await asyncio.gather(*(self._drop_owners(d, {uid}) for d in self.graph.dependents(uid)))
+        await self._drop_finalizer(node, ORPHAN)
+
+    # -- writes --
+
+    async def _get(self, node: Node) -> Object | None:
+        try:
+            found = await self._client.get(node.resource, node.name, node.namespace)
+        except NotFound:
+            return None
+        return found if objects.uid(found) == node.uid else None
+
+    async def _delete(self, node: Node, latest: Object, propagation: str) -> None:
+        with contextlib.suppress(NotFound):
+            await self._client.delete(
+                node.resource, node.name, node.namespace, propagation=propagation, uid=node.uid,
+                resource_version=latest["metadata"]["resourceVersion"],
+            )  # fmt: skip
+
+    async def _drop_owners(self, node: Node, uids: set[str]) -> None:
+        def change(metadata: Object) -> Object | None:
+            references = metadata.get("ownerReferences") or []
+            kept = [reference for reference in references if reference.get("uid") not in uids]
+            return None if len(kept) == len(references) else {"ownerReferences": kept or None}
+
+        await self._change(node, change)
+
+    async def _drop_finalizer(self, node: Node, finalizer: str) -> None:
+        def change(metadata: Object) -> Object | None:
+            finalizers = metadata.get("finalizers") or []
+            kept = [each for each in finalizers if each != finalizer]
+            return None if len(kept) == len(finalizers) else {"finalizers": kept or None}
+
+        await self._change(node, change)
+
+    async def _unblock(self, node: Node) -> None:
+        def change(metadata: Object) -> Object | None:
+            references = metadata.get("ownerReferences") or []
+            freed = [{**reference, "blockOwnerDeletion": False} for reference in references]
+            return None if freed == references else {"ownerReferences": freed}
+
+        await self._change(node, change)
+
+    async def _change(self, node: Node, change: _Change) -> None:
+        """A merge patch of the metadata as it is now; custom resources take no strategic one."""
+        for attempt in range(_TRIES):
+            latest = await self._get(node)
+            if latest is None or (changed := change(latest["metadata"])) is None:
+                return
+            metadata = {"uid": node.uid, "resourceVersion": latest["metadata"]["resourceVersion"], **changed}
+            try:
+                await self._client.patch(node.resource, node.name, {"metadata": metadata}, node.namespace)
+                return
+            except NotFound:
+                return
+            except Conflict:
+                if attempt == _TRIES - 1:
+                    raise
+
+
+def _propagation(obj: Object) -> str:
+    finalizers = objects.finalizers(obj)
+    if ORPHAN in finalizers:
+        return "Orphan"
+    if FOREGROUND in finalizers:
+        return "Foreground"
+    return "Background"

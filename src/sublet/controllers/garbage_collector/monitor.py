@@ -1,0 +1,116 @@
+"""Follows the metadata of one resource that no informer holds, without keeping any of it."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import AsyncIterator
+from typing import Any
+from urllib.parse import urlencode
+
+from sublet.client.client import Client, lines
+from sublet.client.exchange import Request
+from sublet.controllers.garbage_collector.graph import Graph
+from sublet.machinery import codec
+from sublet.machinery.kind import Resource
+from sublet.machinery.status import Expired, Gone, NotFound, ServiceUnavailable, StatusError, from_object
+
+log = logging.getLogger(__name__)
+
+_ACCEPT_LIST = "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1,application/json"
+_ACCEPT_WATCH = "application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1,application/json"
+_PAGE = 500
+_FIRST_DELAY = 0.1
+_LONGEST_DELAY = 30.0
+
+
+class Monitor:
+    """List and watch of one resource into the graph, until cancelled."""
+
+    def __init__(self, client: Client, resource: Resource, graph: Graph) -> None:
+        self.resource = resource
+        self.tried = asyncio.Event()
+        """Set after the first list, whether it came or failed."""
+        self._client = client
+        self._graph = graph
+
+    async def run(self) -> None:
+        version = ""
+        delay = _FIRST_DELAY
+        while True:
+            try:
+                if not version:
+                    version = await self._list()
+                    delay = _FIRST_DELAY
+                async for event in self._watch(version):
+                    version = self._take(event, version)
+                continue
+            except (Expired, Gone):
+                version = ""
+            except NotFound:
+                log.debug("%s is not served any more", self.resource.qualified)
+            except (StatusError, OSError, ValueError, KeyError) as error:
+                log.warning("following the metadata of %s: %s", self.resource.qualified, error)
+                version = ""
+            finally:
+                self.tried.set()
+            await asyncio.sleep(delay)
+            delay = min(delay * 2, _LONGEST_DELAY)
+
+    async def _list(self) -> str:
+        there: set[str] = set()
+        token = ""
+        while True:
+            query = {"limit": str(_PAGE)} | ({"continue": token} if token else {})
+            page = await self._get(query)
+            for obj in page.get("items") or ():
+                there.add(obj["metadata"]["uid"])
+                self._graph.seen(self.resource, obj)
+            metadata = page.get("metadata") or {}
+            token = metadata.get("continue") or ""
+            if not token:
+                break
+        for uid in self._graph.missing(self.resource, there):
+            self._graph.gone(uid)
+        self.tried.set()
+        return str(metadata.get("resourceVersion") or "")
+
+    async def _get(self, query: dict[str, str]) -> Any:
+        response = await self._client.raw(
+            "GET", self.resource.path(), query=urlencode(query), headers={"accept": _ACCEPT_LIST}
+        )
+        if not isinstance(response.body, bytes):
+            raise ServiceUnavailable(f"listing {self.resource.qualified}: the answer is a stream")
+        document = codec.decode_json(response.body)
+        if response.status >= 400:
+            raise from_object(document)
+        return document
+
+    async def _watch(self, version: str) -> AsyncIterator[Any]:
+        query = urlencode({"watch": "true", "resourceVersion": version, "allowWatchBookmarks": "true"})
+        headers = {"accept": _ACCEPT_WATCH, "user-agent": self._client.user_agent}
+        request = Request("GET", self.resource.path(), query, headers)
+        response = await self._client.transport.stream(request)
+        if isinstance(response.body, bytes):
+            raise from_object(codec.decode_json(response.body))
+        if response.status >= 400:
+            raise from_object(codec.decode_json(b"".join([chunk async for chunk in response.body])))
+        stream = lines(response.body)
+        try:
+            async for line in stream:
+                event = codec.decode_json(line)
+                if event["type"] == "ERROR":
+                    raise from_object(event["object"])
+                yield event
+        finally:
+            with contextlib.suppress(RuntimeError):
+                await stream.aclose()  # type: ignore[attr-defined]
+
+    def _take(self, event: Any, version: str) -> str:
+        obj = event["object"]
+        if event["type"] == "DELETED":
+            self._graph.gone(obj["metadata"]["uid"])
+        elif event["type"] != "BOOKMARK":
+            self._graph.seen(self.resource, obj)
+        return str((obj.get("metadata") or {}).get("resourceVersion") or version)

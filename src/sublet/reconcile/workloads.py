@@ -1,0 +1,191 @@
+"""What the controllers that run pods share: the state of a pod, which pod goes first, creating in growing batches."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
+from typing import Any
+
+from sublet.machinery import objects
+from sublet.machinery.kind import Object
+
+CONTROLLER_INDEX = "controller"
+"""Name of the index that :func:`controller_keys` makes."""
+BURST = 500
+"""How many pods one reconcile creates or deletes at most (upstream's BurstReplicas)."""
+
+
+def controller_keys(obj: Object) -> Iterator[str]:
+    """Index keys: the uid of the controlling owner, or :func:`orphan_key` of the namespace where there is none."""
+    owner = objects.controller_of(obj)
+    yield owner["uid"] if owner else orphan_key(objects.namespace(obj))
+
+
+def orphan_key(namespace: str) -> str:
+    """The index key under which the objects of a namespace stand that no controller owns."""
+    return f"orphans/{namespace}"
+
+
+def phase(pod: Object) -> str:
+    return str((pod.get("status") or {}).get("phase") or "")
+
+
+def is_finished(pod: Object) -> bool:
+    """Succeeded or Failed: it will not run again."""
+    return phase(pod) in ("Succeeded", "Failed")
+
+
+def is_active(pod: Object) -> bool:
+    """Neither finished nor being deleted: it counts as a replica."""
+    return not objects.is_deleting(pod) and not is_finished(pod)
+
+
+def is_ready(pod: Object) -> bool:
+    return objects.is_true(pod, "Ready")
+
+
+def available_in(pod: Object, min_ready_seconds: int, now: float) -> float | None:
+    """Seconds until a ready pod counts as available: 0 when it does, None while it is not ready."""
+    ready = objects.condition(pod, "Ready")
+    if ready is None or ready.get("status") != "True":
+        return None
+    if not min_ready_seconds:
+        return 0.0
+    since = ready.get("lastTransitionTime")
+    if not since:
+        return None
+    return max(0.0, objects.parse_time(since) + min_ready_seconds - now)
+
+
+def is_available(pod: Object, min_ready_seconds: int, now: float) -> bool:
+    return available_in(pod, min_ready_seconds, now) == 0.0
+
+
+def deletion_order(pods: Iterable[Object], ranks: Callable[[Object], int] | None = None) -> list[Object]:
+    """Pods, the one to delete first at the front (upstream's ActivePodsWithRanks).
+
+    ``ranks`` says how many pods of the same owner share the pod's node: the more, the sooner it goes.
+    """
+    return sorted(pods, key=lambda pod: _deletion_key(pod, ranks))
+
+
+_PHASES = {"Pending": 0, "": 0, "Unknown": 1, "Running": 2}
+
+
+def _deletion_key(pod: Object, ranks: Callable[[Object], int] | None) -> tuple[Any, ...]:
+    ready = objects.condition(pod, "Ready") or {}
+    is_up = ready.get("status") == "True"
+    return (
+        bool((pod.get("spec") or {}).get("nodeName")),
+        _PHASES.get(phase(pod), 2),
+        is_up,
+        deletion_cost(pod),
+        -(ranks(pod) if ranks else 0),
+        -_moment(ready.get("lastTransitionTime")) if is_up else 0,
+        -_restarts(pod),
+        -_moment((pod.get("metadata") or {}).get("creationTimestamp")),
+        objects.uid(pod),
+    )
+
+
+def _moment(text: str | None) -> float:
+    return objects.parse_time(text) if text else math.inf
+
+
+def deletion_cost(pod: Object) -> int:
+    """Annotation ``controller.kubernetes.io/pod-deletion-cost``; 0 where absent or no integer."""
+    try:
+        return int(objects.annotations(pod).get("controller.kubernetes.io/pod-deletion-cost", "0"))
+    except ValueError:
+        return 0
+
+
+def _restarts(pod: Object) -> int:
+    statuses = (pod.get("status") or {}).get("containerStatuses") or ()
+    return max((int(status.get("restartCount") or 0) for status in statuses), default=0)
+
+
+async def slow_start(
+    count: int, create: Callable[[int], Awaitable[object]], *, first: int = 1, largest: int = BURST
+) -> tuple[int, Exception | None]:
+    """Calls ``create(0)`` … in batches of 1, 2, 4 …, stopping after the batch in which one failed.
+
+    So a create that must fail (quota, a webhook) is tried once and not a thousand times. Returns how many
+    succeeded, and the first error.
+    """
+    done = started = 0
+    batch = min(first, count)
+    while batch > 0:
+        results = await asyncio.gather(*(create(started + i) for i in range(batch)), return_exceptions=True)
+        started += batch
+        errors = [result for result in results if isinstance(result, BaseException)]
+        done += batch - len(errors)
+        for error in errors:
+            if not isinstance(error, Exception):
+                raise error
+            return done, error
+        batch = min(batch * 2, largest, count - started)
+    return done, None
+
+
+def scaled(value: int | str | None, total: int, *, round_up: bool) -> int:
+    """An IntOrString such as ``3`` or ``"25%"`` of ``total``. Raises ``ValueError``."""
+    if value is None:
+        return 0
+    if isinstance(value, int):
+        return value
+    if not value.endswith("%"):
+        return int(value)
+    share = int(value[:-1]) * total
+    return -(-share // 100) if round_up else share // 100
+
+
+def pod_from_template(
+    template: Object, *, owner: dict[str, Any] | None, generate_name: str = "", name: str = ""
+) -> Object:
+    """A new pod: the template's labels, annotations, finalizers and spec (shared, not copied), owned by ``owner``."""
+    metadata = template.get("metadata") or {}
+    made: dict[str, Any] = {"name": name} if name else {"generateName": generate_name}
+    for part in ("labels", "annotations", "finalizers"):
+        if metadata.get(part):
+            made[part] = metadata[part]
+    if owner is not None:
+        made["ownerReferences"] = [owner]
+    return {"apiVersion": "v1", "kind": "Pod", "metadata": made, "spec": template.get("spec") or {}}
+
+
+def pod_prefix(owner_name: str) -> str:
+    """generateName of an owner's pods: ``NAME-`` (the server shortens what would be too long)."""
+    return f"{owner_name}-"
+
+
+def creation_key(obj: Object) -> tuple[str, str]:
+    """Sorts objects oldest first, by name where equally old."""
+    metadata = obj.get("metadata") or {}
+    return metadata.get("creationTimestamp") or "", metadata.get("name") or ""
+
+
+def set_condition(conditions: Sequence[Object], new: Object) -> list[Object]:
+    """The conditions with one added or replaced; lastTransitionTime stays while the status does.
+
+    An entry equal in status, reason and message is kept as it is.
+    """
+    result = []
+    found = False
+    for old in conditions:
+        if old.get("type") != new["type"]:
+            result.append(old)
+            continue
+        found = True
+        if all(old.get(part) == new.get(part) for part in ("status", "reason", "message")):
+            result.append(old)
+        elif old.get("status") == new.get("status") and "lastTransitionTime" in old:
+            result.append({**new, "lastTransitionTime": old["lastTransitionTime"]})
+        else:
+            result.append(new)
+    return result if found else [*result, new]
+
+
+def without_condition(conditions: Sequence[Object], kind: str) -> list[Object]:
+    return [condition for condition in conditions if condition.get("type") != kind]
