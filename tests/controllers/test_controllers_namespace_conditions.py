@@ -1,0 +1,29 @@
+"""What a namespace that is going away says about what keeps it."""
+
+from sublet.controllers.namespace import Remains, conditions, deletable
+from sublet.kinds.resources import resource
+from sublet.reconcile.discovery import Discovered, Discovery
+
+
+def test_remaining_objects_and_finalizers_are_named() -> None:
+    remains = Remains(counts={"pods.": 2, "deployments.apps": 1})
+    remains.finalizers.update(["example.com/keep"])
+    found = {c["type"]: c for c in conditions(remains, (), 0.0)}
+    assert found["NamespaceContentRemaining"]["message"] == (
+        "Some resources are remaining: deployments.apps has 1 resource instances, pods. has 2 resource instances"
+    )
+    assert found["NamespaceFinalizersRemaining"]["status"] == "True"
+    assert found["NamespaceDeletionContentFailure"]["status"] == "False"
+    assert len(found) == 5
+
+
+def test_conditions_that_did_not_change_keep_their_time() -> None:
+    first = conditions(Remains(counts={"pods.": 1}), (), 0.0)
+    assert conditions(Remains(counts={"pods.": 1}), first, 100.0) == first
+
+
+def test_pods_are_deleted_before_everything_else() -> None:
+    verbs = frozenset({"delete", "list", "deletecollection"})
+    names = ("configmaps", "pods", "deployments.apps", "nodes")
+    discovery = Discovery(tuple(Discovered(resource(name), verbs) for name in names))
+    assert [each.plural for each in deletable(discovery)] == ["pods", "configmaps", "deployments"]
