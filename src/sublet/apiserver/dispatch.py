@@ -58,8 +58,9 @@ class Dispatch:
         self._api = api
         self._handlers: dict[str, Handler] = {}
 
-    async def handle(self, request: Request, info: RequestInfo) -> Response:
+    async def answer(self, request: Request) -> Response:
         """The handler's answer; 404 in plain text where nothing is served, as upstream."""
+        info: RequestInfo = request.context["info"]
         if not info.is_resource:
             module = PATHS.get(info.parts[0])
             if module is None:

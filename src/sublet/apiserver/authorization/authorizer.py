@@ -1,0 +1,78 @@
+"""Who may do what: the chain of authorizers and their answer."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from sublet.apiserver.requestinfo import RequestInfo
+from sublet.client.exchange import User
+
+MASTERS = "system:masters"
+
+Rule = Mapping[str, Any]
+"""A PolicyRule."""
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """``reason`` says why: of an allowance always, of a refusal where there is more to say than "no"."""
+
+    allowed: bool
+    reason: str = ""
+
+
+ALLOWED_MASTERS = Decision(True)
+REFUSED = Decision(False)
+
+
+class Authority(Protocol):
+    """One link of the chain."""
+
+    def decide(self, user: User, info: RequestInfo) -> Decision:
+        """Allowed, or no opinion (``allowed`` False) with what stood in the way."""
+        ...
+
+
+class RuleSource(Protocol):
+    def rules(self, user: User, namespace: str) -> tuple[list[Rule], list[str]]:
+        """(all rules a user holds in a namespace, cluster-wide ones included; errors met)."""
+        ...
+
+
+class Authorizer:
+    """Asks its authorities in order; the first that allows, allows. ``system:masters`` may do everything."""
+
+    def __init__(self, authorities: Sequence[Authority], rules: RuleSource) -> None:
+        self._authorities = tuple(authorities)
+        self._rules = rules
+
+    def authorize(self, user: User, info: RequestInfo) -> Decision:
+        if MASTERS in user.groups:
+            return ALLOWED_MASTERS
+        reasons = []
+        for authority in self._authorities:
+            decision = authority.decide(user, info)
+            if decision.allowed:
+                return decision
+            if decision.reason:
+                reasons.append(decision.reason)
+        return Decision(False, ", ".join(reasons)) if reasons else REFUSED
+
+    def rules(self, user: User, namespace: str) -> tuple[list[Rule], list[str]]:
+        """All rules that a user holds in a namespace (``""``: cluster-wide only), and errors met on the way."""
+        if MASTERS in user.groups:
+            everything: list[Rule] = [
+                {"verbs": ["*"], "apiGroups": ["*"], "resources": ["*"]},
+                {"verbs": ["*"], "nonResourceURLs": ["*"]},
+            ]
+            return everything, []
+        return self._rules.rules(user, namespace)
+
+
+def permission(
+    verb: str, group: str, resource: str, *, namespace: str = "", name: str = "", subresource: str = ""
+) -> RequestInfo:
+    """What to ask the authorizer about, when it is not the request itself."""
+    return RequestInfo(verb, "", True, group, "*", namespace, resource, subresource, name)

@@ -1,0 +1,26 @@
+"""Gives every request an id and every response the headers all of them carry."""
+
+from __future__ import annotations
+
+import uuid
+
+from sublet.apiserver.chain import Proceed
+from sublet.client.exchange import Request, Response
+
+_CACHE = ("Cache-Control", "no-cache, private")
+_ID_LIMIT = 64
+
+
+class AuditID:
+    """``Audit-Id``: the client's own where it is short enough, else a new one."""
+
+    async def __call__(self, request: Request, proceed: Proceed) -> Response:
+        given = request.headers.get("audit-id", "")
+        identity = given if 0 < len(given) <= _ID_LIMIT else str(uuid.uuid4())
+        request.context["audit_id"] = identity
+        response = await proceed(request)
+        headers = response.headers
+        headers.append(("Audit-Id", identity))
+        if not response.header("cache-control"):
+            headers.append(_CACHE)
+        return response

@@ -1,0 +1,37 @@
+"""Lets through what the user may do."""
+
+from __future__ import annotations
+
+from sublet.apiserver.authorization.authorizer import Authorizer
+from sublet.apiserver.authorization.denial import denial
+from sublet.apiserver.chain import Proceed
+from sublet.apiserver.dispatch import CONNECT
+from sublet.apiserver.requestinfo import RequestInfo
+from sublet.client.exchange import Request, Response
+
+_ALWAYS_CREATE = CONNECT - {"log", "proxy"}
+"""A WebSocket's GET on these runs something in the pod: it needs the verb that SPDY's POST needs."""
+
+
+class Authorize:
+    def __init__(self, authorizer: Authorizer) -> None:
+        self._authorizer = authorizer
+
+    async def __call__(self, request: Request, proceed: Proceed) -> Response:
+        info: RequestInfo = request.context["info"]
+        user = request.user
+        assert user is not None
+        decision = self._authorizer.authorize(user, info)
+        if decision.allowed and info.verb == "get" and info.subresource in _ALWAYS_CREATE:
+            decision = self._authorizer.authorize(user, _as_create(info))
+        if not decision.allowed:
+            raise denial(user, info, decision.reason)
+        request.context["authorization"] = decision.reason
+        return await proceed(request)
+
+
+def _as_create(info: RequestInfo) -> RequestInfo:
+    return RequestInfo(
+        "create", info.path, True, info.api_group, info.api_version, info.namespace, info.resource,
+        info.subresource, info.name,
+    )  # fmt: skip

@@ -1,0 +1,41 @@
+"""Turns every exception into a Status body; nothing leaves the chain as an exception."""
+
+from __future__ import annotations
+
+import logging
+
+from sublet.apiserver import negotiation
+from sublet.apiserver.chain import Proceed
+from sublet.client.exchange import Request, Response
+from sublet.machinery.status import InternalError, ServiceUnavailable, StatusError
+from sublet.store.interface import OutcomeUnknown, StoreError
+
+_log = logging.getLogger(__name__)
+
+
+class Errors:
+    async def __call__(self, request: Request, proceed: Proceed) -> Response:
+        try:
+            return await proceed(request)
+        except StatusError as error:
+            return answer(request, error)
+        except OutcomeUnknown as error:
+            _log.warning("%s %s: %s", request.method, request.path, error)
+            return answer(request, InternalError(f"Internal error occurred: {error}"))
+        except StoreError as error:
+            _log.warning("%s %s: the data store: %s", request.method, request.path, error)
+            return answer(
+                request, ServiceUnavailable(f"the data store is unavailable: {error}", retry_after=1)
+            )
+        except Exception as error:
+            _log.exception("%s %s failed", request.method, request.path)
+            return answer(request, InternalError(f"Internal error occurred: {type(error).__name__}: {error}"))
+
+
+def answer(request: Request, error: StatusError) -> Response:
+    """The response that an error is."""
+    accepted = negotiation.PLAIN
+    if "yaml" in request.headers.get("accept", ""):
+        accepted = negotiation.Accepted("yaml")
+    headers = (("Retry-After", str(error.retry_after)),) if error.retry_after else ()
+    return negotiation.respond(error.to_object(), accepted, error.code, headers)
