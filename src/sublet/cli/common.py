@@ -7,8 +7,18 @@ import contextlib
 import logging
 import signal
 import sys
-from collections.abc import Awaitable, Callable
-from typing import Protocol
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
+
+import click
+
+if TYPE_CHECKING:
+    from sublet.client.client import Client
+    from sublet.client.kubeconfig import ClusterAccess
+
+T = TypeVar("T")
 
 
 class Stoppable(Protocol):
@@ -58,3 +68,53 @@ def run_until_signal(
             await running.stop()
 
     uvloop.run(main())
+
+
+def host_options(command: Callable[..., None]) -> Callable[..., None]:
+    """``--kubeconfig``, ``--context`` and ``-n``: which host cluster, and which namespace of it."""
+    for option in (
+        click.option("-n", "--namespace", default="", help="Namespace of the tenant on the host cluster."),
+        click.option("--context", default="", help="Context of the host cluster; default: the current one."),
+        click.option(
+            "--kubeconfig", type=click.Path(), default=None, help="Default: $KUBECONFIG, ~/.kube/config."
+        ),
+    ):
+        command = option(command)
+    return command
+
+
+@dataclass(frozen=True)
+class Host:
+    """The host cluster a command works on."""
+
+    access: ClusterAccess
+    client: Client
+    context: str
+    kubeconfig: str | None
+
+
+@asynccontextmanager
+async def host_cluster(kubeconfig: str | None, context: str) -> AsyncIterator[Host]:
+    """The host cluster's client. From inside a tenant's context, the context it was reached from is the host's."""
+    from sublet.client.client import Client
+    from sublet.client.http import HTTPTransport
+    from sublet.client.kubeconfig import contexts, load
+    from sublet.tenants.connect import parse_context
+
+    names, current = contexts(kubeconfig)
+    chosen = context or current
+    if not context:
+        parsed = parse_context(current)
+        if parsed is not None and parsed[2] in names:
+            chosen = parsed[2]
+    access = load(kubeconfig, chosen)
+    client = Client(HTTPTransport(access), "sublet-cli")
+    try:
+        yield Host(access, client, chosen or "in-cluster", kubeconfig)
+    finally:
+        await client.close()
+
+
+def run(main: Coroutine[Any, Any, T]) -> T:
+    """Runs a command's coroutine; Ctrl-C cancels it cleanly."""
+    return asyncio.run(main)

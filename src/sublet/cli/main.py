@@ -67,7 +67,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         sys.exit(130)
     except BrokenPipeError:
         sys.exit(141)
-    except (StatusError, ConfigurationError, OSError) as error:
+    except (StatusError, ConfigurationError, RuntimeError, OSError) as error:
         report_error(str(error))
         sys.exit(1)
 

@@ -23,6 +23,9 @@ SERVICE_ACCOUNT_DIR = Path("/var/run/secrets/kubernetes.io/serviceaccount")
 _LOCK_SECONDS = 5.0
 
 
+_SECTIONS = ("clusters", "users", "contexts")
+
+
 class KubeconfigError(BadRequest):
     """A kubeconfig cannot be used; the message names the file or entry and what is wrong with it."""
 
@@ -78,6 +81,19 @@ def load(
             f"no kubeconfig found at {', '.join(map(str, tried))}: pass --kubeconfig or set KUBECONFIG"
         )
     return _access(config, context, ", ".join(map(str, tried)))
+
+
+def load_text(text: str, where: str = "the kubeconfig") -> ClusterAccess:
+    """The current context of a kubeconfig that holds its certificates itself. Raises :class:`KubeconfigError`."""
+    from sublet.machinery import codec
+
+    try:
+        config = codec.decode_yaml(text)
+    except ValueError as error:
+        raise KubeconfigError(f"{where} is not valid YAML: {error}") from error
+    if not isinstance(config, dict):
+        raise KubeconfigError(f"{where} is not a Config object")
+    return _access({**config, **{key: config.get(key) or [] for key in _SECTIONS}}, "", where)
 
 
 def load_in_cluster(
@@ -171,6 +187,15 @@ def remove(path: str | Path, name: str, *, current: str = "") -> bool:
 
     _change(path, change)
     return found
+
+
+def use(path: str | Path, name: str) -> None:
+    """Makes ``name`` the current context."""
+
+    def change(config: dict[str, Any]) -> None:
+        config["current-context"] = name
+
+    _change(Path(path), change)
 
 
 def _paths(env: Mapping[str, str]) -> list[Path]:

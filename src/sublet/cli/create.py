@@ -1,0 +1,73 @@
+"""``sublet create``: a tenant cluster on the host cluster of the current context."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from sublet.cli.common import host_cluster, host_options, run
+from sublet.cli.output import done, info, step
+
+
+@click.command("create")
+@click.argument("name")
+@host_options
+@click.option(
+    "-f", "--values", multiple=True, type=click.Path(path_type=Path), help="sublet.yaml; repeatable."
+)
+@click.option("--set", "sets", multiple=True, metavar="KEY=VALUE", help="One key of sublet.yaml; repeatable.")
+@click.option("--image", default="", help="sublet's image on the host's nodes; default: sublet:VERSION.")
+@click.option("--create-namespace/--no-create-namespace", default=True, show_default=True)
+@click.option("--upgrade", is_flag=True, help="Change the tenant if it exists.")
+@click.option("--connect/--no-connect", default=False, show_default=True, help="Connect once it is there.")
+@click.option("--expose", is_flag=True, help="Give the tenant's API a LoadBalancer Service.")
+@click.option("--timeout", default=300.0, show_default=True, help="Seconds to wait until it is ready.")
+def create(
+    name: str,
+    kubeconfig: str | None,
+    context: str,
+    namespace: str,
+    values: tuple[Path, ...],
+    sets: tuple[str, ...],
+    image: str,
+    create_namespace: bool,
+    upgrade: bool,
+    connect: bool,
+    expose: bool,
+    timeout: float,
+) -> None:
+    """Create the tenant cluster NAME."""
+    from sublet.controlplane import config
+    from sublet.machinery import codec
+    from sublet.tenants.kubernetes import Tenants
+    from sublet.tenants.manifests import check_name, default_namespace, parse_values
+
+    check_name(name)
+    texts = [path.read_text() for path in values]
+    document = parse_values(
+        texts, [*sets, *(["controlPlane.service.spec.type=LoadBalancer"] if expose else [])]
+    )
+    configuration = config.load(document)
+    namespace = namespace or default_namespace(name)
+    image = image or configuration.control_plane.stateful_set.image.name
+
+    async def main() -> None:
+        async with host_cluster(kubeconfig, context) as host:
+            with step(f"Creating tenant {name} in namespace {namespace}"):
+                await Tenants(host.client).create(
+                    name, namespace, configuration, codec.encode_yaml(document).decode(), image,
+                    create_namespace=create_namespace, upgrade=upgrade, timeout=timeout, progress=info,
+                )  # fmt: skip
+
+    run(main())
+    done(f"Successfully created tenant cluster {name} in namespace {namespace}")
+    if connect:
+        from sublet.cli.connect import connect_to
+
+        run(connect_to(name, kubeconfig, context, namespace))
+    else:
+        info(f"- Use `sublet connect {name} --namespace {namespace}` to access the tenant cluster")
+
+
+COMMAND = create

@@ -1,0 +1,66 @@
+"""``sublet describe``: one tenant in detail."""
+
+from __future__ import annotations
+
+import click
+
+from sublet.cli.common import host_cluster, host_options, run
+from sublet.cli.output import output_option, print_document
+
+
+@click.command("describe")
+@click.argument("name")
+@host_options
+@click.option("--config-only", is_flag=True, help="Print only the tenant's sublet.yaml.")
+@output_option
+def describe(
+    name: str, kubeconfig: str | None, context: str, namespace: str, config_only: bool, output: str | None
+) -> None:
+    """Describe the tenant cluster NAME."""
+    from sublet.controlplane.config import load
+    from sublet.machinery import codec
+    from sublet.machinery.objects import rfc3339
+    from sublet.tenants.kubernetes import Tenant, Tenants
+
+    async def main() -> tuple[Tenant, str]:
+        async with host_cluster(kubeconfig, context) as host:
+            tenants = Tenants(host.client)
+            tenant = await tenants.find(name, namespace)
+            return tenant, await tenants.configuration(tenant)
+
+    tenant, text = run(main())
+    if config_only:
+        click.echo(text, nl=False)
+        return
+    configuration = load(codec.decode_yaml(text))
+    external = configuration.control_plane.backing_store.database.external
+    document = {
+        "name": tenant.name,
+        "namespace": tenant.namespace,
+        "version": tenant.version,
+        "kubernetesVersion": configuration.minor,
+        "backingStore": external.data_source.split(":")[0]
+        if external.enabled
+        else "embedded-database (sqlite)",
+        "created": rfc3339(tenant.created),
+        "status": tenant.status,
+        "imageTags": {"controlPlane": tenant.image},
+        "userConfigYaml": text,
+    }
+    if output in ("json", "yaml"):
+        print_document(document, output)
+        return
+    if output == "name":
+        click.echo(tenant.name)
+        return
+    for label, key in (
+        ("Name", "name"), ("Namespace", "namespace"), ("Version", "version"),
+        ("Kubernetes", "kubernetesVersion"), ("Backing Store", "backingStore"), ("Created", "created"),
+        ("Status", "status"),
+    ):  # fmt: skip
+        click.echo(f"{label + ':':<16}{document[key]}")
+    click.echo(f"{'Image:':<16}{tenant.image}\n\n---- sublet.yaml ----")
+    click.echo(text if text.strip() not in ("", "{}") else "(defaults)")
+
+
+COMMAND = describe
