@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 
 from sublet.client.client import Client
-from sublet.machinery import objects
+from sublet.machinery import objects, owners
 from sublet.machinery.kind import Object, Resource
 from sublet.machinery.selectors import Selector
 from sublet.machinery.status import Invalid, NotFound, StatusError, conflict
@@ -61,38 +61,30 @@ class ControllerRefs:
         return claimed
 
     async def _claim_one(self, obj: Object) -> Object | None:
-        controller = objects.controller_of(obj)
-        matching = self._selector.matches(objects.labels(obj)) and self._matches(obj)
-        if controller is not None:
-            if controller.get("uid") != objects.uid(self._owner):
-                return None
-            if matching:
-                return obj
-            if not objects.is_deleting(self._owner):
-                await self.release(obj)
-            return None
-        if not matching or objects.is_deleting(self._owner) or objects.is_deleting(obj):
-            return None
-        return await self.adopt(obj)
+        what = owners.claim(obj, self._owner, self._selector)
+        if what in (owners.Claim.OWNED, owners.Claim.ADOPT) and not self._matches(obj):
+            what = owners.Claim.RELEASE if what is owners.Claim.OWNED else owners.Claim.IGNORE
+        if what is owners.Claim.OWNED:
+            return obj
+        if what is owners.Claim.ADOPT:
+            return await self.adopt(obj)
+        if what is owners.Claim.RELEASE and not objects.is_deleting(self._owner):
+            await self.release(obj)
+        return None
 
     async def adopt(self, obj: Object) -> Object | None:
         """The object with the owner as its controller; None where it is gone by now."""
         if not await self._owner_is_alive():
             return None
         reference = objects.owner_reference(self._owner, self._owner_resource)
-        metadata: Object = {"uid": objects.uid(obj), "ownerReferences": [reference]}
-        if self._finalizers:
-            metadata["finalizers"] = list(self._finalizers)
-        return await self._patch(obj, {"metadata": metadata})
+        return await self._patch(obj, owners.adoption_patch(obj, reference, self._finalizers))
 
     async def release(self, obj: Object) -> Object | None:
         """Takes the owner's reference away; None where the object is gone or another's by now."""
-        gone = {"$patch": "delete", "uid": objects.uid(self._owner)}
-        metadata: Object = {"uid": objects.uid(obj), "ownerReferences": [gone]}
-        if self._finalizers:
-            metadata["$deleteFromPrimitiveList/finalizers"] = list(self._finalizers)
         try:
-            return await self._patch(obj, {"metadata": metadata})
+            return await self._patch(
+                obj, owners.release_patch(obj, objects.uid(self._owner), self._finalizers)
+            )
         except Invalid:
             return None
 

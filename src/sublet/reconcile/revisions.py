@@ -10,14 +10,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from sublet.client.client import Client
-from sublet.machinery import codec, objects
+from sublet.machinery import codec, objects, owners
 from sublet.machinery.kind import Object, Resource
 from sublet.machinery.status import AlreadyExists, NotFound
 
 CONTROLLER_REVISIONS = Resource("apps", "v1", "controllerrevisions", "ControllerRevision", True)
 HASH_LABEL = "controller.kubernetes.io/hash"
-_SAFE = "bcdfghjklmnpqrstvwxz2456789"
-"""Letters and digits of which no bad word is made."""
 _NAME_LIMIT = 223
 """What of an owner's name goes into a revision's name (upstream's limit)."""
 
@@ -31,10 +29,7 @@ def template_data(owner: Object) -> Object:
 def data_hash(data: Object, collisions: int = 0) -> str:
     """A short, safe text that differs for different data (keys in any order) and collision counts."""
     text = codec.encode_json(_sorted(data)) + (str(collisions).encode() if collisions else b"")
-    value = 0x811C9DC5
-    for byte in text:
-        value = ((value ^ byte) * 0x01000193) & 0xFFFFFFFF
-    return "".join(_SAFE[ord(digit) % len(_SAFE)] for digit in str(value))
+    return owners.safe_encoded(str(owners.fnv1a_32(text)))
 
 
 def _sorted(value: object) -> object:

@@ -1,0 +1,236 @@
+"""What a scheduler plug-in is: a value with functions for the steps of one pod's scheduling.
+
+Source: kube-scheduler's scheduling framework, thinned: *prepare* (PreFilter and PreScore) runs once per pod and may
+end the attempt or the plug-in's part in it; *filter* and *score* run per node; *bind* (PreBind) may wait.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from sublet.client.client import Client
+from sublet.client.informer import Informer, InformerFactory
+from sublet.kinds.resources import resource
+from sublet.machinery.clock import Clock
+from sublet.scheduler.nodeinfo import NodeInfo
+from sublet.scheduler.podinfo import PodInfo
+
+MAX_SCORE = 100
+
+# Events that may make a pod schedulable (Plugin.wakes).
+NODE_ADDED = "node added"
+NODE_RESOURCES = "node resources"
+NODE_LABELS = "node labels"
+NODE_TAINTS = "node taints"
+POD_ADDED = "pod added"
+POD_DELETED = "pod deleted"
+VOLUME_CHANGED = "volume changed"
+
+
+@dataclass(frozen=True, slots=True)
+class Rejection:
+    """No node can take the pod; ``reason`` is the text after ``0/N nodes are available:``."""
+
+    reason: str
+
+
+class Skip:
+    """The plug-in has nothing to say about this pod."""
+
+
+SKIP = Skip()
+
+
+@dataclass(frozen=True)
+class Lookup:
+    """What plug-ins may read: informers of what is not a node or a pod."""
+
+    claims: Informer
+    volumes: Informer
+    classes: Informer
+    namespaces: Informer
+
+    @classmethod
+    def of(cls, informers: InformerFactory) -> Lookup:
+        return cls(
+            informers.informer(resource("persistentvolumeclaims")),
+            informers.informer(resource("persistentvolumes")),
+            informers.informer(resource("storageclasses.storage.k8s.io")),
+            informers.informer(resource("namespaces")),
+        )
+
+    def all(self) -> Sequence[Informer]:
+        return (self.claims, self.volumes, self.classes, self.namespaces)
+
+
+@dataclass(frozen=True)
+class Cluster:
+    """The nodes as one scheduling attempt sees them, and what else it may read."""
+
+    nodes: Mapping[str, NodeInfo]
+    lookup: Lookup
+    client: Client
+    clock: Clock
+    settings: Mapping[str, Any] = field(default_factory=dict)
+
+
+Prepare = Callable[[PodInfo, Cluster], Any]
+Filter = Callable[[Any, PodInfo, NodeInfo], str | None]
+Score = Callable[[Any, PodInfo, NodeInfo], float]
+Bind = Callable[[Any, PodInfo, str, Cluster], Awaitable[None]]
+
+
+def _nothing(_pod: PodInfo, _cluster: Cluster) -> None:
+    return None
+
+
+@dataclass(frozen=True)
+class Plugin:
+    """A file of ``plugins/`` states one as ``PLUGIN``."""
+
+    name: str
+    prepare: Prepare = _nothing
+    """Computes what the other functions get as their first argument; :data:`SKIP` or a :class:`Rejection`."""
+    filter: Filter | None = None
+    """Why the node cannot take the pod, or None."""
+    prepare_score: Prepare | None = None
+    """Like ``prepare``, for ``score`` only (the state that ``score`` gets); None: ``prepare``'s."""
+    score: Score | None = None
+    """Any number; the higher the better."""
+    normalize: str = "none"
+    """``none``: scores are 0 to 100; ``max``: scaled to the largest; ``reverse``: so that the largest becomes 0."""
+    weight: int = 1
+    bind: Bind | None = None
+    """Runs before the pod is bound, may wait; raises ``StatusError`` or ``TimeoutError`` to give the node back."""
+    wakes: frozenset[str] = frozenset()
+    """What may change its rejection."""
+    preemptible: bool = False
+    """Whether removing pods from a node may change its rejection."""
+    remove_pod: Callable[[Any, PodInfo, PodInfo, NodeInfo], None] | None = None
+    """(state, pod, removed, node): adjusts state when preemption tries a node without a pod."""
+    add_pod: Callable[[Any, PodInfo, PodInfo, NodeInfo], None] | None = None
+
+
+@dataclass(frozen=True)
+class Profile:
+    """The plug-ins that schedule the pods of one ``spec.schedulerName``, in order."""
+
+    scheduler_name: str
+    plugins: tuple[Plugin, ...]
+    preemption: bool = True
+
+
+@dataclass(slots=True)
+class Attempt:
+    """One pod's pass over the nodes: what was prepared, and why nodes were refused."""
+
+    pod: PodInfo
+    profile: Profile
+    states: dict[str, Any] = field(default_factory=dict)
+    skipped: set[str] = field(default_factory=set)
+    refused: dict[str, tuple[Plugin, str]] = field(default_factory=dict)
+    """Node name -> the plug-in that refused it, and its reason."""
+    rejection: str = ""
+    rejected_by: Plugin | None = None
+
+    def prepare(self, cluster: Cluster) -> bool:
+        """Runs all ``prepare`` functions; False when one rejected the pod outright."""
+        for plugin in self.profile.plugins:
+            state = plugin.prepare(self.pod, cluster)
+            if state is SKIP:
+                self.skipped.add(plugin.name)
+            elif isinstance(state, Rejection):
+                self.rejection, self.rejected_by = state.reason, plugin
+                return False
+            else:
+                self.states[plugin.name] = state
+        return True
+
+    def filters(self) -> list[tuple[Plugin, Filter, Any]]:
+        return [
+            (plugin, plugin.filter, self.states[plugin.name])
+            for plugin in self.profile.plugins
+            if plugin.filter is not None and plugin.name not in self.skipped
+        ]
+
+    def feasible(self, nodes: Iterable[NodeInfo], wanted: int) -> list[NodeInfo]:
+        """The first ``wanted`` nodes that pass all filters; notes why the others did not."""
+        filters = self.filters()
+        found: list[NodeInfo] = []
+        for node in nodes:
+            for plugin, fits, state in filters:
+                reason = fits(state, self.pod, node)
+                if reason is not None:
+                    self.refused[node.name] = (plugin, reason)
+                    break
+            else:
+                found.append(node)
+                if len(found) >= wanted:
+                    break
+        return found
+
+    def fits(self, node: NodeInfo) -> bool:
+        return all(fits(state, self.pod, node) is None for _, fits, state in self.filters())
+
+    def best(self, nodes: Sequence[NodeInfo], cluster: Cluster, rng: random.Random) -> NodeInfo:
+        """The node with the highest weighted score; one of them by lot when several share it."""
+        if len(nodes) == 1:
+            return nodes[0]
+        totals = [0.0] * len(nodes)
+        for plugin in self.profile.plugins:
+            if plugin.score is None:
+                continue
+            state = self._score_state(plugin, cluster)
+            if state is SKIP:
+                continue
+            scores = [plugin.score(state, self.pod, node) for node in nodes]
+            for position, score in enumerate(_normalized(scores, plugin.normalize)):
+                totals[position] += score * plugin.weight
+        highest = max(totals)
+        return nodes[rng.choice([i for i, total in enumerate(totals) if total == highest])]
+
+    def _score_state(self, plugin: Plugin, cluster: Cluster) -> Any:
+        if plugin.prepare_score is not None:
+            return plugin.prepare_score(self.pod, cluster)
+        return SKIP if plugin.name in self.skipped else self.states[plugin.name]
+
+    def wakes(self) -> frozenset[str]:
+        """The events that may make the pod schedulable after this attempt failed."""
+        plugins = {plugin.name: plugin for plugin, _ in self.refused.values()}
+        if self.rejected_by is not None:
+            plugins[self.rejected_by.name] = self.rejected_by
+        if not plugins:
+            return frozenset()
+        return frozenset().union(*(plugin.wakes for plugin in plugins.values())) | {NODE_ADDED}
+
+    def message(self, total: int) -> str:
+        """Upstream's text: ``0/3 nodes are available: 1 Insufficient cpu, 2 Too many pods.``"""
+        if self.rejection:
+            return f"0/{total} nodes are available: {self.rejection}."
+        counts: dict[str, int] = {}
+        for _, reason in self.refused.values():
+            for part in reason.split(_AND):
+                counts[part] = counts.get(part, 0) + 1
+        listed = sorted(f"{count} {reason}" for reason, count in counts.items())
+        return f"0/{total} nodes are available: {', '.join(listed)}."
+
+
+_AND = "\n"
+
+
+def reasons(parts: Sequence[str]) -> str | None:
+    """Several reasons of one filter for one node as its answer; None where there are none."""
+    return _AND.join(parts) if parts else None
+
+
+def _normalized(scores: list[float], how: str) -> list[float]:
+    if how == "none":
+        return scores
+    largest = max(scores)
+    if largest <= 0:
+        return [float(MAX_SCORE) if how == "reverse" else 0.0] * len(scores)
+    scaled = [score * MAX_SCORE / largest for score in scores]
+    return [MAX_SCORE - score for score in scaled] if how == "reverse" else scaled

@@ -1,0 +1,351 @@
+"""Gives pods a node.
+
+The loop takes one pod at a time, decides without waiting for anything, counts the pod on its node, and leaves the
+binding (volumes, then ``pods/binding``) to a task, so that many bindings are on their way at once.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from sublet.client.client import Client
+from sublet.client.events import EventRecorder
+from sublet.client.informer import InformerFactory
+from sublet.kinds.resources import resource
+from sublet.machinery import objects
+from sublet.machinery.clock import Clock
+from sublet.machinery.kind import Object
+from sublet.machinery.status import Conflict, NotFound, StatusError
+from sublet.scheduler import preemption
+from sublet.scheduler.cache import Cache
+from sublet.scheduler.catalog import profiles as default_profiles
+from sublet.scheduler.framework import (
+    POD_ADDED,
+    POD_DELETED,
+    VOLUME_CHANGED,
+    Attempt,
+    Cluster,
+    Lookup,
+    Profile,
+)
+from sublet.scheduler.nodeinfo import NodeInfo
+from sublet.scheduler.podinfo import PodInfo
+from sublet.scheduler.queue import QueuedPod, SchedulingQueue
+
+log = logging.getLogger(__name__)
+
+NO_NODES = "no nodes available to schedule pods"
+_MIN_NODES = 100
+"""As many feasible nodes are enough to choose from in a large cluster (upstream's minimum)."""
+_BINDINGS = 64
+"""How many bindings may be on their way at once."""
+
+
+class Scheduler:
+    """``informers`` may be shared with others; ``run`` waits until those it needs have synced."""
+
+    def __init__(
+        self,
+        client: Client,
+        informers: InformerFactory,
+        events: EventRecorder,
+        clock: Clock,
+        rng: random.Random,
+        *,
+        profiles: Mapping[str, Profile] | None = None,
+        settings: Mapping[str, Any] | None = None,
+    ) -> None:
+        self._client = client
+        self._informers = informers.view()
+        self._events = events
+        self._rng = rng
+        self._clock = clock
+        self.profiles = profiles or default_profiles()
+        self.cache = Cache()
+        self.queue = SchedulingQueue(clock)
+        self._pods = self._informers.informer(resource("pods"))
+        self._nodes = self._informers.informer(resource("nodes"))
+        self._budgets = self._informers.informer(resource("poddisruptionbudgets.policy"))
+        self._lookup = Lookup.of(self._informers)
+        self._cluster = Cluster(self.cache.nodes, self._lookup, client, clock, settings or {})
+        self._bindings: set[asyncio.Task[None]] = set()
+        self._slots = asyncio.Semaphore(_BINDINGS)
+        self._start = 0
+        self._nominated: dict[str, PodInfo] = {}
+        """By uid, the pods for which others had to leave a node."""
+        self.scheduled = 0
+        self.failures = 0
+
+    async def run(self) -> None:
+        self._nodes.add_handler(self._node_changed)
+        self._pods.add_handler(self._pod_changed)
+        for informer in (self._lookup.claims, self._lookup.volumes, self._lookup.classes):
+            informer.add_handler(self._volume_changed)
+        await self._informers.start()
+        await self._informers.synced()
+        try:
+            while True:
+                queued = await self.queue.pop()
+                try:
+                    self._schedule(queued)
+                except Exception:
+                    log.exception("scheduling of %s failed", queued.info.key)
+                    self.queue.failed(queued)
+                async with self._slots:
+                    # Waits while too many bindings are on their way, and lets others have the loop.
+                    await asyncio.sleep(0)
+        finally:
+            await self._stop()
+
+    async def _stop(self) -> None:
+        for informer in (self._lookup.claims, self._lookup.volumes, self._lookup.classes):
+            informer.remove_handler(self._volume_changed)
+        self._nodes.remove_handler(self._node_changed)
+        self._pods.remove_handler(self._pod_changed)
+        self.queue.close()
+        tasks = [*self._bindings]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    # -- what happens in the cluster --
+
+    def _node_changed(self, event: str, node: Object, _old: Object | None) -> None:
+        if event == "delete":
+            self.cache.remove_node(objects.name(node))
+            return
+        for happened in self.cache.set_node(node):
+            self.queue.move(happened)
+
+    def _pod_changed(self, event: str, pod: Object, old: Object | None) -> None:
+        uid = objects.uid(pod)
+        spec = pod.get("spec") or {}
+        ended = (pod.get("status") or {}).get("phase") in ("Succeeded", "Failed")
+        if event == "delete" or ended or spec.get("nodeName") or objects.is_deleting(pod):
+            self._nominated.pop(uid, None)
+        if event == "delete" or ended:
+            self.queue.remove(uid)
+            if self.cache.remove_pod(uid):
+                self.queue.move(POD_DELETED)
+            return
+        if spec.get("nodeName"):
+            self.queue.remove(uid)
+            if self.cache.set_pod(PodInfo(pod)):
+                self.queue.move(POD_ADDED)
+            return
+        if objects.is_deleting(pod):
+            self.queue.remove(uid)
+            return
+        if self.cache.is_assumed(uid):
+            return  # its binding is on its way
+        info = PodInfo(pod)
+        if info.scheduler_name in self.profiles:
+            if info.nominated:
+                self._nominated[uid] = info
+            self.queue.update(info, relevant=old is None or _matters(pod, old))
+
+    def _volume_changed(self, _event: str, _obj: Object, _old: Object | None) -> None:
+        self.queue.move(VOLUME_CHANGED)
+
+    # -- one pod --
+
+    def _schedule(self, queued: QueuedPod) -> None:
+        pod = queued.info
+        attempt = Attempt(pod, self.profiles[pod.scheduler_name])
+        nodes = self.cache.nodes
+        if not nodes:
+            self._unschedulable(queued, attempt, NO_NODES)
+            return
+        feasible: list[NodeInfo] = []
+        if attempt.prepare(self._cluster):
+            feasible = self._feasible(attempt)
+        if not feasible:
+            self._preempt(queued, attempt)
+            return
+        chosen = attempt.best(feasible, self._cluster, self._rng)
+        self.cache.assume(pod, chosen.name)
+        task = asyncio.create_task(self._bind(queued, attempt, chosen.name))
+        self._bindings.add(task)
+        task.add_done_callback(self._bindings.discard)
+
+    def _feasible(self, attempt: Attempt) -> list[NodeInfo]:
+        pod = attempt.pod
+        nominated = self.cache.nodes.get(pod.nominated)
+        if nominated is not None and attempt.feasible([self._with_nominated(nominated, pod)], 1):
+            return [nominated]
+        total = len(self.cache.nodes)
+        wanted = total
+        if total > _MIN_NODES:
+            share = max(5.0, 50.0 - total / 125)
+            wanted = max(_MIN_NODES, int(total * share / 100))
+        nodes: Iterator[NodeInfo] = self._rotated()
+        if self._nominated:
+            nodes = (self._with_nominated(node, pod) for node in nodes)
+        found = attempt.feasible(nodes, wanted)
+        self._start = (self._start + len(found) + len(attempt.refused)) % total
+        return found
+
+    def _with_nominated(self, node: NodeInfo, pod: PodInfo) -> NodeInfo:
+        """The node as if the pods that are promised its room, and matter no less than this one, were there."""
+        promised = [
+            other
+            for other in self._nominated.values()
+            if other.nominated == node.name and other.uid != pod.uid and other.priority >= pod.priority
+        ]
+        if not promised:
+            return node
+        full = node.copy()
+        for other in promised:
+            full.add(other)
+        return full
+
+    def _rotated(self) -> Iterator[NodeInfo]:
+        """All nodes, from where the last search ended: so that all are tried equally often."""
+        nodes = [*self.cache.nodes.values()]
+        start = self._start % len(nodes)
+        yield from nodes[start:]
+        yield from nodes[:start]
+
+    async def _bind(self, queued: QueuedPod, attempt: Attempt, node: str) -> None:
+        pod = queued.info
+        try:
+            async with self._slots:
+                await self._create_binding(attempt, node)
+        except (StatusError, TimeoutError, KeyError) as error:
+            self.cache.forget(pod.uid)
+            self.failures += 1
+            current = self._pods.get_key(pod.key)
+            if current is None or objects.uid(current) != pod.uid or isinstance(error, NotFound):
+                return
+            if (current.get("spec") or {}).get("nodeName"):
+                return
+            log.debug("%s could not be bound to %s: %s", pod.key, node, error)
+            queued.info = PodInfo(current)
+            self.queue.failed(queued)
+            if not isinstance(error, Conflict):
+                self._tell(pod, "Warning", "FailedScheduling", f"binding rejected: {error}")
+            self.queue.move(POD_DELETED)
+        else:
+            self.scheduled += 1
+            self._tell(
+                pod, "Normal", "Scheduled", f"Successfully assigned {pod.namespace}/{pod.name} to {node}"
+            )
+
+    async def _create_binding(self, attempt: Attempt, node: str) -> None:
+        pod = attempt.pod
+        for plugin in attempt.profile.plugins:
+            if plugin.bind is not None and plugin.name not in attempt.skipped:
+                await plugin.bind(attempt.states[plugin.name], pod, node, self._cluster)
+        binding = {
+            "apiVersion": "v1",
+            "kind": "Binding",
+            "metadata": {"name": pod.name, "namespace": pod.namespace, "uid": pod.uid},
+            "target": {"apiVersion": "v1", "kind": "Node", "name": node},
+        }
+        await self._client.create(
+            resource("pods"), binding, pod.namespace, name=pod.name, subresource="binding"
+        )
+
+    # -- no node --
+
+    def _preempt(self, queued: QueuedPod, attempt: Attempt) -> None:
+        message = attempt.message(len(self.cache.nodes))
+        if not attempt.profile.preemption:
+            self._unschedulable(queued, attempt, message)
+            return
+        if attempt.rejection:
+            helpless = f"0/{len(self.cache.nodes)} nodes are available: {len(self.cache.nodes)} {preemption.NOT_HELPFUL}."
+            outcome = preemption.Outcome(None, helpless)
+        else:
+            outcome = preemption.choose(attempt, self._cluster, self._budgets.list())
+        if outcome.candidate is not None:
+            attempt.pod.nominated = outcome.candidate.node
+            self._nominated[attempt.pod.uid] = attempt.pod
+            self._unschedulable(queued, attempt, message, nominate=outcome.candidate.node)
+            task = asyncio.create_task(self._evict(attempt.pod, outcome.candidate.victims))
+            self._bindings.add(task)
+            task.add_done_callback(self._bindings.discard)
+            return
+        self._unschedulable(queued, attempt, f"{message} preemption: {outcome.message}")
+
+    async def _evict(self, pod: PodInfo, victims: Sequence[PodInfo]) -> None:
+        for victim in victims:
+            try:
+                await self._evict_one(pod, victim)
+            except NotFound:
+                continue
+            except StatusError as error:
+                log.warning("%s could not be preempted: %s", victim.key, error)
+
+    async def _evict_one(self, pod: PodInfo, victim: PodInfo) -> None:
+        pods = resource("pods")
+        condition = {
+            "type": "DisruptionTarget",
+            "status": "True",
+            "reason": "PreemptionByScheduler",
+            "message": f"{pod.scheduler_name}: preempting to accommodate a higher priority pod",
+            "lastTransitionTime": objects.rfc3339(self._clock.now()),
+        }
+        patch = {"metadata": {"uid": victim.uid}, "status": {"conditions": [condition]}}
+        if not objects.is_deleting(victim.pod):
+            await self._client.patch(
+                pods, victim.name, patch, victim.namespace, kind="strategic", subresource="status"
+            )
+            await self._client.delete(pods, victim.name, victim.namespace, uid=victim.uid)
+            text = f"Preempted by pod {pod.uid} on node {victim.node_name}"
+            self._events.event(victim.pod, pods, "Normal", "Preempted", text)
+
+    def _unschedulable(
+        self, queued: QueuedPod, attempt: Attempt, message: str, nominate: str | None = None
+    ) -> None:
+        self.failures += 1
+        pod = queued.info
+        self.queue.unschedulable(queued, attempt.wakes())
+        self._tell(pod, "Warning", "FailedScheduling", message)
+        status = _unscheduled(pod.pod, message, nominate, self._clock.now())
+        if status is None:
+            return
+        task = asyncio.create_task(self._write_status(pod, status))
+        self._bindings.add(task)
+        task.add_done_callback(self._bindings.discard)
+
+    async def _write_status(self, pod: PodInfo, status: Object) -> None:
+        patch = {"metadata": {"uid": pod.uid}, "status": status}
+        try:
+            await self._client.patch(
+                resource("pods"), pod.name, patch, pod.namespace, kind="strategic", subresource="status"
+            )
+        except StatusError as error:
+            log.debug("status of %s not written: %s", pod.key, error)
+
+    def _tell(self, pod: PodInfo, kind: str, reason: str, message: str) -> None:
+        self._events.event(pod.pod, resource("pods"), kind, reason, message)
+
+
+def _matters(pod: Object, old: Object) -> bool:
+    """Whether a change to a waiting pod may let it fit (a status update does not)."""
+    if pod.get("spec") != old.get("spec"):
+        return True
+    return objects.labels(pod) != objects.labels(old)
+
+
+def _unscheduled(pod: Object, message: str, nominate: str | None, now: float) -> Object | None:
+    """The status that says why the pod waits; None where it says so already."""
+    status: Object = {}
+    old = objects.condition(pod, "PodScheduled") or {}
+    wanted = {"status": "False", "reason": "Unschedulable", "message": message}
+    if any(old.get(key) != value for key, value in wanted.items()):
+        same = old.get("status") == "False" and old.get("lastTransitionTime")
+        condition = {"type": "PodScheduled", **wanted, "lastTransitionTime": same or objects.rfc3339(now)}
+        generation = (pod.get("metadata") or {}).get("generation")
+        if generation:
+            condition["observedGeneration"] = generation
+        status["conditions"] = [condition]
+    nominated = (pod.get("status") or {}).get("nominatedNodeName") or None
+    if nominate and nominate != nominated:
+        status["nominatedNodeName"] = nominate
+    return status or None
