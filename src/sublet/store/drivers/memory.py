@@ -5,6 +5,7 @@ For tests and throw-away control planes; what was written is gone when the proce
 
 from __future__ import annotations
 
+import asyncio
 from bisect import bisect_left, bisect_right, insort
 from collections.abc import AsyncIterator, Sequence
 from operator import attrgetter
@@ -80,13 +81,13 @@ class MemoryStore:
         self._check_open()
         if self._live(key) is not None:
             raise KeyExists(f"{key} exists")
-        return self._append("create", key, value, self._feed.revision + 1)
+        return await self._append("create", key, value, self._feed.revision + 1)
 
     async def update(self, key: str, value: bytes, expected: int) -> int:
-        return self._append("update", key, value, self._expect(key, expected).created)
+        return await self._append("update", key, value, self._expect(key, expected).created)
 
     async def delete(self, key: str, expected: int) -> int:
-        return self._append("delete", key, b"", self._expect(key, expected).created)
+        return await self._append("delete", key, b"", self._expect(key, expected).created)
 
     def watch(self, prefix: str, after: int) -> AsyncIterator[Sequence[Event | Progress]]:
         return self._feed.watch(prefix, after)
@@ -153,7 +154,7 @@ class MemoryStore:
             raise RevisionMismatch(key, current)
         return current
 
-    def _append(
+    async def _append(
         self, type_: Literal["create", "update", "delete"], key: str, value: bytes, created: int
     ) -> int:
         event = Event(type_, key, value, self._feed.revision + 1, created)
@@ -166,6 +167,7 @@ class MemoryStore:
             versions.append(event)
         self._log.append(event)
         self._feed.publish([event])
+        await asyncio.sleep(0)  # the watches that publish woke run before the writer goes on
         return event.revision
 
     async def _history(self, prefix: str, after: int, through: int, limit: int) -> Sequence[Event]:
