@@ -1,0 +1,187 @@
+"""Defaults of pods and pod templates (reference D, "Pod spec / containers")."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from sublet.kinds.rules.common import fill, fill_empty
+from sublet.machinery import quantity
+from sublet.machinery.kind import Object
+
+_DIGEST = re.compile(r"@[a-z0-9]+(?:[.+_-][a-z0-9]+)*:[0-9a-fA-F]{32,}$", re.IGNORECASE).search
+_PROBES = ("livenessProbe", "readinessProbe", "startupProbe")
+_FILE_MODE = 0o644
+_POD_LEVEL = ("cpu", "memory")
+
+
+def pod_spec(spec: Object, *, whole_pod: bool) -> None:
+    """Fills a pod spec in place; some defaults hold in pods only, not in templates (``whole_pod``)."""
+    for container in spec.get("initContainers") or ():
+        _container(container, spec, whole_pod)
+    for container in spec.get("containers") or ():
+        _container(container, spec, whole_pod)
+    for container in spec.get("ephemeralContainers") or ():
+        _container(container, spec, whole_pod=False)
+    for volume in spec.get("volumes") or ():
+        _volume(volume)
+    fill_empty(
+        spec,
+        restartPolicy="Always",
+        dnsPolicy="ClusterFirst",
+        schedulerName="default-scheduler",
+    )
+    fill(spec, terminationGracePeriodSeconds=30)
+    if spec.get("securityContext") is None:
+        spec["securityContext"] = {}
+    _service_account(spec)
+    _whole_amounts(spec.get("overhead"))
+    if whole_pod:
+        fill(spec, enableServiceLinks=True)
+        _pod_level_resources(spec)
+
+
+def template(owner: Object, *path: str) -> None:
+    """Defaults the pod template at ``owner.spec.PATH`` (``template`` unless said), where there is one."""
+    node: Any = owner.get("spec")
+    for key in path or ("template",):
+        node = (node or {}).get(key)
+    if isinstance(node, dict) and isinstance(node.get("spec"), dict):
+        pod_spec(node["spec"], whole_pod=False)
+
+
+def _service_account(spec: Object) -> None:
+    """The old name of the field mirrors the new one."""
+    name = spec.get("serviceAccountName") or spec.get("serviceAccount")
+    if name:
+        spec["serviceAccountName"] = spec["serviceAccount"] = name
+
+
+def _container(container: Object, spec: Object, whole_pod: bool) -> None:
+    if not container.get("imagePullPolicy"):
+        container["imagePullPolicy"] = pull_policy(container.get("image") or "")
+    fill_empty(container, terminationMessagePath="/dev/termination-log", terminationMessagePolicy="File")
+    for port in container.get("ports") or ():
+        fill_empty(port, protocol="TCP")
+        if whole_pod and spec.get("hostNetwork") and not port.get("hostPort") and port.get("containerPort"):
+            port["hostPort"] = port["containerPort"]
+    for variable in container.get("env") or ():
+        source = variable.get("valueFrom")
+        if source:
+            if source.get("fieldRef"):
+                fill_empty(source["fieldRef"], apiVersion="v1")
+            if source.get("fileKeyRef"):
+                fill(source["fileKeyRef"], optional=False)
+    for key in _PROBES:
+        if probe := container.get(key):
+            _probe(probe)
+    for moment in ("postStart", "preStop"):
+        if handler := (container.get("lifecycle") or {}).get(moment):
+            _http_get(handler)
+    _container_resources(container, whole_pod)
+
+
+def _container_resources(container: Object, whole_pod: bool) -> None:
+    resources = container.setdefault("resources", {})
+    limits, requests = resources.get("limits"), resources.get("requests")
+    if whole_pod and limits:
+        requests = resources.setdefault("requests", {})
+        for name, amount in limits.items():
+            requests.setdefault(name, amount)
+    _whole_amounts(limits)
+    _whole_amounts(requests)
+
+
+def _whole_amounts(amounts: Object | None) -> None:
+    """Nothing is counted finer than in thousandths."""
+    for name, amount in (amounts or {}).items():
+        if isinstance(amount, str) and amount[-1:] in ("n", "u"):
+            amounts[name] = quantity.from_milli(quantity.parse(amount).milli()).canonical()  # type: ignore[index]
+
+
+def pull_policy(image: str) -> str:
+    """``Always`` for the tag ``latest`` or none, unless a digest says exactly which image is meant."""
+    if not image or _DIGEST(image):
+        return "IfNotPresent"
+    name, colon, tag = image.rpartition(":")
+    tagged = bool(colon) and bool(name) and "/" not in tag
+    return "Always" if not tagged or tag == "latest" else "IfNotPresent"
+
+
+def _probe(probe: Object) -> None:
+    fill_empty(probe, timeoutSeconds=1, periodSeconds=10, successThreshold=1, failureThreshold=3)
+    _http_get(probe)
+    if probe.get("grpc") is not None:
+        fill(probe["grpc"], service="")
+
+
+def _http_get(handler: Object) -> None:
+    if (get := handler.get("httpGet")) is not None:
+        fill_empty(get, path="/", scheme="HTTP")
+
+
+def _volume(volume: Object) -> None:
+    if len(volume) == 1 and "name" in volume:
+        volume["emptyDir"] = {}
+        return
+    for source in ("secret", "configMap", "downwardAPI", "projected"):
+        if volume.get(source) is not None:
+            fill(volume[source], defaultMode=_FILE_MODE)
+    _downward_items((volume.get("downwardAPI") or {}).get("items") or ())
+    for source in (volume.get("projected") or {}).get("sources") or ():
+        _downward_items((source.get("downwardAPI") or {}).get("items") or ())
+        if token := source.get("serviceAccountToken"):
+            fill(token, expirationSeconds=3600)
+    if image := volume.get("image"):
+        fill_empty(image, pullPolicy=pull_policy(image.get("reference") or ""))
+    if claim := (volume.get("ephemeral") or {}).get("volumeClaimTemplate"):
+        fill(claim.setdefault("spec", {}), volumeMode="Filesystem")
+    volume_source(volume)
+
+
+def _downward_items(items: Sequence[Object]) -> None:
+    for item in items:
+        if item.get("fieldRef"):
+            fill_empty(item["fieldRef"], apiVersion="v1")
+
+
+def volume_source(source: Object) -> None:
+    """Defaults of the sources that volumes and PersistentVolumes have in common."""
+    if source.get("hostPath") is not None:
+        fill(source["hostPath"], type="")
+    if source.get("iscsi") is not None:
+        fill_empty(source["iscsi"], iscsiInterface="default")
+    if source.get("rbd") is not None:
+        fill_empty(source["rbd"], pool="rbd", user="admin", keyring="/etc/ceph/keyring")
+    if source.get("azureDisk") is not None:
+        fill(source["azureDisk"], cachingMode="ReadWrite", kind="Shared", fsType="ext4", readOnly=False)
+    if source.get("scaleIO") is not None:
+        fill_empty(source["scaleIO"], storageMode="ThinProvisioned", fsType="xfs")
+
+
+def _pod_level_resources(spec: Object) -> None:
+    """Requests of the whole pod where it has limits: what its containers ask for, else its limits."""
+    resources = spec.get("resources") or {}
+    limits = resources.get("limits")
+    if not limits:
+        return
+    requests = resources.setdefault("requests", {})
+    for name, limit in limits.items():
+        if name in requests or not (name in _POD_LEVEL or name.startswith("hugepages-")):
+            continue
+        asked = list(_container_requests(spec, name))
+        if asked and len(asked) == len(spec.get("containers") or ()):
+            total = asked[0]
+            for amount in asked[1:]:
+                total = total + amount
+            requests[name] = total.canonical()
+        else:
+            requests[name] = limit
+
+
+def _container_requests(spec: Object, name: str) -> Iterator[quantity.Quantity]:
+    for container in spec.get("containers") or ():
+        amount = ((container.get("resources") or {}).get("requests") or {}).get(name)
+        if amount is not None:
+            yield quantity.parse(amount)
