@@ -1,0 +1,116 @@
+"""Who asks: the methods in their order, and the groups everyone gets."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Protocol
+
+from sublet.client.exchange import Request, User
+from sublet.machinery.status import Unauthorized
+
+AUTHENTICATED = "system:authenticated"
+UNAUTHENTICATED = "system:unauthenticated"
+ANONYMOUS = User("system:anonymous", (UNAUTHENTICATED,))
+
+
+class Method(Protocol):
+    """One way to prove who one is."""
+
+    async def authenticate(self, request: Request) -> User | None:
+        """The user; None where the request bears no such proof. Raises ``Unauthorized`` where it is bad."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class TokenUser:
+    """Whom a token stands for, and for which of the audiences asked about it is meant."""
+
+    user: User
+    audiences: tuple[str, ...]
+
+
+class TokenMethod(Protocol):
+    """One kind of bearer token."""
+
+    async def authenticate_token(self, token: str, audiences: Sequence[str]) -> TokenUser | None:
+        """None: not a token of this kind. Raises :class:`BadToken` with the reason where it is, but is no good."""
+        ...
+
+
+class BadToken(Exception):
+    """A token of a known kind that is expired, revoked or forged; the message holds no secret."""
+
+
+class Bearer:
+    """``Authorization: Bearer TOKEN``, also as WebSocket subprotocol ``base64url.bearer.authorization.k8s.io.…``."""
+
+    def __init__(self, methods: Sequence[TokenMethod], audiences: Sequence[str]) -> None:
+        self._methods = tuple(methods)
+        self.audiences = tuple(audiences)
+        """Those of this API server."""
+
+    async def authenticate(self, request: Request) -> User | None:
+        token = _bearer(request)
+        if not token:
+            return None
+        try:
+            found = await self.review(token, self.audiences)
+        except BadToken:
+            found = None
+        if found is None:
+            raise Unauthorized
+        return found.user
+
+    async def review(self, token: str, audiences: Sequence[str]) -> TokenUser | None:
+        """As one method. The first that knows the token decides."""
+        for method in self._methods:
+            found = await method.authenticate_token(token, audiences)
+            if found is not None:
+                return found
+        return None
+
+
+_PROTOCOL = "base64url.bearer.authorization.k8s.io."
+
+
+def _bearer(request: Request) -> str:
+    header = request.headers.get("authorization", "")
+    if header:
+        scheme, _, token = header.partition(" ")
+        return token.strip() if scheme.lower() == "bearer" else ""
+    for offered in request.headers.get("sec-websocket-protocol", "").split(","):
+        offered = offered.strip()
+        if offered.startswith(_PROTOCOL):
+            import base64
+
+            text = offered[len(_PROTOCOL) :]
+            try:
+                return base64.urlsafe_b64decode(text + "=" * (-len(text) % 4)).decode()
+            except ValueError:
+                raise Unauthorized from None
+    return ""
+
+
+class Authenticator:
+    """Asks its methods in order. Without any proof a request is anonymous, if that is allowed."""
+
+    def __init__(self, methods: Sequence[Method], tokens: Bearer, *, anonymous: bool = True) -> None:
+        self._methods = (*methods, tokens)
+        self.tokens = tokens
+        self._anonymous = anonymous
+
+    async def authenticate(self, request: Request) -> User | None:
+        """The user, its groups completed; None: nobody. Raises ``Unauthorized`` for bad credentials."""
+        for method in self._methods:
+            user = await method.authenticate(request)
+            if user is not None:
+                return with_authenticated(user)
+        return ANONYMOUS if self._anonymous else None
+
+
+def with_authenticated(user: User) -> User:
+    """The user as a member of ``system:authenticated``."""
+    if AUTHENTICATED in user.groups or UNAUTHENTICATED in user.groups:
+        return user
+    return replace(user, groups=(*user.groups, AUTHENTICATED))
