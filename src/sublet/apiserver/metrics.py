@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from sublet.machinery.clock import Clock
+from sublet.machinery.clock import Clock, SystemClock
 
 Labels = tuple[str, str, str, str, str, str]
 BUCKETS = (0.001, 0.005, 0.025, 0.05, 0.1, 0.2, 0.4, 0.6, 0.8, 1.0, 1.25, 1.5, 2.0, 3.0, 4.0, 5.0, 6.0, 8.0,
@@ -58,7 +58,7 @@ class Histogram:
 class Metrics:
     """What is counted. ``gauges`` gives more samples when asked: (name, help, read)."""
 
-    clock: Clock
+    clock: Clock = field(default_factory=SystemClock)
     version: str = ""
     requests: dict[tuple[Labels, int], int] = field(default_factory=dict)
     durations: dict[Labels, Histogram] = field(default_factory=dict)

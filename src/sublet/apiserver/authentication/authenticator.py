@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from sublet.client.exchange import Request, User
 from sublet.machinery.status import Unauthorized
+
+if TYPE_CHECKING:
+    from sublet.apiserver.authentication.serviceaccount import ServiceAccountTokens
 
 AUTHENTICATED = "system:authenticated"
 UNAUTHENTICATED = "system:unauthenticated"
@@ -95,9 +98,18 @@ def _bearer(request: Request) -> str:
 class Authenticator:
     """Asks its methods in order. Without any proof a request is anonymous, if that is allowed."""
 
-    def __init__(self, methods: Sequence[Method], tokens: Bearer, *, anonymous: bool = True) -> None:
+    def __init__(
+        self,
+        methods: Sequence[Method],
+        tokens: Bearer,
+        service_accounts: ServiceAccountTokens | None = None,
+        *,
+        anonymous: bool = True,
+    ) -> None:
         self._methods = (*methods, tokens)
         self.tokens = tokens
+        self.service_accounts = service_accounts
+        """Who issues ServiceAccount tokens; None without a signing key."""
         self._anonymous = anonymous
 
     async def authenticate(self, request: Request) -> User | None:
