@@ -56,7 +56,7 @@ class CRI:
 
     async def close(self) -> None:
         if self._channel is not None:
-            await self._channel.close()
+            await self._channel.close(None)
             self._channel = None
 
     async def version(self, timeout: float | None = None) -> m.VersionResponse:
@@ -75,10 +75,14 @@ class CRI:
 
     async def stop_sandbox(self, sandbox: str) -> None:
         """Ends all its containers at once and takes its network down; may be repeated."""
-        await self._call(_RUNTIME + "StopPodSandbox", m.StopPodSandboxRequest(pod_sandbox_id=sandbox), _Nothing)
+        await self._call(
+            _RUNTIME + "StopPodSandbox", m.StopPodSandboxRequest(pod_sandbox_id=sandbox), _Nothing
+        )
 
     async def remove_sandbox(self, sandbox: str) -> None:
-        await self._call(_RUNTIME + "RemovePodSandbox", m.RemovePodSandboxRequest(pod_sandbox_id=sandbox), _Nothing)
+        await self._call(
+            _RUNTIME + "RemovePodSandbox", m.RemovePodSandboxRequest(pod_sandbox_id=sandbox), _Nothing
+        )
 
     async def sandboxes(self, labels: Mapping[str, str] | None = None) -> list[m.PodSandbox]:
         request = m.ListPodSandboxRequest(filter=m.PodSandboxFilter(label_selector=dict(labels or {})))
@@ -91,7 +95,9 @@ class CRI:
     async def create_container(
         self, sandbox: str, config: m.ContainerConfig, sandbox_config: m.PodSandboxConfig
     ) -> str:
-        request = m.CreateContainerRequest(pod_sandbox_id=sandbox, config=config, sandbox_config=sandbox_config)
+        request = m.CreateContainerRequest(
+            pod_sandbox_id=sandbox, config=config, sandbox_config=sandbox_config
+        )
         answer = await self._call(_RUNTIME + "CreateContainer", request, m.CreateContainerResponse)
         return answer.container_id
 

@@ -67,9 +67,13 @@ class Field:
     message: type[Message] | None = None
 
 
-@cache
 def fields(cls: type[Message]) -> tuple[Field, ...]:
     """The fields of a message class in the order of their numbers."""
+    return _fields(cls)  # type: ignore[arg-type]  # a class is hashable, whatever its instances are
+
+
+@cache
+def _fields(cls: type[Message]) -> tuple[Field, ...]:
     found = []
     for name, hint in get_type_hints(cls, include_extras=True).items():
         if get_origin(hint) is not Annotated:
