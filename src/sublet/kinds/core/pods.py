@@ -1,5 +1,173 @@
 """Pod."""
 
-from sublet.kinds.builtin import builtin
+from __future__ import annotations
 
-KIND = builtin("pods")
+from collections.abc import Callable, Sequence
+
+from sublet.kinds.builtin import builtin
+from sublet.kinds.rules import pod_defaults, pod_spec, pod_status
+from sublet.kinds.rules.common import Errors, rule, spec_of, update_rule
+from sublet.machinery.kind import Object
+from sublet.machinery.status import field_forbidden, invalid
+
+_DEPRECATED_LABELS = {
+    "beta.kubernetes.io/arch": 'deprecated since v1.14; use "kubernetes.io/arch" instead',
+    "beta.kubernetes.io/os": 'deprecated since v1.14; use "kubernetes.io/os" instead',
+    "failure-domain.beta.kubernetes.io/region": 'deprecated since v1.17; use "topology.kubernetes.io/region" instead',
+    "failure-domain.beta.kubernetes.io/zone": 'deprecated since v1.17; use "topology.kubernetes.io/zone" instead',
+    "beta.kubernetes.io/instance-type": 'deprecated since v1.17; use "node.kubernetes.io/instance-type" instead',
+}
+_FINISHED = ("Succeeded", "Failed")
+
+
+def _default(pod: Object) -> None:
+    if isinstance(pod.get("spec"), dict):
+        pod_defaults.pod_spec(pod["spec"], whole_pod=True)
+
+
+def _prepare_create(pod: Object) -> None:
+    spec = pod.setdefault("spec", {})
+    status: Object = {"phase": "Pending", "qosClass": pod_status.qos_class(spec)}
+    if spec.get("schedulingGates"):
+        status["conditions"] = [
+            {
+                "type": "PodScheduled",
+                "status": "False",
+                "reason": "SchedulingGated",
+                "message": "Scheduling is blocked due to non-empty scheduling gates",
+            }
+        ]
+    pod["status"] = status
+    _merge_label_keys(pod, spec)
+
+
+def _merge_label_keys(pod: Object, spec: Object) -> None:
+    """``matchLabelKeys`` name labels whose values, taken from this pod, narrow the selector beside them."""
+    labels = (pod.get("metadata") or {}).get("labels") or {}
+    for kind in ("podAffinity", "podAntiAffinity"):
+        rules = (spec.get("affinity") or {}).get(kind) or {}
+        terms = [
+            *(rules.get("requiredDuringSchedulingIgnoredDuringExecution") or ()),
+            *(
+                weighted.get("podAffinityTerm") or {}
+                for weighted in rules.get("preferredDuringSchedulingIgnoredDuringExecution") or ()
+            ),
+        ]
+        for term in terms:
+            _narrow(term, "matchLabelKeys", "In", labels)
+            _narrow(term, "mismatchLabelKeys", "NotIn", labels)
+
+
+def _narrow(term: Object, field: str, operator: str, labels: Object) -> None:
+    for key in term.get(field) or ():
+        if key in labels and term.get("labelSelector") is not None:
+            expressions = term["labelSelector"].setdefault("matchExpressions", [])
+            expressions.append({"key": key, "operator": operator, "values": [labels[key]]})
+
+
+def _prepare_status(new: Object, old: Object) -> None:
+    new["spec"] = old.get("spec") or {}
+    metadata, before = new["metadata"], old["metadata"]
+    if "ownerReferences" in before:
+        metadata["ownerReferences"] = before["ownerReferences"]
+    else:
+        metadata.pop("ownerReferences", None)
+    status = new.setdefault("status", {})
+    if not status.get("qosClass"):
+        status["qosClass"] = (old.get("status") or {}).get("qosClass") or pod_status.qos_class(new["spec"])
+
+
+def _validate(pod: Object) -> Errors:
+    yield from pod_spec.pod_spec("spec", spec_of(pod))
+
+
+def _validate_status(new: Object, old: Object) -> Errors:
+    spec, status = spec_of(new), new.get("status") or {}
+    if (nominated := status.get("nominatedNodeName")) is not None and " " in nominated:
+        yield invalid("status.nominatedNodeName", nominated, "must be a node's name")
+    policy = spec.get("restartPolicy")
+    if policy == "Always":
+        return
+    before = {c.get("name"): c for c in (old.get("status") or {}).get("containerStatuses") or ()}
+    for index, container in enumerate(status.get("containerStatuses") or ()):
+        then = ((before.get(container.get("name")) or {}).get("state") or {}).get("terminated")
+        now = (container.get("state") or {}).get("terminated")
+        if then is None or now is not None or (policy == "OnFailure" and then.get("exitCode")):
+            continue
+        yield field_forbidden(
+            f"status.containerStatuses[{index}].state", "may not be transitioned to non-terminated state"
+        )
+
+
+def _grace(pod: Object, requested: int | None) -> int:
+    """Pods nobody runs go at once; the others get what was asked, else what their spec says."""
+    spec, status = spec_of(pod), pod.get("status") or {}
+    seconds = requested if requested is not None else spec.get("terminationGracePeriodSeconds")
+    if not spec.get("nodeName") or status.get("phase") in _FINISHED:
+        return 0
+    if seconds is None:
+        return 30
+    return 1 if seconds < 0 else int(seconds)
+
+
+def _warnings(pod: Object, _old: Object | None) -> Sequence[str]:
+    spec = spec_of(pod)
+    found = [
+        f"spec.nodeSelector[{label}]: {why}"
+        for label, why in _DEPRECATED_LABELS.items()
+        if label in (spec.get("nodeSelector") or {})
+    ]
+    for index, container in enumerate(spec.get("containers") or ()):
+        seen: set[str] = set()
+        for number, variable in enumerate(container.get("env") or ()):
+            name = variable.get("name")
+            if name in seen:
+                found.append(
+                    f"spec.containers[{index}].env[{number}]: hides previous definition of "
+                    f'"{name}", which may be dropped when using apply'
+                )
+            seen.add(name)
+    grace = spec.get("terminationGracePeriodSeconds")
+    if grace is not None and grace < 0:
+        found.append(
+            "spec.terminationGracePeriodSeconds: must be >= 0; negative values are invalid and will be treated as 1"
+        )
+    return found
+
+
+def _status(field: str) -> Callable[[Object], str]:
+    return lambda pod: str((pod.get("status") or {}).get(field) or "")
+
+
+def _spec(field: str) -> Callable[[Object], str]:
+    return lambda pod: str(spec_of(pod).get(field) or "")
+
+
+def _pod_ips(pod: Object) -> str:
+    return ",".join(ip.get("ip", "") for ip in (pod.get("status") or {}).get("podIPs") or ())
+
+
+KIND = builtin(
+    "pods",
+    default=_default,
+    prepare_create=_prepare_create,
+    prepare_status=_prepare_status,
+    validate=rule(_validate),
+    validate_update=update_rule(pod_spec.update),
+    validate_status=update_rule(_validate_status),
+    warnings=_warnings,
+    grace=_grace,
+    cells=pod_status.cells,
+    selectable={
+        "spec.nodeName": _spec("nodeName"),
+        "spec.host": _spec("nodeName"),
+        "spec.restartPolicy": _spec("restartPolicy"),
+        "spec.schedulerName": _spec("schedulerName"),
+        "spec.serviceAccountName": _spec("serviceAccountName"),
+        "spec.hostNetwork": lambda pod: "true" if spec_of(pod).get("hostNetwork") else "false",
+        "status.phase": _status("phase"),
+        "status.podIP": _status("podIP"),
+        "status.podIPs": _pod_ips,
+        "status.nominatedNodeName": _status("nominatedNodeName"),
+    },
+)

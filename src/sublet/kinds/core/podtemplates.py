@@ -1,5 +1,29 @@
 """PodTemplate."""
 
-from sublet.kinds.builtin import builtin
+from __future__ import annotations
 
-KIND = builtin("podtemplates")
+from typing import Any
+
+from sublet.kinds.builtin import builtin
+from sublet.kinds.rules import pod_defaults, pod_spec, show
+from sublet.kinds.rules.common import Errors, rule
+from sublet.machinery.kind import Object
+
+
+def _default(obj: Object) -> None:
+    spec = (obj.get("template") or {}).get("spec")
+    if isinstance(spec, dict):
+        pod_defaults.pod_spec(spec, whole_pod=False)
+
+
+def _validate(obj: Object) -> Errors:
+    yield from pod_spec.template("template", obj.get("template"))
+
+
+def _cells(obj: Object, _now: float) -> list[Any]:
+    template = obj.get("template") or {}
+    labels = (template.get("metadata") or {}).get("labels")
+    return [show.name(obj), *show.container_cells(template), show.label_text(labels)]
+
+
+KIND = builtin("podtemplates", default=_default, validate=rule(_validate), cells=_cells)
