@@ -33,7 +33,7 @@ CONNECT = frozenset(("log", "exec", "attach", "portforward", "proxy"))
 
 NOT_STORED: Mapping[tuple[str, str], str] = {
     ("", "bindings"): "binding",
-    ("", "componentstatuses"): "health",
+    ("", "componentstatuses"): "componentstatuses",
     ("authentication.k8s.io", "tokenreviews"): "tokens",
     ("authentication.k8s.io", "selfsubjectreviews"): "reviews",
     ("authorization.k8s.io", "localsubjectaccessreviews"): "reviews",

@@ -1,0 +1,213 @@
+"""ServiceAccount tokens: TokenRequest, TokenReview, and the documents by which others verify tokens."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from sublet.apiserver import decoding, negotiation
+from sublet.apiserver.authentication.authenticator import BadToken, with_authenticated
+from sublet.apiserver.authentication.serviceaccount import Bound, ServiceAccountTokens
+from sublet.apiserver.authorization.node import node_name
+from sublet.apiserver.calls import Call
+from sublet.apiserver.dispatch import not_served
+from sublet.apiserver.handlers.reviews import user_info
+from sublet.apiserver.options import write_options
+from sublet.apiserver.requestinfo import RequestInfo
+from sublet.client.exchange import Request, Response, User
+from sublet.kinds import schemas
+from sublet.machinery import codec, objects
+from sublet.machinery.kind import Object, Resource
+from sublet.machinery.status import (
+    BadRequest,
+    FieldError,
+    NotFound,
+    conflict,
+    forbidden,
+    invalid,
+    invalid_object,
+    not_found,
+)
+
+if TYPE_CHECKING:
+    from sublet.apiserver.api import APIServer
+
+_GROUP = "authentication.k8s.io"
+_TOKEN_REQUEST = Resource(_GROUP, "v1", "tokenrequests", "TokenRequest", True)
+_DEFAULT_SECONDS = 3600
+_MINIMUM_SECONDS = 600
+_MAXIMUM_SECONDS = 1 << 32
+_BOUND = {
+    ("v1", "Pod"): ("pod", "pods"),
+    ("v1", "Secret"): ("secret", "secrets"),
+    ("v1", "Node"): ("node", "nodes"),
+}
+
+
+async def handle(request: Request, info: RequestInfo, api: APIServer) -> Response:
+    """Routes to what the module stands for."""
+    if info.is_resource:
+        if info.subresource:
+            return await _token_request(request, info, api)
+        return await _token_review(request, info, api)
+    tokens = api.authenticator.service_accounts
+    path = info.path.rstrip("/")
+    if tokens is None or info.verb not in ("get", "head"):
+        return not_served()
+    if path == "/.well-known/openid-configuration":
+        return _published(_configuration(tokens), "application/json")
+    if path == "/openid/v1/jwks":
+        return _published({"keys": [tokens.key.jwk()]}, "application/jwk-set+json")
+    return not_served()
+
+
+def _configuration(tokens: ServiceAccountTokens) -> Object:
+    return {
+        "issuer": tokens.issuer,
+        "jwks_uri": f"{tokens.issuer.rstrip('/')}/openid/v1/jwks",
+        "response_types_supported": ["id_token"],
+        "subject_types_supported": ["public"],
+        "id_token_signing_alg_values_supported": [tokens.key.algorithm],
+    }
+
+
+def _published(document: Object, content_type: str) -> Response:
+    headers = [("Content-Type", content_type), ("Cache-Control", "public, max-age=3600")]
+    return Response(200, headers, codec.encode_json(document))
+
+
+async def _token_request(request: Request, info: RequestInfo, api: APIServer) -> Response:
+    """POST ``serviceaccounts/NAME/token``."""
+    accepted = negotiation.accept(request, info)
+    options = write_options(request, info, "CreateOptions")
+    schema = schemas.definition(api.settings.minor, _GROUP, "v1", "TokenRequest")
+    body = decoding.decode(request, _TOKEN_REQUEST, schema, options.validation, request.context["warnings"])
+    tokens = api.authenticator.service_accounts
+    if tokens is None:
+        raise NotFound("this API server has no key to sign ServiceAccount tokens with")
+    account = await _stored(api, "serviceaccounts", info.namespace, info.name)
+    if account is None:
+        raise not_found("", "serviceaccounts", info.name)
+    spec: dict[str, Any] = body.get("spec") or {}
+    seconds = _DEFAULT_SECONDS if spec.get("expirationSeconds") is None else int(spec["expirationSeconds"])
+    _validate(info.name, seconds)
+    bound = await _bound(api, info, spec.get("boundObjectRef") or {})
+    assert request.user is not None
+    _restrict_node(request.user, info, bound)
+    token, expires = tokens.issue(
+        info.namespace, info.name, objects.uid(account), seconds, spec.get("audiences") or (), bound
+    )
+    body["metadata"] = {
+        **(body.get("metadata") or {}),
+        "name": info.name,
+        "namespace": info.namespace,
+        "creationTimestamp": objects.rfc3339(api.clock.now()),
+    }
+    body["spec"] = {
+        **spec,
+        "audiences": list(spec.get("audiences") or tokens.audiences),
+        "expirationSeconds": seconds,
+    }
+    body["status"] = {"token": token, "expirationTimestamp": objects.rfc3339(expires)}
+    if options.dry_run:
+        body["status"]["token"] = ""
+    return negotiation.respond(body, accepted, 201)
+
+
+async def _stored(api: APIServer, plural: str, namespace: str, name: str) -> Object | None:
+    """A fresh read: whoever asks for a token has often just made what it is for."""
+    kind = api.kinds.stored("", plural)
+    if kind is None:
+        return None
+    entry = await api.registry.entry(kind, namespace, name)
+    if entry is None:
+        await api.registry.fresh(kind)
+        entry = await api.registry.entry(kind, namespace, name)
+    found: Object | None = None if entry is None else entry.object
+    return found
+
+
+def _validate(name: str, seconds: int) -> None:
+    errors: list[FieldError] = []
+    if seconds < _MINIMUM_SECONDS:
+        errors.append(
+            invalid("spec.expirationSeconds", seconds, "may not specify a duration less than 10 minutes")
+        )
+    if seconds > _MAXIMUM_SECONDS:
+        errors.append(
+            invalid("spec.expirationSeconds", seconds, "may not specify a duration larger than 2^32 seconds")
+        )
+    if errors:
+        raise invalid_object(_GROUP, "TokenRequest", name, errors)
+
+
+async def _bound(api: APIServer, info: RequestInfo, reference: Mapping[str, Any]) -> Sequence[Bound]:
+    """What the token dies with; for a Pod also its node, for information."""
+    if not reference:
+        return ()
+    version, kind = reference.get("apiVersion", ""), reference.get("kind", "")
+    if (version, kind) not in _BOUND:
+        raise BadRequest(f"cannot bind token to a {version}, Kind={kind} object")
+    short, plural = _BOUND[version, kind]
+    name = reference.get("name", "")
+    obj = await _stored(api, plural, "" if short == "node" else info.namespace, name)
+    if obj is None:
+        raise not_found("", plural, name)
+    uid = objects.uid(obj)
+    if reference.get("uid") and reference["uid"] != uid:
+        why = (
+            f"the UID in the bound object reference ({reference['uid']}) does not match the UID in record. "
+            "The object might have been deleted and then recreated"
+        )
+        raise conflict("", plural, name, why)
+    bound = [Bound(short, name, uid)]
+    if short == "pod":
+        spec = obj.get("spec") or {}
+        if spec.get("serviceAccountName", "default") != info.name:
+            raise BadRequest(
+                f'cannot bind token for serviceaccount "{info.name}" to pod running with different serviceaccount name.'
+            )
+        if node := spec.get("nodeName"):
+            found = await _stored(api, "nodes", "", node)
+            bound.append(Bound("node", node, objects.uid(found) if found else ""))
+    return bound
+
+
+def _restrict_node(user: User, info: RequestInfo, bound: Sequence[Bound]) -> None:
+    """A node gets tokens only for pods that are its own (NodeRestriction)."""
+    node = node_name(user)
+    if not node:
+        return
+    kinds = {each.kind: each for each in bound}
+    if "pod" not in kinds:
+        raise forbidden("", "serviceaccounts", info.name, "node requested token not bound to a pod")
+    if "node" not in kinds or kinds["node"].name != node:
+        why = "node requested token bound to a pod scheduled on a different node"
+        raise forbidden("", "serviceaccounts", info.name, why)
+
+
+async def _token_review(request: Request, info: RequestInfo, api: APIServer) -> Response:
+    """POST ``tokenreviews``."""
+    accepted = negotiation.accept(request, info)
+    call = Call.of(request, info, api)
+    review = call.decode(write_options(request, info, "CreateOptions"))
+    spec: dict[str, Any] = review.get("spec") or {}
+    token = spec.get("token", "")
+    if not token:
+        raise BadRequest("token is required for TokenReview in authentication")
+    bearer = api.authenticator.tokens
+    try:
+        found = await bearer.review(token, tuple(spec.get("audiences") or ()) or bearer.audiences)
+    except BadToken as error:
+        review["status"] = {"user": {}, "error": str(error)}
+    else:
+        if found is None:
+            review["status"] = {"user": {}}
+        else:
+            review["status"] = {
+                "authenticated": True,
+                "user": user_info(with_authenticated(found.user)),
+                "audiences": list(found.audiences),
+            }
+    review.setdefault("metadata", {})
+    return negotiation.respond(review, accepted, 201)
