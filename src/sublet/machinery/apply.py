@@ -1,0 +1,436 @@
+"""Server-side apply: merging a configuration into an object, with ownership and conflicts.
+
+Source: structured-merge-diff's merge package and apimachinery's managedfields; reference/kubernetes-api.md B.12.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from typing import Any
+
+from sublet.machinery import fieldsets, managedfields, objects
+from sublet.machinery.codec import DecodeError, copied, decode_json, encode_json
+from sublet.machinery.fieldsets import Fields
+from sublet.machinery.kind import Object
+from sublet.machinery.managedfields import APPLY, UPDATE, Entry
+from sublet.machinery.schema import Schema
+from sublet.machinery.shapes import KEYED, MAP, SET, STRUCT, Shape, kind_for, owned, shape_of
+from sublet.machinery.status import BadRequest, Cause, Conflict
+
+LAST_APPLIED = "kubectl.kubernetes.io/last-applied-configuration"
+_BEFORE_FIRST = "before-first-apply"
+_ANNOTATIONS_LIMIT = 256 * 1024
+
+
+def apply(
+    live: Object | None,
+    applied: Object,
+    *,
+    manager: str,
+    api_version: str,
+    subresource: str = "",
+    force: bool,
+    now: float,
+    schema: Schema | None,
+    reset: Sequence[str] | None = None,
+) -> Object:
+    """The object after ``manager`` applied its configuration, managedFields included.
+
+    ``reset`` names top-level fields that cannot be set through this endpoint; None: everything but status on
+    ``/status``, and status elsewhere when the schema declares it (pass ``()`` for a kind without ``/status``).
+    Raises :class:`Conflict` with a cause per field, :class:`BadRequest` for what the schema does not declare. An
+    apply that changes nothing gives an object equal to ``live``.
+    """
+    if (applied.get("metadata") or {}).get("managedFields"):
+        raise BadRequest("metadata.managedFields must be nil")
+    shape = shape_of(schema)
+    config = _configuration(applied, live, shape, subresource, schema, reset)
+    base, entries = _base(live, applied, schema, api_version, now)
+    attempt = _Attempt(base, entries, config, shape, schema, manager, api_version, subresource, now)
+    try:
+        result = attempt.run(force)
+    except _ConflictsError as error:
+        if manager != "kubectl" or not error.within(_allowed(live, shape)):
+            raise error.to_status() from None
+        result = attempt.run(True)
+    if manager == "kubectl":
+        _renew_last_applied(result, applied)
+    return result
+
+
+def _configuration(
+    applied: Object,
+    live: Object | None,
+    shape: Shape,
+    subresource: str,
+    schema: Schema | None,
+    reset: Sequence[str] | None,
+) -> Object:
+    config: Object = _without_nulls(copied(applied), shape)
+    problems: list[str] = []
+    _check(config, shape, "", problems)
+    if problems:
+        where = "/".join(filter(None, (objects.namespace(applied), objects.name(applied))))
+        listed = problems[0] if len(problems) == 1 else "errors:\n" + "".join(f"  {p}\n" for p in problems)
+        raise BadRequest(
+            f"failed to create typed patch object ({where}; {applied.get('apiVersion', '')}, "
+            f"Kind={applied.get('kind', '')}): {listed}"
+        )
+    if reset is None:
+        if subresource == "status":
+            reset = [name for name in config if name not in ("apiVersion", "kind", "metadata", "status")]
+            kept = ("name", "namespace", "uid", "resourceVersion")
+            config["metadata"] = {k: v for k, v in (config.get("metadata") or {}).items() if k in kept}
+        else:
+            reset = ["status"] if schema is not None and "status" in schema.properties else []
+    for name in reset:
+        config.pop(name, None)
+    return config
+
+
+def _base(
+    live: Object | None, applied: Object, schema: Schema | None, api_version: str, now: float
+) -> tuple[Object, list[Entry]]:
+    """What to merge into, without managedFields, and its entries: of an object that has none, one for all."""
+    if live is None:
+        empty: Object = {"apiVersion": applied.get("apiVersion"), "kind": applied.get("kind"), "metadata": {}}
+        return empty, []
+    base = copied(live)
+    entries = base["metadata"].pop("managedFields", None) or []
+    if not entries:
+        there, _ = managedfields.changes(None, base, schema)
+        if there:
+            entries = [managedfields.entry_for(_BEFORE_FIRST, UPDATE, api_version, "", now, there)]
+    return base, entries
+
+
+class _ConflictsError(Exception):
+    """Fields that other managers own and the configuration would change."""
+
+    def __init__(self, found: list[tuple[Entry, Fields]]) -> None:
+        super().__init__("conflicts")
+        self.found = found
+
+    def within(self, allowed: Fields) -> bool:
+        return all(not fieldsets.difference(fields, allowed) for _, fields in self.found)
+
+    def to_status(self) -> Conflict:
+        listed = [(_named(entry), path) for entry, fields in self.found for path in fieldsets.paths(fields)]
+        listed.sort()
+        causes = [Cause("FieldManagerConflict", f"conflict with {who}", path) for who, path in listed]
+        if len(listed) == 1:
+            who, path = listed[0]
+            return Conflict(f"Apply failed with 1 conflict: conflict with {who}: {path}", causes=causes)
+        lines: list[str] = []
+        for who in dict.fromkeys(who for who, _ in listed):
+            lines.append(f"conflicts with {who}:")
+            lines += [f"- {path}" for other, path in listed if other == who]
+        return Conflict(f"Apply failed with {len(listed)} conflicts: " + "\n".join(lines), causes=causes)
+
+
+def _named(entry: Entry) -> str:
+    """``"kubectl-edit" with subresource "scale" using apps/v1``."""
+    text = json.dumps(entry.get("manager", ""), ensure_ascii=False)
+    if entry.get("subresource"):
+        text += f" with subresource {json.dumps(entry['subresource'])}"
+    if entry.get("operation") == UPDATE:
+        text += f" using {entry.get('apiVersion', '')}"
+    return text
+
+
+class _Attempt:
+    """One apply; :meth:`run` may be repeated with force."""
+
+    def __init__(
+        self,
+        base: Object,
+        entries: list[Entry],
+        config: Object,
+        shape: Shape,
+        schema: Schema | None,
+        manager: str,
+        api_version: str,
+        subresource: str,
+        now: float,
+    ) -> None:
+        self.base, self.entries, self.config, self.shape, self.schema = base, entries, config, shape, schema
+        self.manager, self.api_version, self.subresource, self.now = manager, api_version, subresource, now
+
+    def run(self, force: bool) -> Object:
+        mine = [entry for entry in self.entries if self._is_mine(entry)]
+        others = [entry for entry in self.entries if not self._is_mine(entry)]
+        config_set = fieldsets.difference(owned(self.shape, self.config), managedfields.STRIPPED)
+        merged = merge(self.shape, self.base, self.config)
+        last: Fields = {}
+        for entry in mine:
+            last = fieldsets.union(last, entry.get("fieldsV1") or {})
+        if last:
+            held = config_set
+            for entry in others:
+                held = fieldsets.union(held, entry.get("fieldsV1") or {})
+            gone = fieldsets.difference(_with_parents(self.shape, last), _with_parents(self.shape, held))
+            merged = _removed(self.shape, merged, gone)
+        changed, vanished = managedfields.changes(self.base, merged, self.schema)
+        if not force:
+            self._refuse_conflicts(others, changed)
+        return self._owned(merged, mine, others, config_set, changed, vanished)
+
+    def _is_mine(self, entry: Entry) -> bool:
+        return (
+            entry.get("operation") == APPLY
+            and entry.get("manager", "") == self.manager
+            and entry.get("subresource", "") == self.subresource
+        )
+
+    def _refuse_conflicts(self, others: list[Entry], changed: Fields) -> None:
+        found = [(e, fieldsets.intersection(e.get("fieldsV1") or {}, changed)) for e in others]
+        conflicts = [(entry, fields) for entry, fields in found if fields]
+        if conflicts:
+            raise _ConflictsError(conflicts)
+
+    def _owned(
+        self,
+        merged: Object,
+        mine: list[Entry],
+        others: list[Entry],
+        config_set: Fields,
+        changed: Fields,
+        vanished: Fields,
+    ) -> Object:
+        kept: list[Entry] = []
+        for entry in others:
+            fields = entry.get("fieldsV1") or {}
+            left = fieldsets.difference(fieldsets.difference(fields, changed), vanished)
+            if left:
+                kept.append(entry if left is fields else entry | {"fieldsV1": left})
+        same = (
+            len(mine) == 1
+            and mine[0].get("apiVersion") == self.api_version
+            and fieldsets.same(mine[0].get("fieldsV1") or {}, config_set)
+            and not changed
+            and not vanished
+        )
+        if same:
+            kept.append(mine[0])
+        elif config_set:
+            kept.append(
+                managedfields.entry_for(
+                    self.manager, APPLY, self.api_version, self.subresource, self.now, config_set
+                )
+            )
+        if kept:
+            merged["metadata"]["managedFields"] = managedfields.ordered(kept)
+        return merged
+
+
+# -- checking --
+
+
+def _without_nulls(value: Any, shape: Shape) -> Any:
+    """Nulls mean "not set" where the schema does not allow them; Go clients send many."""
+    kind = kind_for(shape, value)
+    if kind in (STRUCT, MAP):
+        found = {}
+        for name, child in value.items():
+            below = shape.field(name)[1]
+            if child is not None or below.nullable:
+                found[name] = _without_nulls(child, below)
+        return found
+    if kind == KEYED:
+        return [_without_nulls(item, shape.items()) for item in value]
+    return value
+
+
+def _check(value: Any, shape: Shape, path: str, problems: list[str]) -> None:
+    kind = kind_for(shape, value)
+    if shape.kind != kind and shape.kind in (STRUCT, MAP, KEYED, SET) and value is not None:
+        wanted = "map" if shape.kind in (STRUCT, MAP) else "list"
+        problems.append(f"{path or '.'}: expected {wanted}, got {json.dumps(value)}")
+    elif kind in (STRUCT, MAP):
+        for name, child in value.items():
+            if not path and name in ("apiVersion", "kind"):
+                continue
+            if shape.knows(name):
+                _check(child, shape.field(name)[1], f"{path}.{name}", problems)
+            else:
+                problems.append(f"{path}.{name}: field not declared in schema")
+    elif kind in (KEYED, SET):
+        _check_items(value, shape, path, problems)
+
+
+def _check_items(values: list[Any], shape: Shape, path: str, problems: list[str]) -> None:
+    seen: set[str] = set()
+    for index, item in enumerate(values):
+        if shape.kind == SET:
+            element = "v:" + json.dumps(item, separators=(",", ":"), ensure_ascii=False)
+        else:
+            element = shape.element_of(item, index)
+        if element.startswith("i:"):
+            problems.append(f"{path}: element {index}: {_lacking(item, shape)}")
+            continue
+        shown = fieldsets.shown(element)
+        if element in seen:
+            problems.append(f"{path}: duplicate entries for key {shown}")
+        seen.add(element)
+        if shape.kind == KEYED:
+            _check(item, shape.items(), path + shown, problems)
+
+
+def _lacking(item: Any, shape: Shape) -> str:
+    if not isinstance(item, dict):
+        return f"associative list with keys may not have non-map elements: {json.dumps(item)}"
+    missing = next(key for key in shape.keys if item.get(key) is None and key not in shape.defaults)
+    return f'associative list with keys has an element that omits key field "{missing}" (and doesn\'t have default value)'
+
+
+# -- merging --
+
+
+def merge(shape: Shape, live: Any, config: Any) -> Any:
+    """``live`` with ``config`` laid over it; inputs unchanged, parts of them shared with the result."""
+    kind = kind_for(shape, config)
+    if kind_for(shape, live) != kind:
+        return config
+    if kind in (STRUCT, MAP):
+        result = dict(live)
+        for name, value in config.items():
+            result[name] = merge(shape.field(name)[1], live[name], value) if name in live else value
+        return result
+    if kind in (KEYED, SET):
+        return _merge_list(shape, live, config)
+    return config
+
+
+def _merge_list(shape: Shape, live: list[Any], config: list[Any]) -> list[Any]:
+    """Items of the configuration in its order, the others where they stood among them."""
+    before, wanted = shape.elements(live), shape.elements(config)
+    item = shape.items() if shape.kind == KEYED else None
+    left, right = list(before), list(wanted)
+    done: set[str] = set()
+    result = []
+    i = j = 0
+
+    def take(element: str) -> None:
+        done.add(element)
+        if item is not None and element in before:
+            result.append(merge(item, before[element], wanted[element]))
+        else:
+            result.append(wanted[element])
+
+    while i < len(left) or j < len(right):
+        if i < len(left) and (left[i] in done or left[i] not in wanted):
+            if left[i] not in done:
+                result.append(before[left[i]])
+            i += 1
+        elif j < len(right):
+            if right[j] not in done:
+                take(right[j])
+            j += 1
+        else:
+            i += 1
+    return result
+
+
+# -- pruning --
+
+
+def _with_parents(shape: Shape, fields: Fields) -> Fields:
+    """The set with the declared fields that lead to its members: who owns ``a.b`` keeps ``a``."""
+    result: Fields = {}
+    for element, child in fields.items():
+        if element == "." or not child:
+            result[element] = child
+            continue
+        below, declared = _below(shape, element)
+        inner = _with_parents(below, child)
+        if declared and "." not in inner:
+            inner = {".": fieldsets.LEAF} | inner
+        result[element] = inner
+    return result
+
+
+def _below(shape: Shape, element: str) -> tuple[Shape, bool]:
+    """(shape, whether it is a declared field) of a path element."""
+    if element.startswith("f:"):
+        name = element[2:]
+        return shape.field(name)[1], name in shape.declared
+    return shape.items(), False
+
+
+def _removed(shape: Shape, value: Any, gone: Fields) -> Any:
+    """``value`` without the members of ``gone`` and what is below them."""
+    if not gone:
+        return value
+    kind = kind_for(shape, value)
+    if kind in (STRUCT, MAP):
+        result = {}
+        for name, child in value.items():
+            node = gone.get(f"f:{name}")
+            if node is None:
+                result[name] = child
+            elif node and "." not in node:
+                result[name] = _removed(shape.field(name)[1], child, node)
+        return result
+    if kind in (KEYED, SET):
+        kept = []
+        for element, item in shape.elements(value).items():
+            node = gone.get(element)
+            if node is None:
+                kept.append(item)
+            elif node and "." not in node:
+                kept.append(_removed(shape.items(), item, node))
+        return kept
+    return value
+
+
+# -- from client-side apply --
+
+
+def _allowed(live: Object | None, shape: Shape) -> Fields:
+    """Fields that client-side apply set last and that still have that value: kubectl may take them over."""
+    text = objects.annotations(live or {}).get(LAST_APPLIED)
+    if not text or live is None:
+        return {}
+    try:
+        last = decode_json(text)
+    except DecodeError:
+        return {}
+    if not isinstance(last, dict):
+        return {}
+    return _agreeing(shape, last, live)
+
+
+def _agreeing(shape: Shape, last: Any, live: Any) -> Fields:
+    node: Fields = {}
+    pairs: list[tuple[str, Any, Any, Shape]] = []
+    kind = kind_for(shape, last)
+    if kind in (STRUCT, MAP):
+        for name, child in last.items():
+            if name in live:
+                element, below = shape.field(name)
+                pairs.append((element, child, live[name], below))
+    elif kind in (KEYED, SET):
+        there = shape.elements(live)
+        below = shape.items()
+        pairs = [(e, item, there[e], below) for e, item in shape.elements(last).items() if e in there]
+    for element, child, other, below in pairs:
+        if kind_for(below, child) in (STRUCT, MAP, KEYED, SET) and kind_for(below, child) == kind_for(
+            below, other
+        ):
+            inner = _agreeing(below, child, other)
+            node[element] = {".": fieldsets.LEAF} | inner
+        elif child == other:
+            node[element] = fieldsets.LEAF
+    return node
+
+
+def _renew_last_applied(result: Object, applied: Object) -> None:
+    annotations = objects.annotations(result)
+    if not annotations.get(LAST_APPLIED):
+        return
+    config = copied(applied)
+    (config["metadata"].get("annotations") or {}).pop(LAST_APPLIED, None)
+    text = encode_json(config).decode() + "\n"
+    fits = sum(len(k) + len(v) for k, v in annotations.items()) + len(text) < _ANNOTATIONS_LIMIT
+    result["metadata"]["annotations"] = annotations | {LAST_APPLIED: text if fits else ""}

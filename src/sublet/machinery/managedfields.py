@@ -1,0 +1,239 @@
+"""metadata.managedFields: who owns which field, kept up to date by every write.
+
+Source: apimachinery's managedfields package; reference/kubernetes-api.md B.7. Entries of all API versions are read with
+the one schema given: field names of a kind do not differ between the versions served here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from sublet.machinery import fieldsets, objects
+from sublet.machinery.fieldsets import LEAF, Fields
+from sublet.machinery.kind import Object
+from sublet.machinery.schema import Schema
+from sublet.machinery.shapes import compare, shape_of
+
+UPDATE, APPLY = "Update", "Apply"
+UPDATERS_LIMIT = 10
+ANCIENT = "ancient-changes"
+
+Entry = dict[str, Any]
+
+STRIPPED: Fields = {
+    "f:apiVersion": LEAF,
+    "f:kind": LEAF,
+    "f:metadata": {
+        ".": LEAF,
+        **dict.fromkeys(
+            (
+                "f:name",
+                "f:namespace",
+                "f:creationTimestamp",
+                "f:selfLink",
+                "f:uid",
+                "f:generation",
+                "f:managedFields",
+                "f:resourceVersion",
+            ),
+            LEAF,
+        ),
+    },
+}
+"""What belongs to nobody."""
+
+_VALUE_STRUCTS = ("metadata", "spec", "status", "template", "strategy", "updateStrategy", "jobTemplate")
+"""Parts that built-in kinds always have, though perhaps empty: nobody adds them."""
+
+
+def update(
+    old: Object | None,
+    new: Object,
+    *,
+    manager: str,
+    api_version: str,
+    subresource: str = "",
+    now: float,
+    schema: Schema | None,
+) -> None:
+    """Sets ``new["metadata"]["managedFields"]`` after a create or update by ``manager``.
+
+    A client may set the list itself (on the main endpoint); ``[{}]`` wipes it, nonsense is replaced by the old list.
+    An object whose list was wiped stays without one until it is applied. Times move only where fields were taken.
+    """
+    metadata = new["metadata"]
+    entries = _current(old, metadata.pop("managedFields", None), bool(subresource))
+    if old is not None and not entries and (old.get("metadata") or {}).get("uid"):
+        return
+    changed, removed = changes(old, new, schema)
+    entries = taken(
+        entries,
+        changed,
+        removed,
+        manager=manager,
+        operation=UPDATE,
+        api_version=api_version,
+        subresource=subresource,
+        now=now,
+    )
+    if entries:
+        metadata["managedFields"] = entries
+
+
+def _current(old: Object | None, given: Any, ignore_given: bool) -> list[Entry]:
+    stored = ((old or {}).get("metadata") or {}).get("managedFields") or []
+    if ignore_given or given is None or given is stored:
+        return stored
+    if given == [{}]:
+        return []
+    if not given or not valid_entries(given):
+        return stored
+    return list(given)
+
+
+def valid_entries(entries: object) -> bool:
+    """Whether a list sent by a client can be kept."""
+    return isinstance(entries, list) and all(
+        isinstance(entry, dict)
+        and entry.get("operation") in (UPDATE, APPLY)
+        and entry.get("fieldsType") == "FieldsV1"
+        and isinstance(entry.get("apiVersion"), str)
+        and isinstance(entry.get("manager", ""), str)
+        and fieldsets.valid(entry.get("fieldsV1", {}))
+        for entry in entries
+    )
+
+
+def changes(old: Object | None, new: Object, schema: Schema | None) -> tuple[Fields, Fields]:
+    """(added or modified, removed) between two objects, without what belongs to nobody.
+
+    The objects' managedFields must be absent or equal.
+    """
+    before = _skeleton(new, schema) if old is None else old
+    if schema is not None and "status" not in before and "status" in new and "status" in schema.properties:
+        before = {**before, "status": {}}
+    changed: Fields = {}
+    removed: Fields = {}
+    compare(shape_of(schema), before, new, changed, removed)
+    return fieldsets.difference(changed, STRIPPED), fieldsets.difference(removed, STRIPPED)
+
+
+def _skeleton(new: Object, schema: Schema | None) -> Object:
+    """What a built-in kind's object has before anything is set; nothing but metadata without a schema."""
+    if schema is None or schema.preserve_unknown:
+        return {"metadata": {}}
+    return _bones(new, schema)
+
+
+def _bones(value: Mapping[str, Any], schema: Schema) -> Object:
+    bones: Object = {}
+    for name, child in value.items():
+        if isinstance(child, dict):
+            below = schema.properties.get(name) if name in _VALUE_STRUCTS else None
+            if below is not None:
+                bones[name] = _bones(child, below)
+        elif isinstance(child, list) and name in schema.required:
+            bones[name] = []
+    return bones
+
+
+def taken(
+    entries: Iterable[Entry],
+    changed: Fields,
+    removed: Fields,
+    *,
+    manager: str,
+    operation: str,
+    api_version: str,
+    subresource: str,
+    now: float,
+) -> list[Entry]:
+    """The entries after ``manager`` took ``changed`` from everybody and ``removed`` vanished."""
+    kept: list[Entry] = []
+    own: Fields = {}
+    found: Entry | None = None
+    for entry in entries:
+        fields = entry.get("fieldsV1") or {}
+        left = fieldsets.difference(fields, removed)
+        if identity(entry) == (manager, operation, api_version, subresource):
+            found, own = entry, fieldsets.union(own, left)
+            continue
+        left = fieldsets.difference(left, changed)
+        if left:
+            kept.append(entry if left is fields else entry | {"fieldsV1": left})
+    own = fieldsets.union(own, changed)
+    if own:
+        if found is not None and not changed:
+            kept.append(found | {"fieldsV1": own})
+        else:
+            kept.append(entry_for(manager, operation, api_version, subresource, now, own))
+    return ordered(capped(kept))
+
+
+def identity(entry: Entry) -> tuple[str, str, str, str]:
+    """(manager, operation, apiVersion, subresource); an applier is the same whatever the version."""
+    return (
+        entry.get("manager", ""),
+        entry.get("operation", ""),
+        entry.get("apiVersion", ""),
+        entry.get("subresource", ""),
+    )
+
+
+def entry_for(
+    manager: str, operation: str, api_version: str, subresource: str, now: float, fields: Fields
+) -> Entry:
+    entry: Entry = {
+        "manager": manager,
+        "operation": operation,
+        "apiVersion": api_version,
+        "time": objects.rfc3339(now),
+        "fieldsType": "FieldsV1",
+        "fieldsV1": fields,
+    }
+    if subresource:
+        entry["subresource"] = subresource
+    return entry
+
+
+def ordered(entries: list[Entry]) -> list[Entry]:
+    """By operation, then time, then name, as Kubernetes lists them."""
+    if len(entries) > 1:
+        entries.sort(
+            key=lambda e: (
+                e.get("operation", ""),
+                e.get("time") or "",
+                e.get("manager", ""),
+                e.get("apiVersion", ""),
+                e.get("subresource", ""),
+            )
+        )
+    return entries
+
+
+def capped(entries: list[Entry]) -> list[Entry]:
+    """At most ten updaters: the oldest of each version are merged into ``ancient-changes``."""
+    updaters = [entry for entry in entries if entry.get("operation") == UPDATE]
+    excess = len(updaters) - UPDATERS_LIMIT
+    if excess <= 0:
+        return entries
+    updaters.sort(key=lambda e: (e.get("time") or "", e.get("manager", "")))
+    buckets: dict[str, Entry] = {}
+    gone: list[Entry] = []
+    for entry in updaters:
+        if excess <= 0:
+            break
+        version = entry.get("apiVersion", "")
+        bucket = buckets.get(version)
+        if bucket is None:
+            buckets[version] = entry | {"manager": ANCIENT}
+            buckets[version].pop("subresource", None)
+        else:
+            bucket["fieldsV1"] = fieldsets.union(bucket.get("fieldsV1") or {}, entry.get("fieldsV1") or {})
+            bucket["time"] = entry.get("time")
+            excess -= 1
+        gone.append(entry)
+    merged = {version: sum(e.get("apiVersion", "") == version for e in gone) > 1 for version in buckets}
+    result = [e for e in entries if not any(e is g and merged[e.get("apiVersion", "")] for g in gone)]
+    return result + [bucket for version, bucket in buckets.items() if merged[version]]
