@@ -26,7 +26,9 @@ def _config(name, server="https://one:6443", **user):
 
 def test_certificates_are_read_from_data_and_from_files_relative_to_the_config(tmp_path):
     (tmp_path / "ca.pem").write_bytes(b"CA")
-    config = _config("a", **{"client-certificate-data": base64.b64encode(b"CERT").decode(), "client-key": "k"})
+    config = _config(
+        "a", **{"client-certificate-data": base64.b64encode(b"CERT").decode(), "client-key": "k"}
+    )
     config["clusters"][0]["cluster"]["certificate-authority"] = "ca.pem"
     (tmp_path / "k").write_bytes(b"KEY")
     (tmp_path / "config").write_text(yaml.safe_dump(config))
