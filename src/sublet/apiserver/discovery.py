@@ -1,0 +1,236 @@
+"""Discovery documents: which groups, versions and resources there are, in the legacy and the aggregated form (B.2).
+
+Everything derives from the :class:`KindSet`; documents are made when asked for and kept until the set changes.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import re
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+from sublet.apiserver.kindset import KindSet
+from sublet.machinery import codec
+from sublet.machinery.kind import Kind, Object, Resource, Subresource
+
+AGGREGATED = "apidiscovery.k8s.io"
+GROUP_PRIORITIES: Mapping[str, int] = {
+    "": 18000, "apps": 17800, "events.k8s.io": 17750, "authentication.k8s.io": 17700,
+    "authorization.k8s.io": 17600, "autoscaling": 17500, "batch": 17400, "certificates.k8s.io": 17300,
+    "networking.k8s.io": 17200, "policy": 17100, "rbac.authorization.k8s.io": 17000,
+    "storage.k8s.io": 16800, "apiextensions.k8s.io": 16700, "admissionregistration.k8s.io": 16700,
+    "scheduling.k8s.io": 16600, "coordination.k8s.io": 16500, "node.k8s.io": 16300,
+    "discovery.k8s.io": 16200, "resource.k8s.io": 16200, "flowcontrol.apiserver.k8s.io": 16100,
+    "apiregistration.k8s.io": 18000,
+}  # fmt: skip
+CUSTOM_PRIORITY = 1000
+_VERSION = re.compile(r"v(\d+)(?:(alpha|beta)(\d+))?")
+_STABILITY = {None: 3, "beta": 2, "alpha": 1}
+
+
+def version_order(version: str) -> tuple[int, int, int, str]:
+    """A sort key that puts the most preferred version first: GA, beta, alpha, each higher number first."""
+    match = _VERSION.fullmatch(version)
+    if match is None:
+        return (0, 0, 0, version)
+    major, stability, minor = match.groups()
+    return (-_STABILITY[stability], -int(major), -int(minor or 0), version)
+
+
+def group_order(group: str) -> tuple[int, str]:
+    """A sort key for groups: by priority, then by name."""
+    return (-GROUP_PRIORITIES.get(group, CUSTOM_PRIORITY), group)
+
+
+def storage_version_hash(stored: Resource) -> str:
+    """By which clients see that objects of two versions or resources are stored as one."""
+    text = f"{stored.group}/{stored.version}, Kind={stored.kind}"
+    return base64.b64encode(hashlib.sha256(text.encode()).digest()[:8]).decode()
+
+
+class Discovery:
+    """Discovery documents of one API server, as JSON-shaped values and (aggregated) as bytes with their ETag."""
+
+    def __init__(self, kinds: KindSet) -> None:
+        self._kinds = kinds
+        self._made: dict[str, Any] = {}
+        self._generation = 0
+
+    def _once(self, key: str, make: Callable[[], Any]) -> Any:
+        if self._generation != self._kinds.generation:
+            self._made.clear()
+            self._generation = self._kinds.generation
+        if key not in self._made:
+            self._made[key] = make()
+        return self._made[key]
+
+    def _groups(self) -> dict[str, dict[str, list[tuple[Kind, Resource]]]]:
+        """Group -> version -> (kind, resource as served there) by name, all in order of preference."""
+
+        def make() -> dict[str, dict[str, list[tuple[Kind, Resource]]]]:
+            found: dict[str, dict[str, list[tuple[Kind, Resource]]]] = {}
+            for entry in self._kinds.entries():
+                for resource in entry.served:
+                    versions = found.setdefault(resource.group, {})
+                    versions.setdefault(resource.version, []).append((entry.kind, resource))
+            return {
+                group: {
+                    version: sorted(found[group][version], key=lambda pair: pair[1].plural)
+                    for version in sorted(found[group], key=version_order)
+                }
+                for group in sorted(found, key=group_order)
+            }
+
+        made: dict[str, dict[str, list[tuple[Kind, Resource]]]] = self._once("groups", make)
+        return made
+
+    # -- legacy --
+
+    def api_versions(self, address: str) -> Object:
+        """``/api``; ``address`` is the server's own ``host:port``."""
+        return {
+            "kind": "APIVersions",
+            "versions": list(self._groups().get("", {})),
+            "serverAddressByClientCIDRs": [{"clientCIDR": "0.0.0.0/0", "serverAddress": address}],
+        }
+
+    def group_list(self) -> Object:
+        """``/apis``."""
+        groups = [_group(group, versions) for group, versions in self._groups().items() if group]
+        return {"kind": "APIGroupList", "apiVersion": "v1", "groups": groups}
+
+    def group(self, name: str) -> Object | None:
+        """``/apis/NAME``."""
+        versions = self._groups().get(name) if name else None
+        return (
+            None if versions is None else {"kind": "APIGroup", "apiVersion": "v1", **_group(name, versions)}
+        )
+
+    def resource_list(self, group: str, version: str) -> Object | None:
+        """``/api/v1``, ``/apis/GROUP/VERSION``."""
+        pairs = self._groups().get(group, {}).get(version)
+        if pairs is None:
+            return None
+        resources = [row for kind, resource in pairs for row in _rows(kind, resource)]
+        return {
+            "kind": "APIResourceList",
+            "apiVersion": "v1",
+            "groupVersion": f"{group}/{version}" if group else version,
+            "resources": resources,
+        }
+
+    def paths(self) -> list[str]:
+        """What ``/`` lists."""
+        found = ["/.well-known/openid-configuration", "/api", "/apis"]
+        for group, versions in self._groups().items():
+            root = f"/apis/{group}" if group else "/api"
+            found += [root, *(f"{root}/{version}" for version in versions)]
+        found += ["/healthz", "/livez", "/metrics", "/openapi/v2", "/openapi/v3", "/openid/v1/jwks",
+                  "/readyz", "/version"]  # fmt: skip
+        return sorted(set(found))
+
+    # -- aggregated --
+
+    def aggregated(self, prefix: str) -> tuple[bytes, str]:
+        """(``APIGroupDiscoveryList`` as JSON, its ETag) for ``api`` or ``apis``."""
+
+        def make() -> tuple[bytes, str]:
+            items = [
+                _aggregated_group(group, versions)
+                for group, versions in self._groups().items()
+                if (prefix == "api") == (not group)
+            ]
+            document = {
+                "kind": "APIGroupDiscoveryList", "apiVersion": f"{AGGREGATED}/v2", "metadata": {}, "items": items,
+            }  # fmt: skip
+            data = codec.encode_json(document) + b"\n"
+            return data, f'"{hashlib.sha512(data).hexdigest().upper()}"'
+
+        made: tuple[bytes, str] = self._once(f"aggregated {prefix}", make)
+        return made
+
+
+def _group(name: str, versions: Iterable[str]) -> Object:
+    listed = [{"groupVersion": f"{name}/{version}", "version": version} for version in versions]
+    return {"name": name, "versions": listed, "preferredVersion": listed[0]}
+
+
+def _rows(kind: Kind, resource: Resource) -> list[Object]:
+    """The entries of an APIResourceList for one resource and its subresources."""
+    row: Object = {
+        "name": resource.plural,
+        "singularName": kind.singular,
+        "namespaced": resource.namespaced,
+        "kind": resource.kind,
+        "verbs": sorted(kind.verbs),
+    }
+    if kind.short_names:
+        row["shortNames"] = list(kind.short_names)
+    if kind.categories:
+        row["categories"] = list(kind.categories)
+    if kind.stored:
+        row["storageVersionHash"] = storage_version_hash(kind.resource)
+    rows = [row]
+    for name in sorted(kind.subresources):
+        subresource = kind.subresources[name]
+        below: Object = {
+            "name": f"{resource.plural}/{name}",
+            "singularName": "",
+            "namespaced": resource.namespaced,
+        }
+        group, version = _place(subresource, resource)
+        if (group, version) != (resource.group, resource.version):
+            below |= {"group": group, "version": version}
+        rows.append(below | {"kind": subresource.kind, "verbs": sorted(subresource.verbs)})
+    return rows
+
+
+def _place(subresource: Subresource, resource: Resource) -> tuple[str, str]:
+    if subresource.version:
+        return subresource.group, subresource.version
+    return resource.group, resource.version
+
+
+def _aggregated_group(name: str, versions: Mapping[str, list[tuple[Kind, Resource]]]) -> Object:
+    return {
+        "metadata": {"name": name} if name else {},
+        "versions": [
+            {
+                "version": version,
+                "resources": [_aggregated_resource(kind, resource) for kind, resource in pairs],
+                "freshness": "Current",
+            }
+            for version, pairs in versions.items()
+        ],
+    }
+
+
+def _aggregated_resource(kind: Kind, resource: Resource) -> Object:
+    row: Object = {
+        "resource": resource.plural,
+        "responseKind": {"group": resource.group, "version": resource.version, "kind": resource.kind},
+        "scope": "Namespaced" if resource.namespaced else "Cluster",
+        "singularResource": kind.singular,
+        "verbs": sorted(kind.verbs),
+    }
+    if kind.short_names:
+        row["shortNames"] = list(kind.short_names)
+    if kind.categories:
+        row["categories"] = list(kind.categories)
+    if kind.subresources:
+        row["subresources"] = [
+            _aggregated_subresource(name, kind.subresources[name], resource)
+            for name in sorted(kind.subresources)
+        ]
+    return row
+
+
+def _aggregated_subresource(name: str, subresource: Subresource, resource: Resource) -> Object:
+    group, version = _place(subresource, resource)
+    return {
+        "subresource": name,
+        "responseKind": {"group": group, "version": version, "kind": subresource.kind},
+        "verbs": sorted(subresource.verbs),
+    }

@@ -1,0 +1,83 @@
+"""``/openapi/v2``, ``/openapi/v3`` and the documents below it."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+from sublet.apiserver import negotiation
+from sublet.apiserver.dispatch import not_served
+from sublet.apiserver.openapi import Published
+from sublet.apiserver.requestinfo import RequestInfo
+from sublet.client.exchange import Request, Response
+from sublet.machinery.status import MethodNotAllowed, NotAcceptable
+
+if TYPE_CHECKING:
+    from sublet.apiserver.api import APIServer
+
+PROTOBUF2 = "application/com.github.proto-openapi.spec.v2@v1.0+protobuf"
+_OLDER = "application/com.github.googleapis.gnostic.openapiv2@v1.0+protobuf"
+"""What the same format was called before; old clients ask for it (spelt so, or with a dot)."""
+_JSON = ("application/json", "*/*", "application/*")
+_FOREVER = "public, immutable, max-age=31536000"
+
+
+async def handle(request: Request, info: RequestInfo, api: APIServer) -> Response:
+    if info.verb not in ("get", "head"):
+        raise MethodNotAllowed(f"{info.verb} is not supported on {info.path}")
+    match [part for part in info.parts if part]:
+        case ["openapi", "v2"]:
+            return await _version2(request, api)
+        case ["openapi", "v3"]:
+            return _index(request, info, api)
+        case ["openapi", "v3", *rest]:
+            return await _version3(request, info, api, "/".join(rest))
+    return not_served()
+
+
+async def _version2(request: Request, api: APIServer) -> Response:
+    header = request.headers.get("accept", "") or "*/*"
+    for media, _ in negotiation.parse_accept(header):
+        if media in _JSON:
+            return await _answer(request, await api.openapi.version2(), "application/json")
+        if media in (PROTOBUF2, _OLDER):
+            found = await api.openapi.version2_protobuf()
+            if found is not None:
+                return await _answer(request, found, PROTOBUF2)
+    raise NotAcceptable(f"only the following media types are accepted: application/json, {PROTOBUF2}")
+
+
+def _index(request: Request, info: RequestInfo, api: APIServer) -> Response:
+    paths = {
+        root: {"serverRelativeURL": f"/openapi/v3/{root}?hash={identity}"}
+        for root, identity in api.openapi.hashes().items()
+    }
+    accepted = negotiation.accept(request, info, formats=("json",))
+    return negotiation.respond({"paths": paths}, accepted)
+
+
+async def _version3(request: Request, info: RequestInfo, api: APIServer, root: str) -> Response:
+    negotiation.accept(request, info, formats=("json",))
+    identity = api.openapi.hashes().get(root)
+    if identity is None:
+        return not_served()
+    asked = info.param("hash")
+    if asked and asked != identity:
+        return Response(301, [("Location", f"/openapi/v3/{root}?hash={identity}")])
+    found = await api.openapi.version3(root)
+    if found is None:
+        return not_served()
+    response = await _answer(request, found, "application/json")
+    if asked:
+        response.headers.append(("Cache-Control", _FOREVER))
+    return response
+
+
+async def _answer(request: Request, found: Published, content_type: str) -> Response:
+    etag = f'"{found.hash}"'
+    headers = [("Content-Type", content_type), ("ETag", etag), ("Vary", "Accept-Encoding, Accept")]
+    if request.headers.get("if-none-match") == etag:
+        return Response(304, headers)
+    if "gzip" in request.headers.get("accept-encoding", ""):
+        return Response(200, [*headers, ("Content-Encoding", "gzip")], found.packed)
+    return Response(200, headers, await asyncio.to_thread(found.bytes))

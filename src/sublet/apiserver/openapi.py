@@ -1,0 +1,338 @@
+"""OpenAPI documents: version 2 for all groups together, version 3 per group and version (B.3).
+
+Documents are made off the event loop when first asked for, and only their compressed bytes are kept, until the set
+of kinds changes.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import ctypes
+import hashlib
+import zlib
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from sublet.apiserver.conversion import CustomKind
+from sublet.apiserver.kindset import Entry, KindSet
+from sublet.apiserver.openapi_paths import Document, Format, Paths
+from sublet.kinds import schemas
+from sublet.machinery import codec
+from sublet.machinery.kind import Kind, Resource
+
+_META = "io.k8s.apimachinery.pkg.apis.meta.v1"
+_LEVEL = 5
+
+
+@dataclass(frozen=True, slots=True)
+class Published:
+    """One document: gzip of its bytes, and the ETag (upper-hex SHA-512 without quotes)."""
+
+    packed: bytes
+    hash: str
+
+    def bytes(self) -> bytes:
+        return zlib.decompress(self.packed, 31)
+
+
+class OpenAPI:
+    """The documents of one API server."""
+
+    def __init__(self, kinds: KindSet, minor: str, version: str) -> None:
+        self._kinds = kinds
+        self._minor = minor
+        self._version = version
+        self._generation = 0
+        self._made: dict[str, Published] = {}
+        self._hashes: dict[str, str] = {}
+        self._lock = asyncio.Lock()
+
+    def hashes(self) -> Mapping[str, str]:
+        """``apis/apps/v1`` -> a hash of what its version 3 document is made from, in discovery's order."""
+        self._refresh()
+        if not self._hashes:
+            from sublet.apiserver.discovery import group_order, version_order
+
+            found: dict[tuple[str, str], list[Entry]] = {}
+            for entry in self._kinds.entries():
+                for resource in entry.served:
+                    found.setdefault((resource.group, resource.version), []).append(entry)
+            for group, version in sorted(found, key=lambda gv: (group_order(gv[0]), version_order(gv[1]))):
+                root = f"apis/{group}/{version}" if group else f"api/{version}"
+                self._hashes[root] = self._hash(root, version, found[group, version])
+        return self._hashes
+
+    async def version3(self, root: str) -> Published | None:
+        """The document of ``api/v1`` or ``apis/GROUP/VERSION``; None where nothing is served there."""
+        identity = self.hashes().get(root)
+        if identity is None:
+            return None
+        prefix, _, rest = root.partition("/")
+        group, _, version = rest.rpartition("/") if prefix == "apis" else ("", "", rest)
+        return await self._once(root, lambda maker: _document3(maker, group, version), identity)
+
+    async def version2(self) -> Published:
+        """The document of everything, as JSON."""
+        return await self._once("v2", _document2)
+
+    async def version2_protobuf(self) -> Published | None:
+        """The document of everything as protobuf (gnostic), or None where that cannot be written."""
+        try:
+            from sublet.machinery import openapiproto
+        except ImportError:
+            return None
+        encode: Callable[[Document], bytes] = openapiproto.encode
+        return await self._once("v2 protobuf", lambda maker: encode(_document2(maker)))
+
+    def _refresh(self) -> None:
+        if self._generation != self._kinds.generation:
+            self._generation = self._kinds.generation
+            self._made.clear()
+            self._hashes = {}
+
+    def _hash(self, root: str, version: str, entries: Iterable[Entry]) -> str:
+        digest = hashlib.sha512(f"{self._version} {self._minor} {root}".encode())
+        for entry in entries:
+            digest.update(entry.kind.resource.plural.encode())
+            if isinstance(entry.kind, CustomKind):
+                schema = entry.kind.version_schema(version)
+                facts = [
+                    sorted(entry.kind.subresources),
+                    entry.kind.verbs,
+                    schema.document if schema else None,
+                ]
+                digest.update(codec.encode_json(facts))
+        return digest.hexdigest().upper()
+
+    async def _once(
+        self, key: str, make: Callable[[_Maker], Document | bytes], identity: str = ""
+    ) -> Published:
+        self._refresh()
+        found = self._made.get(key)
+        if found is not None:
+            return found
+        async with self._lock:
+            found = self._made.get(key)
+            if found is None:
+                generation = self._generation
+                maker = _Maker(tuple(self._kinds.entries()), self._minor, self._version)
+                found = await asyncio.to_thread(_publish, make, maker, identity)
+                if generation == self._kinds.generation:
+                    self._made[key] = found
+        return found
+
+
+def _publish(make: Callable[[_Maker], Document | bytes], maker: _Maker, identity: str) -> Published:
+    """Runs beside the loop: makes a document, packs it, and gives the memory it took back."""
+    made = make(maker)
+    data = made if isinstance(made, bytes) else codec.encode_json(made)
+    del made
+    compressor = zlib.compressobj(_LEVEL, zlib.DEFLATED, 31)
+    packed = compressor.compress(data) + compressor.flush()
+    identity = identity or hashlib.sha512(data).hexdigest().upper()
+    del data
+    # Without glibc the allocator keeps what it keeps.
+    with contextlib.suppress(OSError, AttributeError):
+        ctypes.CDLL(None).malloc_trim(0)
+    return Published(packed, identity)
+
+
+class _Maker:
+    """What documents are made from: a snapshot of the kinds."""
+
+    def __init__(self, entries: tuple[Entry, ...], minor: str, version: str) -> None:
+        self.entries = entries
+        self.minor = minor
+        self.version = version
+        self._names = schemas.names(minor)
+        self._custom = {
+            (resource.api_version, kind): definition_name(resource, kind)
+            for entry in entries
+            if entry.custom
+            for resource in entry.served
+            for kind in (resource.kind, entry.kind.list_kind)
+        }
+
+    def name_of(self, api_version: str, kind: str) -> str:
+        return self._custom.get((api_version, kind)) or self._names.get(api_version, {}).get(kind, "")
+
+    def info(self) -> Document:
+        return {"title": "Kubernetes", "version": f"v{self.minor}.0+sublet.{self.version}"}
+
+    def served(self, group: str | None = None, version: str = "") -> list[tuple[Entry, Resource]]:
+        return [
+            (entry, resource)
+            for entry in self.entries
+            for resource in entry.served
+            if group is None or (resource.group, resource.version) == (group, version)
+        ]
+
+    def paths(self, form: Format, pairs: Iterable[tuple[Entry, Resource]]) -> Document:
+        maker = Paths(form, self.name_of)
+        found: Document = {}
+        for entry, resource in pairs:
+            found.update(maker.of(entry.kind, resource, custom=entry.custom))
+        return dict(sorted(found.items()))
+
+    def custom_definitions(self, form: Format, pairs: Iterable[tuple[Entry, Resource]]) -> Document:
+        found: Document = {}
+        for entry, resource in pairs:
+            if entry.custom:
+                found.update(_custom(entry.kind, resource, form))
+        return found
+
+
+def definition_name(resource: Resource, kind: str) -> str:
+    """``com.example.stable.v1.Foo``: the group's labels reversed, version, Kind."""
+    return ".".join((*reversed(resource.group.split(".")), resource.version, kind))
+
+
+def _document2(maker: _Maker) -> Document:
+    pairs = maker.served()
+    definitions: Document = {}
+    for api_version in dict.fromkeys(resource.api_version for _, resource in pairs):
+        definitions.update(schemas.openapi_definitions(maker.minor, api_version))
+    if not definitions:
+        definitions.update(schemas.openapi_definitions(maker.minor, "v1"))
+    definitions.update(maker.custom_definitions(2, pairs))
+    return {
+        "swagger": "2.0",
+        "info": maker.info(),
+        "paths": maker.paths(2, pairs),
+        "definitions": definitions,
+        "securityDefinitions": {"BearerToken": _SECURITY},
+        "security": [{"BearerToken": []}],
+    }
+
+
+_SECURITY = {
+    "description": "Bearer Token authentication",
+    "type": "apiKey",
+    "name": "authorization",
+    "in": "header",
+}
+
+
+def _document3(maker: _Maker, group: str, version: str) -> Document:
+    pairs = maker.served(group, version)
+    api_version = f"{group}/{version}" if group else version
+    definitions = schemas.openapi_definitions(maker.minor, api_version)
+    if any(entry.custom for entry, _ in pairs):
+        meta = schemas.openapi_definitions(maker.minor, "v1")
+        wanted = [
+            f"{_META}.{name}" for name in ("ObjectMeta", "ListMeta", "DeleteOptions", "Status", "Patch")
+        ]
+        definitions |= _closure(meta, wanted) | maker.custom_definitions(3, pairs)
+        if any("scale" in entry.kind.subresources for entry, _ in pairs):
+            scale = schemas.openapi_definitions(maker.minor, "autoscaling/v1")
+            definitions |= _closure(scale, ["io.k8s.api.autoscaling.v1.Scale"])
+    return {
+        "openapi": "3.0.0",
+        "info": maker.info(),
+        "paths": maker.paths(3, pairs),
+        "components": {
+            "schemas": {name: _as_version3(schema) for name, schema in sorted(definitions.items())},
+            "securitySchemes": {"BearerToken": _SECURITY},
+        },
+    }
+
+
+def _closure(definitions: Document, wanted: Iterable[str]) -> Document:
+    """The definitions named and all they refer to."""
+    found: Document = {}
+    left = list(wanted)
+    while left:
+        name = left.pop()
+        if name not in found and name in definitions:
+            found[name] = definitions[name]
+            left.extend(_references(definitions[name]))
+    return found
+
+
+def _references(node: Any) -> list[str]:
+    if isinstance(node, list):
+        return [name for child in node for name in _references(child)]
+    if not isinstance(node, dict):
+        return []
+    own = [node["$ref"].rpartition("/")[2]] if isinstance(node.get("$ref"), str) else []
+    return own + [name for child in node.values() for name in _references(child)]
+
+
+def _as_version3(node: Any) -> Any:
+    """A version 2 schema in version 3: references below components; beside other keywords they stand in allOf."""
+    if isinstance(node, list):
+        return [_as_version3(child) for child in node]
+    if not isinstance(node, dict):
+        return node
+    reference = node.get("$ref")
+    if isinstance(reference, str):
+        target = {"$ref": reference.replace("#/definitions/", "#/components/schemas/")}
+        beside = {key: _as_version3(child) for key, child in node.items() if key != "$ref"}
+        return {"allOf": [target], **beside} if beside else target
+    return {key: _as_version3(child) for key, child in node.items()}
+
+
+def _custom(kind: Kind, resource: Resource, form: Format) -> Document:
+    """The definitions of a custom resource's object and List."""
+    schema = kind.version_schema(resource.version) if isinstance(kind, CustomKind) else None
+    body: Document = dict(schema.document) if schema is not None else {"type": "object"}
+    if form == 2:
+        body = _stripped(body)
+    prefix = "#/definitions/" if form == 2 else "#/components/schemas/"
+    gvk = {"group": resource.group, "version": resource.version}
+    body["type"] = "object"
+    if not body.get("x-kubernetes-preserve-unknown-fields") or body.get("properties"):
+        body["properties"] = {**(body.get("properties") or {}), **_typed(prefix, "ObjectMeta")}
+    body["x-kubernetes-group-version-kind"] = [{**gvk, "kind": resource.kind}]
+    name = definition_name(resource, resource.kind)
+    listed: Document = {
+        "description": f"{kind.list_kind} is a list of {resource.kind}",
+        "type": "object",
+        "required": ["items"],
+        "properties": {
+            **_typed(prefix, "ListMeta"),
+            "items": {
+                "description": f"List of {resource.plural}.",
+                "type": "array",
+                "items": {"$ref": prefix + name},
+            },
+        },
+        "x-kubernetes-group-version-kind": [{**gvk, "kind": kind.list_kind}],
+    }
+    return {name: body, definition_name(resource, kind.list_kind): listed}
+
+
+def _typed(prefix: str, meta: str) -> Document:
+    """The properties that every object and List has."""
+    return {
+        "apiVersion": {
+            "description": "The version of this representation of an object: its group and version.",
+            "type": "string",
+        },
+        "kind": {"description": "The REST resource this object represents, in CamelCase.", "type": "string"},
+        "metadata": {"description": "Standard metadata.", "$ref": f"{prefix}{_META}.{meta}"},
+    }
+
+
+_SAID_IN_3_ONLY = ("nullable", "oneOf", "anyOf", "allOf", "not", "x-kubernetes-validations")
+
+
+def _stripped(node: Document) -> Document:
+    """A custom resource's schema without what version 2 cannot say."""
+    if node.get("nullable"):
+        return {key: node[key] for key in ("description",) if key in node}
+    found = {key: value for key, value in node.items() if key not in _SAID_IN_3_ONLY}
+    if found.get("x-kubernetes-int-or-string"):
+        found.pop("type", None)
+    if found.get("x-kubernetes-preserve-unknown-fields"):
+        for key in ("properties", "items", "additionalProperties", "required"):
+            found.pop(key, None)
+        return found
+    if isinstance(found.get("properties"), dict):
+        found["properties"] = {name: _stripped(child) for name, child in found["properties"].items()}
+    for key in ("items", "additionalProperties"):
+        if isinstance(found.get(key), dict):
+            found[key] = _stripped(found[key])
+    return found

@@ -1,0 +1,270 @@
+"""The paths of OpenAPI documents: every operation on every served resource, in version 2 or 3 of the format. Pure.
+
+kubectl reads three things here: the PATCH operation's query parameters (``fieldValidation``, ``dryRun``), the
+``x-kubernetes-action`` and ``x-kubernetes-group-version-kind`` of each operation, and PATCH's media types.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import Any, Literal
+
+from sublet.machinery.kind import Kind, Resource, Subresource
+
+Document = dict[str, Any]
+Format = Literal[2, 3]
+NameOf = Callable[[str, str], str]
+"""(api version, Kind) -> name of the definition, ``""`` where there is none."""
+
+_META = "io.k8s.apimachinery.pkg.apis.meta.v1"
+_READ = ("application/json", "application/yaml", "application/vnd.kubernetes.protobuf")
+_READ_STREAM = (*_READ, "application/json;stream=watch", "application/vnd.kubernetes.protobuf;stream=watch")
+_PATCH = (
+    "application/json-patch+json", "application/merge-patch+json", "application/strategic-merge-patch+json",
+    "application/apply-patch+yaml",
+)  # fmt: skip
+_TEXT: Mapping[str, tuple[str, str]] = {
+    "pretty": ("string", "If 'true', then the output is pretty printed."),
+    "dryRun": ("string", "When present, indicates that modifications should not be persisted; the only valid value is All."),
+    "fieldManager": ("string", "The name of the actor that makes the change; at most 128 printable characters."),
+    "fieldValidation": ("string", "What to do with unknown or duplicate fields: Ignore, Warn (the default) or Strict."),
+    "force": ("boolean", "Whether an apply request takes fields over from other managers."),
+    "allowWatchBookmarks": ("boolean", "Whether the watch may send BOOKMARK events."),
+    "continue": ("string", "The token of a former list, to get its next page."),
+    "fieldSelector": ("string", "Restricts objects by their fields. Defaults to everything."),
+    "labelSelector": ("string", "Restricts objects by their labels. Defaults to everything."),
+    "limit": ("integer", "The largest number of objects to return."),
+    "resourceVersion": ("string", "Which resource versions may be served."),
+    "resourceVersionMatch": ("string", "How resourceVersion is applied: Exact or NotOlderThan."),
+    "sendInitialEvents": ("boolean", "Whether a watch begins with the objects there are."),
+    "timeoutSeconds": ("integer", "Ends the call after this many seconds."),
+    "watch": ("boolean", "Watch for changes instead of listing."),
+    "gracePeriodSeconds": ("integer", "Seconds before the object is deleted; zero means at once."),
+    "orphanDependents": ("boolean", "Deprecated: use propagationPolicy."),
+    "propagationPolicy": ("string", "What becomes of dependents: Orphan, Background or Foreground."),
+    "ignoreStoreReadErrorWithClusterBreakingPotential": ("boolean", "Deletes an object that cannot be read."),
+}  # fmt: skip
+_WRITE = ("dryRun", "fieldManager", "fieldValidation")
+_DELETE = ("dryRun", "gracePeriodSeconds", "orphanDependents", "propagationPolicy")
+_LIST = (
+    "allowWatchBookmarks", "continue", "fieldSelector", "labelSelector", "limit", "resourceVersion",
+    "resourceVersionMatch", "sendInitialEvents", "timeoutSeconds", "watch",
+)  # fmt: skip
+_METHODS = {"get": "get", "create": "post", "update": "put", "patch": "patch", "delete": "delete"}
+_ACTIONS = {"create": "post", "update": "put"}
+_VERB_NAMES = {"create": "create", "update": "replace", "deletecollection": "deletecollection"}
+
+
+class Paths:
+    """Makes the paths of one format; ``name_of`` knows the definitions."""
+
+    def __init__(self, form: Format, name_of: NameOf) -> None:
+        self._form = form
+        self._name_of = name_of
+        self._prefix = "#/definitions/" if form == 2 else "#/components/schemas/"
+
+    def of(self, kind: Kind, resource: Resource, *, custom: bool) -> Iterator[tuple[str, Document]]:
+        """(path, path item) for a resource and its subresources."""
+        operations = _Operations(self, kind, resource, custom)
+        collection = resource.path("{namespace}") if resource.namespaced else resource.path()
+        if item := operations.collection():
+            yield collection, self._item(item, namespaced=resource.namespaced)
+        if resource.namespaced and "list" in kind.verbs:
+            yield resource.path(), self._item({"get": operations.listing(everywhere=True)})
+        one = f"{collection}/{{name}}"
+        if item := operations.single():
+            yield one, self._item(item, namespaced=resource.namespaced, named=True)
+        for name, subresource in sorted(kind.subresources.items()):
+            item = operations.below(name, subresource)
+            yield f"{one}/{name}", self._item(item, namespaced=resource.namespaced, named=True)
+
+    def _item(self, operations: Document, *, namespaced: bool = False, named: bool = False) -> Document:
+        parameters = [self.query("pretty")]
+        if namespaced:
+            parameters.insert(
+                0, self._in_path("namespace", "object name and auth scope, such as for teams and projects")
+            )
+        if named:
+            parameters.insert(0, self._in_path("name", "name of the object"))
+        return {**operations, "parameters": parameters}
+
+    def _in_path(self, name: str, description: str) -> Document:
+        return self._parameter(name, "path", "string", description) | {"required": True}
+
+    def query(self, name: str) -> Document:
+        kind, description = _TEXT[name]
+        return self._parameter(name, "query", kind, description)
+
+    def _parameter(self, name: str, where: str, kind: str, description: str) -> Document:
+        shape = {"type": kind, "uniqueItems": True}
+        found: Document = {"name": name, "in": where, "description": description}
+        return found | (shape if self._form == 2 else {"schema": shape})
+
+    def reference(self, api_version: str, kind: str) -> Document:
+        """A schema: a reference, or a string where the kind has no definition (streams)."""
+        name = self._name_of(api_version, kind)
+        return {"$ref": self._prefix + name} if name else {"type": "string"}
+
+    def meta(self, kind: str) -> Document:
+        return {"$ref": f"{self._prefix}{_META}.{kind}"}
+
+    def operation(
+        self,
+        identity: str,
+        tag: str,
+        action: str,
+        gvk: Mapping[str, str],
+        answer: Document,
+        codes: Iterable[tuple[int, str]],
+        *,
+        query: Iterable[str] = (),
+        body: Document | None = None,
+        consumes: tuple[str, ...] = ("*/*",),
+        produces: tuple[str, ...] = _READ,
+    ) -> Document:
+        """One operation in this format."""
+        found: Document = {"operationId": identity, "tags": [tag], "description": identity}
+        parameters = [self.query(name) for name in query]
+        if self._form == 2:
+            if body is not None:
+                parameters.insert(0, {"name": "body", "in": "body", "required": True, "schema": body})
+            found |= {"consumes": list(consumes), "produces": list(produces), "schemes": ["https"]}
+            responses: Document = {str(code): {"description": text, "schema": answer} for code, text in codes}
+        else:
+            if body is not None:
+                content = {media: {"schema": body} for media in consumes}
+                found["requestBody"] = {"content": content, "required": True}
+            shown = {media: {"schema": answer} for media in produces}
+            responses = {str(code): {"description": text, "content": shown} for code, text in codes}
+        responses["401"] = {"description": "Unauthorized"}
+        if parameters:
+            found["parameters"] = parameters
+        found["responses"] = responses
+        found["x-kubernetes-action"] = action
+        found["x-kubernetes-group-version-kind"] = dict(gvk)
+        return found
+
+
+class _Operations:
+    """The operations on one resource."""
+
+    def __init__(self, paths: Paths, kind: Kind, resource: Resource, custom: bool) -> None:
+        self._paths = paths
+        self._kind = kind
+        self._resource = resource
+        group = _identifier(resource.group or "core")
+        self._scope = group + resource.version[:1].upper() + resource.version[1:]
+        self._tag = f"{_tag(resource.group)}_{resource.version}"
+        self._read = _READ[:2] if custom else _READ
+        self._stream = _READ_STREAM[:2] if custom else _READ_STREAM
+        self._patch = tuple(p for p in _PATCH if not (custom and "strategic" in p))
+        self._gvk = {"group": resource.group, "kind": resource.kind, "version": resource.version}
+
+    def _identity(self, verb: str, suffix: str = "", *, everywhere: bool = False) -> str:
+        namespaced = "Namespaced" if self._resource.namespaced and not everywhere else ""
+        end = "ForAllNamespaces" if everywhere else ""
+        return f"{verb}{self._scope}{namespaced}{self._resource.kind}{suffix}{end}"
+
+    def _object(self) -> Document:
+        return self._paths.reference(self._resource.api_version, self._resource.kind)
+
+    def listing(self, *, everywhere: bool = False) -> Document:
+        return self._paths.operation(
+            self._identity("list", everywhere=everywhere), self._tag, "list", self._gvk,
+            self._paths.reference(self._resource.api_version, self._kind.list_kind), [(200, "OK")],
+            query=_LIST, produces=self._stream,
+        )  # fmt: skip
+
+    def collection(self) -> Document:
+        found: Document = {}
+        verbs = self._kind.verbs
+        if "list" in verbs:
+            found["get"] = self.listing()
+        if "create" in verbs:
+            found["post"] = self._write("create", "", self._gvk, self._object())
+        if "deletecollection" in verbs:
+            found["delete"] = self._paths.operation(
+                self._identity("deleteCollection"), self._tag, "deletecollection", self._gvk,
+                self._paths.meta("Status"), [(200, "OK")],
+                query=(*_DELETE, *(q for q in _LIST if q not in ("watch", "allowWatchBookmarks"))),
+                body=self._paths.meta("DeleteOptions"), produces=self._read,
+            )  # fmt: skip
+        return found
+
+    def single(self) -> Document:
+        found: Document = {}
+        for verb in ("get", "update", "patch", "delete"):
+            if verb in self._kind.verbs:
+                found[_METHODS[verb]] = self._one(verb, "", self._gvk, self._object())
+        return found
+
+    def below(self, name: str, subresource: Subresource) -> Document:
+        """The operations on a subresource."""
+        version = subresource.version or self._resource.version
+        group = subresource.group if subresource.version else self._resource.group
+        gvk = {"group": group, "kind": subresource.kind, "version": version}
+        answer = self._paths.reference(f"{group}/{version}" if group else version, subresource.kind)
+        suffix = name[:1].upper() + name[1:]
+        if name in ("exec", "attach", "portforward", "proxy"):
+            found: Document = {}
+            for verb in subresource.verbs:
+                if verb in _METHODS:
+                    method = _METHODS[verb]
+                    found[method] = self._paths.operation(
+                        self._identity(f"connect{method.capitalize()}", suffix), self._tag, "connect", gvk,
+                        {"type": "string"}, [(200, "OK")], produces=("*/*",),
+                    )  # fmt: skip
+            return found
+        if name == "log":
+            answer = {"type": "string"}
+        return {
+            _METHODS[verb]: self._one(verb, suffix, gvk, answer)
+            for verb in subresource.verbs
+            if verb in _METHODS
+        }
+
+    def _one(self, verb: str, suffix: str, gvk: Mapping[str, str], answer: Document) -> Document:
+        match verb:
+            case "get":
+                produces = ("text/plain", *self._read) if suffix == "Log" else self._read
+                return self._paths.operation(
+                    self._identity("read", suffix),
+                    self._tag,
+                    "get",
+                    gvk,
+                    answer,
+                    [(200, "OK")],
+                    produces=produces,
+                )
+            case "patch":
+                return self._paths.operation(
+                    self._identity("patch", suffix), self._tag, "patch", gvk, answer,
+                    [(200, "OK"), (201, "Created")], query=(*_WRITE, "force"),
+                    body=self._paths.meta("Patch"), consumes=self._patch, produces=self._read,
+                )  # fmt: skip
+            case "delete":
+                return self._paths.operation(
+                    self._identity("delete", suffix), self._tag, "delete", gvk, self._paths.meta("Status"),
+                    [(200, "OK"), (202, "Accepted")], query=_DELETE, body=self._paths.meta("DeleteOptions"),
+                    produces=self._read,
+                )  # fmt: skip
+            case _:
+                return self._write(verb, suffix, gvk, answer)
+
+    def _write(self, verb: str, suffix: str, gvk: Mapping[str, str], answer: Document) -> Document:
+        codes = [(200, "OK"), (201, "Created")]
+        if verb == "create":
+            codes.append((202, "Accepted"))
+        return self._paths.operation(
+            self._identity(_VERB_NAMES[verb], suffix), self._tag, _ACTIONS[verb], gvk, answer, codes,
+            query=_WRITE, body=answer, produces=self._read,
+        )  # fmt: skip
+
+
+def _identifier(group: str) -> str:
+    """``RbacAuthorization`` of ``rbac.authorization.k8s.io``."""
+    return "".join(part.capitalize() for part in group.removesuffix(".k8s.io").split("."))
+
+
+def _tag(group: str) -> str:
+    return _identifier(group)[:1].lower() + _identifier(group)[1:] if group else "core"
