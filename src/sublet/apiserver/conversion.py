@@ -2,11 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from sublet.machinery.kind import Kind, Object, Resource
 from sublet.machinery.schema import Schema
+from sublet.machinery.status import FieldError
+
+
+def _nothing(_obj: Object) -> None:
+    return None
+
+
+def _no_errors(_version: str, _obj: Object) -> Sequence[FieldError]:
+    return ()
 
 
 @dataclass(frozen=True)
@@ -17,11 +26,25 @@ class CustomKind(Kind):
     """Storage version and a digest of its schema: a value of another tag is pruned and defaulted on read."""
     schemas: Mapping[str, Schema] = field(default_factory=dict)
     """By version."""
-    preserve_unknown: bool = False
+    errors: Callable[[str, Object], Sequence[FieldError]] = _no_errors
+    """(version, object) -> what breaks that version's schema."""
+    renew: Callable[[Object], None] = _nothing
+    """Prunes and defaults, in place, what an earlier schema let through."""
+    stated_list_kind: str = ""
+    tables: Mapping[str, Kind] = field(default_factory=dict)
+    """Version -> a kind with the columns and cells of that version."""
     terminating: bool = False
     """Its definition is being deleted: nothing new is created."""
     deprecations: Mapping[str, str] = field(default_factory=dict)
     """Version -> warning for every request to it."""
+
+    @property
+    def list_kind(self) -> str:
+        return self.stated_list_kind or f"{self.resource.kind}List"
+
+    def by_version(self, version: str) -> Kind:
+        """What Tables of a version are made with."""
+        return self.tables.get(version, self)
 
     def version_schema(self, version: str) -> Schema | None:
         return self.schemas.get(version)

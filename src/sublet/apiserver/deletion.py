@@ -10,6 +10,7 @@ from sublet.machinery import objects
 from sublet.machinery.kind import Kind, Object
 from sublet.machinery.status import Conflict, conflict
 
+CLEANUP = "customresourcecleanup.apiextensions.k8s.io"
 ORPHAN, FOREGROUND = "orphan", "foregroundDeletion"
 _ADDS = {"Orphan": ORPHAN, "Foreground": FOREGROUND}
 
@@ -88,6 +89,9 @@ def mark(obj: Object, kind: Kind, options: DeleteOptions, now: float) -> bool:
             metadata["deletionGracePeriodSeconds"] = 0
         if int(metadata.get("generation") or 0) > 0:
             metadata["generation"] += 1
+        if kind.resource.qualified == "customresourcedefinitions.apiextensions.k8s.io":
+            # Its objects go first; whoever serves them takes this away.
+            metadata["finalizers"] = [*finalizers, CLEANUP]
         if _is_namespace(kind):
             obj["status"] = {**(obj.get("status") or {}), "phase": "Terminating"}
     return not holds(kind, obj)

@@ -10,17 +10,18 @@ from __future__ import annotations
 import random
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Any, Protocol
 
 from sublet.apiserver import conversion, deletion, objectmeta, stored
 from sublet.apiserver.admission.framework import CREATE, DELETE, UPDATE, Admission, Attributes
 from sublet.apiserver.deletion import DeleteOptions
 from sublet.apiserver.kindset import KindSet
 from sublet.apiserver.options import WriteOptions
-from sublet.apiserver.storeerrors import translated
+from sublet.apiserver.storeerrors import status, translated
 from sublet.apiserver.stored import StoredFormat
+from sublet.apiserver.watchcache import CachedEntry, WatchCache, WatchCaches
 from sublet.client.exchange import User
-from sublet.machinery import apply, objects
+from sublet.machinery import managedfields, objects
 from sublet.machinery.clock import Clock
 from sublet.machinery.kind import Kind, Object, Resource
 from sublet.machinery.schema import Schema
@@ -35,13 +36,13 @@ from sublet.machinery.status import (
     invalid_object,
     not_found,
 )
-from sublet.store.interface import KeyExists, RevisionMismatch, Store
-
-if TYPE_CHECKING:
-    from sublet.apiserver.watchcache import CachedEntry, WatchCache, WatchCaches
+from sublet.store.interface import Entry, KeyExists, RevisionMismatch, Store, StoreError
 
 RETRIES = 5
 GENERATE_ATTEMPTS = 8
+
+Value = Entry | CachedEntry
+"""Anything with a key, stored bytes and their revision."""
 
 Change = Callable[[Object | None], Object]
 """From the current object (a copy of its own, in the version asked for; None where nothing is) to the new one."""
@@ -122,6 +123,7 @@ class Registry:
         self.duties: dict[tuple[str, str], Duty] = {}
         self._tag = f"{stored.FORMAT} {version} {minor}"
         self._formats: dict[int, tuple[Kind, StoredFormat]] = {}
+        self._caches: dict[int, WatchCache] = {}
         self._schemas: dict[Resource, Schema | None] = {}
 
     # -- what a kind looks like --
@@ -132,7 +134,8 @@ class Registry:
         if known is not None:
             return known[1]
         tag = f"{self._tag} {kind.storage_tag}" if isinstance(kind, conversion.CustomKind) else self._tag
-        made = StoredFormat(kind.resource, tag, kind.default)
+        renew = kind.renew if isinstance(kind, conversion.CustomKind) else kind.default
+        made = StoredFormat(kind.resource, tag, renew)
         # The kind is kept beside its format: an id is only unique while the object lives.
         self._formats[id(kind)] = (kind, made)
         return made
@@ -140,6 +143,7 @@ class Registry:
     def forget(self, kind: Kind) -> None:
         """Drops what was made for a kind that is no longer served."""
         self._formats.pop(id(kind), None)
+        self._caches.pop(id(kind), None)
 
     def schema(self, kind: Kind, resource: Resource) -> Schema | None:
         """The schema of one served version."""
@@ -158,12 +162,22 @@ class Registry:
     # -- reading --
 
     def cache(self, kind: Kind) -> WatchCache:
-        return self.caches.cache(stored.key_prefix(kind.resource))
+        """The kind's watch cache; its entries' ``object`` is the whole object in the stored version."""
+        known = self._caches.get(id(kind))
+        if known is None:
+            fmt = self.format(kind)
+            known = self._caches[id(kind)] = self.caches.cache(
+                stored.key_prefix(kind.resource), lambda entry: fmt.decode(entry.value, entry.revision)
+            )
+        return known
 
     async def fresh(self, kind: Kind) -> WatchCache:
         """The kind's watch cache, once it shows every write acknowledged before the call."""
         cache = self.cache(kind)
-        await translated(cache.wait_fresh(await translated(self.store.current_revision())))
+        try:
+            await cache.fresh()
+        except StoreError as error:
+            raise status(error) from error
         return cache
 
     async def entry(self, kind: Kind, namespace: str, name: str) -> CachedEntry | None:
@@ -171,15 +185,7 @@ class Registry:
         cache = await self.fresh(kind)
         return cache.get(stored.key(kind.resource, namespace, name))
 
-    def shared(self, kind: Kind, entry: CachedEntry) -> Object:
-        """The whole object in the stored version, decoded once per revision and shared: never change it."""
-        found: Object | None = entry.views.get("object")
-        if found is None:
-            found = self.format(kind).decode(entry.value, entry.revision)
-            entry.views["object"] = found
-        return found
-
-    def decode(self, kind: Kind, entry: CachedEntry) -> Object:
+    def decode(self, kind: Kind, entry: Value) -> Object:
         """A copy of one's own in the stored version."""
         return self.format(kind).decode(entry.value, entry.revision)
 
@@ -207,7 +213,7 @@ class Registry:
         attributes = self._attributes(CREATE, kind, write, new, None)
         await self._admit(kind, attributes)
         write.warnings += objectmeta.tidy(new)
-        self._raise(kind, new, [*objectmeta.validate_create(new, kind), *kind.validate(new)])
+        self._raise(kind, new, [*objectmeta.validate_create(new, kind), *self._errors(kind, new, write)])
         write.warnings += kind.warnings(new, None)
         await self._validate(attributes)
         if not write.applied:
@@ -259,7 +265,7 @@ class Registry:
             error.retry_after = 1
             return error
         entry = await self.entry(kind, new["metadata"].get("namespace", ""), name)
-        if entry is not None and objects.is_deleting(self.shared(kind, entry)):
+        if entry is not None and objects.is_deleting(entry.object):
             error.message = f"object is being deleted: {error.message}"
         return error
 
@@ -272,7 +278,7 @@ class Registry:
 
         ``create``: where nothing is, ``change(None)`` is created.
         """
-        entry = await self.entry(kind, namespace, name)
+        entry: Value | None = await self.entry(kind, namespace, name)
         for _ in range(RETRIES):
             if entry is None:
                 if not create:
@@ -281,17 +287,8 @@ class Registry:
             try:
                 return await self._update_once(kind, self.format(kind), entry, change, write)
             except RevisionMismatch as mismatch:
-                # The store's entry has no views; the next attempt only needs value and revision.
-                entry = self._as_cached(mismatch)
+                entry = mismatch.current
         raise conflict(kind.resource.group, kind.resource.plural, name)
-
-    def _as_cached(self, mismatch: RevisionMismatch) -> CachedEntry | None:
-        from sublet.apiserver.watchcache import CachedEntry
-
-        current = mismatch.current
-        if current is None:
-            return None
-        return CachedEntry(current.key, current.revision, current.created, current.value)
 
     async def _create_by_update(
         self, kind: Kind, namespace: str, name: str, new: Object, write: Write
@@ -312,7 +309,7 @@ class Registry:
         return await self.create(kind, new, namespace, write)
 
     async def _update_once(
-        self, kind: Kind, fmt: StoredFormat, entry: CachedEntry, change: Change, write: Write
+        self, kind: Kind, fmt: StoredFormat, entry: Value, change: Change, write: Write
     ) -> Written:
         old = fmt.decode(entry.value, entry.revision)
         current = conversion.from_stored(kind, write.resource, fmt.decode(entry.value, entry.revision))
@@ -336,7 +333,7 @@ class Registry:
         return await self._store_changed(kind, fmt, entry, new, old, write)
 
     async def _store_changed(
-        self, kind: Kind, fmt: StoredFormat, entry: CachedEntry, new: Object, old: Object, write: Write
+        self, kind: Kind, fmt: StoredFormat, entry: Value, new: Object, old: Object, write: Write
     ) -> Written:
         value = fmt.encode(new)
         transaction = await self._begin(kind, new, old, write)
@@ -361,7 +358,7 @@ class Registry:
         await self._wrote(kind, None if gone else new, old)
         return Written(new, value, revision, deleted=gone)
 
-    async def _remove(self, entry: CachedEntry, last: bytes) -> int:
+    async def _remove(self, entry: Value, last: bytes) -> int:
         """Deletes what an update has set free; watchers see the last state as the deleted object."""
         revision = entry.revision
         if last != entry.value:
@@ -410,12 +407,18 @@ class Registry:
             return [*errors, *write.validate(new, old)]
         if write.subresource == "status":
             return [*errors, *kind.validate_status(new, old)]
-        found: Sequence[FieldError] = kind.validate(new)
+        found = self._errors(kind, new, write)
         if found and isinstance(kind, conversion.CustomKind):
             # What was wrong before and was not touched is tolerated (validation ratcheting).
-            tolerated = set(kind.validate(old))
+            tolerated = set(self._errors(kind, old, write))
             found = [error for error in found if error not in tolerated]
         return [*errors, *found, *kind.validate_update(new, old)]
+
+    def _errors(self, kind: Kind, obj: Object, write: Write) -> Sequence[FieldError]:
+        """What breaks the kind's own rules; custom resources obey the schema of the version the client speaks."""
+        if isinstance(kind, conversion.CustomKind):
+            return kind.errors(write.resource.version, obj)
+        return kind.validate(obj)
 
     # -- delete --
 
@@ -423,18 +426,18 @@ class Registry:
         self, kind: Kind, namespace: str, name: str, options: DeleteOptions, write: Write
     ) -> Written:
         """Removes an object, or marks it where finalizers or a grace period keep it (``deleted`` False)."""
-        entry = await self.entry(kind, namespace, name)
+        entry: Value | None = await self.entry(kind, namespace, name)
         for _ in range(RETRIES * 2):
             if entry is None:
                 raise not_found(kind.resource.group, kind.resource.plural, name)
             try:
                 return await self._delete_once(kind, entry, options, write)
             except RevisionMismatch as mismatch:
-                entry = self._as_cached(mismatch)
+                entry = mismatch.current
         raise conflict(kind.resource.group, kind.resource.plural, name)
 
     async def _delete_once(
-        self, kind: Kind, entry: CachedEntry, options: DeleteOptions, write: Write
+        self, kind: Kind, entry: Value, options: DeleteOptions, write: Write
     ) -> Written:
         fmt = self.format(kind)
         old = fmt.decode(entry.value, entry.revision)
@@ -469,7 +472,7 @@ class Registry:
 
         ``edit`` changes a copy in place and says whether to write. None where nothing is.
         """
-        entry = await self.entry(kind, namespace, name)
+        entry: Value | None = await self.entry(kind, namespace, name)
         fmt = self.format(kind)
         for _ in range(RETRIES * 4):
             if entry is None:
@@ -483,7 +486,7 @@ class Registry:
                 else:
                     revision = await translated(self.store.update(entry.key, fmt.encode(obj), entry.revision))
             except RevisionMismatch as mismatch:
-                entry = self._as_cached(mismatch)
+                entry = mismatch.current
                 continue
             obj["metadata"]["resourceVersion"] = str(revision)
             return obj
@@ -537,15 +540,16 @@ class Registry:
         resource = write.resource
         before = None if old is None else conversion.from_stored(kind, resource, old)
         after = conversion.from_stored(kind, resource, new)
-        made = apply.update(
-            before, after, write.options.manager, resource.api_version, write.subresource,
-            objects.rfc3339(self.clock.now()), self.schema(kind, resource),
+        managedfields.update(
+            before, after, manager=write.options.manager, api_version=resource.api_version,
+            subresource=write.subresource, now=self.clock.now(), schema=self.schema(kind, resource),
         )  # fmt: skip
-        managed = made["metadata"].get("managedFields")
-        if managed:
-            new["metadata"]["managedFields"] = managed
-        else:
-            new["metadata"].pop("managedFields", None)
+        if after is not new:
+            managed = after["metadata"].get("managedFields")
+            if managed:
+                new["metadata"]["managedFields"] = managed
+            else:
+                new["metadata"].pop("managedFields", None)
 
     def _raise(self, kind: Kind, obj: Object, errors: Sequence[FieldError]) -> None:
         if errors:

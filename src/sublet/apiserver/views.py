@@ -65,8 +65,6 @@ class View:
                 return self.table([obj], obj["metadata"].get("resourceVersion", ""), columns=columns)
             case "PartialObjectMetadata":
                 return partial(obj, self.accepted.version)
-            case "PartialObjectMetadataList":
-                raise NotAcceptableView
             case _:
                 return obj
 
@@ -80,11 +78,12 @@ class View:
         remaining: int = 0,
     ) -> Object:
         """A Table with one row per object."""
+        kind = columns_of(self.kind, self.resource)
         made = table.table(
-            self.kind, objs, self.registry.clock.now(), self.include_object,
-            version=self.accepted.version, columns=columns,
+            kind, objs, self.registry.clock.now(), self.include_object,
+            list_metadata=_list_metadata(revision, continue_token, remaining), columns=columns,
         )  # fmt: skip
-        made["metadata"] = _list_metadata(revision, continue_token, remaining)
+        made["apiVersion"] = f"{META}/{self.accepted.version}"
         return made
 
     def listing(
@@ -131,8 +130,9 @@ class View:
         return b'%b,"items":[%b]}' % (head[:-1], items)
 
 
-class NotAcceptableView(Exception):
-    """A list's view was asked of one object; ``accepted_view`` rules it out beforehand."""
+def columns_of(kind: Kind, resource: Resource) -> Kind:
+    """The kind with the columns and cells of a served version (custom resources state them per version)."""
+    return kind.by_version(resource.version) if isinstance(kind, CustomKind) else kind
 
 
 def _list_metadata(revision: str, token: str, remaining: int) -> dict[str, Any]:

@@ -91,12 +91,21 @@ class Authorize(Protocol):
     ) -> bool: ...  # fmt: skip
 
 
+class Grants(Protocol):
+    """Whether a user holds what a role or binding would grant; raises ``Forbidden``."""
+
+    def check_role(self, user: User, plural: str, role: Object, old: Object | None = None) -> None: ...
+
+    def check_binding(self, user: User, plural: str, binding: Object, old: Object | None = None) -> None: ...
+
+
 @dataclass(frozen=True, slots=True)
 class Context:
     """What plug-ins get to work with."""
 
     reader: Reader
     authorize: Authorize
+    grants: Grants
     clock: Clock
     rng: random.Random
 

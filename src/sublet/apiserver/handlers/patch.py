@@ -113,8 +113,9 @@ def _applied(call: Call, options: WriteOptions) -> Change:
 
     def change(current: Object | None) -> Object:
         return apply.apply(
-            current, document, options.manager, call.resource.api_version, call.info.subresource, options.force,
-            objects.rfc3339(registry.clock.now()), registry.schema(call.kind, call.resource),
+            current, document, manager=options.manager, api_version=call.resource.api_version,
+            subresource=call.info.subresource, force=options.force, now=registry.clock.now(),
+            schema=registry.schema(call.kind, call.resource),
         )  # fmt: skip
 
     return change

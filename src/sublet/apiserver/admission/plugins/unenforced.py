@@ -1,0 +1,45 @@
+"""Refuses configuration that this release could store but would not obey.
+
+An admission webhook or policy that is silently ignored is a hole in somebody's defences, so it is not accepted.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from sublet.apiserver.admission.framework import Attributes, Context, Plugin
+from sublet.machinery.status import forbidden
+
+_ADMISSION = "admissionregistration.k8s.io"
+_WHAT: Mapping[tuple[str, str], str] = {
+    (_ADMISSION, "mutatingwebhookconfigurations"): "admission webhooks are not called",
+    (_ADMISSION, "validatingwebhookconfigurations"): "admission webhooks are not called",
+    (_ADMISSION, "validatingadmissionpolicybindings"): "validating admission policies are not evaluated",
+    (_ADMISSION, "mutatingadmissionpolicybindings"): "mutating admission policies are not evaluated",
+    ("apiregistration.k8s.io", "apiservices"): "requests are not passed on to aggregated API servers",
+}
+
+
+def _handles(attributes: Attributes) -> bool:
+    if attributes.target not in _WHAT or attributes.operation not in ("CREATE", "UPDATE"):
+        return False
+    if attributes.subresource:
+        return False
+    obj = attributes.object or {}
+    if attributes.plural == "apiservices":
+        return bool((obj.get("spec") or {}).get("service"))
+    if attributes.plural.endswith("webhookconfigurations"):
+        return bool(obj.get("webhooks"))
+    return True
+
+
+async def _validate(attributes: Attributes, _context: Context) -> None:
+    raise forbidden(
+        attributes.group,
+        attributes.plural,
+        attributes.name,
+        f"{_WHAT[attributes.target]} by this release of sublet, so the object is refused rather than ignored",
+    )
+
+
+PLUGIN = Plugin("Unenforced", _handles, validate=_validate)

@@ -1,0 +1,173 @@
+"""One Kubernetes API server without its socket: what joins the store, the kinds, the chain and the handlers."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+from collections.abc import Awaitable, Callable
+from dataclasses import replace
+
+import sublet
+from sublet.apiserver import bootstrap, chain, customresources
+from sublet.apiserver.admission import order
+from sublet.apiserver.admission.framework import Admission, Context
+from sublet.apiserver.authentication.build import AuthenticationSettings
+from sublet.apiserver.authentication.build import build as build_authenticator
+from sublet.apiserver.authorization.authorizer import Authorizer, permission
+from sublet.apiserver.authorization.bootstrap import node_rules
+from sublet.apiserver.authorization.bootstrap import reconcile as reconcile_roles
+from sublet.apiserver.authorization.escalation import Escalation
+from sublet.apiserver.authorization.node import NodeAuthorizer
+from sublet.apiserver.authorization.rbac import RBAC
+from sublet.apiserver.customresources import CustomResources
+from sublet.apiserver.duties import Duties
+from sublet.apiserver.discovery import Discovery
+from sublet.apiserver.kindset import KindSet
+from sublet.apiserver.metrics import Metrics
+from sublet.apiserver.node_ports import NodePorts
+from sublet.apiserver.openapi import OpenAPI
+from sublet.apiserver.reader import RegistryReader
+from sublet.apiserver.registry import Registry
+from sublet.apiserver.service_ips import ServiceIPs
+from sublet.apiserver.services import ServiceDuty
+from sublet.apiserver.settings import APIServerSettings
+from sublet.apiserver.watchcache import Computed, WatchCaches
+from sublet.client.client import Client
+from sublet.client.exchange import Request, Response, User
+from sublet.client.inprocess import InProcessTransport
+from sublet.client.podstreams import PodStreams
+from sublet.kinds import catalog
+from sublet.machinery import names
+from sublet.machinery.clock import Clock, SystemClock
+from sublet.machinery.kind import Kind
+from sublet.store.interface import Store
+
+_log = logging.getLogger(__name__)
+
+SYSTEM_USER = User("system:apiserver", ("system:masters", "system:authenticated"))
+"""As whom the server writes what it must have."""
+
+Check = Callable[[], Awaitable[None]]
+
+
+class APIServer:
+    """Answers requests (:class:`~sublet.client.exchange.Application`) between :meth:`start` and :meth:`stop`.
+
+    ``pod_streams`` carries logs, exec and the like to nodes; without it they are refused.
+    """
+
+    def __init__(
+        self,
+        settings: APIServerSettings,
+        store: Store,
+        *,
+        authentication: AuthenticationSettings | None = None,
+        clock: Clock | None = None,
+        rng: random.Random | None = None,
+        pod_streams: PodStreams | None = None,
+        detect_mutation: bool = False,
+    ) -> None:
+        self.settings = settings
+        self.store = store
+        self.clock = clock or SystemClock()
+        self.rng: random.Random = rng or random.SystemRandom()
+        self.pod_streams = pod_streams
+        self.metrics = Metrics(self.clock)
+        self.kinds = KindSet(_kinds(settings.minor))
+        self.discovery = Discovery(self.kinds)
+        self.openapi = OpenAPI(self.kinds, settings.minor, settings.version or sublet.__version__)
+        self.caches = WatchCaches(store, computed=Computed(detect_mutation=detect_mutation))
+        self.authenticator = build_authenticator(
+            self.caches, self.clock, authentication or AuthenticationSettings()
+        )
+        self.authenticator = build_authenticator(self.caches, self.clock, settings.authentication)
+        self.registry = Registry(
+            store, self.caches, self.kinds, minor=settings.minor,
+            version=settings.version or sublet.__version__, clock=self.clock, rng=self.rng,
+        )  # fmt: skip
+        self.rbac = RBAC(self.caches)
+        self.node_authorizer = NodeAuthorizer(self.caches, node_rules())
+        self.authorizer = Authorizer((self.rbac, self.node_authorizer), self.rbac)
+        self.reader = RegistryReader(self.registry)
+        self.custom_resources = CustomResources(self.registry)
+        self.client = Client(InProcessTransport(self, SYSTEM_USER), "sublet-apiserver")
+        self._duties = Duties(self)
+        self._started = False
+        self._chain = chain.build(self)
+        self._plug_in()
+
+    def _plug_in(self) -> None:
+        """Gives the registry what needs the registry itself."""
+        context = Context(
+            self.reader, self._allowed, Escalation(self.authorizer, self.rbac), self.clock, self.rng
+        )
+        self.registry.admission = Admission(order.load(self.settings.disabled_admission), context)
+        ips = ServiceIPs(self.registry, self.settings.service_cidr)
+        ports = NodePorts(self.registry, self.settings.node_ports)
+        self.registry.duties["", "services"] = ServiceDuty(ips, ports)
+        self.registry.duties["apiextensions.k8s.io", "customresourcedefinitions"] = self.custom_resources
+
+    async def _allowed(
+        self, user: User, verb: str, group: str, resource: str, name: str = "", namespace: str = "",
+        subresource: str = "",
+    ) -> bool:  # fmt: skip
+        asked = permission(verb, group, resource, namespace=namespace, name=name, subresource=subresource)
+        return self.authorizer.authorize(user, asked).allowed
+
+    async def start(self) -> None:
+        """Reads the store, makes the objects every cluster has, and begins to serve.
+
+        Afterwards :meth:`ready` passes. Raises what the store raises.
+        """
+        await self.caches.start()
+        pods = self.kinds.stored("", "pods")
+        if pods is not None:
+            self.registry.cache(pods).add_index(
+                "spec.nodeName", lambda pod: str((pod.get("spec") or {}).get("nodeName") or "")
+            )
+        self.rbac.start()
+        await self.custom_resources.start()
+        await bootstrap.namespaces(self)
+        await asyncio.gather(bootstrap.objects(self), reconcile_roles(self.client))
+        self._duties.start()
+        self._started = True
+
+    async def stop(self) -> None:
+        """Ends watches and background work. The store stays open: it belongs to whoever opened it."""
+        self._started = False
+        await self._duties.stop()
+        await self.custom_resources.stop()
+        await self.node_authorizer.stop()
+        await self.rbac.stop()
+        await self.caches.stop()
+
+    async def handle(self, request: Request) -> Response:
+        return await self._chain.handle(request)
+
+    async def ready(self) -> None:
+        """Raises unless requests are answered properly: started, and the watch cache follows the store."""
+        if not self._started:
+            from sublet.machinery.status import ServiceUnavailable
+
+            raise ServiceUnavailable("the API server is starting", retry_after=1)
+        await self.caches.ready()
+
+    def client_as(self, user: User, user_agent: str) -> Client:
+        """A client of this server in this process; its requests pass authorization and admission as ``user``."""
+        return Client(InProcessTransport(self, user), user_agent)
+
+
+def _kinds(minor: str) -> list[Kind]:
+    """The built-in kinds; definitions of custom resources get their rules from this room."""
+    found = []
+    for kind in catalog.load(minor).values():
+        name = kind.resource.qualified
+        if name == f"{customresources.PLURAL}.{customresources.GROUP}":
+            found.append(customresources.definition_kind(kind))
+        elif name == "apiservices.apiregistration.k8s.io" and kind.validate_name is None:
+            # ``v1.`` stands for the core group.
+            found.append(replace(kind, validate_name=lambda text, _prefix: names.path_segment(text)))
+        else:
+            found.append(kind)
+    return found

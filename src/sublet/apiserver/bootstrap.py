@@ -1,0 +1,270 @@
+"""The objects that every cluster has, made at start where they are missing (reference B.20, B.21)."""
+
+from __future__ import annotations
+
+import asyncio
+import ipaddress
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any
+
+from sublet.apiserver.flowcontrol import flow_objects
+from sublet.kinds.resources import resource
+from sublet.machinery import objects as fields
+from sublet.machinery.kind import Object
+from sublet.machinery.status import AlreadyExists, Conflict, NotFound
+
+if TYPE_CHECKING:
+    from sublet.apiserver.api import APIServer
+
+NAMESPACES = ("kube-system", "default", "kube-public", "kube-node-lease")
+_PRIORITY_CLASSES = (
+    ("system-node-critical", 2000001000, "Used for system critical pods that must not be moved from their current node."),
+    ("system-cluster-critical", 2000000000, "Used for system critical pods that must run in the cluster, but can be moved to another node if necessary."),
+)  # fmt: skip
+_GROUP_PRIORITIES = {
+    "": (18000, 1), "apiregistration.k8s.io": (17900, 15), "apps": (17800, 15), "events.k8s.io": (17750, 15),
+    "authentication.k8s.io": (17700, 15), "authorization.k8s.io": (17600, 15), "autoscaling": (17500, 15),
+    "batch": (17400, 15), "certificates.k8s.io": (17300, 15), "networking.k8s.io": (17200, 15),
+    "policy": (17100, 15), "rbac.authorization.k8s.io": (17000, 15), "storage.k8s.io": (16800, 15),
+    "apiextensions.k8s.io": (16700, 15), "admissionregistration.k8s.io": (16700, 15),
+    "scheduling.k8s.io": (16600, 15), "coordination.k8s.io": (16500, 15), "node.k8s.io": (16300, 15),
+    "discovery.k8s.io": (16200, 15), "flowcontrol.apiserver.k8s.io": (16100, 15),
+    "resource.k8s.io": (16200, 15),
+}  # fmt: skip
+_LOCAL = {"type": "Available", "status": "True", "reason": "Local", "message": "Local APIServices are always available"}
+
+
+async def namespaces(api: APIServer) -> None:
+    """The system's own namespaces."""
+    where = resource("namespaces")
+    await asyncio.gather(
+        *(
+            ensure(api, where.qualified, {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}})
+            for name in NAMESPACES
+        )
+    )
+
+
+async def objects(api: APIServer) -> None:
+    """Everything else; independent objects are written together."""
+    await ensure(api, "servicecidrs.networking.k8s.io", _service_cidr(api))
+    wanted: list[tuple[str, Object]] = [
+        *(("priorityclasses.scheduling.k8s.io", each) for each in _priority_classes()),
+        *(("prioritylevelconfigurations.flowcontrol.apiserver.k8s.io", each) for each in flow_objects()[0]),
+        *(("flowschemas.flowcontrol.apiserver.k8s.io", each) for each in flow_objects()[1]),
+        *(("apiservices.apiregistration.k8s.io", each) for each in _api_services(api)),
+        ("services", _service(api)),
+    ]
+    await asyncio.gather(*(ensure(api, name, obj) for name, obj in wanted))
+    await asyncio.gather(_authentication(api), publish_endpoint(api), _cidr_ready(api))
+
+
+async def ensure(api: APIServer, name: str, obj: Object) -> bool:
+    """Creates an object unless it is there (or the minor does not have its kind); whether it was created."""
+    where = resource(name)
+    if api.kinds.find(where.group, where.version, where.plural) is None:
+        return False
+    namespace, own = fields.namespace(obj), fields.name(obj)
+    if await api.reader.get(where.group, where.plural, namespace, own) is not None:
+        return False
+    try:
+        await api.client.create(where, obj, namespace)
+    except AlreadyExists:
+        return False
+    return True
+
+
+def _priority_classes() -> Iterable[Object]:
+    for name, value, description in _PRIORITY_CLASSES:
+        yield {
+            "apiVersion": "scheduling.k8s.io/v1",
+            "kind": "PriorityClass",
+            "metadata": {"name": name},
+            "value": value,
+            "description": description,
+        }
+
+
+def _service_cidr(api: APIServer) -> Object:
+    return {
+        "apiVersion": "networking.k8s.io/v1",
+        "kind": "ServiceCIDR",
+        "metadata": {"name": "kubernetes"},
+        "spec": {"cidrs": [api.settings.service_cidr]},
+    }
+
+
+async def _cidr_ready(api: APIServer) -> None:
+    condition = {
+        "type": "Ready",
+        "status": "True",
+        "reason": "",
+        "message": "Kubernetes Service CIDR is ready",
+        "lastTransitionTime": fields.rfc3339(api.clock.now()),
+    }
+
+    def edit(obj: Object) -> bool:
+        if fields.is_true(obj, "Ready"):
+            return False
+        obj["status"] = {"conditions": [condition]}
+        return True
+
+    await api.reader.update("networking.k8s.io", "servicecidrs", "", "kubernetes", edit)
+
+
+def _service(api: APIServer) -> Object:
+    first = str(ipaddress.ip_network(api.settings.service_cidr)[1])
+    port = {"name": "https", "port": 443, "protocol": "TCP", "targetPort": api.settings.secure_port}
+    return {
+        "apiVersion": "v1",
+        "kind": "Service",
+        "metadata": {
+            "name": "kubernetes",
+            "namespace": "default",
+            "labels": {"component": "apiserver", "provider": "kubernetes"},
+        },
+        "spec": {
+            "type": "ClusterIP",
+            "clusterIP": first,
+            "ipFamilyPolicy": "SingleStack",
+            "sessionAffinity": "None",
+            "ports": [port],
+        },
+    }
+
+
+def _api_services(api: APIServer) -> Iterable[Object]:
+    """One local APIService per group and version that is served."""
+    seen: set[tuple[str, str]] = set()
+    for entry in api.kinds.entries():
+        if entry.custom:
+            continue
+        for served in entry.served:
+            if (served.group, served.version) in seen:
+                continue
+            seen.add((served.group, served.version))
+            priority = _GROUP_PRIORITIES.get(served.group, (16000, 15))
+            yield api_service(served.group, served.version, *priority, managed="onstart")
+
+
+def api_service(group: str, version: str, group_priority: int, version_priority: int, managed: str) -> Object:
+    """The APIService of a group and version that this server itself serves."""
+    spec: dict[str, Any] = {
+        "groupPriorityMinimum": group_priority, "version": version, "versionPriority": version_priority,
+    }  # fmt: skip
+    if group:
+        spec["group"] = group
+    return {
+        "apiVersion": "apiregistration.k8s.io/v1",
+        "kind": "APIService",
+        "metadata": {
+            "name": f"{version}.{group}",
+            "labels": {"kube-aggregator.kubernetes.io/automanaged": managed},
+        },
+        "spec": spec,
+        "status": {"conditions": [_LOCAL]},
+    }
+
+
+async def _authentication(api: APIServer) -> None:
+    """What servers behind this one need in order to believe it."""
+    settings = api.settings.authentication
+    data = {
+        "requestheader-allowed-names": _listed(settings.front_proxy_names),
+        "requestheader-extra-headers-prefix": _listed(["X-Remote-Extra-"]),
+        "requestheader-group-headers": _listed(["X-Remote-Group"]),
+        "requestheader-uid-headers": _listed(["X-Remote-Uid"]),
+        "requestheader-username-headers": _listed(["X-Remote-User"]),
+    }
+    if settings.client_ca:
+        data["client-ca-file"] = settings.client_ca.decode()
+    if settings.front_proxy_ca:
+        data["requestheader-client-ca-file"] = settings.front_proxy_ca.decode()
+    name, namespace = "extension-apiserver-authentication", "kube-system"
+    obj: Object = {
+        "apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": name, "namespace": namespace}, "data": data,
+    }  # fmt: skip
+    if await ensure(api, "configmaps", obj):
+        return
+
+    def edit(current: Object) -> bool:
+        if current.get("data") == data:
+            return False
+        current["data"] = data
+        return True
+
+    await api.reader.update("", "configmaps", namespace, name, edit)
+
+
+def _listed(values: Iterable[str]) -> str:
+    return "[" + ",".join(f'"{value}"' for value in values) + "]"
+
+
+async def publish_endpoint(api: APIServer) -> None:
+    """Endpoints and EndpointSlice of ``default/kubernetes`` with the advertised address, put right where wrong."""
+    if not api.settings.publish_endpoint:
+        return
+    address, port = api.settings.advertise_address, api.settings.secure_port
+    ports = [{"name": "https", "port": port, "protocol": "TCP"}]
+    endpoints: Object = {
+        "apiVersion": "v1",
+        "kind": "Endpoints",
+        "metadata": {
+            "name": "kubernetes",
+            "namespace": "default",
+            "labels": {"endpointslice.kubernetes.io/skip-mirror": "true"},
+        },
+        "subsets": [{"addresses": [{"ip": address}], "ports": ports}],
+    }
+    endpoint_slice: Object = {
+        "apiVersion": "discovery.k8s.io/v1",
+        "kind": "EndpointSlice",
+        "metadata": {
+            "name": "kubernetes",
+            "namespace": "default",
+            "labels": {"kubernetes.io/service-name": "kubernetes"},
+        },
+        "addressType": "IPv6" if ":" in address else "IPv4",
+        "endpoints": [{"addresses": [address], "conditions": {"ready": True}}],
+        "ports": ports,
+    }
+    await asyncio.gather(
+        _put(api, "endpoints", endpoints, ("subsets",)),
+        _put(api, "endpointslices.discovery.k8s.io", endpoint_slice, ("endpoints", "ports")),
+    )
+
+
+async def _put(api: APIServer, name: str, wanted: Object, parts: tuple[str, ...]) -> None:
+    if await ensure(api, name, wanted):
+        return
+    where = resource(name)
+    current = await api.reader.get(where.group, where.plural, "default", "kubernetes")
+    if current is None or all(_covers(current.get(part), wanted[part]) for part in parts):
+        return
+    if "addressType" in wanted and current.get("addressType") != wanted["addressType"]:
+        await api.client.delete(where, "kubernetes", "default")
+        await ensure_again(api, name, wanted)
+        return
+    try:
+        await api.client.update(where, {**current, **{part: wanted[part] for part in parts}})
+    except (Conflict, NotFound):
+        # Somebody else was quicker; the next round looks again.
+        return
+
+
+async def ensure_again(api: APIServer, name: str, wanted: Object) -> None:
+    """Creates what has just been deleted."""
+    await api.client.create(resource(name), wanted, fields.namespace(wanted))
+
+
+def _covers(current: Any, wanted: Any) -> bool:
+    """Whether everything wanted is there; defaults that were added do not count."""
+    if isinstance(wanted, dict):
+        return isinstance(current, dict) and all(_covers(current.get(k), v) for k, v in wanted.items())
+    if isinstance(wanted, list):
+        return (
+            isinstance(current, list)
+            and len(current) == len(wanted)
+            and all(_covers(c, w) for c, w in zip(current, wanted, strict=True))
+        )
+    return bool(current == wanted)

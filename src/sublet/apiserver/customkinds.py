@@ -1,0 +1,242 @@
+"""From a CustomResourceDefinition to the Kind that serves its objects."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+from sublet.apiserver import crd_schema
+from sublet.apiserver.conversion import CustomKind
+from sublet.machinery import codec, strict, table
+from sublet.machinery.jsonpath import JSONPath
+from sublet.machinery.kind import Kind, Object, Resource, Served, Subresource
+from sublet.machinery.schema import Schema
+from sublet.machinery.status import FieldError, InternalError
+
+Version = Mapping[str, Any]
+_FIXED = ("apiVersion", "kind", "metadata")
+
+
+def unserved(crd: Object) -> list[str]:
+    """Versions that are stated but answer nothing."""
+    return [v["name"] for v in crd["spec"]["versions"] if not v.get("served")]
+
+
+def build(crd: Object) -> CustomKind:
+    """The kind, stored in the definition's storage version. The definition has been validated."""
+    spec = crd["spec"]
+    versions: Sequence[Version] = spec["versions"]
+    storage = next(v for v in versions if v.get("storage"))
+    stated = (crd.get("status") or {}).get("acceptedNames") or spec["names"]
+    schemas = {v["name"]: _schema(v) for v in versions}
+    resource = _resource(spec, storage["name"])
+    default = _defaulting(schemas[storage["name"]])
+    subresources = _subresources(resource, versions)
+    converting = _conversion(crd)
+    columns, cells = table.custom_columns(storage.get("additionalPrinterColumns") or ())
+    kind = CustomKind(
+        resource,
+        singular=stated.get("singular") or resource.kind.lower(),
+        short_names=tuple(stated.get("shortNames") or ()),
+        categories=tuple(stated.get("categories") or ()),
+        subresources=subresources,
+        also_served=tuple(
+            _served(_resource(spec, v["name"]), resource, schemas[v["name"]], schemas[storage["name"]], converting)
+            for v in versions
+            if v is not storage
+        ),
+        schema=lambda _minor: schemas[storage["name"]],
+        default=default,
+        prepare_create=_drop_status if "status" in subresources else _nothing,
+        prepare_status=_keep_all_but_status,
+        unconditional_update=False,
+        generation=True,
+        columns=columns,
+        cells=cells,
+        selectable=_selectable(versions),
+        storage_tag=f"{storage['name']} {_digest(storage)}",
+        schemas=schemas,
+        errors=_validation(schemas),
+        renew=_renewing(schemas[storage["name"]], default),
+        stated_list_kind=stated.get("listKind") or "",
+        terminating=bool(crd["metadata"].get("deletionTimestamp")),
+        deprecations=_deprecations(resource, versions),
+    )
+    return replace(kind, tables=_tables(kind, versions))
+
+
+def _resource(spec: Mapping[str, Any], version: str) -> Resource:
+    names = spec["names"]
+    return Resource(spec["group"], version, names["plural"], names["kind"], spec["scope"] == "Namespaced")
+
+
+def _schema(version: Version) -> Schema:
+    document: dict[str, Any] = (version.get("schema") or {}).get("openAPIV3Schema") or {
+        "type": "object", "x-kubernetes-preserve-unknown-fields": True,
+    }  # fmt: skip
+    return Schema(document)
+
+
+def _digest(version: Version) -> str:
+    document = codec.encode_json((version.get("schema") or {}).get("openAPIV3Schema") or {})
+    return hashlib.blake2b(document, digest_size=6).hexdigest()
+
+
+def _nothing(_obj: Object) -> None:
+    return None
+
+
+def _drop_status(obj: Object) -> None:
+    obj.pop("status", None)
+
+
+def _keep_all_but_status(new: Object, old: Object) -> None:
+    status, managed = new.get("status"), new["metadata"].get("managedFields")
+    new.clear()
+    new.update(old)
+    new["metadata"] = dict(old["metadata"])
+    if managed is not None:
+        new["metadata"]["managedFields"] = managed
+    if status is None:
+        new.pop("status", None)
+    else:
+        new["status"] = status
+
+
+def _defaulting(schema: Schema) -> Callable[[Object], None]:
+    def default(obj: Object) -> None:
+        kept = {key: obj.pop(key) for key in _FIXED if key in obj}
+        crd_schema.default(obj, schema)
+        for key in _FIXED:
+            obj.pop(key, None)
+        rest = dict(obj)
+        obj.clear()
+        obj.update(kept)
+        obj.update(rest)
+
+    return default
+
+
+def _renewing(schema: Schema, default: Callable[[Object], None]) -> Callable[[Object], None]:
+    def renew(obj: Object) -> None:
+        strict.prune(obj, schema)
+        default(obj)
+
+    return renew
+
+
+def _validation(schemas: Mapping[str, Schema]) -> Callable[[str, Object], Sequence[FieldError]]:
+    def errors(version: str, obj: Object) -> Sequence[FieldError]:
+        schema = schemas.get(version)
+        return () if schema is None else crd_schema.validate(obj, schema)
+
+    return errors
+
+
+# -- versions --
+
+
+def _conversion(crd: Object) -> Callable[[Object, Resource], Object]:
+    strategy = (crd["spec"].get("conversion") or {}).get("strategy") or "None"
+    name = crd["metadata"]["name"]
+
+    def relabel(obj: Object, to: Resource) -> Object:
+        fresh: Object = codec.decode_json(codec.encode_json(obj))
+        fresh["apiVersion"] = to.api_version
+        return fresh
+
+    def refuse(obj: Object, to: Resource) -> Object:
+        raise InternalError(
+            f"conversion webhook for {obj.get('apiVersion')}, Kind={to.kind} failed: this release of sublet does not call "
+            f"conversion webhooks, so {name} only answers in its storage version"
+        )
+
+    return refuse if strategy == "Webhook" else relabel
+
+
+def _served(
+    served: Resource,
+    stored: Resource,
+    schema: Schema,
+    stored_schema: Schema,
+    convert: Callable[[Object, Resource], Object],
+) -> Served:
+    default = _defaulting(schema)
+
+    def from_stored(obj: Object) -> Object:
+        converted = convert(obj, served)
+        strict.prune(converted, schema)
+        default(converted)
+        return converted
+
+    def to_stored(obj: Object) -> Object:
+        default(obj)
+        converted = convert(obj, stored)
+        strict.prune(converted, stored_schema)
+        return converted
+
+    return Served(served, from_stored, to_stored)
+
+
+def _deprecations(resource: Resource, versions: Sequence[Version]) -> dict[str, str]:
+    found: dict[str, str] = {}
+    for version in versions:
+        if version.get("deprecated"):
+            usual = f"{resource.group}/{version['name']} {resource.kind} is deprecated"
+            found[version["name"]] = version.get("deprecationWarning") or usual
+    return found
+
+
+def _tables(kind: CustomKind, versions: Sequence[Version]) -> dict[str, Kind]:
+    made: dict[str, Kind] = {}
+    for version in versions:
+        columns, cells = table.custom_columns(version.get("additionalPrinterColumns") or ())
+        made[version["name"]] = Kind(kind.resource, kind.singular, columns=columns, cells=cells)
+    return made
+
+
+def _selectable(versions: Sequence[Version]) -> dict[str, Callable[[Object], str]]:
+    found: dict[str, Callable[[Object], str]] = {}
+    for version in versions:
+        for stated in version.get("selectableFields") or ():
+            text = str(stated["jsonPath"])
+            found[text.removeprefix(".")] = _selected(JSONPath(text))
+    return found
+
+
+def _selected(path: JSONPath) -> Callable[[Object], str]:
+    def value(obj: Object) -> str:
+        found = path.find(obj)
+        if not found or found[0] is None:
+            return ""
+        if isinstance(found[0], bool):
+            return "true" if found[0] else "false"
+        return str(found[0])
+
+    return value
+
+
+# -- subresources --
+
+
+def _subresources(resource: Resource, versions: Sequence[Version]) -> dict[str, Subresource]:
+    found: dict[str, Subresource] = {}
+    verbs = ("get", "patch", "update")
+    for version in versions:
+        stated = version.get("subresources") or {}
+        if "status" in stated:
+            found["status"] = Subresource("status", resource.kind, verbs)
+        if "scale" in stated:
+            found["scale"] = Subresource("scale", "Scale", verbs, "autoscaling", "v1")
+    return found
+
+
+def scale_paths(crd: Object, version: str) -> Mapping[str, str]:
+    """``specReplicasPath``, ``statusReplicasPath``, ``labelSelectorPath`` of a version; empty where it has no scale."""
+    for each in crd["spec"]["versions"]:
+        if each["name"] == version:
+            found: Mapping[str, str] = (each.get("subresources") or {}).get("scale") or {}
+            return found
+    return {}

@@ -1,0 +1,321 @@
+"""Custom resources: a definition that is written is served at once, one that is deleted takes its objects along."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from dataclasses import replace
+from typing import Any
+
+from sublet.apiserver import crd_validation, customkinds
+from sublet.apiserver.deletion import CLEANUP, DeleteOptions
+from sublet.apiserver.follower import Follower
+from sublet.apiserver.registry import Registry, Transaction, Write
+from sublet.apiserver.stored import key_prefix, place
+from sublet.client.exchange import User
+from sublet.machinery import codec, objects
+from sublet.machinery.kind import Kind, Object
+from sublet.machinery.status import NotFound, StatusError
+
+_log = logging.getLogger(__name__)
+
+GROUP, PLURAL = "apiextensions.k8s.io", "customresourcedefinitions"
+_USER = User("system:apiserver", ("system:masters", "system:authenticated"))
+_PAUSE = 0.5
+"""Seconds between two looks for objects that finalizers still keep."""
+
+
+def definition_kind(kind: Kind) -> Kind:
+    """The built-in kind CustomResourceDefinition with the rules that this room has for it."""
+    return replace(
+        kind,
+        default=_default,
+        prepare_create=_prepare_create,
+        prepare_update=_prepare_update,
+        validate=crd_validation.validate,
+        validate_update=crd_validation.validate_update,
+        validate_status=crd_validation.validate_status,
+        warnings=_warnings,
+        generation=True,
+        unconditional_update=False,
+    )
+
+
+def _default(crd: Object) -> None:
+    spec = crd.get("spec")
+    if not isinstance(spec, dict):
+        return
+    names = spec.setdefault("names", {})
+    if names.get("kind"):
+        names.setdefault("singular", names["kind"].lower())
+        names.setdefault("listKind", f"{names['kind']}List")
+    conversion = spec.setdefault("conversion", {"strategy": "None"})
+    conversion.setdefault("strategy", "None")
+    service = ((conversion.get("webhook") or {}).get("clientConfig") or {}).get("service")
+    if service:
+        service.setdefault("port", 443)
+
+
+def _prepare_create(crd: Object) -> None:
+    storage = [v["name"] for v in (crd.get("spec") or {}).get("versions") or () if v.get("storage")]
+    crd["status"] = {"acceptedNames": {"kind": "", "plural": ""}, "storedVersions": storage}
+
+
+def _prepare_update(new: Object, old: Object) -> None:
+    status = codec.decode_json(codec.encode_json(old.get("status") or {}))
+    stored = status.get("storedVersions") or []
+    for version in (new.get("spec") or {}).get("versions") or ():
+        if version.get("storage") and version.get("name") not in stored:
+            stored.append(version["name"])
+    status["storedVersions"] = stored
+    new["status"] = status
+
+
+def _warnings(new: Object, old: Object | None) -> list[str]:
+    told: list[str] = []
+    if old is None or new.get("spec") != old.get("spec"):
+        paths = crd_validation.expressions(new)
+        if paths:
+            more = f" and {len(paths) - 1} more" if len(paths) > 1 else ""
+            told.append(
+                f"{paths[0]}.x-kubernetes-validations{more}: CEL rules are kept but not enforced by this release of sublet"
+            )
+        conversion = (new.get("spec") or {}).get("conversion") or {}
+        if conversion.get("strategy") == "Webhook":
+            told.append(
+                "spec.conversion: conversion webhooks are not called by this release of sublet; "
+                "objects are only served in the storage version"
+            )
+    return told
+
+
+class CustomResources:
+    """Keeps the served kinds in step with the definitions; the registry's duty around their writes."""
+
+    def __init__(self, registry: Registry) -> None:
+        self._registry = registry
+        self._follower: Follower | None = None
+        self._definitions: dict[str, Object] = {}
+        self._tasks: dict[str, asyncio.Task[None]] = {}
+
+    async def start(self) -> None:
+        """Serves every definition that is stored; returns once they all are."""
+        kind = self._kind()
+        self._follower = Follower(self._registry.cache(kind), self._changed, lambda: None)
+        self._follower.start()
+
+    async def stop(self) -> None:
+        if self._follower is not None:
+            await self._follower.stop()
+        for task in list(self._tasks.values()):
+            task.cancel()
+        await asyncio.gather(*self._tasks.values(), return_exceptions=True)
+
+    def definition(self, group: str, plural: str) -> Object | None:
+        """The definition of a custom resource. Shared: do not change it."""
+        return self._definitions.get(f"{plural}.{group}")
+
+    # -- the registry's duty --
+
+    async def begin(self, new: Object | None, old: Object | None, dry_run: bool) -> Transaction | None:
+        return None
+
+    async def wrote(self, new: Object | None, old: Object | None) -> None:
+        """Serves what has just been written before the writer is answered."""
+        name = objects.name(new or old or {})
+        self._take(name, codec.decode_json(codec.encode_json(new)) if new is not None else None)
+
+    # -- following --
+
+    def _changed(self, key: str, crd: Object | None) -> None:
+        name = key.rpartition("/")[2]
+        known = self._definitions.get(name)
+        if crd is not None and known is not None and _same(known, crd):
+            return
+        self._take(name, crd)
+
+    def _take(self, name: str, crd: Object | None) -> None:
+        plural, _, group = name.partition(".")
+        if crd is None:
+            self._definitions.pop(name, None)
+            self._unserve(group, plural)
+            return
+        self._definitions[name] = crd
+        if objects.is_true(crd, "Established"):
+            self._serve(crd)
+        self._begin(name, self._settle(name))
+
+    def _serve(self, crd: Object) -> None:
+        spec = crd["spec"]
+        group, plural = spec["group"], spec["names"]["plural"]
+        try:
+            kind = customkinds.build(crd)
+            old = self._registry.kinds.stored(group, plural)
+            self._registry.kinds.add(kind, unserved=customkinds.unserved(crd))
+        except (ValueError, KeyError, StopIteration) as error:
+            _log.warning("the definition %s cannot be served: %s", objects.name(crd), error)
+            return
+        if old is not None:
+            self._registry.forget(old)
+
+    def _unserve(self, group: str, plural: str) -> None:
+        kinds = self._registry.kinds
+        if kinds.is_custom(group, plural):
+            old = kinds.stored(group, plural)
+            kinds.remove(group, plural)
+            if old is not None:
+                self._registry.forget(old)
+
+    def _begin(self, name: str, work: Any) -> None:
+        """Runs the work of one definition after what is still running for it."""
+        before = self._tasks.get(name)
+
+        async def run() -> None:
+            if before is not None:
+                await asyncio.gather(before, return_exceptions=True)
+            try:
+                await work
+            except StatusError as error:
+                _log.warning("the definition %s could not be settled: %s", name, error.message)
+
+        task = asyncio.get_running_loop().create_task(run(), name=f"definition {name}")
+        self._tasks[name] = task
+        task.add_done_callback(lambda done: self._tasks.pop(name, None) if self._tasks.get(name) is done else None)
+
+    # -- conditions and deletion --
+
+    async def _settle(self, name: str) -> None:
+        crd = self._definitions.get(name)
+        if crd is None:
+            return
+        if objects.is_deleting(crd):
+            await self._clean_up(name)
+            return
+        conflicts = self._conflicts(name, crd)
+        now = objects.rfc3339(self._registry.clock.now())
+        changed = await self._registry.change(
+            self._kind(), "", name, lambda obj: _set_conditions(obj, conflicts, now)
+        )
+        if changed is not None and not _same(changed, crd):
+            self._definitions[name] = changed
+            if objects.is_true(changed, "Established"):
+                self._serve(changed)
+
+    def _conflicts(self, name: str, crd: Object) -> tuple[str, str]:
+        """(reason, message) of names that another definition of the group has, or that are built in; else empty."""
+        spec = crd["spec"]
+        names = spec["names"]
+        taken = self._registry.kinds.stored(spec["group"], names["plural"])
+        if taken is not None and not self._registry.kinds.is_custom(spec["group"], names["plural"]):
+            return "PluralConflict", f'"{names["plural"]}" is a built-in resource of {spec["group"]}'
+        for other_name, other in self._definitions.items():
+            accepted = (other.get("status") or {}).get("acceptedNames") or {}
+            if other_name == name or other["spec"]["group"] != spec["group"] or not accepted.get("plural"):
+                continue
+            resources = {accepted.get("plural"), accepted.get("singular"), *(accepted.get("shortNames") or ())}
+            for key, reason in (("plural", "PluralConflict"), ("singular", "SingularConflict")):
+                if names.get(key) in resources:
+                    return reason, f'"{names[key]}" is already in use'
+            for short in names.get("shortNames") or ():
+                if short in resources:
+                    return "ShortNamesConflict", f'"{short}" is already in use'
+            kinds = {accepted.get("kind"), accepted.get("listKind")}
+            for key, reason in (("kind", "KindConflict"), ("listKind", "ListKindConflict")):
+                if names.get(key) in kinds:
+                    return reason, f'"{names[key]}" is already in use'
+        return "", ""
+
+    async def _clean_up(self, name: str) -> None:
+        """Deletes all objects of a definition that is being deleted, then lets it go."""
+        crd = self._definitions[name]
+        if CLEANUP not in objects.finalizers(crd):
+            return
+        spec = crd["spec"]
+        kind = self._registry.kinds.stored(spec["group"], spec["names"]["plural"])
+        if kind is not None and self._registry.kinds.is_custom(spec["group"], spec["names"]["plural"]):
+            while await self._delete_objects(kind):
+                await asyncio.sleep(_PAUSE)
+
+        def edit(obj: Object) -> bool:
+            left = [f for f in objects.finalizers(obj) if f != CLEANUP]
+            if len(left) == len(objects.finalizers(obj)):
+                return False
+            obj["metadata"]["finalizers"] = left
+            if not left:
+                del obj["metadata"]["finalizers"]
+            _set(obj, "Terminating", "False", "InstanceDeletionCompleted", "removed all instances",
+                 objects.rfc3339(self._registry.clock.now()))  # fmt: skip
+            return True
+
+        await self._registry.change(self._kind(), "", name, edit)
+
+    async def _delete_objects(self, kind: Kind) -> int:
+        """Asks every object to go; how many are still there."""
+        cache = await self._registry.fresh(kind)
+        prefix = key_prefix(kind.resource)
+        for entry in cache.entries():
+            if objects.is_deleting(entry.object):
+                continue
+            namespace, name = place(entry.key, prefix)
+            try:
+                await self._registry.delete(kind, namespace, name, DeleteOptions(), Write(_USER, kind.resource))
+            except NotFound:
+                continue
+        return len(await self._registry.fresh(kind))
+
+    def _kind(self) -> Kind:
+        kind = self._registry.kinds.stored(GROUP, PLURAL)
+        if kind is None:
+            raise LookupError(f"{PLURAL}.{GROUP} is not served")
+        return kind
+
+
+def _same(one: Object, other: Object) -> bool:
+    """Whether two states of a definition say the same; one of them may lack apiVersion and resourceVersion."""
+    return (
+        one.get("spec") == other.get("spec")
+        and one.get("status") == other.get("status")
+        and objects.uid(one) == objects.uid(other)
+        and objects.finalizers(one) == objects.finalizers(other)
+        and objects.is_deleting(one) == objects.is_deleting(other)
+    )
+
+
+def _set_conditions(crd: Object, conflicts: tuple[str, str], now: str) -> bool:
+    before = codec.encode_json(crd.get("status") or {})
+    status = crd.setdefault("status", {})
+    if conflicts[0]:
+        _set(crd, "NamesAccepted", "False", *conflicts, now)
+        if not objects.is_true(crd, "Established"):
+            _set(crd, "Established", "False", "NotAccepted", "not all names are accepted", now)
+    else:
+        status["acceptedNames"] = {k: v for k, v in crd["spec"]["names"].items() if v}
+        _set(crd, "NamesAccepted", "True", "NoConflicts", "no conflicts found", now)
+        message = "the initial names have been accepted"
+        _set(crd, "Established", "True", "InitialNamesAccepted", message, now)
+    status.setdefault("storedVersions", [v["name"] for v in crd["spec"]["versions"] if v.get("storage")])
+    return codec.encode_json(status) != before
+
+
+def _set(crd: Object, kind: str, value: str, reason: str, message: str, now: str) -> None:
+    """Sets one condition; the time moves only with the status."""
+    conditions: list[dict[str, Any]] = crd.setdefault("status", {}).setdefault("conditions", [])
+    generation = int(crd["metadata"].get("generation") or 1)
+    for condition in conditions:
+        if condition.get("type") == kind:
+            if condition.get("status") != value:
+                condition["lastTransitionTime"] = now
+            elif (condition.get("reason"), condition.get("message")) == (reason, message):
+                return
+            condition |= {"status": value, "reason": reason, "message": message, "observedGeneration": generation}
+            return
+    conditions.append(
+        {
+            "type": kind,
+            "status": value,
+            "lastTransitionTime": now,
+            "reason": reason,
+            "message": message,
+            "observedGeneration": generation,
+        }
+    )

@@ -1,0 +1,168 @@
+"""ClusterIPs: one IPAddress object per address that a Service holds (reference B.21)."""
+
+from __future__ import annotations
+
+import ipaddress
+from typing import Any
+
+from sublet.apiserver import stored
+from sublet.apiserver.deletion import DeleteOptions
+from sublet.apiserver.options import WriteOptions
+from sublet.apiserver.registry import Registry, Write
+from sublet.client.exchange import User
+from sublet.machinery.kind import Kind, Object
+from sublet.machinery.status import AlreadyExists, FieldError, InternalError, NotFound, invalid
+
+NETWORKING = "networking.k8s.io"
+MANAGER = "ipallocator.k8s.io"
+_USER = User("system:apiserver", ("system:masters", "system:authenticated"))
+_TRIES = 64
+
+Network = ipaddress.IPv4Network | ipaddress.IPv6Network
+
+
+class Refused(Exception):
+    """An address that cannot be had; ``error`` says so about a field of the Service."""
+
+    def __init__(self, error: FieldError) -> None:
+        super().__init__(str(error))
+        self.error = error
+
+
+class ServiceIPs:
+    """Takes addresses from one range. Two servers on one store never give out the same: the object decides."""
+
+    def __init__(self, registry: Registry, cidr: str) -> None:
+        self._registry = registry
+        self.network: Network = ipaddress.ip_network(cidr)
+
+    @property
+    def family(self) -> str:
+        return f"IPv{self.network.version}"
+
+    @property
+    def first(self) -> str:
+        """The address of ``default/kubernetes``."""
+        return str(self.network[1])
+
+    async def take(self, service: Object, wanted: str = "", *, dry_run: bool = False) -> str:
+        """Reserves ``wanted``, or any free address. Raises :class:`Refused`."""
+        if wanted:
+            self._check(wanted)
+            if not await self._reserve(service, wanted, dry_run):
+                why = f"failed to allocate IP {wanted}: provided IP is already allocated"
+                raise Refused(invalid("spec.clusterIPs", [wanted], why))
+            return wanted
+        for candidate in self._candidates():
+            if await self._reserve(service, candidate, dry_run):
+                return candidate
+        raise Refused(
+            invalid("spec.clusterIPs", [], f"failed to allocate a serviceIP: range {self.network} is full")
+        )
+
+    def _check(self, wanted: str) -> None:
+        try:
+            address = ipaddress.ip_address(wanted)
+        except ValueError:
+            raise Refused(
+                invalid("spec.clusterIPs[0]", wanted, "must be a valid IP address, (e.g. 10.9.8.7 or 2001:db8::ffff)")
+            ) from None
+        inside = address in self.network
+        edge = address == self.network[0] or (self.network.version == 4 and address == self.network[-1])
+        if not inside or edge:
+            why = (
+                f"failed to allocate IP {wanted}: the provided IP ({wanted}) is not in the valid range. "
+                f"The range of valid IPs is {self.network}"
+            )
+            raise Refused(invalid("spec.clusterIPs", [wanted], why))
+
+    def _candidates(self) -> list[str]:
+        """Addresses that look free: some at random from the upper band, then every one in order."""
+        size = self.network.num_addresses - (2 if self.network.version == 4 else 1)
+        if size <= 0:
+            return []
+        cache = self._registry.cache(self._kind())
+        prefix = stored.key_prefix(self._kind().resource)
+
+        def free(offset: int) -> str:
+            address = str(self.network[offset])
+            return "" if cache.get(prefix + address) is not None else address
+
+        # The lower band is left to addresses that people choose by hand.
+        band = min(max(16, size // 16), 256) if size > 16 else 0
+        low = band + 1 if band < size else 1
+        drawn = [self._registry.rng.randint(low, size) for _ in range(_TRIES)]
+        found = [address for offset in drawn if (address := free(offset))]
+        if not found:
+            rest = min(size, 1 << 16)
+            found = [address for offset in range(1, rest + 1) if (address := free(offset))]
+        return list(dict.fromkeys(found))
+
+    async def _reserve(self, service: Object, address: str, dry_run: bool) -> bool:
+        kind = self._kind()
+        metadata = service["metadata"]
+        obj: Object = {
+            "apiVersion": kind.resource.api_version,
+            "kind": kind.resource.kind,
+            "metadata": {
+                "name": address,
+                "labels": {
+                    "ipaddress.kubernetes.io/ip-family": self.family,
+                    "ipaddress.kubernetes.io/managed-by": MANAGER,
+                },
+            },
+            "spec": {
+                "parentRef": {
+                    "group": "",
+                    "resource": "services",
+                    "namespace": metadata.get("namespace", ""),
+                    "name": metadata["name"],
+                }
+            },
+        }
+        options = WriteOptions(dry_run=dry_run, manager="sublet-apiserver")
+        try:
+            await self._registry.create(kind, obj, "", Write(_USER, kind.resource, options))
+        except AlreadyExists:
+            return await self._is_ours(service, address)
+        return True
+
+    async def _is_ours(self, service: Object, address: str) -> bool:
+        """Whether an address is held for this very Service and by no live one (a crash came between)."""
+        kind = self._kind()
+        entry = await self._registry.entry(kind, "", address)
+        if entry is None:
+            return False
+        parent = (entry.object.get("spec") or {}).get("parentRef") or {}
+        metadata = service["metadata"]
+        mine = (parent.get("namespace"), parent.get("name")) == (metadata.get("namespace"), metadata["name"])
+        if not mine:
+            return False
+        services = self._registry.kinds.stored("", "services")
+        if services is None:
+            return False
+        live = await self._registry.entry(services, metadata.get("namespace", ""), metadata["name"])
+        return live is None or address not in ((live.object.get("spec") or {}).get("clusterIPs") or ())
+
+    async def release(self, address: str) -> None:
+        """Gives an address back."""
+        kind = self._kind()
+        try:
+            await self._registry.delete(kind, "", address, DeleteOptions(), Write(_USER, kind.resource))
+        except NotFound:
+            return
+
+    def _kind(self) -> Kind:
+        kind = self._registry.kinds.stored(NETWORKING, "ipaddresses")
+        if kind is None:
+            raise InternalError(f"Internal error occurred: ipaddresses.{NETWORKING} is not served")
+        return kind
+
+
+def held(service: Object | None) -> list[str]:
+    """The addresses of a Service that are real ones."""
+    spec: dict[str, Any] = (service or {}).get("spec") or {}
+    if spec.get("type") == "ExternalName":
+        return []
+    ips = spec.get("clusterIPs") or ([spec["clusterIP"]] if spec.get("clusterIP") else [])
+    return [ip for ip in ips if ip and ip != "None"]

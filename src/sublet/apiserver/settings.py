@@ -1,0 +1,33 @@
+"""What can be set about one API server."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from sublet.apiserver.authentication.build import AuthenticationSettings
+
+
+@dataclass(frozen=True)
+class APIServerSettings:
+    """Defaults are those of upstream where it has them."""
+
+    minor: str = "1.36"
+    """The Kubernetes minor that is served."""
+    version: str = ""
+    """sublet's version; empty: the package's."""
+    service_cidr: str = "10.0.0.0/24"
+    """Where ClusterIPs come from; the first address is the API server's own Service."""
+    node_ports: tuple[int, int] = (30000, 32767)
+    """First and last port for NodePort Services."""
+    advertise_address: str = "127.0.0.1"
+    """Where clients inside the cluster reach this server: the endpoint of ``default/kubernetes``."""
+    secure_port: int = 6443
+    """The port at that address."""
+    disabled_admission: Sequence[str] = ()
+    """Names of admission plug-ins not to run."""
+    event_ttl: float = 3600.0
+    """Seconds an Event is kept."""
+    publish_endpoint: bool = True
+    """Whether ``default/kubernetes`` gets Endpoints with the advertised address."""
+    authentication: AuthenticationSettings = field(default_factory=AuthenticationSettings)
