@@ -78,7 +78,9 @@ SCHEMA = Schema(
 
 
 def config(spec=None, **metadata):
-    return {"apiVersion": "v1", "kind": "T", "metadata": {"name": "x"} | metadata} | ({"spec": spec} if spec else {})
+    return {"apiVersion": "v1", "kind": "T", "metadata": {"name": "x"} | metadata} | (
+        {"spec": spec} if spec else {}
+    )
 
 
 def applied(
@@ -165,8 +167,12 @@ def test_several_conflicts_are_listed_by_manager():
 
 
 def test_a_conflict_names_the_subresource():
-    made = updated(applied(None, {}), lambda o: o.update(status={"ready": 1}), subresource="status")
-    with pytest.raises(Conflict, match=r'conflict with "u" with subresource "status" using v1: \.status\.ready'):
+    made = updated(
+        applied(None, {"replicas": 1}), lambda o: o.update(status={"ready": 1}), subresource="status"
+    )
+    with pytest.raises(
+        Conflict, match=r'conflict with "u" with subresource "status" using v1: \.status\.ready'
+    ):
         applied(made, {}, subresource="status", status={"ready": 2})
 
 

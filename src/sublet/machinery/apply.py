@@ -160,7 +160,7 @@ class _Attempt:
     def run(self, force: bool) -> Object:
         mine = [entry for entry in self.entries if self._is_mine(entry)]
         others = [entry for entry in self.entries if not self._is_mine(entry)]
-        config_set = fieldsets.difference(owned(self.shape, self.config), managedfields.STRIPPED)
+        config_set = owned(self.shape, self.config)
         merged = merge(self.shape, self.base, self.config)
         last: Fields = {}
         for entry in mine:
@@ -174,6 +174,7 @@ class _Attempt:
         changed, vanished = managedfields.changes(self.base, merged, self.schema)
         if not force:
             self._refuse_conflicts(others, changed)
+        config_set = fieldsets.difference(config_set, managedfields.STRIPPED)
         return self._owned(merged, mine, others, config_set, changed, vanished)
 
     def _is_mine(self, entry: Entry) -> bool:
@@ -307,26 +308,24 @@ def _merge_list(shape: Shape, live: list[Any], config: list[Any]) -> list[Any]:
     before, wanted = shape.elements(live), shape.elements(config)
     item = shape.items() if shape.kind == KEYED else None
     left, right = list(before), list(wanted)
-    done: set[str] = set()
+    shared = [element for element in right if element in before]
     result = []
     i = j = 0
-
-    def take(element: str) -> None:
-        done.add(element)
-        if item is not None and element in before:
-            result.append(merge(item, before[element], wanted[element]))
-        else:
-            result.append(wanted[element])
-
     while i < len(left) or j < len(right):
-        if i < len(left) and (left[i] in done or left[i] not in wanted):
-            if left[i] not in done:
-                result.append(before[left[i]])
+        if i < len(left) and left[i] not in wanted:
+            result.append(before[left[i]])
+            i += 1
+        elif i < len(left) and j < len(right) and left[i] != right[j] and shared[:1] != [left[i]]:
+            # A shared item whose turn, by the configuration's order, is not now.
             i += 1
         elif j < len(right):
-            if right[j] not in done:
-                take(right[j])
+            element = right[j]
+            i += i < len(left) and left[i] == element
             j += 1
+            if shared[:1] == [element]:
+                del shared[0]
+            both = item is not None and element in before
+            result.append(merge(shape.items(), before[element], wanted[element]) if both else wanted[element])
         else:
             i += 1
     return result

@@ -227,7 +227,7 @@ def owned(shape: Shape, value: Any) -> Fields:
         for name, child in value.items():
             element, below = shape.field(name)
             sort = kind_for(below, child)
-            if sort == ATOMIC or (child == {}):
+            if sort == ATOMIC or not child:
                 node[element] = LEAF
                 continue
             inner = owned(below, child)
