@@ -1,5 +1,113 @@
 """DaemonSet."""
 
-from sublet.kinds.builtin import builtin
+from __future__ import annotations
 
-KIND = builtin("daemonsets.apps")
+from typing import Any
+
+from sublet.kinds.builtin import builtin
+from sublet.kinds.rules import pod_defaults, show, workload
+from sublet.kinds.rules.common import (
+    Errors,
+    at_most_hundred_percent,
+    fill,
+    fill_empty,
+    immutable,
+    int_or_percent,
+    is_zero,
+    rule,
+    spec_of,
+    update_rule,
+)
+from sublet.machinery.kind import Object
+from sublet.machinery.status import invalid, not_supported, required
+
+
+def _default(obj: Object) -> None:
+    spec = obj.setdefault("spec", {})
+    strategy = spec.setdefault("updateStrategy", {})
+    fill_empty(strategy, type="RollingUpdate")
+    if strategy["type"] == "RollingUpdate":
+        fill(strategy, rollingUpdate={})
+        fill(strategy["rollingUpdate"], maxUnavailable=1, maxSurge=0)
+    fill(spec, revisionHistoryLimit=10)
+    pod_defaults.template(obj)
+
+
+def _validate(obj: Object) -> Errors:
+    spec = spec_of(obj)
+    yield from workload.selector_and_template(spec, "daemonset", owner="DaemonSet")
+    yield from workload.counts(spec, "minReadySeconds", "revisionHistoryLimit")
+    yield from _strategy(spec.get("updateStrategy") or {})
+
+
+def _strategy(strategy: Object) -> Errors:
+    kind = strategy.get("type")
+    if kind == "OnDelete":
+        return
+    if kind != "RollingUpdate":
+        yield not_supported("spec.updateStrategy.type", kind or "", ("OnDelete", "RollingUpdate"))
+        return
+    where, rolling = "spec.updateStrategy.rollingUpdate", strategy.get("rollingUpdate")
+    if rolling is None:
+        yield required(where)
+        return
+    unavailable, surge = rolling.get("maxUnavailable"), rolling.get("maxSurge")
+    for field, value in (("maxUnavailable", unavailable), ("maxSurge", surge)):
+        yield from int_or_percent(f"{where}.{field}", value)
+        yield from at_most_hundred_percent(f"{where}.{field}", value)
+    if not is_zero(unavailable) and not is_zero(surge):
+        yield invalid(f"{where}.maxSurge", surge, "may not be set when maxUnavailable is non-zero")
+    elif is_zero(unavailable) and is_zero(surge):
+        yield required(f"{where}.maxUnavailable", "cannot be 0 when maxSurge is 0")
+
+
+def _validate_update(new: Object, old: Object) -> Errors:
+    yield from immutable("spec.selector", spec_of(new).get("selector"), spec_of(old).get("selector"))
+
+
+def _validate_status(new: Object, _old: Object) -> Errors:
+    yield from workload.status_counts(
+        new.get("status") or {},
+        "currentNumberScheduled",
+        "numberMisscheduled",
+        "desiredNumberScheduled",
+        "numberReady",
+        "observedGeneration",
+        "updatedNumberScheduled",
+        "numberAvailable",
+        "numberUnavailable",
+        "collisionCount",
+    )
+
+
+def _cells(obj: Object, now: float) -> list[Any]:
+    spec, status = spec_of(obj), obj.get("status") or {}
+    template = spec.get("template") or {}
+    return [
+        show.name(obj),
+        status.get("desiredNumberScheduled") or 0,
+        status.get("currentNumberScheduled") or 0,
+        status.get("numberReady") or 0,
+        status.get("updatedNumberScheduled") or 0,
+        status.get("numberAvailable") or 0,
+        show.label_text((template.get("spec") or {}).get("nodeSelector")),
+        show.age(obj, now),
+        *show.container_cells(template),
+        show.selector_text(spec.get("selector")),
+    ]
+
+
+KIND = builtin(
+    "daemonsets.apps",
+    status={
+        "currentNumberScheduled": 0,
+        "numberMisscheduled": 0,
+        "desiredNumberScheduled": 0,
+        "numberReady": 0,
+    },
+    default=_default,
+    validate=rule(_validate),
+    validate_update=update_rule(_validate_update),
+    validate_status=update_rule(_validate_status),
+    cells=_cells,
+)

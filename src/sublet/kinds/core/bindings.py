@@ -1,4 +1,4 @@
-"""Binding."""
+"""Binding: the old way to place a pod, asked and not kept."""
 
 from sublet.kinds.builtin import builtin
 

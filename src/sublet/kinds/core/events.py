@@ -1,5 +1,134 @@
-"""Event."""
+"""Event: stored in the core group's shape, also served as ``events.k8s.io/v1``."""
 
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from sublet.kinds import resources
 from sublet.kinds.builtin import builtin
+from sublet.kinds.rules import show
+from sublet.kinds.rules.common import Errors, rule
+from sublet.machinery.kind import Object, Served
+from sublet.machinery.objects import parse_time
+from sublet.machinery.status import invalid, required
 
-KIND = builtin("events")
+_RENAMED = {
+    "involvedObject": "regarding",
+    "message": "note",
+    "reportingComponent": "reportingController",
+    "source": "deprecatedSource",
+    "firstTimestamp": "deprecatedFirstTimestamp",
+    "lastTimestamp": "deprecatedLastTimestamp",
+    "count": "deprecatedCount",
+}
+"""Core name -> name in events.k8s.io; all other fields are called the same."""
+_BACK = {new: old for old, new in _RENAMED.items()}
+_NEW = resources.resource("events.events.k8s.io")
+
+
+def _from_stored(event: Object) -> Object:
+    made = {_RENAMED.get(key, key): value for key, value in event.items()}
+    return {**made, "apiVersion": _NEW.api_version, "kind": "Event"}
+
+
+def _to_stored(event: Object) -> Object:
+    made = {_BACK.get(key, key): value for key, value in event.items()}
+    return {**made, "apiVersion": "v1", "kind": "Event"}
+
+
+def _validate(event: Object) -> Errors:
+    namespace = (event.get("metadata") or {}).get("namespace") or ""
+    involved = (event.get("involvedObject") or {}).get("namespace") or ""
+    if involved:
+        if involved != namespace:
+            yield invalid("involvedObject.namespace", involved, "does not match event.namespace")
+    elif namespace not in ("", "default", "kube-system"):
+        yield invalid("involvedObject.namespace", involved, "does not match event.namespace")
+    if event.get("eventTime") and (kind := event.get("type")) not in ("Normal", "Warning"):
+        yield invalid("type", kind or "", "has invalid value")
+    if event.get("eventTime") and not event.get("reportingComponent"):
+        yield required("reportingController")
+
+
+def _interval(event: Object, now: float) -> tuple[str, str]:
+    """(last seen, first seen) as ages."""
+    first, last = event.get("firstTimestamp"), event.get("lastTimestamp")
+    at = event.get("eventTime")
+    first_seen = show.since(first or at, now)
+    series = event.get("series")
+    if series:
+        count, seen = series.get("count"), show.since(series.get("lastObservedTime"), now)
+    else:
+        count, seen = event.get("count") or 0, show.since(last or at or first, now)
+    if (count or 0) > 1:
+        return f"{seen} (x{count} over {first_seen})", first_seen
+    return seen, first_seen
+
+
+def _object_text(involved: Object) -> str:
+    kind, name = str(involved.get("kind") or "").lower(), involved.get("name") or ""
+    return f"{kind}/{name}" if name else kind
+
+
+def _source_text(event: Object) -> str:
+    source = event.get("source") or {}
+    component = source.get("component") or event.get("reportingComponent") or ""
+    host = source.get("host") or event.get("reportingInstance") or ""
+    return f"{component}, {host}" if host else component
+
+
+def _cells(event: Object, now: float) -> list[Any]:
+    last_seen, first_seen = _interval(event, now)
+    involved = event.get("involvedObject") or {}
+    count = (event.get("series") or {}).get("count") or event.get("count") or 0
+    return [
+        last_seen,
+        event.get("type", ""),
+        event.get("reason", ""),
+        _object_text(involved),
+        involved.get("fieldPath", ""),
+        _source_text(event),
+        str(event.get("message") or "").strip(),
+        first_seen,
+        str(count),
+        show.name(event),
+    ]
+
+
+def last_seen_at(event: Object) -> float:
+    """Unix seconds of the event's last occurrence; 0 where it says none."""
+    series = (event.get("series") or {}).get("lastObservedTime")
+    text = series or event.get("lastTimestamp") or event.get("eventTime") or event.get("firstTimestamp")
+    return parse_time(text) if text else 0.0
+
+
+def _involved(field: str) -> Callable[[Object], str]:
+    return lambda event: str((event.get("involvedObject") or {}).get(field) or "")
+
+
+def _top(field: str) -> Callable[[Object], str]:
+    return lambda event: str(event.get(field) or "")
+
+
+def _source(event: Object) -> str:
+    return str((event.get("source") or {}).get("component") or event.get("reportingComponent") or "")
+
+
+_OBJECT_FIELDS = ("kind", "namespace", "name", "uid", "apiVersion", "resourceVersion", "fieldPath")
+
+KIND = builtin(
+    "events",
+    also_served=(Served(_NEW, _from_stored, _to_stored),),
+    validate=rule(_validate),
+    cells=_cells,
+    selectable={
+        **{f"involvedObject.{field}": _involved(field) for field in _OBJECT_FIELDS},
+        **{f"regarding.{field}": _involved(field) for field in _OBJECT_FIELDS},
+        "reason": _top("reason"),
+        "reportingComponent": _top("reportingComponent"),
+        "reportingController": _top("reportingComponent"),
+        "source": _source,
+        "type": _top("type"),
+    },
+)

@@ -1,5 +1,67 @@
 """ReplicationController."""
 
-from sublet.kinds.builtin import builtin
+from __future__ import annotations
 
-KIND = builtin("replicationcontrollers", default_propagation="Orphan")
+from typing import Any
+
+from sublet.kinds.builtin import builtin
+from sublet.kinds.rules import pod_defaults, pod_spec, show, workload
+from sublet.kinds.rules.common import Errors, fill, labels, rule, spec_of
+from sublet.machinery.kind import Object
+from sublet.machinery.status import invalid, required
+
+
+def _default(obj: Object) -> None:
+    spec = obj.setdefault("spec", {})
+    template_labels = workload.template_labels(spec)
+    if template_labels:
+        if not spec.get("selector"):
+            spec["selector"] = dict(template_labels)
+        metadata = obj.setdefault("metadata", {})
+        if not metadata.get("labels"):
+            metadata["labels"] = dict(template_labels)
+    fill(spec, replicas=1)
+    pod_defaults.template(obj)
+
+
+def _validate(obj: Object) -> Errors:
+    spec = spec_of(obj)
+    yield from workload.counts(spec, "minReadySeconds", "replicas")
+    selector = spec.get("selector") or {}
+    if not selector:
+        yield required("spec.selector")
+    yield from labels("spec.selector", selector)
+    template = spec.get("template")
+    if template is None:
+        yield required("spec.template")
+        return
+    found = workload.template_labels(spec)
+    if selector and any(found.get(key) != value for key, value in selector.items()):
+        detail = "`selector` does not match template `labels`"
+        yield invalid("spec.template.metadata.labels", found, detail)
+    yield from pod_spec.template("spec.template", template)
+    yield from workload.always_running(template, "ReplicationController")
+
+
+def _cells(obj: Object, now: float) -> list[Any]:
+    spec, status = spec_of(obj), obj.get("status") or {}
+    return [
+        show.name(obj),
+        spec.get("replicas", 0),
+        status.get("replicas", 0),
+        status.get("readyReplicas", 0),
+        show.age(obj, now),
+        *show.container_cells(spec.get("template")),
+        show.label_text(spec.get("selector")),
+    ]
+
+
+KIND = builtin(
+    "replicationcontrollers",
+    status={"replicas": 0},
+    default_propagation="Orphan",
+    default=_default,
+    validate=rule(_validate),
+    cells=_cells,
+    selectable={"status.replicas": lambda obj: str((obj.get("status") or {}).get("replicas") or 0)},
+)
