@@ -206,10 +206,10 @@ class Registry:
         new = conversion.to_stored(kind, write.resource, obj)
         objectmeta.prepare_create(new, kind, self.clock.now(), self.rng)
         generated = not new["metadata"].get("name") and bool(new["metadata"].get("generateName"))
+        if generated:
+            objectmeta.generate_name(new, self.rng)  # before the kind's own rules: a Job labels its pods with it
         kind.prepare_create(new)
         kind.default(new)
-        if generated:
-            objectmeta.generate_name(new, self.rng)
         attributes = self._attributes(CREATE, kind, write, new, None)
         await self._admit(kind, attributes)
         write.warnings += objectmeta.tidy(new)
