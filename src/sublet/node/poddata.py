@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from sublet.machinery import codec, objects, quantity
+from sublet.machinery import codec, objects
 from sublet.machinery.kind import Object
 
 Container = dict[str, Any]
@@ -71,24 +71,6 @@ def container_hash(container: Container) -> str:
     resources are changed in place)."""
     identity = {"name": container["name"], "image": container.get("image", "")}
     return hashlib.sha256(codec.encode_json(identity)).hexdigest()[:16]
-
-
-def qos_class(pod: Object) -> str:
-    """Guaranteed, Burstable or BestEffort, from CPU and memory of containers and init containers."""
-    requests: set[str] = set()
-    guaranteed = True
-    for container in (*containers(pod), *init_containers(pod)):
-        resources = container.get("resources") or {}
-        asked = {k: v for k, v in (resources.get("requests") or {}).items() if k in ("cpu", "memory")}
-        limits = {k: v for k, v in (resources.get("limits") or {}).items() if k in ("cpu", "memory")}
-        requests.update(k for k, v in (*asked.items(), *limits.items()) if quantity.parse(v))
-        for name in ("cpu", "memory"):
-            limit = limits.get(name)
-            same = limit is not None and quantity.parse(asked.get(name, limit)) == quantity.parse(limit)
-            guaranteed = guaranteed and same and bool(quantity.parse(limit or 0))
-    if not requests:
-        return "BestEffort"
-    return "Guaranteed" if guaranteed else "Burstable"
 
 
 def hostname(pod: Object) -> str:

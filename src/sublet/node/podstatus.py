@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from sublet.machinery import objects
+from sublet.machinery import objects, usage
 from sublet.machinery.kind import Object
 from sublet.node import crimessages as m
 from sublet.node import plan, poddata
@@ -47,7 +47,7 @@ def pod_status(seen: Observed) -> Status:
         "hostIP": seen.host_ip,
         "hostIPs": [{"ip": seen.host_ip}],
         "startTime": old.get("startTime") or objects.rfc3339(seen.now),
-        "qosClass": old.get("qosClass") or poddata.qos_class(pod),
+        "qosClass": old.get("qosClass") or usage.qos_class(pod),
     }
     if (generation := (pod.get("metadata") or {}).get("generation")) is not None:
         status["observedGeneration"] = generation

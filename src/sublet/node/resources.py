@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from sublet.machinery import quantity
+from sublet.machinery import quantity, usage
 from sublet.machinery.kind import Object
 from sublet.node import crimessages as m
 from sublet.node import poddata
@@ -44,9 +44,9 @@ def linux_resources(pod: Object, container: Container, node_memory: int) -> m.Li
 
 def oom_score(pod: Object, container: Container, node_memory: int) -> int:
     """-997 for guaranteed and critical pods, 1000 for best effort, between by how much was asked for."""
-    if poddata.qos_class(pod) == "Guaranteed" or int(poddata.spec(pod).get("priority") or 0) >= 2_000_000_000:
+    if usage.qos_class(pod) == "Guaranteed" or int(poddata.spec(pod).get("priority") or 0) >= 2_000_000_000:
         return -997
-    if poddata.qos_class(pod) == "BestEffort":
+    if usage.qos_class(pod) == "BestEffort":
         return 1000
     requests = (container.get("resources") or {}).get("requests") or {}
     asked = quantity.parse(requests.get("memory", 0)).value()
@@ -55,7 +55,7 @@ def oom_score(pod: Object, container: Container, node_memory: int) -> int:
 
 def cgroup_parent(root: str, pod: Object, uid: str) -> str:
     """``/sublet/burstable/pod<uid>``; guaranteed pods are directly below the root."""
-    middle = {"Burstable": "/burstable", "BestEffort": "/besteffort"}.get(poddata.qos_class(pod), "")
+    middle = {"Burstable": "/burstable", "BestEffort": "/besteffort"}.get(usage.qos_class(pod), "")
     return f"{root.rstrip('/')}{middle}/pod{uid}"
 
 

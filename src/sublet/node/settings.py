@@ -37,6 +37,8 @@ class NodeSettings:
     ``system:masters``."""
     labels: dict[str, str] = field(default_factory=dict)
     taints: tuple[dict[str, str], ...] = ()
+    version: str = "v1.36.0"
+    """What the node tells as the kubelet's version: the cluster's minor."""
     max_pods: int = 110
     reserved_cpu_milli: int = 100
     reserved_memory: int = 256 << 20
@@ -46,7 +48,10 @@ class NodeSettings:
     registry_may_be_absent: bool = False
     """Use an image that is here when ``imagePullPolicy: Always`` asks for a pull and no registry answers."""
     status_period: float = 10.0
+    """How often the node's state is looked at; it is written when it changed, or every five minutes."""
     lease_period: float = 10.0
+    lease_seconds: int = 40
+    """After which a node that renews no lease counts as lost."""
     relist_period: float = 1.0
     """Longest time until a change in the runtime is noticed when it sends no events."""
     volume_period: float = 60.0

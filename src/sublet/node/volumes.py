@@ -131,10 +131,10 @@ class Volumes:
 
     async def teardown(self, uid: str) -> None:
         """Unmounts and removes all of a pod's directory. What hostPath and claims name stays."""
-        await asyncio.to_thread(_remove, self._settings.pod_dir(uid))
+        await asyncio.to_thread(remove_directory, self._settings.pod_dir(uid))
 
 
-def _remove(directory: Path) -> None:
+def remove_directory(directory: Path) -> None:
     if directory.exists():
         mounts.unmount_below(directory)
         shutil.rmtree(directory)
