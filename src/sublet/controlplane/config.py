@@ -189,7 +189,7 @@ _ABSENT = (
 )  # fmt: skip
 
 
-def load(document: Any, sync_keys: Mapping[str, type] | None = None) -> Configuration:
+def load(document: Any) -> Configuration:
     """The configuration a document states. Raises :class:`ConfigurationError`."""
     if document is not None and not isinstance(document, Mapping):
         raise ConfigurationError(f"the configuration must be a mapping of keys, not {document!r}")

@@ -1,0 +1,73 @@
+"""``sublet run``: one control plane in the foreground."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from sublet.cli.common import run_until_signal
+
+if TYPE_CHECKING:
+    from sublet.controlplane.assemble import ControlPlane
+
+
+@click.command("run")
+@click.option(
+    "--data-dir", type=click.Path(path_type=Path), required=True, help="Data, certificates, kubeconfig."
+)
+@click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
+@click.option("--port", default=6443, show_default=True, help="Port to listen on; 0: any free one.")
+@click.option("--config", type=click.Path(path_type=Path), default=None, help="sublet.yaml.")
+@click.option("--store", default="", help="Data store URL; default: SQLite in the data directory.")
+@click.option("--advertise-address", default="", help="Address under which nodes and pods reach it.")
+@click.option("--service-cidr", default="", help="Where ClusterIPs come from; default 10.96.0.0/16.")
+@click.option("--san", "sans", multiple=True, help="Further name or address of the serving certificate.")
+@click.option("--tenant", default="", help="Run as this tenant: its pods live on the host cluster.")
+@click.option("--namespace", default="", help="The tenant's namespace on the host; default: the pod's own.")
+@click.option(
+    "--host-kubeconfig", type=click.Path(), default=None, help="The host cluster; default: in-cluster."
+)
+@click.option("--host-context", default="", help="Context in that kubeconfig.")
+def run(
+    data_dir: Path,
+    host: str,
+    port: int,
+    config: Path | None,
+    store: str,
+    advertise_address: str,
+    service_cidr: str,
+    sans: tuple[str, ...],
+    tenant: str,
+    namespace: str,
+    host_kubeconfig: str | None,
+    host_context: str,
+) -> None:
+    """Run one control plane until SIGTERM; the administrator's kubeconfig is DATA_DIR/kubeconfig.yaml."""
+    from sublet.controlplane.run import RunSettings, start
+
+    settings = RunSettings(
+        data_dir=data_dir,
+        host=host,
+        port=port,
+        config=config,
+        store=store,
+        advertise_address=advertise_address,
+        service_cidr=service_cidr,
+        sans=sans,
+        tenant=tenant,
+        namespace=namespace,
+        host_kubeconfig=host_kubeconfig,
+        host_context=host_context,
+    )
+
+    async def begin() -> ControlPlane:
+        plane = await start(settings)
+        click.echo(f"sublet is ready at {plane.url}; kubeconfig: {plane.kubeconfig_path}", err=True)
+        return plane
+
+    run_until_signal(begin)
+
+
+COMMAND = run

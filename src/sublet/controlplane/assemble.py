@@ -1,0 +1,325 @@
+"""Puts one control plane together: store, API server, controllers, scheduler; the syncer where it has a host.
+
+This is the only place that knows all rooms. Workers get in-process clients that act as their own ServiceAccounts.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol
+
+from sublet.apiserver.api import APIServer
+from sublet.apiserver.authentication.build import AuthenticationSettings
+from sublet.apiserver.server import HTTPServer, tls_context
+from sublet.apiserver.settings import APIServerSettings
+from sublet.client import kubeconfig
+from sublet.client.client import Client
+from sublet.client.events import EventRecorder
+from sublet.client.exchange import Application, Request, Response, User
+from sublet.client.informer import InformerFactory
+from sublet.client.kubeconfig import ClusterAccess
+from sublet.client.podstreams import PodStreams
+from sublet.controlplane.config import DEFAULT_MINOR
+from sublet.machinery import codec
+from sublet.machinery.clock import Clock, SystemClock
+from sublet.machinery.status import ServiceUnavailable
+from sublet.pki.certificates import ControlPlanePKI, ensure_control_plane
+from sublet.reconcile.manager import Context, Manager, Registration
+from sublet.store.interface import Store
+from sublet.store.open import open_store
+
+logger = logging.getLogger(__name__)
+
+SANS = (
+    "kubernetes", "kubernetes.default", "kubernetes.default.svc", "kubernetes.default.svc.cluster.local",
+    "localhost", "127.0.0.1", "::1",
+)  # fmt: skip
+KUBECONFIG = "kubeconfig.yaml"
+SYSTEM_ACCOUNTS = ("system:serviceaccounts", "system:serviceaccounts:kube-system", "system:authenticated")
+
+
+class Worker(Protocol):
+    """Something that works on the API beside the controllers: syncer, DNS."""
+
+    async def start(self) -> None: ...
+    async def stop(self) -> None: ...
+
+
+@dataclass(frozen=True)
+class Assembly:
+    """What one control plane is made of."""
+
+    data_dir: Path
+    """Holds certificates, the embedded store and ``kubeconfig.yaml``."""
+    store_url: str = ""
+    """Empty: SQLite in the data directory."""
+    minor: str = DEFAULT_MINOR
+    host: str = "127.0.0.1"
+    port: int = 0
+    """0: any free one."""
+    sans: Sequence[str] = ()
+    """Further names and addresses of the serving certificate."""
+    advertise_address: str = "127.0.0.1"
+    service_cidr: str = "10.96.0.0/16"
+    cluster_domain: str = "cluster.local"
+    controllers: bool = True
+    disabled_controllers: frozenset[str] = frozenset()
+    scheduler: bool = True
+    api_options: Mapping[str, Any] = field(default_factory=dict)
+    """Further keyword arguments of :class:`APIServer`."""
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    """Further fields of :class:`APIServerSettings`."""
+    nodes: bool = True
+    """Whether it has nodes of its own, whose agents serve logs and exec."""
+
+
+class ControlPlane:
+    """One control plane between :meth:`start` and :meth:`stop`."""
+
+    def __init__(
+        self, assembly: Assembly, *, clock: Clock | None = None, rng: random.Random | None = None
+    ) -> None:
+        self.assembly = assembly
+        self.clock = clock or SystemClock()
+        self.rng: random.Random = rng or random.SystemRandom()
+        self.api: APIServer
+        self.pki: ControlPlanePKI
+        self._store: Store | None = None
+        self._server: HTTPServer | None = None
+        self._informers: InformerFactory | None = None
+        self._manager: Manager | None = None
+        self._tasks: list[asyncio.Task[None]] = []
+        self._workers: list[Worker] = []
+        self._pod_streams: PodStreams | None = None
+
+    # -- what others use --
+
+    @property
+    def port(self) -> int:
+        return self._server.port if self._server else 0
+
+    @property
+    def url(self) -> str:
+        """Where this machine reaches it."""
+        host = self.assembly.host if self.assembly.host not in ("", "0.0.0.0", "::") else "127.0.0.1"
+        return f"https://{f'[{host}]' if ':' in host else host}:{self.port}"
+
+    @property
+    def kubeconfig_path(self) -> Path:
+        """The administrator's kubeconfig; there before the control plane is ready."""
+        return self.assembly.data_dir / KUBECONFIG
+
+    def access(self, server: str = "") -> ClusterAccess:
+        """The administrator's access, with a client certificate made for this call."""
+        admin = self.pki.admin()
+        return ClusterAccess(
+            server=server or self.url,
+            ca_data=self.pki.ca.cert_pem,
+            client_cert=admin.cert_pem,
+            client_key=admin.key_pem,
+        )
+
+    def client(self, user: User | None = None, user_agent: str = "sublet") -> Client:
+        """A client in this process; by default it may do everything."""
+        return self.api.client_as(user or User("system:admin", ("system:masters",)), user_agent)
+
+    # -- life --
+
+    async def start(self) -> None:
+        """Returns once ``/readyz`` passes; controllers go on starting. What was begun is undone on failure."""
+        try:
+            await self._start()
+        except BaseException:
+            await self.stop()
+            raise
+
+    async def _start(self) -> None:
+        assembly = self.assembly
+        assembly.data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
+        self.pki = ensure_control_plane(
+            assembly.data_dir / "pki", [*SANS, *self._own_sans(), *assembly.sans], self.clock
+        )
+        gate = _Gate()
+        self._server = HTTPServer(
+            gate,
+            host=assembly.host,
+            port=assembly.port,
+            ssl_context=tls_context(
+                self.pki.cert("apiserver"),
+                self.pki.key("apiserver"),
+                (self.pki.cert("ca"), self.pki.cert("front-proxy-ca")),
+            ),
+        )
+        await self._server.start()
+        kubeconfig.write(self.kubeconfig_path, self.access(), "sublet")
+        url = assembly.store_url or f"sqlite://{assembly.data_dir.absolute() / 'state.db'}"
+        self._store = await open_store(url)
+        self.api = self._make_api(self._store)
+        await self.api.start()
+        gate.open(self.api)
+        self._informers = InformerFactory(self._system("kube-controller-manager"), self.clock, self.rng)
+        if assembly.controllers:
+            await self._start_controllers()
+        if assembly.scheduler:
+            self._start_scheduler()
+        for worker in self._workers:
+            await worker.start()
+
+    def add_worker(self, worker: Worker) -> None:
+        """Runs with the control plane; add before :meth:`start`, or start it yourself after."""
+        self._workers.append(worker)
+
+    def set_pod_streams(self, streams: PodStreams) -> None:
+        """Who carries logs, exec and the like; by default the node agents."""
+        self._pod_streams = streams
+
+    async def stop(self) -> None:
+        """Ends everything in the reverse order; acknowledged writes are on disk."""
+        for worker in reversed(self._workers):
+            await worker.stop()
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        self._tasks.clear()
+        if self._manager is not None:
+            await self._manager.stop()
+        if self._informers is not None:
+            await self._informers.stop()
+        if self._server is not None:
+            await self._server.stop()
+        if hasattr(self, "api"):
+            await self.api.stop()
+        if self._store is not None:
+            await self._store.close()
+        self._manager = self._informers = self._server = self._store = None
+
+    # -- parts --
+
+    def _own_sans(self) -> list[str]:
+        assembly = self.assembly
+        names = [f"kubernetes.default.svc.{assembly.cluster_domain}", assembly.advertise_address]
+        if assembly.host not in ("", "0.0.0.0", "::"):
+            names.append(assembly.host)
+        if assembly.service_cidr:
+            names.append(first_address(assembly.service_cidr))
+        return [name for name in names if name]
+
+    def _make_api(self, store: Store) -> APIServer:
+        assembly, pki = self.assembly, self.pki
+        settings = APIServerSettings(
+            minor=assembly.minor,
+            service_cidr=assembly.service_cidr,
+            advertise_address=assembly.advertise_address,
+            secure_port=self.port,
+            authentication=AuthenticationSettings(
+                client_ca=pki.ca.cert_pem,
+                front_proxy_ca=pki.front_proxy_ca.cert_pem,
+                service_account_key=pki.key("sa").read_bytes(),
+                issuer=f"https://kubernetes.default.svc.{assembly.cluster_domain}",
+            ),
+            **assembly.settings,
+        )
+        api = APIServer(settings, store, clock=self.clock, rng=self.rng, **assembly.api_options)
+        if self._pod_streams is None and assembly.nodes:
+            self._pod_streams = self._node_streams(api)
+        api.pod_streams = self._pod_streams
+        return api
+
+    def _node_streams(self, api: APIServer) -> PodStreams:
+        from sublet.client.nodestreams import NodeStreams
+
+        client = api.client_as(User("system:apiserver", ("system:masters",)), "sublet-apiserver")
+        return NodeStreams(
+            client,
+            ClusterAccess(
+                server="",
+                client_cert=self.pki.cert("apiserver-kubelet-client").read_bytes(),
+                client_key=self.pki.key("apiserver-kubelet-client").read_bytes(),
+            ),
+        )
+
+    def _system(self, name: str) -> Client:
+        return self.api.client_as(User(f"system:{name}", ("system:authenticated",)), name)
+
+    async def _start_controllers(self) -> None:
+        from sublet.controllers import catalog
+
+        wanted = [
+            registration
+            for registration in catalog.load()
+            if registration.enabled_by_default and registration.name not in self.assembly.disabled_controllers
+        ]
+        settings = self._controller_settings()
+
+        def context_for(registration: Registration) -> Context:
+            assert self._informers is not None
+            client = self.api.client_as(User(registration.user_name, SYSTEM_ACCOUNTS), registration.name)
+            return Context(
+                client=client,
+                informers=self._informers,
+                events=EventRecorder(client, registration.name),
+                clock=self.clock,
+                rng=self.rng,
+                settings=settings,
+            )
+
+        self._manager = Manager(wanted, context_for)
+        await self._manager.start()
+
+    def _controller_settings(self) -> dict[str, Any]:
+        return {
+            "root_ca": self.pki.ca.cert_pem.decode(),
+            "authority": self.pki.ca,
+            "cluster_domain": self.assembly.cluster_domain,
+        }
+
+    def _start_scheduler(self) -> None:
+        from sublet.scheduler.scheduler import Scheduler
+
+        assert self._informers is not None
+        client = self._system("kube-scheduler")
+        events = EventRecorder(client, "default-scheduler")
+        scheduler = Scheduler(client, self._informers, events, self.clock, self.rng)
+        self._tasks.append(asyncio.create_task(_forever("kube-scheduler", scheduler.run), name="scheduler"))
+
+
+async def _forever(name: str, run: Callable[[], Any]) -> None:
+    """A worker that fails starts again: one never takes the process with it."""
+    delay = 1.0
+    while True:
+        try:
+            await run()
+            return
+        except Exception:
+            logger.exception("%s failed and starts again in %.0f s", name, delay)
+        await asyncio.sleep(delay)
+        delay = min(delay * 2, 60.0)
+
+
+class _Gate:
+    """Answers 503 until the API server behind it has started; the port is taken (or found taken) first."""
+
+    def __init__(self) -> None:
+        self._application: Application | None = None
+
+    def open(self, application: Application) -> None:
+        self._application = application
+
+    async def handle(self, request: Request) -> Response:
+        if self._application is not None:
+            return await self._application.handle(request)
+        error = ServiceUnavailable("the control plane is starting", retry_after=1)
+        headers = [("Content-Type", "application/json"), ("Retry-After", "1")]
+        return Response(error.code, headers, codec.encode_json(error.to_object()))
+
+
+def first_address(cidr: str) -> str:
+    """The first usable address of a network: the API server's own Service."""
+    import ipaddress
+
+    return str(ipaddress.ip_network(cidr.split(",")[0], strict=False)[1])

@@ -1,0 +1,75 @@
+"""One control plane as a foreground process: flags and ``sublet.yaml`` become an assembly."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from sublet.controlplane import config as configuration
+from sublet.controlplane.assemble import Assembly, ControlPlane
+from sublet.machinery import codec
+from sublet.machinery.settings import ConfigurationError
+
+_SWITCH_SECONDS = 0.001
+
+
+@dataclass(frozen=True)
+class RunSettings:
+    data_dir: Path
+    host: str = "127.0.0.1"
+    port: int = 6443
+    config: Path | None = None
+    store: str = ""
+    advertise_address: str = ""
+    service_cidr: str = ""
+    sans: Sequence[str] = ()
+    tenant: str = ""
+    """Empty: a control plane with nodes of its own."""
+    namespace: str = ""
+    host_kubeconfig: str | None = None
+    host_context: str = ""
+
+
+def read_configuration(path: Path | None) -> configuration.Configuration:
+    """Raises :class:`ConfigurationError` naming the file."""
+    if path is None:
+        return configuration.load({})
+    try:
+        return configuration.load(codec.decode_yaml(path.read_bytes()))
+    except OSError as error:
+        raise ConfigurationError(f"the configuration {path} cannot be read: {error.strerror}") from None
+    except ValueError as error:
+        raise ConfigurationError(f"{path}: {error}") from None
+
+
+def assembly(settings: RunSettings, chosen: configuration.Configuration) -> Assembly:
+    """What the flags and the configuration say together; flags win."""
+    control_plane = chosen.control_plane
+    database = control_plane.backing_store.database
+    return Assembly(
+        data_dir=settings.data_dir,
+        store_url=settings.store or (database.external.data_source if database.external.enabled else ""),
+        minor=chosen.minor,
+        host=settings.host,
+        port=settings.port,
+        sans=(*settings.sans, *control_plane.proxy.extra_sans),
+        advertise_address=settings.advertise_address or "127.0.0.1",
+        service_cidr=settings.service_cidr or chosen.networking.service_cidr or Assembly.service_cidr,
+        cluster_domain=chosen.networking.advanced.cluster_domain,
+    )
+
+
+async def start(settings: RunSettings) -> ControlPlane:
+    """A running control plane: alone, or as a tenant of a host cluster."""
+    # The store's writer thread gives way to the loop sooner (docs/decisions/0003-store-writer-thread.md).
+    sys.setswitchinterval(_SWITCH_SECONDS)
+    chosen = read_configuration(settings.config)
+    if settings.tenant:
+        from sublet.controlplane.tenant import start_tenant
+
+        return await start_tenant(settings, chosen)
+    plane = ControlPlane(assembly(settings, chosen))
+    await plane.start()
+    return plane
