@@ -21,6 +21,7 @@ from typing import Any, TypeVar
 from urllib.parse import quote, unquote, urlsplit
 
 from sublet.store import sqlitefile
+from sublet.store.breaks import LoopBreaks
 from sublet.store.compaction import CompactionSchedule
 from sublet.store.feed import Feed
 from sublet.store.interface import (
@@ -108,6 +109,7 @@ class SQLiteStore:
         """What the file is compacted to; trails ``_compacted`` while a compaction works."""
         self._compacting = asyncio.Lock()
         self._loop = asyncio.get_running_loop()
+        self._breaks = LoopBreaks(self._loop)
         self._points = sqlitefile.connect(path)
         self._lists: sqlite3.Connection | None = None
         self._reader = ThreadPoolExecutor(1, thread_name_prefix="store-read")
@@ -239,7 +241,11 @@ class SQLiteStore:
 
     async def _read(self, run: Callable[..., T], *arguments: object) -> T:
         self._check_open()
-        return await self._loop.run_in_executor(self._reader, self._reading, run, *arguments)
+        self._breaks.begin()
+        try:
+            return await self._loop.run_in_executor(self._reader, self._reading, run, *arguments)
+        finally:
+            self._breaks.end()
 
     def _reading(self, run: Callable[..., T], *arguments: object) -> T:
         with sqlitefile.translated(self._path):
@@ -292,16 +298,22 @@ class SQLiteStore:
     def _write(self, kind: int, key: str, value: bytes, created: int, previous: int) -> asyncio.Future[int]:
         write = _Write(kind, key, value, created, previous, self._loop.create_future())
         self._pending[key] = write
+        self._breaks.begin()
         self._queue.put(write)
         return write.future
 
     async def _in_turn(self, run: Callable[[sqlite3.Connection], T]) -> T:
         future: asyncio.Future[T] = self._loop.create_future()
-        self._queue.put(_Job(run, future))
-        return await future
+        self._breaks.begin()
+        try:
+            self._queue.put(_Job(run, future))
+            return await future
+        finally:
+            self._breaks.end()
 
     def _committed(self, batch: Sequence[_Write], first: int) -> None:
         """Makes a durable batch visible: watches are woken before the writers."""
+        self._breaks.end(len(batch))
         index = self._index
         events: list[Event] = []
         for revision, write in enumerate(batch, first):
@@ -320,6 +332,7 @@ class SQLiteStore:
                 write.future.set_result(revision)
 
     def _failed(self, batch: Sequence[_Write], error: StoreError) -> None:
+        self._breaks.end(len(batch))
         for write in batch:
             self._settle(write)
             if not write.future.done():
