@@ -158,6 +158,15 @@ class APIServer:
         return Client(InProcessTransport(self, user), user_agent)
 
 
+_RBAC = "rbac.authorization.k8s.io"
+_PATH_SEGMENT_NAMES = frozenset((
+    "apiservices.apiregistration.k8s.io", "certificatesigningrequests.certificates.k8s.io",
+    f"roles.{_RBAC}", f"clusterroles.{_RBAC}", f"rolebindings.{_RBAC}", f"clusterrolebindings.{_RBAC}",
+    "ipaddresses.networking.k8s.io",
+))  # fmt: skip
+"""Whose names need not be DNS names (reference E.2), unless the kind itself says more."""
+
+
 def _kinds(minor: str) -> list[Kind]:
     """The built-in kinds; definitions of custom resources get their rules from this room."""
     found = []
@@ -165,8 +174,7 @@ def _kinds(minor: str) -> list[Kind]:
         name = kind.resource.qualified
         if name == f"{customresources.PLURAL}.{customresources.GROUP}":
             found.append(customresources.definition_kind(kind))
-        elif name == "apiservices.apiregistration.k8s.io" and kind.validate_name is None:
-            # ``v1.`` stands for the core group.
+        elif kind.validate_name is None and name in _PATH_SEGMENT_NAMES:
             found.append(replace(kind, validate_name=lambda text, _prefix: names.path_segment(text)))
         else:
             found.append(kind)

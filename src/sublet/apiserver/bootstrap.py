@@ -202,9 +202,9 @@ def _listed(values: Iterable[str]) -> str:
 
 async def publish_endpoint(api: APIServer) -> None:
     """Endpoints and EndpointSlice of ``default/kubernetes`` with the advertised address, put right where wrong."""
-    if not api.settings.publish_endpoint:
-        return
     address, port = api.settings.advertise_address, api.settings.secure_port
+    if not address or ipaddress.ip_address(address).is_loopback:
+        return
     ports = [{"name": "https", "port": port, "protocol": "TCP"}]
     endpoints: Object = {
         "apiVersion": "v1",

@@ -20,14 +20,13 @@ class APIServerSettings:
     """Where ClusterIPs come from; the first address is the API server's own Service."""
     node_ports: tuple[int, int] = (30000, 32767)
     """First and last port for NodePort Services."""
-    advertise_address: str = "127.0.0.1"
-    """Where clients inside the cluster reach this server: the endpoint of ``default/kubernetes``."""
+    advertise_address: str = ""
+    """Where pods reach this server: the endpoint of ``default/kubernetes``. Empty or a loopback address, which no
+    pod could use: nothing is published."""
     secure_port: int = 6443
     """The port at that address."""
     disabled_admission: Sequence[str] = ()
     """Names of admission plug-ins not to run."""
     event_ttl: float = 3600.0
     """Seconds an Event is kept."""
-    publish_endpoint: bool = True
-    """Whether ``default/kubernetes`` gets Endpoints with the advertised address."""
     authentication: AuthenticationSettings = field(default_factory=AuthenticationSettings)
