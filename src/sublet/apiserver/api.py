@@ -21,8 +21,8 @@ from sublet.apiserver.authorization.escalation import Escalation
 from sublet.apiserver.authorization.node import NodeAuthorizer
 from sublet.apiserver.authorization.rbac import RBAC
 from sublet.apiserver.customresources import CustomResources
-from sublet.apiserver.duties import Duties
 from sublet.apiserver.discovery import Discovery
+from sublet.apiserver.duties import Duties
 from sublet.apiserver.kindset import KindSet
 from sublet.apiserver.metrics import Metrics
 from sublet.apiserver.node_ports import NodePorts

@@ -31,7 +31,12 @@ _GROUP_PRIORITIES = {
     "discovery.k8s.io": (16200, 15), "flowcontrol.apiserver.k8s.io": (16100, 15),
     "resource.k8s.io": (16200, 15),
 }  # fmt: skip
-_LOCAL = {"type": "Available", "status": "True", "reason": "Local", "message": "Local APIServices are always available"}
+_LOCAL = {
+    "type": "Available",
+    "status": "True",
+    "reason": "Local",
+    "message": "Local APIServices are always available",
+}
 
 
 async def namespaces(api: APIServer) -> None:
@@ -39,7 +44,9 @@ async def namespaces(api: APIServer) -> None:
     where = resource("namespaces")
     await asyncio.gather(
         *(
-            ensure(api, where.qualified, {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}})
+            ensure(
+                api, where.qualified, {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}}
+            )
             for name in NAMESPACES
         )
     )

@@ -88,7 +88,13 @@ class Call:
 
 
 def view(
-    request: Request, info: RequestInfo, api: APIServer, kind: Kind, resource: Resource, *, watch: bool = False
+    request: Request,
+    info: RequestInfo,
+    api: APIServer,
+    kind: Kind,
+    resource: Resource,
+    *,
+    watch: bool = False,
 ) -> View:
     """How the client wants to see objects of a kind."""
     custom = isinstance(kind, CustomKind)

@@ -14,7 +14,15 @@ from typing import Any
 
 from sublet.machinery import codec, objects
 from sublet.machinery.schema import Schema
-from sublet.machinery.status import FieldError, duplicate, invalid, not_supported, required, too_many, type_invalid
+from sublet.machinery.status import (
+    FieldError,
+    duplicate,
+    invalid,
+    not_supported,
+    required,
+    too_many,
+    type_invalid,
+)
 
 _SKIPPED_AT_ROOT = frozenset(("apiVersion", "kind", "metadata"))
 
@@ -49,7 +57,9 @@ def _copy(value: Any) -> Any:
 # -- validation --
 
 
-def validate(obj: Mapping[str, Any], schema: Schema, *, root: bool = True, path: str = "") -> list[FieldError]:
+def validate(
+    obj: Mapping[str, Any], schema: Schema, *, root: bool = True, path: str = ""
+) -> list[FieldError]:
     """Every way in which an object breaks its schema. ``root``: apiVersion, kind and metadata are not looked into."""
     errors: list[FieldError] = []
     _Validator(errors).value(obj, schema, path, root=root)
@@ -172,7 +182,9 @@ class _Validator:
         if step and not math.isclose(value / step, round(value / step), rel_tol=0, abs_tol=1e-9):
             self._invalid(path, value, f"should be a multiple of {_number(step)}")
 
-    def _count(self, value: Mapping[str, Any], document: Mapping[str, Any], path: str, key: str, word: str) -> None:
+    def _count(
+        self, value: Mapping[str, Any], document: Mapping[str, Any], path: str, key: str, word: str
+    ) -> None:
         low, high = document.get(f"min{key}"), document.get(f"max{key}")
         if high is not None and len(value) > high:
             self.errors.append(too_many(path, len(value), high))
@@ -184,7 +196,11 @@ class _Validator:
         for part in document.get("allOf") or ():
             self.value(value, _typeless(schema, part), path)
         any_of = document.get("anyOf")
-        if any_of and not schema.int_or_string and not any(self._holds(value, schema, p, path) for p in any_of):
+        if (
+            any_of
+            and not schema.int_or_string
+            and not any(self._holds(value, schema, p, path) for p in any_of)
+        ):
             self._invalid(path, "", "must validate at least one schema (anyOf)")
         one_of = document.get("oneOf")
         if one_of:
@@ -328,8 +344,12 @@ def _uri(text: str) -> bool:
     return re.match(r"[a-zA-Z][a-zA-Z0-9+.-]*:|/", text) is not None and not re.search(r"\s", text)
 
 
-_HOST = re.compile(r"(?=.{1,253}\Z)([a-zA-Z0-9]([a-zA-Z0-9-]{0,61}[a-zA-Z0-9])?)(\.[a-zA-Z0-9]([a-zA-Z0-9-]{0,61}[a-zA-Z0-9])?)*\Z")
-_DURATION = re.compile(r"[-+]?(\d+(\.\d*)?|\.\d+)(ns|us|µs|μs|ms|s|m|h|d|w)(\d+(\.\d*)?(ns|us|µs|μs|ms|s|m|h|d|w))*\Z|0\Z")
+_HOST = re.compile(
+    r"(?=.{1,253}\Z)([a-zA-Z0-9]([a-zA-Z0-9-]{0,61}[a-zA-Z0-9])?)(\.[a-zA-Z0-9]([a-zA-Z0-9-]{0,61}[a-zA-Z0-9])?)*\Z"
+)
+_DURATION = re.compile(
+    r"[-+]?(\d+(\.\d*)?|\.\d+)(ns|us|µs|μs|ms|s|m|h|d|w)(\d+(\.\d*)?(ns|us|µs|μs|ms|s|m|h|d|w))*\Z|0\Z"
+)
 _UUID = re.compile(r"[0-9a-fA-F]{8}-?[0-9a-fA-F]{4}-?[0-9a-fA-F]{4}-?[0-9a-fA-F]{4}-?[0-9a-fA-F]{12}\Z")
 _EMAIL = re.compile(r"[^@\s]+@[^@\s]+\Z")
 _MAC = re.compile(r"([0-9a-fA-F]{2}[:-]){5}[0-9a-fA-F]{2}\Z")

@@ -15,7 +15,16 @@ from sublet.machinery.status import FieldError, field_forbidden, invalid, not_su
 
 APPROVED = "api-approved.kubernetes.io"
 _TYPES = ("object", "array", "string", "integer", "number", "boolean")
-_FORBIDDEN_KEYWORDS = ("$ref", "definitions", "patternProperties", "dependencies", "additionalItems", "deprecated", "readOnly", "writeOnly")
+_FORBIDDEN_KEYWORDS = (
+    "$ref",
+    "definitions",
+    "patternProperties",
+    "dependencies",
+    "additionalItems",
+    "deprecated",
+    "readOnly",
+    "writeOnly",
+)
 _LOGICAL = ("allOf", "anyOf", "oneOf")
 _NOT_IN_JUNCTORS = ("description", "type", "default", "additionalProperties", "nullable", "x-kubernetes-preserve-unknown-fields",
                     "x-kubernetes-embedded-resource", "x-kubernetes-int-or-string")  # fmt: skip
@@ -103,7 +112,11 @@ def expressions(crd: Object) -> list[str]:
 def _name(crd: Object, group: str, plural: str) -> list[FieldError]:
     name = objects.name(crd)
     wanted = f"{plural}.{group}"
-    return [] if name == wanted else [invalid("metadata.name", name, f'must be spec.names.plural+"."+spec.group')]
+    return (
+        []
+        if name == wanted
+        else [invalid("metadata.name", name, 'must be spec.names.plural+"."+spec.group')]
+    )
 
 
 def _group(crd: Object, group: str) -> list[FieldError]:
@@ -142,9 +155,13 @@ def _names(stated: Mapping[str, Any]) -> list[FieldError]:
         errors += [invalid(path, value, word + text) for text in names.dns1035_label(checked)]
     for key in ("shortNames", "categories"):
         for index, value in enumerate(stated.get(key) or ()):
-            errors += [invalid(f"spec.names.{key}[{index}]", value, t) for t in names.dns1035_label(str(value))]
+            errors += [
+                invalid(f"spec.names.{key}[{index}]", value, t) for t in names.dns1035_label(str(value))
+            ]
     if stated.get("kind") and stated.get("kind") == stated.get("listKind"):
-        errors.append(invalid("spec.names.listKind", stated["listKind"], "kind and listKind may not be the same"))
+        errors.append(
+            invalid("spec.names.listKind", stated["listKind"], "kind and listKind may not be the same")
+        )
     return errors
 
 
@@ -159,11 +176,17 @@ def _versions(spec: Mapping[str, Any]) -> list[FieldError]:
         name, where = str(version.get("name") or ""), f"{path}[{index}]"
         errors += [invalid(f"{where}.name", name, text) for text in names.dns1035_label(name)]
         if name in seen:
-            errors.append(invalid(path, [v.get("name") for v in versions], "must contain unique version names"))
+            errors.append(
+                invalid(path, [v.get("name") for v in versions], "must contain unique version names")
+            )
         seen.add(name)
         errors += _version(version, where)
     if sum(bool(version.get("storage")) for version in versions) != 1:
-        errors.append(invalid(path, [dict(v) for v in versions], "must have exactly one version marked as storage version"))
+        errors.append(
+            invalid(
+                path, [dict(v) for v in versions], "must have exactly one version marked as storage version"
+            )
+        )
     return errors
 
 
@@ -185,12 +208,20 @@ def _version(version: Mapping[str, Any], where: str) -> list[FieldError]:
                 errors.append(invalid(field, value, f"should be a json path under {start}"))
         label = scale.get("labelSelectorPath")
         if label and not str(label).startswith((".spec.", ".status.")):
-            errors.append(invalid(f"{where}.subresources.scale.labelSelectorPath", label, "should be a json path under either .status or .spec"))
+            errors.append(
+                invalid(
+                    f"{where}.subresources.scale.labelSelectorPath",
+                    label,
+                    "should be a json path under either .status or .spec",
+                )
+            )
     for index, column in enumerate(version.get("additionalPrinterColumns") or ()):
         errors += _column(column, f"{where}.additionalPrinterColumns[{index}]")
     fields = version.get("selectableFields") or ()
     if len(fields) > _MAX_SELECTABLE:
-        errors.append(invalid(f"{where}.selectableFields", len(fields), f"must have at most {_MAX_SELECTABLE} items"))
+        errors.append(
+            invalid(f"{where}.selectableFields", len(fields), f"must have at most {_MAX_SELECTABLE} items")
+        )
     for index, field_ in enumerate(fields):
         errors += _json_path(str(field_.get("jsonPath") or ""), f"{where}.selectableFields[{index}].jsonPath")
     return errors
@@ -202,7 +233,9 @@ def _column(column: Mapping[str, Any], where: str) -> list[FieldError]:
         errors.append(required(f"{where}.name"))
     if column.get("type") not in ("integer", "number", "string", "boolean", "date"):
         errors.append(
-            invalid(f"{where}.type", column.get("type") or "", "must be one of boolean,date,integer,number,string")
+            invalid(
+                f"{where}.type", column.get("type") or "", "must be one of boolean,date,integer,number,string"
+            )
         )
     return errors + _json_path(str(column.get("jsonPath") or ""), f"{where}.jsonPath")
 
@@ -225,7 +258,11 @@ def _conversion(spec: Mapping[str, Any]) -> list[FieldError]:
         return [not_supported(f"{path}.strategy", strategy, ("None", "Webhook"))]
     webhook: Mapping[str, Any] = conversion.get("webhook") or {}
     if strategy == "None":
-        return [field_forbidden(f"{path}.webhook", "should not be set when strategy is not set to Webhook")] if webhook else []
+        return (
+            [field_forbidden(f"{path}.webhook", "should not be set when strategy is not set to Webhook")]
+            if webhook
+            else []
+        )
     errors: list[FieldError] = []
     if not webhook.get("clientConfig"):
         errors.append(required(f"{path}.webhook.clientConfig", "required when strategy is set to Webhook"))
@@ -268,7 +305,9 @@ def _nodes(node: Mapping[str, Any], path: str) -> Iterator[tuple[str, Mapping[st
 
 
 def _node(node: Mapping[str, Any], path: str, *, is_root: bool) -> list[FieldError]:
-    errors = [field_forbidden(f"{path}.{key}", "is not supported") for key in _FORBIDDEN_KEYWORDS if node.get(key)]
+    errors = [
+        field_forbidden(f"{path}.{key}", "is not supported") for key in _FORBIDDEN_KEYWORDS if node.get(key)
+    ]
     kind = node.get("type") or ""
     int_or_string = bool(node.get("x-kubernetes-int-or-string"))
     preserve = bool(node.get("x-kubernetes-preserve-unknown-fields"))
@@ -279,13 +318,24 @@ def _node(node: Mapping[str, Any], path: str, *, is_root: bool) -> list[FieldErr
     if not kind and not int_or_string and not preserve and not is_root:
         errors.append(required(f"{path}.type", "must not be empty for specified object fields" if ".properties[" in path.rpartition(".")[2] or path.endswith("]") else "must not be empty for specified array items" if path.endswith(".items") else "must not be empty"))  # fmt: skip
     if "properties" in node and node.get("additionalProperties") not in (None, False) and node["properties"]:
-        errors.append(field_forbidden(f"{path}.additionalProperties", "additionalProperties and properties are mutual exclusive"))
+        errors.append(
+            field_forbidden(
+                f"{path}.additionalProperties", "additionalProperties and properties are mutual exclusive"
+            )
+        )
     if node.get("additionalProperties") is False:
-        errors.append(field_forbidden(f"{path}.additionalProperties", "additionalProperties cannot be set to false"))
+        errors.append(
+            field_forbidden(f"{path}.additionalProperties", "additionalProperties cannot be set to false")
+        )
     if kind == "array" and not isinstance(node.get("items"), dict):
         errors.append(required(f"{path}.items", "must be specified"))
     if node.get("uniqueItems"):
-        errors.append(field_forbidden(f"{path}.uniqueItems", "uniqueItems cannot be set to true since the runtime complexity becomes quadratic"))
+        errors.append(
+            field_forbidden(
+                f"{path}.uniqueItems",
+                "uniqueItems cannot be set to true since the runtime complexity becomes quadratic",
+            )
+        )
     if "pattern" in node:
         errors += _pattern(str(node["pattern"]), f"{path}.pattern")
     errors += _metadata(node, path, is_root=is_root)
@@ -313,7 +363,12 @@ def _metadata(node: Mapping[str, Any], path: str, *, is_root: bool) -> list[Fiel
         errors.append(invalid(f"{where}.type", metadata.get("type"), "must be object"))
     for name in metadata.get("properties") or {}:
         if name not in ("name", "generateName"):
-            errors.append(field_forbidden(f"{where}.properties", "must not specify anything other than name and generateName, but metadata is implicitly specified"))
+            errors.append(
+                field_forbidden(
+                    f"{where}.properties",
+                    "must not specify anything other than name and generateName, but metadata is implicitly specified",
+                )
+            )
             break
     return errors
 
@@ -326,21 +381,45 @@ def _list_rules(node: Mapping[str, Any], path: str) -> list[FieldError]:
     if kind not in ("atomic", "set", "map"):
         errors.append(not_supported(f"{path}.x-kubernetes-list-type", kind, ("atomic", "map", "set")))
     if node.get("type") != "array":
-        errors.append(invalid(f"{path}.type", node.get("type") or "", "must be array if x-kubernetes-list-type is specified"))
+        errors.append(
+            invalid(
+                f"{path}.type", node.get("type") or "", "must be array if x-kubernetes-list-type is specified"
+            )
+        )
     keys = node.get("x-kubernetes-list-map-keys") or ()
     if kind != "map":
         if keys:
-            errors.append(field_forbidden(f"{path}.x-kubernetes-list-map-keys", "must not be set if x-kubernetes-list-type is not map"))
+            errors.append(
+                field_forbidden(
+                    f"{path}.x-kubernetes-list-map-keys",
+                    "must not be set if x-kubernetes-list-type is not map",
+                )
+            )
         return errors
     if not keys:
-        errors.append(required(f"{path}.x-kubernetes-list-map-keys", "must not be empty if x-kubernetes-list-type is map"))
+        errors.append(
+            required(
+                f"{path}.x-kubernetes-list-map-keys", "must not be empty if x-kubernetes-list-type is map"
+            )
+        )
     items: Mapping[str, Any] = node.get("items") or {}
     properties: Mapping[str, Any] = items.get("properties") or {}
     for index, key in enumerate(keys):
         if key not in properties:
-            errors.append(invalid(f"{path}.x-kubernetes-list-map-keys[{index}]", key, 'entries must all be names of item properties'))
+            errors.append(
+                invalid(
+                    f"{path}.x-kubernetes-list-map-keys[{index}]",
+                    key,
+                    "entries must all be names of item properties",
+                )
+            )
         elif key not in (items.get("required") or ()) and "default" not in properties[key]:
-            errors.append(required(f"{path}.items.properties[{key}].default", "this property is in x-kubernetes-list-map-keys, so it must have a default or be a required property"))
+            errors.append(
+                required(
+                    f"{path}.items.properties[{key}].default",
+                    "this property is in x-kubernetes-list-map-keys, so it must have a default or be a required property",
+                )
+            )
     return errors
 
 
@@ -361,6 +440,8 @@ def _defaults(root: Mapping[str, Any], path: str) -> list[FieldError]:
     errors: list[FieldError] = []
     for where, node in _nodes(root, path):
         if "default" in node and where != path:
-            for error in crd_schema.validate(node["default"], Schema(node), root=False, path=f"{where}.default"):
+            for error in crd_schema.validate(
+                node["default"], Schema(node), root=False, path=f"{where}.default"
+            ):
                 errors.append(error)
     return errors

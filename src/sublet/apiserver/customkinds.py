@@ -43,7 +43,9 @@ def build(crd: Object) -> CustomKind:
         categories=tuple(stated.get("categories") or ()),
         subresources=subresources,
         also_served=tuple(
-            _served(_resource(spec, v["name"]), resource, schemas[v["name"]], schemas[storage["name"]], converting)
+            _served(
+                _resource(spec, v["name"]), resource, schemas[v["name"]], schemas[storage["name"]], converting
+            )
             for v in versions
             if v is not storage
         ),

@@ -180,7 +180,9 @@ class CustomResources:
 
         task = asyncio.get_running_loop().create_task(run(), name=f"definition {name}")
         self._tasks[name] = task
-        task.add_done_callback(lambda done: self._tasks.pop(name, None) if self._tasks.get(name) is done else None)
+        task.add_done_callback(
+            lambda done: self._tasks.pop(name, None) if self._tasks.get(name) is done else None
+        )
 
     # -- conditions and deletion --
 
@@ -212,7 +214,11 @@ class CustomResources:
             accepted = (other.get("status") or {}).get("acceptedNames") or {}
             if other_name == name or other["spec"]["group"] != spec["group"] or not accepted.get("plural"):
                 continue
-            resources = {accepted.get("plural"), accepted.get("singular"), *(accepted.get("shortNames") or ())}
+            resources = {
+                accepted.get("plural"),
+                accepted.get("singular"),
+                *(accepted.get("shortNames") or ()),
+            }
             for key, reason in (("plural", "PluralConflict"), ("singular", "SingularConflict")):
                 if names.get(key) in resources:
                     return reason, f'"{names[key]}" is already in use'
@@ -233,8 +239,10 @@ class CustomResources:
         spec = crd["spec"]
         kind = self._registry.kinds.stored(spec["group"], spec["names"]["plural"])
         if kind is not None and self._registry.kinds.is_custom(spec["group"], spec["names"]["plural"]):
-            while await self._delete_objects(kind):
+            left = await self._delete_objects(kind)
+            while left:
                 await asyncio.sleep(_PAUSE)
+                left = await self._delete_objects(kind)
 
         def edit(obj: Object) -> bool:
             left = [f for f in objects.finalizers(obj) if f != CLEANUP]
@@ -258,7 +266,9 @@ class CustomResources:
                 continue
             namespace, name = place(entry.key, prefix)
             try:
-                await self._registry.delete(kind, namespace, name, DeleteOptions(), Write(_USER, kind.resource))
+                await self._registry.delete(
+                    kind, namespace, name, DeleteOptions(), Write(_USER, kind.resource)
+                )
             except NotFound:
                 continue
         return len(await self._registry.fresh(kind))
@@ -307,7 +317,12 @@ def _set(crd: Object, kind: str, value: str, reason: str, message: str, now: str
                 condition["lastTransitionTime"] = now
             elif (condition.get("reason"), condition.get("message")) == (reason, message):
                 return
-            condition |= {"status": value, "reason": reason, "message": message, "observedGeneration": generation}
+            condition |= {
+                "status": value,
+                "reason": reason,
+                "message": message,
+                "observedGeneration": generation,
+            }
             return
     conditions.append(
         {

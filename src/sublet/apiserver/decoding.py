@@ -2,24 +2,18 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Sequence
 from typing import Any
 
 from sublet.apiserver import negotiation
 from sublet.apiserver.options import Validation
 from sublet.client.exchange import Request
-from sublet.machinery import codec
+from sublet.machinery import codec, strict
 from sublet.machinery.kind import Object, Resource
 from sublet.machinery.schema import Schema
 from sublet.machinery.status import BadRequest, RequestEntityTooLarge
 
 MAX_BODY = 3 * 1024 * 1024
-_METADATA_FIELDS = frozenset((
-    "annotations", "creationTimestamp", "deletionGracePeriodSeconds", "deletionTimestamp", "finalizers",
-    "generateName", "generation", "labels", "managedFields", "name", "namespace", "ownerReferences",
-    "resourceVersion", "selfLink", "uid",
-))  # fmt: skip
 
 
 def decode(
@@ -50,7 +44,7 @@ def decode(
     else:
         obj = decode_json(request.body)
         if validation != "Ignore":
-            duplicates = json_duplicates(request.body, obj)
+            duplicates = strict.duplicates(request.body, obj)
     return checked(obj, resource, schema, validation, warnings, duplicates, custom=custom)
 
 
@@ -73,17 +67,19 @@ def checked(
 ) -> Object:
     """A decoded value as an object of ``resource``, its fields checked against ``schema``."""
     if not isinstance(obj, dict):
-        raise BadRequest(f"the object provided is unrecognized (must be of type {resource.kind}): it is no object")
+        raise BadRequest(
+            f"the object provided is unrecognized (must be of type {resource.kind}): it is no object"
+        )
     _check_type(obj, resource)
     found = obj.get("metadata")
     if found is not None and not isinstance(found, dict):
-        raise _unhandled(resource, "metadata: must be an object")
+        raise strict.refusal(resource.kind, resource.version, "metadata must be an object")
     problems: list[str] = []
     if schema is not None:
         problems += _shape_problems(obj, resource, schema, custom)
     problems += duplicates
     if problems and validation == "Strict":
-        raise _unhandled(resource, "strict decoding error: " + ", ".join(problems))
+        raise strict.strict_refusal(resource.kind, resource.version, problems)
     if validation == "Warn":
         warnings.extend(problems)
     return obj
@@ -91,27 +87,12 @@ def checked(
 
 def _shape_problems(obj: Object, resource: Resource, schema: Schema, custom: bool) -> list[str]:
     """Messages about unknown fields, which are dropped; wrong types of built-in kinds raise."""
-    from sublet.machinery import strict
-
     if custom:
-        from sublet.apiserver import crd_schema
-
-        return [f'unknown field "{path}"' for path in crd_schema.prune(obj, schema)]
+        return strict.prune(obj, schema)
     result = strict.check(obj, schema)
     if result.errors:
-        raise _unhandled(resource, str(result.errors[0]))
-    return [text if text.startswith(("unknown", "duplicate")) else f'unknown field "{text}"' for text in result.unknown]
-
-
-def drop_unknown_metadata(obj: Object, where: str = "metadata") -> list[str]:
-    """Paths of fields that ObjectMeta does not have; they are taken out."""
-    metadata = obj.get("metadata")
-    if not isinstance(metadata, dict):
-        return []
-    unknown = [key for key in metadata if key not in _METADATA_FIELDS]
-    for key in unknown:
-        del metadata[key]
-    return [f"{where}.{key}" for key in unknown]
+        raise strict.refusal(resource.kind, resource.version, result.errors[0])
+    return result.unknown
 
 
 def _check_type(obj: Object, resource: Resource) -> None:
@@ -126,47 +107,6 @@ def _check_type(obj: Object, resource: Resource) -> None:
             f"the API version in the data ({version}) does not match the expected API version ({resource.api_version})"
         )
     obj["apiVersion"], obj["kind"] = resource.api_version, resource.kind
-
-
-def _unhandled(resource: Resource, why: str) -> BadRequest:
-    return BadRequest(
-        f'{resource.kind} in version "{resource.version}" cannot be handled as a {resource.kind}: {why}'
-    )
-
-
-# -- duplicate keys --
-
-
-def json_duplicates(body: bytes, obj: Any) -> list[str]:
-    """``duplicate field "spec.replicas"`` for each key that stands twice in one map."""
-    # A repeated key costs two quotes when the decoded value is written again; an escaped quote may hide that.
-    if b"\\u0022" not in body and codec.encode_json(obj).count(b'"') == body.count(b'"'):
-        return []
-    found: list[str] = []
-    root = json.loads(body, object_pairs_hook=_Pairs)
-    for path in _json_paths(root, ""):
-        found.append(f'duplicate field "{path}"')
-    return found
-
-
-class _Pairs(list[Any]):
-    """A JSON object as its pairs, repeated keys and all."""
-
-
-def _json_paths(node: Any, path: str) -> Iterator[str]:
-    if isinstance(node, _Pairs):
-        seen: set[str] = set()
-        reported: set[str] = set()
-        for key, child in node:
-            where = f"{path}.{key}" if path else key
-            if key in seen and key not in reported:
-                reported.add(key)
-                yield where
-            seen.add(key)
-            yield from _json_paths(child, where)
-    elif isinstance(node, list):
-        for index, child in enumerate(node):
-            yield from _json_paths(child, f"{path}[{index}]")
 
 
 def yaml_duplicates(body: bytes) -> list[str]:

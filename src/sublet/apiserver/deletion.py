@@ -34,7 +34,9 @@ def check_preconditions(obj: Object, kind: Kind, options: DeleteOptions) -> None
         (options.resource_version, metadata.get("resourceVersion"), ("ResourceVersion", "ResourceVersion")),
     ):
         if wanted and wanted != stands:
-            raise _failed(kind, obj, f"{words[0]} in precondition: {wanted}, {words[1]} in object meta: {stands}")
+            raise _failed(
+                kind, obj, f"{words[0]} in precondition: {wanted}, {words[1]} in object meta: {stands}"
+            )
 
 
 def _failed(kind: Kind, obj: Object, why: str) -> Conflict:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from sublet.apiserver import bootstrap
 from sublet.machinery import objects
+from sublet.machinery.kind import Object
 from sublet.machinery.status import StatusError
 from sublet.store.interface import RevisionMismatch, StoreError
 
@@ -68,7 +69,7 @@ class Duties:
         return removed
 
 
-def _written(event: objects.Object) -> float:
+def _written(event: Object) -> float:
     """Unix seconds of an Event's last write, as far as it says."""
     found = 0.0
     series = event.get("series") or {}

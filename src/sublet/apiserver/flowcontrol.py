@@ -19,7 +19,13 @@ _LEVELS: Sequence[tuple[str, int, int, tuple[int, int, int]]] = (
 )
 """(name, shares, lendable percent, (queues, hand size, queue length))."""
 
-_ANYTHING = {"verbs": ["*"], "apiGroups": ["*"], "resources": ["*"], "namespaces": ["*"], "clusterScope": True}
+_ANYTHING = {
+    "verbs": ["*"],
+    "apiGroups": ["*"],
+    "resources": ["*"],
+    "namespaces": ["*"],
+    "clusterScope": True,
+}
 _ANY_PATH = {"verbs": ["*"], "nonResourceURLs": ["*"]}
 _EVERYTHING: dict[str, Any] = {"resourceRules": [_ANYTHING], "nonResourceRules": [_ANY_PATH]}
 
@@ -57,9 +63,7 @@ def _schemas() -> list[Object]:
     controllers = [_user("system:kube-controller-manager"), _account("*", "kube-system")]
     scheduler = _user("system:kube-scheduler")
     leases = _resources(["get", "create", "update"], ["coordination.k8s.io"], ["leases"], ["*"])
-    probes = {
-        "nonResourceRules": [{"verbs": ["get"], "nonResourceURLs": ["/healthz", "/readyz", "/livez"]}]
-    }
+    probes = {"nonResourceRules": [{"verbs": ["get"], "nonResourceURLs": ["/healthz", "/readyz", "/livez"]}]}
     node_status = {
         "resourceRules": [
             {"verbs": ["*"], "apiGroups": [""], "resources": ["nodes", "nodes/status"], "clusterScope": True, "namespaces": ["*"]},
@@ -114,7 +118,9 @@ def _account(name: str, namespace: str) -> dict[str, Any]:
     return {"kind": "ServiceAccount", "serviceAccount": {"name": name, "namespace": namespace}}
 
 
-def _resources(verbs: list[str], groups: list[str], resources: list[str], namespaces: list[str]) -> dict[str, Any]:
+def _resources(
+    verbs: list[str], groups: list[str], resources: list[str], namespaces: list[str]
+) -> dict[str, Any]:
     return {
         "resourceRules": [
             {"verbs": verbs, "apiGroups": groups, "resources": resources, "namespaces": namespaces}

@@ -101,5 +101,3 @@ class Framer:
             raw: bytes = protobuf.encode_watch_event(kind, obj)
             return len(raw).to_bytes(4, "big") + raw
         return codec.encode_json({"type": kind, "object": obj}) + b"\n"
-
-

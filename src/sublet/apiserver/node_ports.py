@@ -57,7 +57,9 @@ class NodePorts:
         for index, port_spec in enumerate(service["spec"].get("ports") or ()):
             if not port_spec.get("nodePort"):
                 protocol = port_spec.get("protocol") or "TCP"
-                number = self._sibling(service, port_spec, protocol) or self._free(taken | set(mine), protocol)
+                number = self._sibling(service, port_spec, protocol) or self._free(
+                    taken | set(mine), protocol
+                )
                 if not number:
                     errors.append(invalid(f"spec.ports[{index}].nodePort", 0, "range is full"))
                     break

@@ -245,9 +245,13 @@ def _validate_owners(owners: Sequence[Mapping[str, Any]]) -> list[FieldError]:
         where = f"{path}[{index}]"
         for key in ("apiVersion", "kind", "name", "uid"):
             if not owner.get(key):
-                errors.append(invalid(f"{where}.{key}", owner.get(key) or "", f"{_OWNER_WORDS[key]} must not be empty"))
+                errors.append(
+                    invalid(f"{where}.{key}", owner.get(key) or "", f"{_OWNER_WORDS[key]} must not be empty")
+                )
         if owner.get("apiVersion") == "v1" and owner.get("kind") == "Event":
-            errors.append(invalid(where, "/v1, Kind=Event", "/v1, Kind=Event is disallowed from being an owner"))
+            errors.append(
+                invalid(where, "/v1, Kind=Event", "/v1, Kind=Event is disallowed from being an owner")
+            )
         if owner.get("controller"):
             controllers.append(str(owner.get("name")))
     if len(controllers) > 1:

@@ -143,10 +143,16 @@ def parse_delete_options(document: Mapping[str, Any], info: RequestInfo | None =
     orphan = document.get("orphanDependents")
     if propagation and orphan is not None:
         errors.append(
-            invalid("propagationPolicy", propagation, "orphanDependents and deletionPropagation cannot be both set")
+            invalid(
+                "propagationPolicy",
+                propagation,
+                "orphanDependents and deletionPropagation cannot be both set",
+            )
         )
     if propagation and propagation not in _PROPAGATIONS:
-        errors.append(not_supported("propagationPolicy", propagation, ("Foreground", "Background", "Orphan", "nil")))
+        errors.append(
+            not_supported("propagationPolicy", propagation, ("Foreground", "Background", "Orphan", "nil"))
+        )
     if orphan is not None and not propagation:
         propagation = "Orphan" if orphan else "Background"
     dry_run = _dry_run(document.get("dryRun") or (), errors)
@@ -239,7 +245,9 @@ def _list_errors(text: str, match: str, token: str, initial: bool | None) -> lis
         return errors
     if token:
         errors.append(
-            field_forbidden("resourceVersionMatch", "resourceVersionMatch is forbidden when continue is provided")
+            field_forbidden(
+                "resourceVersionMatch", "resourceVersionMatch is forbidden when continue is provided"
+            )
         )
     if not text:
         errors.append(
@@ -273,7 +281,8 @@ def _watch_errors(match: str, initial: bool | None) -> list[FieldError]:
             return [not_supported("resourceVersionMatch", match, ("NotOlderThan",))]
         return [
             field_forbidden(
-                "resourceVersionMatch", "sendInitialEvents requires setting resourceVersionMatch to NotOlderThan"
+                "resourceVersionMatch",
+                "sendInitialEvents requires setting resourceVersionMatch to NotOlderThan",
             )
         ]
     return []

@@ -7,7 +7,6 @@ import binascii
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-
 from sublet.apiserver.options import ListOptions
 from sublet.apiserver.registry import Registry, Value
 from sublet.apiserver.selection import Selection
@@ -162,5 +161,3 @@ def _parse_token(token: str) -> tuple[int, str]:
 
 def _bad_token(why: str) -> StatusError:
     return BadRequest(f"continue key is not valid: {why}")
-
-

@@ -17,8 +17,8 @@ from sublet.apiserver.admission.framework import CREATE, DELETE, UPDATE, Admissi
 from sublet.apiserver.deletion import DeleteOptions
 from sublet.apiserver.kindset import KindSet
 from sublet.apiserver.options import WriteOptions
-from sublet.apiserver.storeerrors import status, translated
 from sublet.apiserver.stored import StoredFormat
+from sublet.apiserver.storeerrors import status, translated
 from sublet.apiserver.watchcache import CachedEntry, WatchCache, WatchCaches
 from sublet.client.exchange import User
 from sublet.machinery import managedfields, objects
@@ -202,12 +202,16 @@ class Registry:
         """Stores a new object. ``obj`` is the caller's no more."""
         objectmeta.place(obj, kind, namespace)
         if obj["metadata"].get("resourceVersion"):
-            raise StatusError("resourceVersion should not be set on objects to be created", code=500, reason="")
+            raise StatusError(
+                "resourceVersion should not be set on objects to be created", code=500, reason=""
+            )
         new = conversion.to_stored(kind, write.resource, obj)
         objectmeta.prepare_create(new, kind, self.clock.now(), self.rng)
         generated = not new["metadata"].get("name") and bool(new["metadata"].get("generateName"))
         if generated:
-            objectmeta.generate_name(new, self.rng)  # before the kind's own rules: a Job labels its pods with it
+            objectmeta.generate_name(
+                new, self.rng
+            )  # before the kind's own rules: a Job labels its pods with it
         kind.prepare_create(new)
         kind.default(new)
         attributes = self._attributes(CREATE, kind, write, new, None)
@@ -436,9 +440,7 @@ class Registry:
                 entry = mismatch.current
         raise conflict(kind.resource.group, kind.resource.plural, name)
 
-    async def _delete_once(
-        self, kind: Kind, entry: Value, options: DeleteOptions, write: Write
-    ) -> Written:
+    async def _delete_once(self, kind: Kind, entry: Value, options: DeleteOptions, write: Write) -> Written:
         fmt = self.format(kind)
         old = fmt.decode(entry.value, entry.revision)
         deletion.check_preconditions(old, kind, options)

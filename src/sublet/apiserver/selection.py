@@ -66,7 +66,9 @@ class Selection:
 
     def matches_object(self, obj: Object) -> bool:
         """As :meth:`matches` for an object that does not come from the cache."""
-        if self.fields is not None and not self.fields.matches(_lookup(self.kind, lambda: obj, objects.namespace(obj), objects.name(obj))):
+        if self.fields is not None and not self.fields.matches(
+            _lookup(self.kind, lambda: obj, objects.namespace(obj), objects.name(obj))
+        ):
             return False
         return self.labels is None or self.labels.matches(objects.labels(obj))
 

@@ -65,7 +65,11 @@ class ServiceIPs:
             address = ipaddress.ip_address(wanted)
         except ValueError:
             raise Refused(
-                invalid("spec.clusterIPs[0]", wanted, "must be a valid IP address, (e.g. 10.9.8.7 or 2001:db8::ffff)")
+                invalid(
+                    "spec.clusterIPs[0]",
+                    wanted,
+                    "must be a valid IP address, (e.g. 10.9.8.7 or 2001:db8::ffff)",
+                )
             ) from None
         inside = address in self.network
         edge = address == self.network[0] or (self.network.version == 4 and address == self.network[-1])

@@ -86,7 +86,9 @@ class ServiceDuty:
         families = spec.get("ipFamilies") or []
         if policy == "RequireDualStack" and not without_selector:
             errors.append(
-                invalid_value("spec.ipFamilyPolicy", policy, "this cluster is not configured for dual-stack services")
+                invalid_value(
+                    "spec.ipFamilyPolicy", policy, "this cluster is not configured for dual-stack services"
+                )
             )
             return
         for index, family in enumerate(families):

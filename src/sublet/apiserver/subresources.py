@@ -67,7 +67,9 @@ def _validate_approval(new: Object, old: Object) -> Sequence[FieldError]:
     for index, condition in enumerate((new.get("status") or {}).get("conditions") or ()):
         if condition.get("type") in ("Approved", "Denied", "Failed") and condition.get("status") != "True":
             where = f"{path}[{index}].status"
-            errors.append(invalid(where, condition.get("status") or "", "must be True for this condition type"))
+            errors.append(
+                invalid(where, condition.get("status") or "", "must be True for this condition type")
+            )
     return errors
 
 
@@ -87,14 +89,20 @@ def _validate_ephemeral(new: Object, old: Object) -> Sequence[FieldError]:
     for container in old["spec"].get("ephemeralContainers") or ():
         name = container.get("name")
         if name not in after:
-            errors.append(field_forbidden(path, f'existing ephemeral containers "{name}" may not be removed\n'))
+            errors.append(
+                field_forbidden(path, f'existing ephemeral containers "{name}" may not be removed\n')
+            )
         elif after[name] != container:
-            errors.append(field_forbidden(path, f'existing ephemeral containers "{name}" may not be changed\n'))
+            errors.append(
+                field_forbidden(path, f'existing ephemeral containers "{name}" may not be changed\n')
+            )
     taken = {c.get("name") for key in ("containers", "initContainers") for c in new["spec"].get(key) or ()}
     for index, container in enumerate(new["spec"].get("ephemeralContainers") or ()):
         where = f"{path}[{index}]"
         if container.get("name") in taken:
-            errors.append(FieldError("FieldValueDuplicate", f"{where}.name", f'Duplicate value: "{container["name"]}"'))
+            errors.append(
+                FieldError("FieldValueDuplicate", f"{where}.name", f'Duplicate value: "{container["name"]}"')
+            )
         for key in ("ports", "livenessProbe", "readinessProbe", "startupProbe", "lifecycle", "resources"):
             if container.get(key):
                 errors.append(field_forbidden(f"{where}.{key}", "cannot be set for an Ephemeral Container"))
@@ -128,9 +136,17 @@ def _resized(container: dict[str, Any], wanted: Mapping[str, Any] | None) -> dic
 def _validate_resize(new: Object, old: Object) -> Sequence[FieldError]:
     errors: list[FieldError] = []
     if (new.get("status") or {}).get("qosClass") and _guaranteed(new) != _guaranteed(old):
-        errors.append(invalid("spec", (old.get("status") or {}).get("qosClass"), "Pod QOS Class may not change as a result of resizing"))
+        errors.append(
+            invalid(
+                "spec",
+                (old.get("status") or {}).get("qosClass"),
+                "Pod QOS Class may not change as a result of resizing",
+            )
+        )
     for key in ("containers", "initContainers"):
-        for index, (after, before) in enumerate(zip(new["spec"].get(key) or (), old["spec"].get(key) or (), strict=False)):
+        for index, (after, before) in enumerate(
+            zip(new["spec"].get(key) or (), old["spec"].get(key) or (), strict=False)
+        ):
             for part in ("requests", "limits"):
                 mine = (after.get("resources") or {}).get(part) or {}
                 theirs = (before.get("resources") or {}).get(part) or {}
@@ -147,7 +163,7 @@ def _guaranteed(pod: Object) -> bool:
     resources = [c.get("resources") or {} for c in pod["spec"].get("containers") or ()]
     return all(
         r.get("limits") and r.get("requests") and all(r["requests"].get(n) == r["limits"].get(n) for n in _RESIZABLE)
-        and _RESIZABLE <= r["limits"].keys()
+        and r["limits"].keys() >= _RESIZABLE
         for r in resources
     )  # fmt: skip
 

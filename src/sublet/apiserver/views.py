@@ -108,7 +108,9 @@ class View:
             if not isinstance(self.kind, CustomKind):
                 objs = [{k: v for k, v in obj.items() if k not in ("apiVersion", "kind")} for obj in objs]
             made = {
-                "kind": f"{self.resource.kind}List" if self.resource != self.kind.resource else self.kind.list_kind,
+                "kind": f"{self.resource.kind}List"
+                if self.resource != self.kind.resource
+                else self.kind.list_kind,
                 "apiVersion": self.resource.api_version,
                 "metadata": metadata,
                 "items": objs,

@@ -124,7 +124,9 @@ class Plugin:
     validate: Step | None = None
 
 
-def on(*targets: str, operations: Sequence[str] = (CREATE, UPDATE), subresources: Sequence[str] = ("",)) -> Handles:
+def on(
+    *targets: str, operations: Sequence[str] = (CREATE, UPDATE), subresources: Sequence[str] = ("",)
+) -> Handles:
     """Handles writes of these resources (``pods``, ``ingresses.networking.k8s.io``)."""
     wanted = frozenset(targets)
     verbs, below = frozenset(operations), frozenset(subresources)

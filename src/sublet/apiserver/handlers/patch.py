@@ -32,9 +32,7 @@ async def handle(request: Request, info: RequestInfo, api: APIServer) -> Respons
     options = write_options(request, info, "PatchOptions", apply=patch_type(call) == APPLY)
     write = call.write(options)
     change, create = changes(call, options, write)
-    written = await api.registry.update(
-        call.kind, call.namespace, info.name, change, write, create=create
-    )
+    written = await api.registry.update(call.kind, call.namespace, info.name, change, write, create=create)
     return call.respond(written, 201 if written.created else 200)
 
 
@@ -51,7 +49,12 @@ def changes(call: Call, options: WriteOptions, write: Write) -> tuple[Change, bo
             raise NotFound("there is no object to patch")
         told: list[str] = []
         new = decoding.checked(
-            lay(current), call.resource, schema, options.validation, told, custom=isinstance(call.kind, CustomKind)
+            lay(current),
+            call.resource,
+            schema,
+            options.validation,
+            told,
+            custom=isinstance(call.kind, CustomKind),
         )
         _same_place(call, new, current)
         _add_once(warnings(call.request), told)
@@ -67,7 +70,8 @@ def patch_type(call: Call) -> str:
     taken = (JSON_PATCH, MERGE_PATCH, APPLY) if custom else (JSON_PATCH, MERGE_PATCH, STRATEGIC, APPLY)
     if media not in taken:
         raise UnsupportedMediaType(
-            "the body of the request was in an unknown format - accepted media types include: " + ", ".join(taken)
+            "the body of the request was in an unknown format - accepted media types include: "
+            + ", ".join(taken)
         )
     return media
 
@@ -99,7 +103,10 @@ def _applied(call: Call, options: WriteOptions) -> Change:
     if options.validation != "Ignore":
         problems = decoding.yaml_duplicates(call.request.body)
         if problems and options.validation == "Strict":
-            raise BadRequest("error strict decoding YAML: error converting YAML to JSON: yaml: unmarshal errors:\n  " + "\n  ".join(problems))
+            raise BadRequest(
+                "error strict decoding YAML: error converting YAML to JSON: yaml: unmarshal errors:\n  "
+                + "\n  ".join(problems)
+            )
         warnings(call.request).extend(problems)
     check_applied(document, call.resource)
     name_matches(document, call.info.name)
@@ -107,7 +114,9 @@ def _applied(call: Call, options: WriteOptions) -> Change:
     if call.namespace:
         stated = objects.namespace(document)
         if stated and stated != call.namespace:
-            raise BadRequest("the namespace of the provided object does not match the namespace sent on the request")
+            raise BadRequest(
+                "the namespace of the provided object does not match the namespace sent on the request"
+            )
         document["metadata"]["namespace"] = call.namespace
     registry = call.api.registry
 
@@ -133,7 +142,9 @@ def check_applied(document: Any, resource: Resource) -> None:
             f"Incorrect version specified in apply patch. Specified patch version: {version}, expected: {resource.api_version}"
         )
     if kind != resource.kind:
-        raise BadRequest(f"Incorrect kind specified in apply patch. Specified: {kind}, expected: {resource.kind}")
+        raise BadRequest(
+            f"Incorrect kind specified in apply patch. Specified: {kind}, expected: {resource.kind}"
+        )
     metadata = document.setdefault("metadata", {})
     if not isinstance(metadata, dict):
         raise BadRequest("metadata: must be a map")
@@ -147,7 +158,9 @@ def _same_place(call: Call, new: Object, current: Object) -> None:
             f"the name of the object ({objects.name(new)}) does not match the name on the URL ({call.info.name})"
         )
     if objects.namespace(new) != objects.namespace(current):
-        raise BadRequest("the namespace of the provided object does not match the namespace sent on the request")
+        raise BadRequest(
+            "the namespace of the provided object does not match the namespace sent on the request"
+        )
 
 
 def _add_once(texts: list[str], more: list[str]) -> None:

@@ -39,7 +39,9 @@ def replacement(call: Call, obj: Object) -> Change:
     stated = objects.namespace(obj)
     if call.kind.resource.namespaced:
         if stated and stated != call.namespace:
-            raise BadRequest("the namespace of the provided object does not match the namespace sent on the request")
+            raise BadRequest(
+                "the namespace of the provided object does not match the namespace sent on the request"
+            )
         metadata["namespace"] = call.namespace
     else:
         metadata.pop("namespace", None)

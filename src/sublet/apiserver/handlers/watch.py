@@ -133,5 +133,3 @@ def _initial(framer: Framer, opened: _Opened) -> list[bytes]:
 
 async def _only(frame: bytes) -> AsyncIterator[bytes]:
     yield frame
-
-

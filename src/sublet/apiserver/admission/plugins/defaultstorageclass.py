@@ -18,7 +18,8 @@ async def _admit(attributes: Attributes, context: Context) -> None:
     classes = [
         found
         for found in await context.reader.list("storage.k8s.io", "storageclasses")
-        if "true" in (objects.annotations(found).get(DEFAULT), objects.annotations(found).get(_LEGACY_DEFAULT))
+        if "true"
+        in (objects.annotations(found).get(DEFAULT), objects.annotations(found).get(_LEGACY_DEFAULT))
     ]
     if not classes:
         return

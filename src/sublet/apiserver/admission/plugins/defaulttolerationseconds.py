@@ -17,7 +17,8 @@ async def _admit(attributes: Attributes, _context: Context) -> None:
     if not missing:
         return
     added = [
-        {"key": key, "operator": "Exists", "effect": "NoExecute", "tolerationSeconds": SECONDS} for key in missing
+        {"key": key, "operator": "Exists", "effect": "NoExecute", "tolerationSeconds": SECONDS}
+        for key in missing
     ]
     spec["tolerations"] = [*tolerations, *added]
     attributes.mutated = True

@@ -22,7 +22,9 @@ async def _admit(attributes: Attributes, context: Context) -> None:
         raise _refused(attributes, f'pod rejected: RuntimeClass "{name}" not found')
     overhead = (found.get("overhead") or {}).get("podFixed") or {}
     if spec.get("overhead") and spec["overhead"] != overhead:
-        raise _refused(attributes, "pod rejected: Pod's Overhead doesn't match RuntimeClass's defined Overhead")
+        raise _refused(
+            attributes, "pod rejected: Pod's Overhead doesn't match RuntimeClass's defined Overhead"
+        )
     if overhead:
         spec["overhead"] = dict(overhead)
     scheduling = found.get("scheduling") or {}
@@ -31,7 +33,8 @@ async def _admit(attributes: Attributes, context: Context) -> None:
     clash = sorted(key for key in selector if key in mine and mine[key] != selector[key])
     if clash:
         raise _refused(
-            attributes, f"conflict: runtimeClass.scheduling.nodeSelector[{clash[0]}] = {selector[clash[0]]}; pod.spec.nodeSelector[{clash[0]}] = {mine[clash[0]]}"
+            attributes,
+            f"conflict: runtimeClass.scheduling.nodeSelector[{clash[0]}] = {selector[clash[0]]}; pod.spec.nodeSelector[{clash[0]}] = {mine[clash[0]]}",
         )
     if selector:
         spec["nodeSelector"] = {**mine, **selector}

@@ -43,7 +43,9 @@ async def _validate(attributes: Attributes, context: Context) -> None:
     if MIRROR in objects.annotations(pod):
         return
     if not spec.get("serviceAccountName"):
-        raise _refused(attributes, f"no service account specified for pod {attributes.namespace}/{attributes.name}")
+        raise _refused(
+            attributes, f"no service account specified for pod {attributes.namespace}/{attributes.name}"
+        )
     await _account(attributes, context, spec["serviceAccountName"])
 
 

@@ -1,0 +1,162 @@
+"""POST of an Eviction: a deletion that disruption budgets may refuse."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from sublet.apiserver import decoding, negotiation
+from sublet.apiserver.calls import status_view, warnings
+from sublet.apiserver.deletion import DeleteOptions
+from sublet.apiserver.negotiation import accept
+from sublet.apiserver.options import WriteOptions, parse_delete_options, write_options
+from sublet.apiserver.registry import Write, name_matches
+from sublet.apiserver.requestinfo import RequestInfo
+from sublet.client.exchange import Request, Response
+from sublet.machinery import objects, selectors
+from sublet.machinery.kind import Kind, Object, Resource
+from sublet.machinery.status import (
+    BadRequest,
+    Cause,
+    InternalError,
+    NotFound,
+    TooManyRequests,
+    Unauthorized,
+    not_found,
+)
+
+if TYPE_CHECKING:
+    from sublet.apiserver.api import APIServer
+
+EVICTION = Resource("policy", "v1", "evictions", "Eviction", True)
+_BUDGETS = ("policy", "poddisruptionbudgets")
+_RETRY_SECONDS = 10
+_MOST_DISRUPTED = 2000
+_GONE_ALREADY = ("Succeeded", "Failed")
+
+
+async def handle(request: Request, info: RequestInfo, api: APIServer) -> Response:
+    """Success once the pod is deleted or marked; 429 where its budget allows no disruption now."""
+    pods = api.kinds.stored("", "pods")
+    if pods is None or request.user is None:
+        raise NotFound("pods are not served") if pods is None else Unauthorized()
+    options = write_options(request, info, "CreateOptions")
+    eviction = decoding.decode(request, _version(request), None, options.validation, warnings(request))
+    name_matches(eviction, info.name)
+    delete = parse_delete_options(eviction.get("deleteOptions") or {})
+    delete = replace(delete, dry_run=delete.dry_run or options.dry_run)
+    entry = await api.registry.entry(pods, info.namespace, info.name)
+    if entry is None:
+        raise not_found("", "pods", info.name)
+    pod: Object = entry.object
+    write = Write(request.user, pods.resource, WriteOptions(dry_run=delete.dry_run), "eviction")
+    if not _needs_no_budget(pod):
+        await _ask_budget(api, pod, delete.dry_run)
+        await _mark(api, pods, pod, delete)
+    if not delete.uid:
+        delete = replace(delete, uid=objects.uid(pod))
+    await api.registry.delete(pods, info.namespace, info.name, delete, write)
+    accepted = status_view(accept(request, info))
+    return negotiation.respond(
+        {"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success", "code": 201},
+        accepted,
+        201,
+    )
+
+
+def _version(request: Request) -> Resource:
+    """The old policy/v1beta1 says the same and is taken as v1."""
+    if b"policy/v1beta1" in request.body[:400]:
+        return replace(EVICTION, version="v1beta1")
+    return EVICTION
+
+
+def _needs_no_budget(pod: Object) -> bool:
+    phase = (pod.get("status") or {}).get("phase")
+    return phase in (*_GONE_ALREADY, "Pending") or objects.is_deleting(pod)
+
+
+async def _ask_budget(api: APIServer, pod: Object, dry_run: bool) -> None:
+    """Takes one disruption from the pod's budget. Raises ``TooManyRequests`` where there is none."""
+    namespace = objects.namespace(pod)
+    budgets = [
+        budget
+        for budget in await api.reader.list(*_BUDGETS, namespace)
+        if selectors.from_label_selector((budget.get("spec") or {}).get("selector")).matches(
+            objects.labels(pod)
+        )
+    ]
+    if not budgets:
+        return
+    if len(budgets) > 1:
+        raise InternalError(
+            "Internal error occurred: This pod has more than one PodDisruptionBudget, which the eviction subresource does not support."
+        )
+    budget = budgets[0]
+    policy = (budget.get("spec") or {}).get("unhealthyPodEvictionPolicy") or "IfHealthyBudget"
+    if not objects.is_true(pod, "Ready"):
+        status = budget.get("status") or {}
+        enough = int(status.get("currentHealthy") or 0) >= int(status.get("desiredHealthy") or 0) > 0
+        if policy == "AlwaysAllow" or enough:
+            return
+    now = objects.rfc3339(api.clock.now())
+
+    def take(obj: Object) -> bool:
+        _check(obj)
+        if dry_run:
+            return False
+        status = obj["status"]
+        status["disruptionsAllowed"] = int(status.get("disruptionsAllowed") or 0) - 1
+        status["disruptedPods"] = {**(status.get("disruptedPods") or {}), objects.name(pod): now}
+        return True
+
+    await api.reader.update(*_BUDGETS, namespace, objects.name(budget), take)
+
+
+def _check(budget: Object) -> None:
+    status = budget.get("status") or {}
+    generation = int(budget["metadata"].get("generation") or 0)
+    if int(status.get("observedGeneration") or 0) < generation:
+        why = f"The disruption budget {objects.name(budget)} is still being processed by the server."
+        raise _refused(why, _RETRY_SECONDS)
+    if len(status.get("disruptedPods") or ()) > _MOST_DISRUPTED:
+        raise BadRequest(
+            f"DisruptedPods map too big - too many evictions not confirmed by PDB controller ({objects.name(budget)})"
+        )
+    if int(status.get("disruptionsAllowed") or 0) <= 0:
+        raise _refused(
+            f"The disruption budget {objects.name(budget)} needs {status.get('desiredHealthy', 0)} healthy pods "
+            f"and has {status.get('currentHealthy', 0)} currently"
+        )
+
+
+def _refused(why: str, retry_after: int = 0) -> TooManyRequests:
+    return TooManyRequests(
+        "Cannot evict pod as it would violate the pod's disruption budget.",
+        causes=[Cause("DisruptionBudget", why)],
+        retry_after=retry_after,
+    )
+
+
+async def _mark(api: APIServer, pods: Kind, pod: Object, options: DeleteOptions) -> None:
+    """Says on the pod why it goes."""
+    if options.dry_run:
+        return
+    now = objects.rfc3339(api.clock.now())
+
+    def edit(obj: Object) -> bool:
+        status = obj.setdefault("status", {})
+        conditions = [c for c in status.get("conditions") or () if c.get("type") != "DisruptionTarget"]
+        conditions.append(
+            {
+                "type": "DisruptionTarget",
+                "status": "True",
+                "reason": "EvictionByEvictionAPI",
+                "message": "Eviction API: evicting",
+                "lastTransitionTime": now,
+            }
+        )
+        status["conditions"] = conditions
+        return True
+
+    await api.registry.change(pods, objects.namespace(pod), objects.name(pod), edit)

@@ -1,0 +1,175 @@
+"""``/scale``: an autoscaling/v1 Scale as a view of an object's replica count."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from sublet.apiserver import decoding, negotiation
+from sublet.apiserver.calls import Call, status_view, warnings
+from sublet.apiserver.conversion import CustomKind
+from sublet.apiserver.customkinds import scale_paths
+from sublet.apiserver.handlers.patch import APPLY, laying, patch_type
+from sublet.apiserver.options import WriteOptions, write_options
+from sublet.apiserver.reading import fresh_enough
+from sublet.apiserver.registry import name_matches
+from sublet.apiserver.requestinfo import RequestInfo
+from sublet.apiserver.stored import key
+from sublet.client.exchange import Request, Response
+from sublet.kinds import schemas
+from sublet.machinery import objects, selectors
+from sublet.machinery.kind import Object, Resource
+from sublet.machinery.schema import Schema
+from sublet.machinery.status import (
+    BadRequest,
+    FieldError,
+    MethodNotAllowed,
+    NotFound,
+    conflict,
+    invalid,
+    invalid_object,
+)
+
+if TYPE_CHECKING:
+    from sublet.apiserver.api import APIServer
+
+SCALE = Resource("autoscaling", "v1", "scales", "Scale", True)
+_BUILT_IN = {"specReplicasPath": ".spec.replicas", "statusReplicasPath": ".status.replicas"}
+
+
+async def handle(request: Request, info: RequestInfo, api: APIServer) -> Response:
+    """GET, PUT and PATCH of the Scale; a write changes ``spec.replicas`` alone."""
+    call = Call.of(request, info, api)
+    paths = _paths(call)
+    if info.verb == "get":
+        cache = await fresh_enough(api.registry, call.kind, None)
+        entry = cache.get(key(call.kind.resource, call.namespace, info.name))
+        if entry is None:
+            raise call.not_found()
+        return _respond(call, _scale(call, call.view.object(entry), paths))
+    if info.verb == "update":
+        options = write_options(request, info, "UpdateOptions")
+    elif info.verb == "patch":
+        options = write_options(request, info, "PatchOptions", apply=patch_type(call) == APPLY)
+    else:
+        raise MethodNotAllowed(f"{info.verb} is not supported on {info.resource}/scale")
+    return await _write(call, paths, options)
+
+
+async def _write(call: Call, paths: Mapping[str, str], options: WriteOptions) -> Response:
+    wanted = _wanted(call, options)
+
+    def change(current: Object | None) -> Object:
+        if current is None:
+            raise NotFound("there is no object to scale")
+        scale = wanted(_scale(call, current, paths))
+        _check(call, scale, current)
+        _put(current, paths["specReplicasPath"], int((scale.get("spec") or {}).get("replicas") or 0))
+        return current
+
+    write = call.write(options)
+    write.prepare = lambda _new, _old: None
+    written = await call.api.registry.update(call.kind, call.namespace, call.info.name, change, write)
+    return _respond(call, _scale(call, written.object, paths))
+
+
+def _wanted(call: Call, options: WriteOptions) -> Any:
+    """From the Scale there is to the Scale that is asked for."""
+    schema = schemas.definition(call.api.settings.minor, SCALE.group, SCALE.version, SCALE.kind)
+    told = warnings(call.request)
+    if call.info.verb == "update":
+        stated = decoding.decode(call.request, SCALE, schema, options.validation, told)
+        name_matches(stated, call.info.name)
+        return lambda _current: stated
+    if patch_type(call) == APPLY:
+        return _applied(call)
+    lay = laying(call, options, schema)
+    return lambda current: _checked(lay(current), schema, options, told)
+
+
+def _applied(call: Call) -> Any:
+    """Server-side apply of a Scale owns ``spec.replicas``; which is all there is to own."""
+    document = negotiation.decode_yaml(call.request.body)
+    if not isinstance(document, dict) or document.get("kind") != SCALE.kind:
+        raise BadRequest(f"the body must be a {SCALE.kind} of {SCALE.api_version}")
+    return lambda current: {**current, "spec": {**current["spec"], **(document.get("spec") or {})}}
+
+
+def _checked(scale: Any, schema: Schema | None, options: WriteOptions, told: list[str]) -> Object:
+    return decoding.checked(scale, SCALE, schema, options.validation, told)
+
+
+def _check(call: Call, scale: Object, current: Object) -> None:
+    metadata = scale.get("metadata") or {}
+    resource = call.kind.resource
+    version = metadata.get("resourceVersion")
+    if version and version != current["metadata"]["resourceVersion"]:
+        raise conflict(resource.group, resource.plural, call.info.name)
+    if metadata.get("uid") and metadata["uid"] != objects.uid(current):
+        why = f"Precondition failed: UID in precondition: {metadata['uid']}, UID in object meta: {objects.uid(current)}"
+        raise conflict(resource.group, resource.plural, call.info.name, why)
+    replicas = (scale.get("spec") or {}).get("replicas") or 0
+    if replicas < 0:
+        error: FieldError = invalid("spec.replicas", replicas, "must be greater than or equal to 0")
+        raise invalid_object(SCALE.group, SCALE.kind, call.info.name, [error])
+
+
+def _paths(call: Call) -> Mapping[str, str]:
+    if not isinstance(call.kind, CustomKind):
+        return _BUILT_IN
+    resource = call.kind.resource
+    crd = call.api.custom_resources.definition(resource.group, resource.plural)
+    paths = scale_paths(crd, call.resource.version) if crd is not None else {}
+    if not paths:
+        raise NotFound("the server could not find the requested resource")
+    return paths
+
+
+def _scale(call: Call, obj: Object, paths: Mapping[str, str]) -> Object:
+    metadata = obj["metadata"]
+    kept = ("name", "namespace", "uid", "resourceVersion", "creationTimestamp")
+    spec: Object = {}
+    if (replicas := _get(obj, paths["specReplicasPath"])) is not None:
+        spec["replicas"] = replicas
+    status: Object = {"replicas": _get(obj, paths["statusReplicasPath"]) or 0}
+    if selector := _selector(call, obj, paths):
+        status["selector"] = selector
+    return {
+        "kind": SCALE.kind,
+        "apiVersion": SCALE.api_version,
+        "metadata": {k: metadata[k] for k in kept if k in metadata},
+        "spec": spec,
+        "status": status,
+    }
+
+
+def _selector(call: Call, obj: Object, paths: Mapping[str, str]) -> str:
+    if isinstance(call.kind, CustomKind):
+        path = paths.get("labelSelectorPath")
+        return str(_get(obj, path) or "") if path else ""
+    stated = (obj.get("spec") or {}).get("selector")
+    if not stated:
+        return ""
+    if call.kind.resource.plural == "replicationcontrollers":
+        return str(selectors.from_labels(stated))
+    return str(selectors.from_label_selector(stated))
+
+
+def _get(obj: Object, path: str) -> Any:
+    found: Any = obj
+    for step in path.strip(".").split("."):
+        if not isinstance(found, dict):
+            return None
+        found = found.get(step)
+    return found
+
+
+def _put(obj: Object, path: str, value: int) -> None:
+    *steps, last = path.strip(".").split(".")
+    for step in steps:
+        obj = obj.setdefault(step, {})
+    obj[last] = value
+
+
+def _respond(call: Call, scale: Object) -> Response:
+    return negotiation.respond(scale, status_view(call.view.accepted))
