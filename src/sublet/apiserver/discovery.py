@@ -46,7 +46,7 @@ def group_order(group: str) -> tuple[int, str]:
 
 def storage_version_hash(stored: Resource) -> str:
     """By which clients see that objects of two versions or resources are stored as one."""
-    text = f"{stored.group}/{stored.version}, Kind={stored.kind}"
+    text = f"{stored.group}/{stored.version}/{stored.kind}"
     return base64.b64encode(hashlib.sha256(text.encode()).digest()[:8]).decode()
 
 

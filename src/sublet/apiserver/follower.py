@@ -1,4 +1,4 @@
-"""Follows one watch cache from within: something derived from all its objects, kept up to date."""
+"""Follows one watch cache from within: something derived from all its objects, kept up to date or brought so when asked."""
 
 from __future__ import annotations
 
@@ -8,13 +8,57 @@ import logging
 from collections.abc import Callable
 from typing import Any
 
-from sublet.apiserver.watchcache import CachedEntry, WatchCache, WatcherOverrun, decode_stored
+from sublet.apiserver.watchcache import CachedEntry, WatchCache, Watcher, WatcherOverrun, decode_stored
 from sublet.store.interface import Compacted, StoreClosed
 
 _log = logging.getLogger(__name__)
 
 Change = Callable[[str, Any], None]
 """(store key, object or None when it is gone)."""
+
+
+class CatchUp:
+    """Tells ``change`` of every object there is, then of every change, and ``reset`` before telling all anew.
+
+    It does so only within :meth:`catch_up`, which costs next to nothing when nothing happened: so what is derived is
+    never behind the watch cache, and no task runs. The objects told are decoded for this call alone: keep them.
+    """
+
+    def __init__(self, cache: WatchCache, change: Change, reset: Callable[[], None]) -> None:
+        self._cache = cache
+        self._change = change
+        self._reset = reset
+        self._watcher: Watcher | None = None
+
+    def catch_up(self) -> None:
+        """Tells everything that the watch cache shows and has not been told."""
+        if self._watcher is not None:
+            try:
+                for event in self._watcher.take():
+                    self._tell(event.entry.key, None if event.type == "delete" else event.entry)
+                return
+            except (WatcherOverrun, Compacted):
+                self.stop()
+            except StoreClosed:
+                return
+        self._load()
+
+    def stop(self) -> None:
+        if self._watcher is not None:
+            self._watcher.close()
+            self._watcher = None
+
+    def _load(self) -> None:
+        self._watcher = self._cache.watch(self._cache.revision)
+        self._reset()
+        for entry in self._cache.entries():
+            self._tell(entry.key, entry)
+
+    def _tell(self, key: str, entry: CachedEntry | None) -> None:
+        try:
+            self._change(key, None if entry is None else decode_stored(entry))
+        except Exception:
+            _log.exception("%s could not be taken in", key)
 
 
 class Follower:

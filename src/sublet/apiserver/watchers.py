@@ -54,6 +54,10 @@ class Watcher:
         """
         if not self._events and self._ended is None:
             await self._wait(timeout)
+        return self.take()
+
+    def take(self) -> list[CachedEvent]:
+        """All events that are there now, without waiting. Raises as :meth:`next` does."""
         if self._ended is not None:
             raise self._ended
         events, self._events = self._events, []

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -10,6 +10,7 @@ from sublet.apiserver.requestinfo import RequestInfo
 from sublet.client.exchange import User
 
 MASTERS = "system:masters"
+UNAUTHENTICATED = "system:unauthenticated"
 
 Rule = Mapping[str, Any]
 """A PolicyRule."""
@@ -44,9 +45,15 @@ class RuleSource(Protocol):
 class Authorizer:
     """Asks its authorities in order; the first that allows, allows. ``system:masters`` may do everything."""
 
-    def __init__(self, authorities: Sequence[Authority], rules: RuleSource) -> None:
+    def __init__(
+        self,
+        authorities: Sequence[Authority],
+        rules: RuleSource,
+        fresh: Callable[[], Awaitable[object]] | None = None,
+    ) -> None:
         self._authorities = tuple(authorities)
         self._rules = rules
+        self._fresh = fresh
 
     def authorize(self, user: User, info: RequestInfo) -> Decision:
         if MASTERS in user.groups:
@@ -59,6 +66,18 @@ class Authorizer:
             if decision.reason:
                 reasons.append(decision.reason)
         return Decision(False, ", ".join(reasons)) if reasons else REFUSED
+
+    async def decide(self, user: User, info: RequestInfo) -> Decision:
+        """As :meth:`authorize`, but a known user is refused only after every write acknowledged so far was looked at:
+        who was granted something a moment ago may use it."""
+        decision = self.authorize(user, info)
+        if decision.allowed or self._fresh is None or UNAUTHENTICATED in user.groups:
+            return decision
+        try:
+            await self._fresh()
+        except TimeoutError:
+            return decision
+        return self.authorize(user, info)
 
     def rules(self, user: User, namespace: str) -> tuple[list[Rule], list[str]]:
         """All rules that a user holds in a namespace (``""``: cluster-wide only), and errors met on the way."""

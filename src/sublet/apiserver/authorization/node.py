@@ -10,7 +10,7 @@ from typing import Any
 
 from sublet.apiserver.authorization.authorizer import REFUSED, Decision, Rule
 from sublet.apiserver.authorization.rules import compile_rules
-from sublet.apiserver.follower import Follower
+from sublet.apiserver.follower import CatchUp
 from sublet.apiserver.requestinfo import RequestInfo
 from sublet.apiserver.watchcache import WatchCaches, decode_stored
 from sublet.client.exchange import User
@@ -36,11 +36,11 @@ class NodeAuthorizer:
         self._rules = compile_rules(node_rules)
         self._pods: dict[str, tuple[str, frozenset[Reference]]] = {}
         self._by_node: dict[str, set[str]] = {}
-        self._follower: Follower | None = None
+        self._follower: CatchUp | None = None
 
     async def stop(self) -> None:
         if self._follower is not None:
-            await self._follower.stop()
+            self._follower.stop()
 
     def decide(self, user: User, info: RequestInfo) -> Decision:
         node = node_name(user)
@@ -48,8 +48,8 @@ class NodeAuthorizer:
             return REFUSED
         if self._follower is None:
             pods = self._caches.cache("/registry/core/pods/")
-            self._follower = Follower(pods, self._pod_changed, self._reset)
-            self._follower.start()
+            self._follower = CatchUp(pods, self._pod_changed, self._reset)
+        self._follower.catch_up()
         why = self._refusal(node, info)
         return Decision(False, why) if why else _ALLOWED
 

@@ -11,7 +11,7 @@ from typing import Any
 
 from sublet.apiserver.authorization.authorizer import REFUSED, Decision, Rule
 from sublet.apiserver.authorization.rules import CompiledRule, compile_rules
-from sublet.apiserver.follower import Follower
+from sublet.apiserver.follower import CatchUp
 from sublet.apiserver.requestinfo import RequestInfo
 from sublet.apiserver.watchcache import WatchCaches
 from sublet.client.exchange import User
@@ -47,7 +47,7 @@ class _Role:
 
 
 class RBAC:
-    """Call :meth:`start` once the watch caches are started."""
+    """Follows the watch caches by itself, from the first decision on."""
 
     def __init__(self, caches: WatchCaches) -> None:
         self._roles: dict[RoleKey, _Role] = {}
@@ -55,7 +55,7 @@ class RBAC:
         self._grants: dict[Subject, list[_Grant]] = {}
         self._decisions: dict[tuple[Any, ...], Decision] = {}
         self._followers = [
-            Follower(caches.cache(f"/registry/{GROUP}/{plural}/"), change, reset)
+            CatchUp(caches.cache(f"/registry/{GROUP}/{plural}/"), change, reset)
             for plural, change, reset in (
                 ("clusterroles", self._role_changed, lambda: self._forget_roles(cluster=True)),
                 ("roles", self._role_changed, lambda: self._forget_roles(cluster=False)),
@@ -65,14 +65,19 @@ class RBAC:
         ]
 
     def start(self) -> None:
-        for follower in self._followers:
-            follower.start()
+        """Reads what there is, so that the first decision need not. The watch caches must be started."""
+        self._catch_up()
 
     async def stop(self) -> None:
         for follower in self._followers:
-            await follower.stop()
+            follower.stop()
+
+    def _catch_up(self) -> None:
+        for follower in self._followers:
+            follower.catch_up()
 
     def decide(self, user: User, info: RequestInfo) -> Decision:
+        self._catch_up()
         if info.is_resource:
             key: tuple[Any, ...] = (
                 user.name, user.groups, info.verb, info.api_group, info.resource, info.subresource,
@@ -103,6 +108,7 @@ class RBAC:
 
     def rules(self, user: User, namespace: str) -> tuple[list[Rule], list[str]]:
         """All rules that a user holds in a namespace, and what could not be resolved."""
+        self._catch_up()
         found: list[Rule] = []
         errors: list[str] = []
         for grant in self._held(user, namespace):
@@ -115,6 +121,7 @@ class RBAC:
 
     def role_rules(self, namespace: str, name: str) -> tuple[Rule, ...] | None:
         """The rules of a Role, or of a ClusterRole when ``namespace`` is empty; None where there is none."""
+        self._catch_up()
         role = self._roles.get((namespace, name))
         return None if role is None else role.rules
 

@@ -21,9 +21,9 @@ class Authorize:
         info: RequestInfo = request.context["info"]
         user = request.user
         assert user is not None
-        decision = self._authorizer.authorize(user, info)
+        decision = await self._authorizer.decide(user, info)
         if decision.allowed and info.verb == "get" and info.subresource in _ALWAYS_CREATE:
-            decision = self._authorizer.authorize(user, _as_create(info))
+            decision = await self._authorizer.decide(user, _as_create(info))
         if not decision.allowed:
             raise denial(user, info, decision.reason)
         request.context["authorization"] = decision.reason

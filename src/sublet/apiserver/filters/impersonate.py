@@ -36,7 +36,7 @@ class Impersonate:
         groups, extra = _asked(request)
         name, uid = headers["impersonate-user"], headers.get("impersonate-uid", "")
         for check in _checks(name, groups, uid, extra):
-            decision = self._authorizer.authorize(asker, check)
+            decision = await self._authorizer.decide(asker, check)
             if not decision.allowed:
                 raise denial(asker, check, decision.reason)
         request.context["impersonator"] = asker

@@ -33,7 +33,7 @@ async def handle(request: Request, info: RequestInfo, api: APIServer) -> Respons
         case "selfsubjectaccessreviews":
             spec = _spec(review)
             _validate(review, spec, ())
-            review["status"] = _access(api.authorizer.authorize(call.user, _asked(spec)))
+            review["status"] = _access(await api.authorizer.decide(call.user, _asked(spec)))
         case _:
             spec = _spec(review)
             _validate(review, spec, _subject_errors(spec))
@@ -41,7 +41,7 @@ async def handle(request: Request, info: RequestInfo, api: APIServer) -> Respons
             who = User(
                 spec.get("user", ""), tuple(spec.get("groups") or ()), spec.get("uid", ""), _extra(spec)
             )
-            review["status"] = _access(api.authorizer.authorize(who, _asked(spec)))
+            review["status"] = _access(await api.authorizer.decide(who, _asked(spec)))
     review.setdefault("metadata", {})
     return negotiation.respond(review, accepted, 201)
 
