@@ -9,13 +9,14 @@ from typing import Any
 
 from sublet.apiserver import crd_validation, customkinds
 from sublet.apiserver.deletion import CLEANUP, DeleteOptions
-from sublet.apiserver.follower import Follower
 from sublet.apiserver.registry import Registry, Transaction, Write
 from sublet.apiserver.stored import key_prefix, place
+from sublet.apiserver.watchcache import WatcherOverrun
 from sublet.client.exchange import User
 from sublet.machinery import codec, objects
 from sublet.machinery.kind import Kind, Object
 from sublet.machinery.status import NotFound, StatusError
+from sublet.store.interface import Compacted, StoreClosed
 
 _log = logging.getLogger(__name__)
 
@@ -94,22 +95,20 @@ class CustomResources:
 
     def __init__(self, registry: Registry) -> None:
         self._registry = registry
-        self._follower: Follower | None = None
+        self._follower: asyncio.Task[None] | None = None
         self._definitions: dict[str, Object] = {}
         self._tasks: dict[str, asyncio.Task[None]] = {}
 
     async def start(self) -> None:
         """Serves every definition that is stored; returns once they all are."""
-        kind = self._kind()
-        self._follower = Follower(self._registry.cache(kind), self._changed, lambda: None)
-        self._follower.start()
+        revision = self._load()
+        self._follower = asyncio.create_task(self._follow(revision), name="custom resource definitions")
 
     async def stop(self) -> None:
-        if self._follower is not None:
-            await self._follower.stop()
-        for task in list(self._tasks.values()):
+        tasks = [*self._tasks.values(), *([self._follower] if self._follower is not None else [])]
+        for task in tasks:
             task.cancel()
-        await asyncio.gather(*self._tasks.values(), return_exceptions=True)
+        await asyncio.gather(*tasks, return_exceptions=True)
 
     def definition(self, group: str, plural: str) -> Object | None:
         """The definition of a custom resource. Shared: do not change it."""
@@ -126,6 +125,28 @@ class CustomResources:
         self._take(name, codec.decode_json(codec.encode_json(new)) if new is not None else None)
 
     # -- following --
+
+    def _load(self) -> int:
+        """Takes in all definitions there are; returns the revision they stand at."""
+        cache = self._registry.cache(self._kind())
+        for entry in cache.entries():
+            self._changed(entry.key, codec.decode_json(codec.encode_json(entry.object)))
+        return cache.revision
+
+    async def _follow(self, after: int) -> None:
+        cache = self._registry.cache(self._kind())
+        while True:
+            try:
+                with cache.watch(after) as watcher:
+                    while True:
+                        for event in await watcher.next():
+                            gone = event.type == "delete"
+                            obj = None if gone else self._registry.decode(self._kind(), event.entry)
+                            self._changed(event.entry.key, obj)
+            except (WatcherOverrun, Compacted):
+                after = self._load()
+            except StoreClosed:
+                return
 
     def _changed(self, key: str, crd: Object | None) -> None:
         name = key.rpartition("/")[2]

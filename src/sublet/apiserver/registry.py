@@ -216,6 +216,7 @@ class Registry:
         kind.default(new)
         attributes = self._attributes(CREATE, kind, write, new, None)
         await self._admit(kind, attributes)
+        kind.prepare_create(new)
         write.warnings += objectmeta.tidy(new)
         self._raise(kind, new, [*objectmeta.validate_create(new, kind), *self._errors(kind, new, write)])
         write.warnings += kind.warnings(new, None)
