@@ -237,7 +237,7 @@ def benchmarks(objects: list[int]) -> dict[str, Callable[[Path], Awaitable[Measu
         "saturated": lambda folder: saturated(folder, None),
         "saturated-1ms": lambda folder: saturated(folder, 0.001),
         "fan-out": lambda folder: fan_out(folder, 100, 5_000),
-        "idle": lambda folder: idle_watchers(folder, 2_000),
+        "idle": lambda folder: idle_watchers(folder, 20_000),
     }
     for count in objects:
         found[f"memory-{count}"] = lambda folder, count=count: memory(folder, count)  # type: ignore[misc]

@@ -187,6 +187,17 @@ async def test_an_indexed_watch_sees_objects_come_and_go(store: MemoryStore, pod
         pods.watch(0, indexed=("spec.colour", "red"))
 
 
+async def test_an_unreadable_object_stops_nobody(
+    store: MemoryStore, pods: WatchCache, caplog: pytest.LogCaptureFixture
+) -> None:
+    with pods.watch(0, indexed=("spec.nodeName", "n1")) as narrowed, pods.watch(0) as whole:
+        await store.create(PODS + "default/bad", b"s1 0.1.0 1.36\n{broken")
+        good = await store.create(PODS + "default/good", pod("good", "n1"))
+        assert summary(await narrowed.next(1)) == [("create", "default/good", good)]
+        assert len(await whole.next(1)) == 2
+    assert "/registry/core/pods/default/bad at revision 1 has no readable spec.nodeName" in caplog.text
+
+
 async def test_next_waits_no_longer_than_told(pods: WatchCache) -> None:
     with pods.watch(0) as watcher:
         assert await watcher.next(0.01) == []

@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 from sublet.store import drivers
-from sublet.store.conformance import CHECKS, DURABLE_CHECKS, PromiseBroken, crash_round
+from sublet.store.conformance import CHECKS, DURABLE_CHECKS, PromiseBroken
+from sublet.store.crash import crash_round
 from sublet.store.interface import Store, StoreError
 from sublet.store.open import driver_names, open_store
 

@@ -9,6 +9,7 @@ import sqlite3
 import stat
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -237,4 +238,28 @@ async def test_equal_keys_share_one_string_with_the_index(tmp_path: Path) -> Non
     await store.create("/registry/core/pods/default/web", b"")
     first, second = [(await store.list("/registry/")).entries[0] for _ in range(2)]
     assert first.key is second.key
+    await store.close()
+
+
+async def test_writes_and_lists_get_through_while_the_loop_is_never_idle(tmp_path: Path) -> None:
+    """A loop that polls between turns shorter than the interpreter's switch interval starved the writing
+    thread for seconds a write. Generous bounds: a write takes 3 ms, a list of 200 20 ms."""
+    store = await SQLiteStore.open(tmp_path / "state.db")
+    running = True
+
+    async def compute() -> None:
+        while running:
+            end = time.perf_counter() + 0.0002
+            while time.perf_counter() < end:
+                sum(range(50))
+            await asyncio.sleep(0)
+
+    busy = [asyncio.create_task(compute()) for _ in range(2)]
+    async with asyncio.timeout(15):
+        for n in range(200):
+            await store.create(f"/a/{n}", VALUE)
+        for _ in range(5):
+            assert len((await store.list("/a/")).entries) == 200
+    running = False
+    await asyncio.gather(*busy)
     await store.close()

@@ -173,10 +173,12 @@ class WatchCache:
         key = event.entry.key
         found: set[tuple[str, ...]] = {(), (key,), (key[: key.rindex("/") + 1],)}
         for name in indexes:
-            value = self._indexes[name]
-            found.add((name, value(event.entry.object)))
-            if event.previous is not None:
-                found.add((name, value(event.previous.object)))
+            try:
+                found.add((name, self._indexes[name](event.entry.object)))
+                if event.previous is not None:
+                    found.add((name, self._indexes[name](event.previous.object)))
+            except Exception:  # one unreadable object must not stop the cache of all resources
+                _log.exception("%s at revision %d has no readable %s", key, event.revision, name)
         return found
 
     def load(self, entries: Iterable[Entry], since: int) -> None:
@@ -382,6 +384,13 @@ class WatchCaches:
             start = page.entries[-1].key + "\0"
 
     async def _run(self) -> None:
+        try:
+            await self._keep_following()
+        except Exception as error:
+            _log.exception("the watch cache stopped at revision %d", self.revision)
+            self._end(StoreError(f"the watch cache stopped: {error}"))
+
+    async def _keep_following(self) -> None:
         while True:
             try:
                 await self._follow()

@@ -1,7 +1,7 @@
 """What every driver must do: the promises of :mod:`sublet.store.interface`, as checks a test runs on a driver.
 
 ``CHECKS`` maps names to coroutine functions ``check(store)``; each wants an empty store and leaves it open.
-``DURABLE_CHECKS`` want a function that opens the same data again. ``crash_round`` kills a writing process.
+``DURABLE_CHECKS`` want a function that opens the same data again. :mod:`sublet.store.crash` goes further.
 A broken promise raises :class:`PromiseBroken`, so the suite also works where ``assert`` is switched off.
 """
 
@@ -10,12 +10,10 @@ from __future__ import annotations
 import asyncio
 import inspect
 import random
-import subprocess
-import sys
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import aclosing
-from typing import Any, cast
+from typing import Any
 
 from sublet.store.interface import (
     Compacted,
@@ -28,7 +26,6 @@ from sublet.store.interface import (
     StoreClosed,
     StoreError,
 )
-from sublet.store.open import open_store
 
 Check = Callable[[Store], Awaitable[None]]
 Reopen = Callable[[], Awaitable[Store]]
@@ -41,7 +38,7 @@ class PromiseBroken(Exception):
     """The driver does not do what the interface says."""
 
 
-def _require(truth: bool, message: str) -> None:
+def require(truth: bool, message: str) -> None:
     if not truth:
         raise PromiseBroken(message)
 
@@ -93,25 +90,25 @@ async def _first(store: Store, prefix: str, after: int) -> Any:
 async def check_create(store: Store) -> None:
     """A created value reads back whole, with its revision; a second create is refused."""
     before = await store.current_revision()
-    _require(await store.get("/a/x") is None, "nothing is there before the create")
+    require(await store.get("/a/x") is None, "nothing is there before the create")
     value = bytes(range(256)) * 300
     revision = await store.create("/a/x", value)
-    _require(revision > before, "a write gets a higher revision")
+    require(revision > before, "a write gets a higher revision")
     entry = await store.get("/a/x")
-    _require(entry is not None and entry.value == value and entry.key == "/a/x", "the value reads back")
-    _require(entry is not None and entry.revision == entry.created == revision, "with its revision")
+    require(entry is not None and entry.value == value and entry.key == "/a/x", "the value reads back")
+    require(entry is not None and entry.revision == entry.created == revision, "with its revision")
     await _raises(KeyExists, store.create("/a/x", b"2"), "create over a live value")
-    _require(await store.current_revision() == revision, "a refused write takes no revision")
+    require(await store.current_revision() == revision, "a refused write takes no revision")
 
 
 async def check_empty_value(store: Store) -> None:
     """The empty value is a value."""
     revision = await store.create("/a/empty", b"")
     entry = await store.get("/a/empty")
-    _require(entry is not None and entry.value == b"", "an empty value reads back")
+    require(entry is not None and entry.value == b"", "an empty value reads back")
     updated = await store.update("/a/empty", b"", revision)
     listing = await store.list("/a/")
-    _require([(e.value, e.revision) for e in listing.entries] == [(b"", updated)], "and is listed")
+    require([(e.value, e.revision) for e in listing.entries] == [(b"", updated)], "and is listed")
 
 
 async def check_update(store: Store) -> None:
@@ -119,14 +116,14 @@ async def check_update(store: Store) -> None:
     created = await store.create("/a/x", b"1")
     updated = await store.update("/a/x", b"2", created)
     entry = await store.get("/a/x")
-    _require(
+    require(
         entry is not None and (entry.value, entry.revision, entry.created) == (b"2", updated, created),
         "an update replaces value and revision and keeps created",
     )
     error = await _raises(RevisionMismatch, store.update("/a/x", b"3", created), "update at an old revision")
-    _require(error.current == entry, "the mismatch carries what stands there")
+    require(error.current == entry, "the mismatch carries what stands there")
     error = await _raises(RevisionMismatch, store.update("/a/none", b"3", 1), "update of nothing")
-    _require(error.current is None, "the mismatch says that nothing is there")
+    require(error.current is None, "the mismatch says that nothing is there")
 
 
 async def check_delete(store: Store) -> None:
@@ -134,12 +131,12 @@ async def check_delete(store: Store) -> None:
     created = await store.create("/a/x", b"1")
     await _raises(RevisionMismatch, store.delete("/a/x", created + 7), "delete at another revision")
     deleted = await store.delete("/a/x", created)
-    _require(deleted > created, "a deletion has a revision of its own")
-    _require(await store.get("/a/x") is None, "the value is gone")
+    require(deleted > created, "a deletion has a revision of its own")
+    require(await store.get("/a/x") is None, "the value is gone")
     await _raises(RevisionMismatch, store.delete("/a/x", deleted), "delete of nothing")
     again = await store.create("/a/x", b"2")
     entry = await store.get("/a/x")
-    _require(entry is not None and entry.created == again, "a new life has a created revision of its own")
+    require(entry is not None and entry.created == again, "a new life has a created revision of its own")
 
 
 async def check_listing_order_and_pages(store: Store) -> None:
@@ -149,9 +146,9 @@ async def check_listing_order_and_pages(store: Store) -> None:
         await store.create(key, key.encode())
     inside = sorted((key for key in keys if key.startswith("/a/")), key=str.encode)
     listing = await store.list("/a/")
-    _require([entry.key for entry in listing.entries] == inside, "keys below the prefix, in bytewise order")
-    _require(all(entry.value == entry.key.encode() for entry in listing.entries), "with their values")
-    _require(
+    require([entry.key for entry in listing.entries] == inside, "keys below the prefix, in bytewise order")
+    require(all(entry.value == entry.key.encode() for entry in listing.entries), "with their values")
+    require(
         listing.revision == await store.current_revision() and listing.remaining == 0, "complete, as of now"
     )
     seen: list[str] = []
@@ -159,14 +156,14 @@ async def check_listing_order_and_pages(store: Store) -> None:
     while True:
         page = await store.list("/a/", start=start, limit=2, revision=revision)
         seen += [entry.key for entry in page.entries]
-        _require(page.remaining == len(inside) - len(seen), "remaining counts what follows")
-        _require(revision in (0, page.revision), "each page shows the revision asked for")
+        require(page.remaining == len(inside) - len(seen), "remaining counts what follows")
+        require(revision in (0, page.revision), "each page shows the revision asked for")
         revision = page.revision
         if not page.remaining:
             break
         start = page.entries[-1].key + "\0"
         await store.create(f"/a/b/later-{len(seen)}", b"")
-    _require(seen == inside, "pages at one revision together are the list at that revision")
+    require(seen == inside, "pages at one revision together are the list at that revision")
 
 
 async def check_listing_at_revisions(store: Store) -> None:
@@ -188,7 +185,7 @@ async def check_listing_at_revisions(store: Store) -> None:
     for revision, state in states.items():
         listing = await store.list("/a/", revision=revision)
         found = {entry.key: entry.value for entry in listing.entries}
-        _require(found == state and listing.revision == revision, f"the state at revision {revision}")
+        require(found == state and listing.revision == revision, f"the state at revision {revision}")
     await _raises(FutureRevision, store.list("/a/", revision=max(states) + 1000), "a list in the future")
 
 
@@ -204,11 +201,11 @@ async def check_watch_replays_and_follows(store: Store) -> None:
         Event("delete", "/a/x", b"", third, first),
     ]
     for after, count in ((0, 3), (first, 2), (second, 1), (third, 0)):
-        _require(await collect(store, "/a/", after, third) == expected[3 - count :], f"history after {after}")
+        require(await collect(store, "/a/", after, third) == expected[3 - count :], f"history after {after}")
     following = asyncio.create_task(collect(store, "/a/", third, third + 20))
     await asyncio.sleep(0.05)
     revisions = [await store.create(f"/a/{n}", b"") for n in range(20)]
-    _require([event.revision for event in await following] == revisions, "live writes, once and in order")
+    require([event.revision for event in await following] == revisions, "live writes, once and in order")
     await _raises(FutureRevision, _first(store, "/a/", revisions[-1] + 1000), "a watch from the future")
 
 
@@ -229,10 +226,10 @@ async def check_watch_while_writing(store: Store) -> None:
 
     await asyncio.gather(*(write(writer) for writer in range(16)))
     everything = await collect(store, "/a/", start, start + total)
-    _require([event.revision for event in everything] == list(range(start + 1, start + total + 1)), "no gaps")
+    require([event.revision for event in everything] == list(range(start + 1, start + total + 1)), "no gaps")
     for watch in watches:
         events = await watch
-        _require(events == [e for e in everything if e.revision >= events[0].revision], "every watch agrees")
+        require(events == [e for e in everything if e.revision >= events[0].revision], "every watch agrees")
 
 
 async def check_slow_watch(store: Store) -> None:
@@ -249,27 +246,27 @@ async def check_slow_watch(store: Store) -> None:
     async with asyncio.timeout(_PATIENCE), aclosing(batches):
         while len(events) < len(revisions):
             events += [item for item in await anext(iterator) if isinstance(item, Event)]
-    _require([event.revision for event in events] == sorted(revisions), "nothing lost, nothing twice")
+    require([event.revision for event in events] == sorted(revisions), "nothing lost, nothing twice")
 
 
 async def check_progress(store: Store) -> None:
     """A watch on a silent prefix soon says that it is complete up to the current revision."""
     revision = await store.create("/b/x", b"")
     began = time.monotonic()
-    _require(await collect(store, "/a/", 0, revision) == [], "no event, only progress")
+    require(await collect(store, "/a/", 0, revision) == [], "no event, only progress")
     later = asyncio.create_task(collect(store, "/a/", revision, revision + 1))
     await asyncio.sleep(0.05)
     await store.create("/b/y", b"")
-    _require(await later == [], "progress also follows live writes elsewhere")
-    _require(time.monotonic() - began < 5, "progress comes at least about every second")
+    require(await later == [], "progress also follows live writes elsewhere")
+    require(time.monotonic() - began < 5, "progress comes at least about every second")
 
 
 async def check_contention(store: Store) -> None:
     """Of many writers at one revision exactly one wins, and a counter raised by all of them misses nothing."""
     key = "/a/counter"
     outcomes = await asyncio.gather(*(store.create(key, b"0") for _ in range(20)), return_exceptions=True)
-    _require(sum(isinstance(outcome, int) for outcome in outcomes) == 1, "exactly one create wins")
-    _require(sum(isinstance(outcome, KeyExists) for outcome in outcomes) == 19, "the others hear KeyExists")
+    require(sum(isinstance(outcome, int) for outcome in outcomes) == 1, "exactly one create wins")
+    require(sum(isinstance(outcome, KeyExists) for outcome in outcomes) == 19, "the others hear KeyExists")
 
     async def raise_by(times: int) -> None:
         while times:
@@ -284,7 +281,7 @@ async def check_contention(store: Store) -> None:
 
     await asyncio.gather(*(raise_by(15) for _ in range(16)))
     entry = await store.get(key)
-    _require(entry is not None and entry.value == b"240", "every increment counts")
+    require(entry is not None and entry.value == b"240", "every increment counts")
 
 
 async def check_read_your_write(store: Store) -> None:
@@ -293,10 +290,10 @@ async def check_read_your_write(store: Store) -> None:
     async def write_and_read(n: int) -> None:
         revision = await store.create(f"/a/{n}", b"1")
         entry = await store.get(f"/a/{n}")
-        _require(entry is not None and entry.revision == revision, "get shows the acknowledged write")
+        require(entry is not None and entry.revision == revision, "get shows the acknowledged write")
         listing = await store.list(f"/a/{n}")
-        _require(listing.revision >= revision and len(listing.entries) == 1, "so does list")
-        _require(await store.current_revision() >= revision, "so does the current revision")
+        require(listing.revision >= revision and len(listing.entries) == 1, "so does list")
+        require(await store.current_revision() >= revision, "so does the current revision")
 
     await asyncio.gather(*(write_and_read(n) for n in range(1000, 1050)))
 
@@ -314,7 +311,7 @@ async def check_cancelled_writer(store: Store) -> None:
             continue
         finally:
             entry = await store.get(f"/a/{n}")
-            _require(entry is not None and entry.value == b"whole", "the key holds a whole value")
+            require(entry is not None and entry.value == b"whole", "the key holds a whole value")
 
 
 async def check_compaction(store: Store) -> None:
@@ -328,22 +325,22 @@ async def check_compaction(store: Store) -> None:
     after = await store.update("/a/changed", b"3", at)
     await store.compact(at)
     listing = await store.list("/a/", revision=at)
-    _require(
+    require(
         [(e.key, e.value, e.revision) for e in listing.entries]
         == [("/a/changed", b"2", at), ("/a/kept", b"old but live", kept)],
         "the state at the compacted revision is whole",
     )
     error = await _raises(Compacted, store.list("/a/", revision=at - 1), "a list before the compaction")
-    _require((error.asked, error.oldest) == (at - 1, at), "the error names the oldest kept revision")
+    require((error.asked, error.oldest) == (at - 1, at), "the error names the oldest kept revision")
     await _raises(Compacted, _first(store, "/a/", at - 1), "a watch from before the compaction")
     events = await collect(store, "/a/", at, after)
-    _require([event.revision for event in events] == [after], "a watch from the compacted revision works")
+    require([event.revision for event in events] == [after], "a watch from the compacted revision works")
     await store.compact(at)
     await store.compact(1)
     await store.compact(after)
     entry = await store.get("/a/kept")
-    _require(entry is not None and entry.value == b"old but live", "live values survive")
-    _require(await store.current_revision() == after, "compaction takes no revision")
+    require(entry is not None and entry.value == b"old but live", "live values survive")
+    require(await store.current_revision() == after, "compaction takes no revision")
     await _raises(FutureRevision, store.compact(after + 1000), "compaction in the future")
 
 
@@ -375,18 +372,18 @@ async def check_reopen(reopen: Reopen) -> None:
     await store.close()
     store = await reopen()
     entry = await store.get("/a/x")
-    _require(
+    require(
         entry is not None and (entry.value, entry.revision, entry.created) == (b"2", second, first), "value"
     )
-    _require(await store.current_revision() == last, "revision")
+    require(await store.current_revision() == last, "revision")
     events = await collect(store, "/a/", first, last)
-    _require([event.revision for event in events] == [second, second + 1, last], "history")
+    require([event.revision for event in events] == [second, second + 1, last], "history")
     await store.compact(last)
     await store.close()
     store = await reopen()
-    _require(await store.current_revision() == last, "a compacted deletion's revision is remembered")
+    require(await store.current_revision() == last, "a compacted deletion's revision is remembered")
     await _raises(Compacted, _first(store, "/a/", first), "a watch from before the compaction")
-    _require(await store.create("/a/y", b"") > last, "and never given again")
+    require(await store.create("/a/y", b"") > last, "and never given again")
     await store.close()
 
 
@@ -409,9 +406,7 @@ async def check_close_with_writers(reopen: Reopen) -> None:
         await asyncio.gather(*writers)
     store = await reopen()
     found = {entry.key: entry.revision for entry in (await store.list("/a/")).entries}
-    _require(
-        bool(acknowledged) and acknowledged.items() <= found.items(), "every acknowledged write is there"
-    )
+    require(bool(acknowledged) and acknowledged.items() <= found.items(), "every acknowledged write is there")
     await store.close()
 
 
@@ -442,80 +437,3 @@ CHECKS: dict[str, Check] = {
 DURABLE_CHECKS: dict[str, DurableCheck] = {
     _named(check.__name__): check for check in (check_reopen, check_close_with_writers)
 }
-
-
-def crash_value(key: str) -> bytes:
-    """What the crash test writes to a key: long enough for several pages, and checkable byte by byte."""
-    return (key.encode() + b"|") * (40 + len(key) * 7 % 400)
-
-
-async def crash_writer(url: str, count: int) -> None:
-    """The process to be killed: writes ``count`` values from 16 writers and prints each acknowledgement."""
-    store = await open_store(url)
-    start = await store.current_revision()
-    print("start", start, flush=True)
-    turns = iter(range(count))
-
-    async def write() -> None:
-        for n in turns:
-            key = f"/crash/{start}/{n:06d}"
-            revision = await store.create(key, crash_value(key))
-            sys.stdout.write(f"{revision} {key}\n")
-            sys.stdout.flush()
-
-    await asyncio.gather(*(write() for _ in range(16)))
-    await store.close()
-    print("end", flush=True)
-
-
-async def crash_round(url: str, seed: int, count: int = 10_000) -> int:
-    """Kills a writing process with SIGKILL at a moment drawn from ``seed`` and checks what it left behind.
-
-    Returns how many writes were acknowledged. The URL's data may hold earlier rounds; they must still be there.
-    """
-    kept = {}
-    store = await open_store(url)
-    for entry in (await store.list("/crash/")).entries:
-        kept[entry.key] = entry.revision
-    before = await store.current_revision()
-    await store.close()
-    lines = await asyncio.to_thread(_killed_writer, url, count, random.Random(seed))
-    acknowledged = {key: int(revision) for revision, key in (line.split() for line in lines)}
-    newest = max(acknowledged.values(), default=before)
-    store = await open_store(url)
-    try:
-        current = await store.current_revision()
-        _require(current >= newest, f"the revision went back from {newest} to {current}")
-        found = {entry.key: entry for entry in (await store.list("/crash/")).entries}
-        for key, revision in {**kept, **acknowledged}.items():
-            _require(key in found, f"{key}, acknowledged at revision {revision}, is lost")
-            _require(found[key].revision == revision, f"{key} moved from revision {revision}")
-        for key, entry in found.items():
-            _require(entry.value == crash_value(key), f"{key} is not whole")
-        events = await collect(store, "/crash/", before, current)
-        _require([e.revision for e in events] == list(range(before + 1, current + 1)), "history has no gap")
-        _require(await store.create(f"/crash-next/{seed}-{current}", b"") == current + 1, "writing goes on")
-    finally:
-        await store.close()
-    return len(acknowledged)
-
-
-def _killed_writer(url: str, count: int, chance: random.Random) -> list[str]:
-    """The acknowledgements of a writer that is killed some milliseconds after a random one of them."""
-    command = [sys.executable, "-c", _CRASH_PROGRAM, url, str(count)]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
-        output = cast(Any, process.stdout)
-        started = output.readline()
-        _require(started.startswith("start"), f"the writer did not start: {started!r}")
-        seen = [output.readline() for _ in range(chance.randrange(count))]
-        time.sleep(chance.uniform(0.0, 0.01))
-        process.kill()
-        seen += output.readlines()
-    return [line for line in seen if line.endswith("\n") and line != "end\n"]
-
-
-_CRASH_PROGRAM = """
-import asyncio, sys
-from sublet.store.conformance import crash_writer
-asyncio.run(crash_writer(sys.argv[1], int(sys.argv[2])))
-"""
