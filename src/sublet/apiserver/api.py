@@ -12,7 +12,6 @@ import sublet
 from sublet.apiserver import bootstrap, chain, customresources
 from sublet.apiserver.admission import order
 from sublet.apiserver.admission.framework import Admission, Context
-from sublet.apiserver.authentication.build import AuthenticationSettings
 from sublet.apiserver.authentication.build import build as build_authenticator
 from sublet.apiserver.authorization.authorizer import Authorizer, permission
 from sublet.apiserver.authorization.bootstrap import node_rules
@@ -62,7 +61,6 @@ class APIServer:
         settings: APIServerSettings,
         store: Store,
         *,
-        authentication: AuthenticationSettings | None = None,
         clock: Clock | None = None,
         rng: random.Random | None = None,
         pod_streams: PodStreams | None = None,
@@ -78,9 +76,6 @@ class APIServer:
         self.discovery = Discovery(self.kinds)
         self.openapi = OpenAPI(self.kinds, settings.minor, settings.version or sublet.__version__)
         self.caches = WatchCaches(store, computed=Computed(detect_mutation=detect_mutation))
-        self.authenticator = build_authenticator(
-            self.caches, self.clock, authentication or AuthenticationSettings()
-        )
         self.authenticator = build_authenticator(self.caches, self.clock, settings.authentication)
         self.registry = Registry(
             store, self.caches, self.kinds, minor=settings.minor,
@@ -88,7 +83,9 @@ class APIServer:
         )  # fmt: skip
         self.rbac = RBAC(self.caches)
         self.node_authorizer = NodeAuthorizer(self.caches, node_rules())
-        self.authorizer = Authorizer((self.rbac, self.node_authorizer), self.rbac)
+        self.authorizer = Authorizer(
+            (self.node_authorizer, self.rbac), self.rbac, lambda: self.caches.fresh(1.0)
+        )
         self.reader = RegistryReader(self.registry)
         self.custom_resources = CustomResources(self.registry)
         self.client = Client(InProcessTransport(self, SYSTEM_USER), "sublet-apiserver")
