@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from sublet.apiserver import negotiation
-from sublet.apiserver.options import Validation
+from sublet.apiserver.options import Validation, decode_protobuf
 from sublet.client.exchange import Request
 from sublet.machinery import codec, strict
 from sublet.machinery.kind import Object, Resource
@@ -34,9 +34,7 @@ def decode(
     fmt = negotiation.content_format(request, negotiation.TEXT_FORMATS if custom else negotiation.ALL_FORMATS)
     duplicates: Sequence[str] = ()
     if fmt == "protobuf":
-        from sublet.machinery import protobuf
-
-        obj = protobuf.decode(request.body)
+        obj = decode_protobuf(request.body)
     elif fmt == "yaml":
         obj = negotiation.decode_yaml(request.body)
         if validation != "Ignore":

@@ -96,8 +96,8 @@ class Framer:
 
     def _frame(self, kind: str, obj: Object) -> bytes:
         if self.view.accepted.format == "protobuf":
-            from sublet.machinery import protobuf
+            from sublet.kinds import protobuf
 
-            raw: bytes = protobuf.encode_watch_event(kind, obj)
-            return len(raw).to_bytes(4, "big") + raw
+            protocol = protobuf.codec()
+            return protocol.watch_frame(kind, protocol.encode_object(obj))
         return codec.encode_json({"type": kind, "object": obj}) + b"\n"

@@ -213,10 +213,9 @@ def encode(obj: Any, accepted: Accepted = PLAIN) -> bytes:
         )
         return text.encode()
     if accepted.format == "protobuf":
-        from sublet.machinery import protobuf
+        from sublet.kinds import protobuf
 
-        encoded: bytes = protobuf.encode(obj)
-        return encoded
+        return protobuf.codec().encode_object(obj)
     data = codec.encode_json(obj)
     return msgspec.json.format(data, indent=2) + b"\n" if accepted.pretty else data + b"\n"
 

@@ -118,9 +118,7 @@ def _document(request: Request) -> Object:
     if fmt == "yaml":
         decoded = negotiation.decode_yaml(request.body)
     elif fmt == "protobuf":
-        from sublet.machinery import protobuf
-
-        decoded = protobuf.decode(request.body)
+        decoded = decode_protobuf(request.body)
     else:
         try:
             decoded = codec.decode_json(request.body)
@@ -129,6 +127,16 @@ def _document(request: Request) -> Object:
     if not isinstance(decoded, dict):
         raise BadRequest("the body of the request is not a DeleteOptions object")
     return decoded
+
+
+def decode_protobuf(body: bytes) -> Object:
+    """Raises ``BadRequest``."""
+    from sublet.kinds import protobuf
+
+    try:
+        return protobuf.codec().decode_object(body)
+    except ValueError as error:
+        raise BadRequest(str(error)) from None
 
 
 def parse_delete_options(document: Mapping[str, Any], info: RequestInfo | None = None) -> DeleteOptions:

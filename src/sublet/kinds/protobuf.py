@@ -1,0 +1,16 @@
+"""The protobuf form of all built-in kinds, from ``data/protobuf-fields.tsv``; read when first asked for."""
+
+from __future__ import annotations
+
+import importlib.resources
+from functools import cache
+
+from sublet.machinery.protobuf import Codec
+from sublet.machinery.protobuftable import Table
+
+
+@cache
+def codec() -> Codec:
+    """The codec; it reads the message types it meets one by one."""
+    text = importlib.resources.files("sublet.kinds").joinpath("data/protobuf-fields.tsv").read_text("utf-8")
+    return Codec(Table(text))
