@@ -272,6 +272,8 @@ class JobReconciler:
     async def _delete_pods(
         self, key: str, job: Object, active: Sequence[Object], chosen: Sequence[Object]
     ) -> tuple[list[Object], Exception | None]:
+        if not chosen:
+            return list(active), None
         self._expected.expect_deletions(key, (objects.uid(pod) for pod in chosen))
         gone: set[str] = set()
         first: Exception | None = None
