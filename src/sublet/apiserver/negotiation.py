@@ -203,7 +203,7 @@ def _key(key: Any) -> str:
 
 
 def encode(obj: Any, accepted: Accepted = PLAIN) -> bytes:
-    """An object's bytes in JSON or YAML (protobuf is the business of whoever knows the Kind)."""
+    """A whole object's bytes. Raises :class:`NotAcceptable` where protobuf does not know the kind."""
     if accepted.format == "yaml":
         import yaml
 
@@ -214,8 +214,14 @@ def encode(obj: Any, accepted: Accepted = PLAIN) -> bytes:
         return text.encode()
     if accepted.format == "protobuf":
         from sublet.kinds import protobuf
+        from sublet.machinery.protobuf import NoProtobufError
 
-        return protobuf.codec().encode_object(obj)
+        try:
+            return protobuf.codec().encode_object(obj)
+        except NoProtobufError as error:
+            raise NotAcceptable(
+                f"only the following media types are accepted: {JSON}, {YAML} ({error})"
+            ) from None
     data = codec.encode_json(obj)
     return msgspec.json.format(data, indent=2) + b"\n" if accepted.pretty else data + b"\n"
 
