@@ -20,6 +20,7 @@ from sublet.controllers import catalog
 from sublet.kinds.resources import resource
 from sublet.machinery import objects
 from sublet.machinery.clock import SystemClock
+from sublet.machinery.status import NotFound
 from sublet.node.hollow import HollowNodes
 from sublet.node.hollow_registration import HollowSettings
 from sublet.reconcile.manager import Context, Manager, Registration
@@ -140,10 +141,8 @@ async def bind(client: Client, nodes: list[str]) -> None:
                 await client.create(
                     pods, binding, objects.namespace(pod), name=objects.name(pod), subresource="binding"
                 )
-            except Exception as error:  # a pod that is gone again
-                await client.patch(
-                    pods, objects.name(pod), {"spec": {"nodeName": target["name"]}}, objects.namespace(pod)
-                )
+            except NotFound:
+                continue  # it is gone again
     finally:
         await informers.stop()
 
