@@ -162,7 +162,7 @@ class HollowNodes:
         await self.registered.wait()
         while True:
             pause = self._settings.renew_seconds / len(self._registrations)
-            batch = max(1, int(1.0 / pause))
+            batch = min(max(1, int(1.0 / pause)), len(self._registrations))
             for start in range(0, len(self._registrations), batch):
                 await asyncio.sleep(pause * batch)
                 for registration in self._registrations[start : start + batch]:

@@ -1,0 +1,193 @@
+"""Hollow nodes against a real API server."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from sublet.kinds.resources import resource
+from sublet.machinery import objects
+from sublet.machinery.status import NotFound
+from sublet.node.hollow import Addresses, HollowNodes, HollowSettings, names
+from sublet.node.hollow_registration import LEASE_NAMESPACE
+
+PODS, NODES, LEASES = resource("pods"), resource("nodes"), resource("leases.coordination.k8s.io")
+
+
+@pytest.fixture
+async def hollow(client):
+    await client.create(resource("serviceaccounts"), {"metadata": {"name": "default"}}, "default")
+    settings = HollowSettings(
+        names=names(2), lease_seconds=1, capacity={"cpu": "2", "memory": "4Gi", "pods": "20"}
+    )
+    made = HollowNodes(client, settings)
+    task = asyncio.create_task(made.run())
+    await asyncio.wait_for(made.registered.wait(), 5)
+    yield made
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
+
+
+async def pod(client, name, node="hollow-0", port=None, annotations=None, finalizers=(), **spec):
+    container = {"name": "c", "image": spec.pop("image", "busybox")}
+    if port:
+        container["ports"] = [{"containerPort": port, "hostPort": port}]
+    metadata = {"name": name, "annotations": annotations or {}, "finalizers": list(finalizers)}
+    wanted = {"metadata": metadata, "spec": {"nodeName": node, "containers": [container], **spec}}
+    return await client.create(PODS, wanted, "default")
+
+
+async def phase(client, name, wanted, seconds=5.0):
+    async with asyncio.timeout(seconds):
+        while True:
+            found = await client.get(PODS, name, "default")
+            if (found.get("status") or {}).get("phase") == wanted:
+                return found
+            await asyncio.sleep(0.01)
+
+
+async def gone(client, name, seconds=5.0):
+    async with asyncio.timeout(seconds):
+        while True:
+            try:
+                await client.get(PODS, name, "default")
+            except NotFound:
+                return
+            await asyncio.sleep(0.01)
+
+
+async def test_nodes_are_ready_and_their_leases_are_renewed(client, hollow):
+    node = await client.get(NODES, "hollow-1")
+    assert objects.is_true(node, "Ready")
+    assert node["status"]["addresses"][0] == {"type": "InternalIP", "address": "10.240.0.2"}
+    lease = await client.get(LEASES, "hollow-1", LEASE_NAMESPACE)
+    assert objects.owners(lease)[0]["uid"] == objects.uid(node)
+    await asyncio.sleep(0.8)
+    later = await client.get(LEASES, "hollow-1", LEASE_NAMESPACE)
+    assert later["spec"]["renewTime"] > lease["spec"]["renewTime"]
+
+
+async def test_a_pod_bound_to_it_runs_with_an_address_of_its_own(client, hollow):
+    await pod(client, "a")
+    await pod(client, "b", "hollow-1")
+    one, two = await phase(client, "a", "Running"), await phase(client, "b", "Running")
+    assert objects.is_true(one, "Ready")
+    assert one["status"]["podIP"] != two["status"]["podIP"]
+    assert two["status"]["hostIP"] == "10.240.0.2"
+    assert one["status"]["observedGeneration"] == one["metadata"]["generation"]
+
+
+async def test_a_pod_of_another_node_is_left_alone(client, hollow):
+    await pod(client, "other", "elsewhere")
+    await pod(client, "mine")
+    await phase(client, "mine", "Running")
+    assert (await client.get(PODS, "other", "default"))["status"]["phase"] == "Pending"
+
+
+async def test_a_taken_host_port_makes_the_second_pod_fail(client, hollow):
+    await pod(client, "first", port=8080)
+    await phase(client, "first", "Running")
+    await pod(client, "second", port=8080)
+    failed = await phase(client, "second", "Failed")
+    assert failed["status"]["reason"] == "NodePorts"
+    await pod(client, "third", "hollow-1", port=8080)
+    await phase(client, "third", "Running")
+    await client.delete(PODS, "first", "default")
+    await gone(client, "first")
+    await pod(client, "fourth", port=8080)
+    await phase(client, "fourth", "Running")
+
+
+async def test_a_deleted_pod_goes_at_once_and_its_room_is_free(client, hollow):
+    await pod(client, "a")
+    await phase(client, "a", "Running")
+    await client.delete(PODS, "a", "default")
+    await gone(client, "a")
+    async with asyncio.timeout(5):
+        while hollow._addresses._held:  # noqa: ASYNC110
+            await asyncio.sleep(0.01)
+
+
+async def test_a_pod_with_a_finalizer_ends_and_stays(client, hollow):
+    await pod(client, "a", finalizers=["example.com/hold"])
+    await phase(client, "a", "Running")
+    await client.delete(PODS, "a", "default")
+    ended = await phase(client, "a", "Failed")
+    assert ended["status"]["containerStatuses"][0]["state"]["terminated"]["exitCode"] == 137
+    await client.patch(PODS, "a", {"metadata": {"finalizers": None}}, "default")
+    await gone(client, "a")
+
+
+async def test_annotations_make_a_pod_end(client, hollow):
+    await pod(client, "a", annotations={"sublet.dev/hollow-run-seconds": "0"}, restartPolicy="Never")
+    await phase(client, "a", "Succeeded")
+    await pod(client, "b", annotations={"sublet.dev/hollow-exit-code": "2"}, restartPolicy="Never")
+    await phase(client, "b", "Failed")
+
+
+async def test_an_image_that_cannot_be_pulled_keeps_the_pod_waiting(client, hollow):
+    await pod(client, "a", image="webserver:404")
+    async with asyncio.timeout(5):
+        while not (found := await client.get(PODS, "a", "default"))["status"].get("containerStatuses"):  # noqa: ASYNC110
+            await asyncio.sleep(0.01)
+    assert found["status"]["phase"] == "Pending"
+    assert found["status"]["containerStatuses"][0]["state"]["waiting"]["reason"] == "ErrImagePull"
+
+
+async def test_a_deadline_ends_a_pod(client, hollow):
+    await pod(client, "a", activeDeadlineSeconds=1)
+    failed = await phase(client, "a", "Failed")
+    assert failed["status"]["reason"] == "DeadlineExceeded"
+
+
+async def test_a_status_that_others_patch_stays_and_readiness_follows_it(client, hollow):
+    await pod(client, "a", readinessGates=[{"conditionType": "example.com/ready"}])
+    found = await phase(client, "a", "Running")
+    assert not objects.is_true(found, "Ready")
+    condition = {"type": "example.com/ready", "status": "True"}
+    patch = {"status": {"conditions": [condition]}}
+    await client.patch(PODS, "a", patch, "default", kind="strategic", subresource="status")
+    async with asyncio.timeout(5):
+        while not objects.is_true(await client.get(PODS, "a", "default"), "Ready"):  # noqa: ASYNC110
+            await asyncio.sleep(0.01)
+    assert "reason" not in objects.condition(await client.get(PODS, "a", "default"), "Ready")
+
+
+async def test_a_node_that_was_deleted_registers_again(client, hollow):
+    await client.delete(NODES, "hollow-0")
+    await client.delete(LEASES, "hollow-0", LEASE_NAMESPACE)
+    hollow._registrations[0]._written = -1e9
+    async with asyncio.timeout(5):
+        while True:
+            try:
+                node = await client.get(NODES, "hollow-0")
+                if objects.is_true(node, "Ready"):
+                    return
+            except NotFound:
+                pass
+            await asyncio.sleep(0.02)
+
+
+async def test_a_second_process_takes_over_running_pods_as_they_are(client, hollow):
+    await pod(client, "a", port=9000)
+    before = await phase(client, "a", "Running")
+    again = HollowNodes(client, hollow._settings)
+    task = asyncio.create_task(again.run())
+    await asyncio.wait_for(again.registered.wait(), 5)
+    async with asyncio.timeout(5):
+        while objects.uid(before) not in again.nodes["hollow-0"]:  # noqa: ASYNC110
+            await asyncio.sleep(0.01)
+    after = await client.get(PODS, "a", "default")
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
+    assert after["status"] == before["status"]
+
+
+def test_addresses_are_used_once_and_again_when_free():
+    addresses = Addresses("10.0.0.0/30")
+    assert (addresses.of("a"), addresses.of("b"), addresses.of("a")) == ("10.0.0.1", "10.0.0.2", "10.0.0.1")
+    with pytest.raises(OverflowError, match=r"no pod address is left in 10\.0\.0\.0/30"):
+        addresses.of("c")
+    addresses.release("a")
+    assert addresses.of("c") == "10.0.0.1"

@@ -1,0 +1,121 @@
+"""The manager starts each controller when its own informers are there, and starts again what fails."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+
+import pytest
+
+from sublet.client.events import EventRecorder
+from sublet.client.informer import InformerFactory
+from sublet.kinds.resources import resource
+from sublet.machinery import objects
+from sublet.machinery.clock import SystemClock
+from sublet.machinery.kind import Resource
+from sublet.reconcile.controller import Controller
+from sublet.reconcile.manager import Context, Manager, Registration
+
+NAMESPACES = resource("namespaces")
+
+
+@pytest.fixture
+async def informers(client):
+    factory = InformerFactory(client)
+    yield factory
+    await factory.stop()
+
+
+def manager(client, informers, *registrations):
+    def context_for(registration):
+        return Context(
+            client, informers, EventRecorder(client, registration.name), SystemClock(), random.Random(1)
+        )
+
+    return Manager(registrations, context_for)
+
+
+async def until(condition, seconds=5.0):
+    async with asyncio.timeout(seconds):
+        while not condition():  # noqa: ASYNC110
+            await asyncio.sleep(0.005)
+
+
+async def test_a_controller_sees_what_is_there_once_its_informers_have_synced(client, informers):
+    seen = []
+
+    def setup(context):
+        watched = context.informers.informer(NAMESPACES)
+
+        async def reconcile(key):
+            assert watched.has_synced
+            seen.append(key)
+
+        controller = Controller("test", reconcile)
+        watched.add_handler(controller.enqueue_object)
+        return controller
+
+    running = manager(client, informers, Registration("test", setup))
+    await running.start()
+    await until(lambda: "default" in seen)
+    await client.create(NAMESPACES, {"metadata": {"name": "new"}})
+    await until(lambda: "new" in seen)
+    await running.stop()
+
+
+async def test_a_kind_that_is_not_served_holds_only_who_asked_for_it(client, informers):
+    missing = Resource("example.com", "v1", "things", "Thing", True)
+    started = []
+
+    class Works:
+        def __init__(self, name):
+            self.name = name
+
+        async def run(self):
+            started.append(self.name)
+            await asyncio.Event().wait()
+
+    def blocked(context):
+        context.informers.informer(missing)
+        return Works("blocked")
+
+    def free(context):
+        context.informers.informer(NAMESPACES)
+        return [Works("free"), Works("free too")]
+
+    running = manager(client, informers, Registration("a", blocked), Registration("b", free))
+    await running.start()
+    await until(lambda: len(started) == 2)
+    assert started == ["free", "free too"]
+    assert running.running == {"b"}
+    await running.stop()
+
+
+async def test_what_fails_starts_again(client, informers):
+    starts = []
+
+    class Fails:
+        async def run(self):
+            starts.append(1)
+            if len(starts) == 1:
+                raise RuntimeError("broken")
+            await asyncio.Event().wait()
+
+    running = manager(client, informers, Registration("a", lambda _context: Fails()))
+    await running.start()
+    await until(lambda: len(starts) == 2)
+    await running.stop()
+
+
+async def test_an_owner_is_enqueued_for_what_it_controls():
+    async def reconcile(_key):
+        raise AssertionError("not run here")
+
+    controller = Controller("test", reconcile)
+    owner = {"metadata": {"name": "rs", "uid": "u"}}
+    reference = objects.owner_reference(owner, resource("replicasets.apps"))
+    owned = {"metadata": {"name": "p", "namespace": "n", "ownerReferences": [reference]}}
+    controller.enqueue_controller("ReplicaSet")("add", owned, None)
+    controller.enqueue_controller("Job")("add", owned, None)
+    assert len(controller.queue) == 1
+    assert await controller.queue.get() == "n/rs"
