@@ -1,5 +1,263 @@
-"""HorizontalPodAutoscaler."""
+"""HorizontalPodAutoscaler: stored as ``autoscaling/v2``, also served as ``autoscaling/v1``."""
 
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from sublet.kinds import resources
 from sublet.kinds.builtin import builtin
+from sublet.kinds.rules import amounts, show
+from sublet.kinds.rules.common import Errors, fill, fill_empty, needs, one_of, rule, spec_of, within
+from sublet.machinery import names
+from sublet.machinery.codec import DecodeError, decode_json, encode_json
+from sublet.machinery.kind import Object, Served
+from sublet.machinery.status import field_forbidden, invalid, required
 
-KIND = builtin("horizontalpodautoscalers.autoscaling")
+_V1 = resources.resource("horizontalpodautoscalers.autoscaling", "v1")
+_METRICS = "autoscaling.alpha.kubernetes.io/metrics"
+_BEHAVIOR = "autoscaling.alpha.kubernetes.io/behavior"
+_CONDITIONS = "autoscaling.alpha.kubernetes.io/conditions"
+_CURRENT = "autoscaling.alpha.kubernetes.io/current-metrics"
+_ANNOTATIONS = (_METRICS, _BEHAVIOR, _CONDITIONS, _CURRENT)
+"""What version 1 has no fields for."""
+_SOURCES = {
+    "ContainerResource": "containerResource",
+    "External": "external",
+    "Object": "object",
+    "Pods": "pods",
+    "Resource": "resource",
+}
+_MAX_WINDOW, _MAX_PERIOD, _MAX_SHOWN = 3600, 1800, 2
+_FASTEST = {"type": "Percent", "value": 100, "periodSeconds": 15}
+
+
+def _default(obj: Object) -> None:
+    spec = obj.setdefault("spec", {})
+    fill(spec, minReplicas=1)
+    if not spec.get("metrics"):
+        target = {"type": "Utilization", "averageUtilization": 80}
+        spec["metrics"] = [{"type": "Resource", "resource": {"name": "cpu", "target": target}}]
+    behavior = spec.get("behavior")
+    if behavior is not None:
+        behavior.setdefault("scaleUp", {})
+        behavior.setdefault("scaleDown", {})
+        pods = {"type": "Pods", "value": 4, "periodSeconds": 15}
+        fill(behavior["scaleUp"], stabilizationWindowSeconds=0)
+        for direction, policies in (("scaleUp", [pods, dict(_FASTEST)]), ("scaleDown", [dict(_FASTEST)])):
+            fill_empty(behavior[direction], selectPolicy="Max", policies=policies)
+
+
+def _validate(obj: Object) -> Errors:
+    spec = spec_of(obj)
+    least, most = spec.get("minReplicas"), spec.get("maxReplicas") or 0
+    if least is not None and least < 1:
+        yield invalid("spec.minReplicas", least, "must be greater than or equal to 1")
+    if most < 1:
+        yield invalid("spec.maxReplicas", most, "must be greater than 0")
+    if least is not None and most < least:
+        yield invalid("spec.maxReplicas", most, "must be greater than or equal to `minReplicas`")
+    target = spec.get("scaleTargetRef") or {}
+    yield from needs("spec.scaleTargetRef.kind", target.get("kind"), names.path_segment)
+    yield from needs("spec.scaleTargetRef.name", target.get("name"), names.path_segment)
+    for index, metric in enumerate(spec.get("metrics") or ()):
+        yield from _metric(f"spec.metrics[{index}]", metric)
+    for direction in ("scaleUp", "scaleDown"):
+        rules = (spec.get("behavior") or {}).get(direction)
+        if rules is not None:
+            yield from _scaling(f"spec.behavior.{direction}", rules)
+
+
+def _metric(path: str, metric: Object) -> Errors:
+    kind = metric.get("type") or ""
+    yield from one_of(f"{path}.type", kind, tuple(_SOURCES), needed=True)
+    field = _SOURCES.get(kind)
+    if field is None:
+        return
+    source = metric.get(field)
+    if source is None:
+        yield required(f"{path}.{field}", "must populate information for the given metric source")
+        return
+    for other in _SOURCES.values():
+        if other != field and metric.get(other) is not None:
+            yield field_forbidden(f"{path}.{other}", "must populate the given metric source only")
+    where = f"{path}.{field}"
+    if kind in ("Resource", "ContainerResource"):
+        yield from needs(f"{where}.name", source.get("name"))
+    else:
+        name = (source.get("metric") or {}).get("name")
+        yield from needs(f"{where}.metric.name", name, names.path_segment)
+    if kind == "ContainerResource":
+        yield from needs(f"{where}.container", source.get("container"), names.dns1123_label)
+    yield from _target(f"{where}.target", source.get("target") or {})
+
+
+def _target(path: str, target: Object) -> Errors:
+    kinds = ("AverageValue", "Utilization", "Value")
+    yield from one_of(f"{path}.type", target.get("type"), kinds, needed=True)
+    utilization = target.get("averageUtilization")
+    if utilization is not None and utilization < 1:
+        yield invalid(f"{path}.averageUtilization", utilization, "must be greater than 0")
+    for field in ("value", "averageValue"):
+        if target.get(field) is not None:
+            for error in amounts.positive(f"{path}.{field}", target[field]):
+                yield invalid(error.field, target[field], "must be positive")
+    if all(target.get(field) is None for field in ("averageUtilization", "value", "averageValue")):
+        detail = "must set either a target raw value or a target utilization"
+        yield required(f"{path}.averageUtilization", detail)
+
+
+def _scaling(path: str, rules: Object) -> Errors:
+    window = rules.get("stabilizationWindowSeconds")
+    if window is not None and not 0 <= window <= _MAX_WINDOW:
+        detail = (
+            "must be greater than or equal to zero"
+            if window < 0
+            else f"must be less than or equal to {_MAX_WINDOW}"
+        )
+        yield invalid(f"{path}.stabilizationWindowSeconds", window, detail)
+    yield from one_of(f"{path}.selectPolicy", rules.get("selectPolicy"), ("Disabled", "Max", "Min"))
+    policies = rules.get("policies") or ()
+    if not policies:
+        yield required(f"{path}.policies", "must specify at least one Policy")
+    for index, policy in enumerate(policies):
+        where = f"{path}.policies[{index}]"
+        yield from one_of(f"{where}.type", policy.get("type"), ("Percent", "Pods"), needed=True)
+        if (policy.get("value") or 0) <= 0:
+            yield invalid(f"{where}.value", policy.get("value") or 0, "must be greater than zero")
+        yield from within(f"{where}.periodSeconds", policy.get("periodSeconds") or 0, 1, _MAX_PERIOD)
+
+
+# -- version 1 --
+
+
+def _utilization(metric: Object) -> int | None:
+    """The number that version 1 has a field for."""
+    source = metric.get("resource") or {}
+    if metric.get("type") != "Resource" or source.get("name") != "cpu":
+        return None
+    found: int | None = (source.get("target") or source.get("current") or {}).get("averageUtilization")
+    return found
+
+
+def _from_stored(obj: Object) -> Object:
+    metadata = dict(obj.get("metadata") or {})
+    annotations = dict(metadata.get("annotations") or {})
+    spec, status = dict(spec_of(obj)), dict(obj.get("status") or {})
+    _take_cpu(spec, "metrics", "targetCPUUtilizationPercentage", annotations, _METRICS)
+    _take_cpu(status, "currentMetrics", "currentCPUUtilizationPercentage", annotations, _CURRENT)
+    for part, field, annotation in ((spec, "behavior", _BEHAVIOR), (status, "conditions", _CONDITIONS)):
+        value = part.pop(field, None)
+        if value:
+            annotations[annotation] = encode_json(value).decode()
+    if annotations:
+        metadata["annotations"] = annotations
+    made = {**obj, "apiVersion": _V1.api_version, "kind": _V1.kind, "metadata": metadata, "spec": spec}
+    if "status" in obj:
+        made["status"] = status
+    return made
+
+
+def _take_cpu(part: Object, field: str, cpu_field: str, annotations: dict[str, str], annotation: str) -> None:
+    rest = []
+    for metric in part.pop(field, None) or ():
+        value = _utilization(metric)
+        if value is not None and cpu_field not in part:
+            part[cpu_field] = value
+        else:
+            rest.append(metric)
+    if rest:
+        annotations[annotation] = encode_json(rest).decode()
+
+
+def _to_stored(obj: Object) -> Object:
+    metadata = dict(obj.get("metadata") or {})
+    annotations: Mapping[str, str] = metadata.get("annotations") or {}
+    spec, status = dict(spec_of(obj)), dict(obj.get("status") or {})
+    cpu = spec.pop("targetCPUUtilizationPercentage", None)
+    metrics = _decoded(annotations, _METRICS)
+    if cpu is not None:
+        target = {"type": "Utilization", "averageUtilization": cpu}
+        metrics = [{"type": "Resource", "resource": {"name": "cpu", "target": target}}, *metrics]
+    if metrics:
+        spec["metrics"] = metrics
+    if behavior := _decoded(annotations, _BEHAVIOR):
+        spec["behavior"] = behavior
+    current = status.pop("currentCPUUtilizationPercentage", None)
+    currently = _decoded(annotations, _CURRENT)
+    if current is not None:
+        used = {"averageUtilization": current, "averageValue": "0"}
+        currently = [{"type": "Resource", "resource": {"name": "cpu", "current": used}}, *currently]
+    if currently:
+        status["currentMetrics"] = currently
+    if conditions := _decoded(annotations, _CONDITIONS):
+        status["conditions"] = conditions
+    kept = {key: value for key, value in annotations.items() if key not in _ANNOTATIONS}
+    metadata.pop("annotations", None)
+    if kept:
+        metadata["annotations"] = kept
+    made = {**obj, "apiVersion": "autoscaling/v2", "kind": _V1.kind, "metadata": metadata, "spec": spec}
+    if "status" in obj:
+        made["status"] = status
+    return made
+
+
+def _decoded(annotations: Mapping[str, str], key: str) -> Any:
+    """What an annotation of ours carries; nothing where a user wrote something else into it."""
+    try:
+        return decode_json(annotations[key]) if key in annotations else []
+    except DecodeError:
+        return []
+
+
+# -- cells --
+
+
+def _targets(metrics: Sequence[Object], current: Sequence[Object]) -> str:
+    shown = []
+    for index, metric in enumerate(metrics[:_MAX_SHOWN]):
+        source = metric.get(_SOURCES.get(str(metric.get("type")), "")) or {}
+        now = current[index] if index < len(current) else {}
+        used = (now.get(_SOURCES.get(str(now.get("type")), "")) or {}).get("current") or {}
+        shown.append(_target_text(metric, source, source.get("target") or {}, used))
+    if not shown:
+        return show.NONE
+    more = len(metrics) - len(shown)
+    return ", ".join(shown) + (f" + {more} more..." if more else "")
+
+
+def _target_text(metric: Object, source: Object, target: Object, used: Object) -> str:
+    prefix = f"{source.get('name')}: " if metric.get("type") in ("Resource", "ContainerResource") else ""
+    if target.get("averageUtilization") is not None and prefix:
+        value = used.get("averageUtilization")
+        text = show.UNKNOWN if value is None else f"{value}%"
+        return f"{prefix}{text}/{target['averageUtilization']}%"
+    if target.get("averageValue") is not None:
+        average = "" if prefix or metric.get("type") == "Pods" else " (avg)"
+        return f"{prefix}{used.get('averageValue') or show.UNKNOWN}/{target['averageValue']}{average}"
+    return f"{prefix}{used.get('value') or show.UNKNOWN}/{target.get('value')}"
+
+
+def _cells(obj: Object, now: float) -> list[Any]:
+    spec, status = spec_of(obj), obj.get("status") or {}
+    target = spec.get("scaleTargetRef") or {}
+    least = spec.get("minReplicas")
+    return [
+        show.name(obj),
+        f"{target.get('kind', '')}/{target.get('name', '')}",
+        _targets(spec.get("metrics") or (), status.get("currentMetrics") or ()),
+        "<unset>" if least is None else str(least),
+        spec.get("maxReplicas") or 0,
+        status.get("currentReplicas") or 0,
+        show.age(obj, now),
+    ]
+
+
+KIND = builtin(
+    "horizontalpodautoscalers.autoscaling",
+    status={"desiredReplicas": 0},
+    also_served=(Served(_V1, _from_stored, _to_stored),),
+    default=_default,
+    validate=rule(_validate),
+    cells=_cells,
+)

@@ -1,5 +1,50 @@
-"""IPAddress."""
+"""IPAddress: one address of a ServiceCIDR in use; its name is the address."""
+
+from __future__ import annotations
+
+import ipaddress
+from typing import Any
 
 from sublet.kinds.builtin import builtin
+from sublet.kinds.rules import show
+from sublet.kinds.rules.common import Errors, immutable, needs, rule, spec_of, update_rule
+from sublet.machinery import names
+from sublet.machinery.kind import Object
+from sublet.machinery.status import required
 
-KIND = builtin("ipaddresses.networking.k8s.io")
+
+def _validate(obj: Object) -> Errors:
+    parent = spec_of(obj).get("parentRef")
+    if parent is None:
+        yield required("spec.parentRef")
+        return
+    for field in ("resource", "name"):
+        yield from needs(f"spec.parentRef.{field}", parent.get(field), names.path_segment)
+
+
+def _validate_update(new: Object, old: Object) -> Errors:
+    yield from immutable("spec.parentRef", spec_of(new).get("parentRef"), spec_of(old).get("parentRef"))
+
+
+def _validate_name(name: str, _prefix: bool) -> list[str]:
+    wrong = names.ip_address(name)
+    if wrong:
+        return wrong
+    canonical = str(ipaddress.ip_address(name))
+    return [] if canonical == name else [f'must be in canonical form ("{canonical}")']
+
+
+def _cells(obj: Object, _now: float) -> list[Any]:
+    parent = spec_of(obj).get("parentRef") or {}
+    where = [parent.get("resource"), parent.get("namespace"), parent.get("name")]
+    resource = f"{parent['group']}.{where[0]}" if parent.get("group") else where[0]
+    return [show.name(obj), "/".join(filter(None, [resource, *where[1:]])) or show.NONE]
+
+
+KIND = builtin(
+    "ipaddresses.networking.k8s.io",
+    validate=rule(_validate),
+    validate_update=update_rule(_validate_update),
+    validate_name=_validate_name,
+    cells=_cells,
+)

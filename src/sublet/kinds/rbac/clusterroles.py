@@ -1,5 +1,30 @@
 """ClusterRole."""
 
-from sublet.kinds.builtin import builtin
+from __future__ import annotations
 
-KIND = builtin("clusterroles.rbac.authorization.k8s.io")
+from sublet.kinds.builtin import builtin
+from sublet.kinds.rules.common import Errors, label_selector, name_rule, rule
+from sublet.kinds.rules.rbac import policy_rules
+from sublet.machinery import names
+from sublet.machinery.kind import Object
+from sublet.machinery.status import required
+
+
+def _validate(role: Object) -> Errors:
+    yield from policy_rules(role.get("rules") or [], namespaced=False)
+    aggregation = role.get("aggregationRule")
+    if aggregation is None:
+        return
+    selectors = aggregation.get("clusterRoleSelectors") or ()
+    if not selectors:
+        detail = "at least one clusterRoleSelector required if aggregationRule is non-nil"
+        yield required("aggregationRule.clusterRoleSelectors", detail)
+    for index, selector in enumerate(selectors):
+        yield from label_selector(f"aggregationRule.clusterRoleSelectors[{index}]", selector)
+
+
+KIND = builtin(
+    "clusterroles.rbac.authorization.k8s.io",
+    validate=rule(_validate),
+    validate_name=name_rule(names.path_segment),
+)

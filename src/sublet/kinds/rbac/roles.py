@@ -1,5 +1,18 @@
 """Role."""
 
-from sublet.kinds.builtin import builtin
+from __future__ import annotations
 
-KIND = builtin("roles.rbac.authorization.k8s.io")
+from sublet.kinds.builtin import builtin
+from sublet.kinds.rules.common import Errors, name_rule, rule
+from sublet.kinds.rules.rbac import policy_rules
+from sublet.machinery import names
+from sublet.machinery.kind import Object
+
+
+def _validate(role: Object) -> Errors:
+    yield from policy_rules(role.get("rules") or [], namespaced=True)
+
+
+KIND = builtin(
+    "roles.rbac.authorization.k8s.io", validate=rule(_validate), validate_name=name_rule(names.path_segment)
+)
