@@ -276,7 +276,8 @@ def main() -> None:
         results.update(measured)
     target = Path(__file__).parent / "results" / "store.json"
     target.parent.mkdir(exist_ok=True)
-    report = {label: {"value": number, "unit": unit} for label, (number, unit) in results.items()}
+    report = json.loads(target.read_text())["measures"] if options.only and target.exists() else {}
+    report |= {label: {"value": number, "unit": unit} for label, (number, unit) in results.items()}
     target.write_text(json.dumps({"loop": options.loop, "measures": report}, indent=1) + "\n")
 
 

@@ -13,7 +13,7 @@ import time
 
 _FIRST = 0.001
 _BETWEEN = 0.001
-_PAUSE = 0.00005
+_PAUSE = 0.0001
 
 
 class LoopBreaks:
