@@ -1,0 +1,221 @@
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+
+import pytest
+
+from sublet.client.client import Client
+from sublet.kinds.resources import resource
+from sublet.machinery.kind import Object
+from sublet.machinery.status import BadRequest, Conflict, Forbidden, Invalid, NotFound, UnsupportedMediaType
+
+MAPS, LEASES, DEPLOYMENTS, PODS = (
+    resource("configmaps"), resource("leases.coordination.k8s.io"), resource("deployments.apps"), resource("pods"),
+)  # fmt: skip
+MAKE = Callable[..., Object]
+
+
+async def test_a_put_replaces_what_it_has_seen(client: Client, make_config_map: MAKE) -> None:
+    made = await client.create(MAPS, make_config_map(a="1"))
+    changed = await client.update(MAPS, {**made, "data": {"b": "2"}})
+    assert changed["data"] == {"b": "2"}
+    assert int(changed["metadata"]["resourceVersion"]) > int(made["metadata"]["resourceVersion"])
+
+
+async def test_a_put_of_an_old_version_conflicts(client: Client, make_config_map: MAKE) -> None:
+    made = await client.create(MAPS, make_config_map(a="1"))
+    await client.update(MAPS, {**made, "data": {}})
+    with pytest.raises(Conflict, match="the object has been modified; please apply your changes to the latest"):
+        await client.update(MAPS, {**made, "data": {"a": "3"}})
+
+
+async def test_a_put_without_version_replaces_whatever_is_there(client: Client, make_config_map: MAKE) -> None:
+    await client.create(MAPS, make_config_map(a="1"))
+    assert (await client.update(MAPS, make_config_map(a="2")))["data"] == {"a": "2"}
+
+
+async def test_a_put_without_version_is_invalid_where_the_kind_forbids_it(client: Client) -> None:
+    lease: Object = {"metadata": {"name": "l", "namespace": "default"}, "spec": {"holderIdentity": "a"}}
+    await client.create(LEASES, lease)
+    with pytest.raises(Invalid, match="metadata.resourceVersion: Invalid value: 0: must be specified for an update"):
+        await client.update(LEASES, lease)
+
+
+async def test_a_put_creates_only_where_the_kind_allows_it(client: Client, make_config_map: MAKE) -> None:
+    lease: Object = {"metadata": {"name": "l", "namespace": "default"}, "spec": {"holderIdentity": "a"}}
+    assert (await client.update(LEASES, lease))["metadata"]["uid"]
+    with pytest.raises(NotFound, match='configmaps "settings" not found'):
+        await client.update(MAPS, make_config_map())
+
+
+async def test_an_update_that_changes_nothing_writes_nothing(client: Client, make_config_map: MAKE) -> None:
+    made = await client.create(MAPS, make_config_map(a="1"))
+    assert await client.update(MAPS, made) == made
+
+
+async def test_the_name_must_be_that_of_the_path(client: Client, make_config_map: MAKE) -> None:
+    await client.create(MAPS, make_config_map())
+    body = b'{"metadata":{"name":"other"}}'
+    response = await client.raw("PUT", "/api/v1/namespaces/default/configmaps/settings", body=body)
+    assert response.status == 400
+    assert b"the name of the object (other) does not match the name on the URL (settings)" in response.body
+
+
+async def test_another_uid_conflicts(client: Client, make_config_map: MAKE) -> None:
+    made = await client.create(MAPS, make_config_map())
+    made["metadata"]["uid"] = "another"
+    with pytest.raises(Conflict, match="Precondition failed: UID in precondition: another, UID in object meta: "):
+        await client.update(MAPS, made)
+
+
+async def test_times_and_uid_are_restored(client: Client, make_config_map: MAKE) -> None:
+    made = await client.create(MAPS, make_config_map())
+    changed = make_config_map(a="1")
+    changed["metadata"]["creationTimestamp"] = "2001-01-01T00:00:00Z"
+    after = (await client.update(MAPS, changed))["metadata"]
+    assert (after["uid"], after["creationTimestamp"]) == (made["metadata"]["uid"], made["metadata"]["creationTimestamp"])
+
+
+def deployment() -> Object:
+    template = {"metadata": {"labels": {"a": "b"}}, "spec": {"containers": [{"name": "c", "image": "i"}]}}
+    return {
+        "metadata": {"name": "web", "namespace": "default"},
+        "spec": {"selector": {"matchLabels": {"a": "b"}}, "template": template},
+    }
+
+
+async def test_generation_counts_changes_of_the_spec_alone(client: Client) -> None:
+    await client.create(DEPLOYMENTS, deployment())
+    labelled = await client.patch(DEPLOYMENTS, "web", {"metadata": {"labels": {"x": "y"}}}, "default")
+    scaled = await client.patch(DEPLOYMENTS, "web", {"spec": {"replicas": 3}}, "default")
+    status = await client.patch(DEPLOYMENTS, "web", {"status": {"replicas": 3}}, "default", subresource="status")
+    assert [o["metadata"]["generation"] for o in (labelled, scaled, status)] == [1, 2, 2]
+
+
+async def test_the_main_endpoint_leaves_the_status_alone(client: Client) -> None:
+    await client.create(DEPLOYMENTS, deployment())
+    await client.patch(DEPLOYMENTS, "web", {"status": {"replicas": 3}}, "default", subresource="status")
+    after = await client.patch(DEPLOYMENTS, "web", {"status": {"replicas": 9}, "spec": {"replicas": 2}}, "default")
+    assert (after["status"]["replicas"], after["spec"]["replicas"]) == (3, 2)
+
+
+async def test_the_status_endpoint_leaves_the_spec_alone(client: Client) -> None:
+    await client.create(DEPLOYMENTS, deployment())
+    after = await client.patch(
+        DEPLOYMENTS, "web", {"status": {"replicas": 1}, "spec": {"replicas": 7}}, "default", subresource="status"
+    )
+    assert (after["status"]["replicas"], after["spec"]["replicas"]) == (1, 1)
+
+
+async def test_status_writes_are_managed_apart(client: Client) -> None:
+    await client.create(DEPLOYMENTS, deployment())
+    after = await client.patch(DEPLOYMENTS, "web", {"status": {"replicas": 1}}, "default", subresource="status")
+    assert [e.get("subresource", "") for e in after["metadata"]["managedFields"]] == ["", "status"]
+
+
+@pytest.mark.parametrize(
+    ("kind", "patch"),
+    [
+        ("merge", {"data": {"a": None, "b": "2"}}),
+        ("strategic", {"data": {"a": None, "b": "2"}}),
+        ("json", [{"op": "remove", "path": "/data/a"}, {"op": "add", "path": "/data/b", "value": "2"}]),
+    ],
+)
+async def test_every_patch_type_changes_the_object(
+    client: Client, make_config_map: MAKE, kind: str, patch: Object
+) -> None:
+    await client.create(MAPS, make_config_map(a="1"))
+    assert (await client.patch(MAPS, "settings", patch, "default", kind=kind))["data"] == {"b": "2"}
+
+
+async def test_concurrent_patches_all_stand(client: Client, make_config_map: MAKE) -> None:
+    await client.create(MAPS, make_config_map(a="1"))
+    await asyncio.gather(*(client.patch(MAPS, "settings", {"data": {f"k{i}": "x"}}, "default") for i in range(4)))
+    assert len((await client.get(MAPS, "settings", "default"))["data"]) == 5
+
+
+async def test_a_patch_that_names_an_old_version_conflicts(client: Client, make_config_map: MAKE) -> None:
+    made = await client.create(MAPS, make_config_map(a="1"))
+    await client.patch(MAPS, "settings", {"data": {"a": "2"}}, "default")
+    patch = {"metadata": {"resourceVersion": made["metadata"]["resourceVersion"]}, "data": {"a": "3"}}
+    with pytest.raises(Conflict):
+        await client.patch(MAPS, "settings", patch, "default")
+
+
+async def test_a_patch_of_nothing_is_not_found(client: Client) -> None:
+    with pytest.raises(NotFound):
+        await client.patch(MAPS, "settings", {}, "default")
+
+
+async def test_a_json_patch_that_does_not_apply_is_invalid(client: Client, make_config_map: MAKE) -> None:
+    await client.create(MAPS, make_config_map())
+    with pytest.raises(Invalid):
+        await client.patch(MAPS, "settings", [{"op": "remove", "path": "/data/zz"}], "default", kind="json")
+
+
+async def test_an_unknown_patch_type_names_the_known_ones(client: Client, make_config_map: MAKE) -> None:
+    await client.create(MAPS, make_config_map())
+    path = "/api/v1/namespaces/default/configmaps/settings"
+    response = await client.raw("PATCH", path, body=b"{}", headers={"content-type": "application/json"})
+    assert response.status == UnsupportedMediaType.code
+    assert b"application/strategic-merge-patch+json" in response.body
+
+
+def applied(**data: str) -> Object:
+    return {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "settings"}, "data": data}
+
+
+async def apply(client: Client, manager: str, force: bool = False, **data: str) -> Object:
+    return await client.patch(
+        MAPS, "settings", applied(**data), "default", kind="apply", field_manager=manager, force=force
+    )
+
+
+async def test_apply_creates_and_owns(client: Client) -> None:
+    made = await apply(client, "me", a="1")
+    (entry,) = made["metadata"]["managedFields"]
+    assert (entry["manager"], entry["operation"]) == ("me", "Apply")
+
+
+async def test_apply_conflicts_with_another_manager_unless_forced(client: Client) -> None:
+    await apply(client, "me", a="1")
+    with pytest.raises(Conflict, match='conflict with "me"') as refused:
+        await apply(client, "you", a="2")
+    assert [(c.reason, c.field) for c in refused.value.causes] == [("FieldManagerConflict", ".data.a")]
+    assert (await apply(client, "you", force=True, a="2"))["data"] == {"a": "2"}
+
+
+async def test_apply_removes_what_its_manager_no_longer_states(client: Client) -> None:
+    await apply(client, "me", a="1", b="2")
+    assert (await apply(client, "me", a="1"))["data"] == {"a": "1"}
+
+
+async def test_applying_the_same_again_writes_nothing(client: Client) -> None:
+    assert await apply(client, "me", a="1") == await apply(client, "me", a="1")
+
+
+async def test_apply_needs_a_field_manager(client: Client) -> None:
+    with pytest.raises(Invalid, match="fieldManager: Required value: is required for apply patch"):
+        await client.patch(MAPS, "settings", applied(), "default", kind="apply")
+
+
+async def test_apply_needs_the_version_of_the_path(client: Client) -> None:
+    body = applied() | {"apiVersion": "v2"}
+    with pytest.raises(BadRequest, match="Incorrect version specified in apply patch"):
+        await client.patch(MAPS, "settings", body, "default", kind="apply", field_manager="me")
+
+
+async def test_a_dry_run_patch_stores_nothing(client: Client, make_config_map: MAKE) -> None:
+    made = await client.create(MAPS, make_config_map(a="1"))
+    shown = await client.patch(MAPS, "settings", {"data": {"a": "2"}}, "default", dry_run=True)
+    assert shown["data"] == {"a": "2"}
+    assert await client.get(MAPS, "settings", "default") == made
+
+
+async def test_a_write_in_a_namespace_that_goes_is_forbidden(client: Client, make_config_map: MAKE) -> None:
+    await client.create(resource("namespaces"), {"metadata": {"name": "going"}})
+    await client.delete(resource("namespaces"), "going")
+    with pytest.raises(Forbidden) as refused:
+        await client.create(MAPS, make_config_map(namespace="going"))
+    assert refused.value.causes[0].reason == "NamespaceTerminating"
