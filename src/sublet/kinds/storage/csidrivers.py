@@ -1,5 +1,61 @@
 """CSIDriver."""
 
-from sublet.kinds.builtin import builtin
+from __future__ import annotations
 
-KIND = builtin("csidrivers.storage.k8s.io")
+from typing import Any
+
+from sublet.kinds.builtin import builtin
+from sublet.kinds.rules import show
+from sublet.kinds.rules.common import Errors, fill, immutable, name_rule, one_of, rule, spec_of, update_rule
+from sublet.machinery import names
+from sublet.machinery.kind import Object
+from sublet.machinery.status import not_supported
+
+_MODES = ("Ephemeral", "Persistent")
+_POLICIES = ("File", "None", "ReadWriteOnceWithFSType")
+
+
+def _default(obj: Object) -> None:
+    fill(
+        obj.setdefault("spec", {}),
+        attachRequired=True,
+        podInfoOnMount=False,
+        storageCapacity=False,
+        fsGroupPolicy="ReadWriteOnceWithFSType",
+        requiresRepublish=False,
+        seLinuxMount=False,
+    )
+    if not obj["spec"].get("volumeLifecycleModes"):
+        obj["spec"]["volumeLifecycleModes"] = ["Persistent"]
+
+
+def _validate(obj: Object) -> Errors:
+    spec = spec_of(obj)
+    for mode in spec.get("volumeLifecycleModes") or ():
+        if mode not in _MODES:
+            yield not_supported("spec.volumeLifecycleModes", mode, _MODES)
+    yield from one_of("spec.fsGroupPolicy", spec.get("fsGroupPolicy"), _POLICIES)
+
+
+def _validate_update(new: Object, old: Object) -> Errors:
+    spec, before = spec_of(new), spec_of(old)
+    yield from immutable("spec.attachedRequired", spec.get("attachRequired"), before.get("attachRequired"))
+    yield from immutable(
+        "spec.volumeLifecycleModes", spec.get("volumeLifecycleModes"), before.get("volumeLifecycleModes")
+    )
+
+
+def _cells(obj: Object, _now: float) -> list[Any]:
+    spec = spec_of(obj)
+    flags = ("attachRequired", "podInfoOnMount", "storageCapacity")
+    return [show.name(obj), *(bool(spec.get(flag)) for flag in flags)]
+
+
+KIND = builtin(
+    "csidrivers.storage.k8s.io",
+    default=_default,
+    validate=rule(_validate),
+    validate_update=update_rule(_validate_update),
+    validate_name=name_rule(lambda name: names.dns1123_subdomain(name.lower())),
+    cells=_cells,
+)
