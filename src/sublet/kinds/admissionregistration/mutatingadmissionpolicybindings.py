@@ -1,5 +1,36 @@
 """MutatingAdmissionPolicyBinding."""
 
-from sublet.kinds.builtin import builtin
+from __future__ import annotations
 
-KIND = builtin("mutatingadmissionpolicybindings.admissionregistration.k8s.io")
+from typing import Any
+
+from sublet.kinds.builtin import builtin
+from sublet.kinds.rules import show, webhooks
+from sublet.kinds.rules.common import Errors, rule, spec_of
+from sublet.machinery.kind import Object
+
+
+def _default(obj: Object) -> None:
+    webhooks.default_match_resources(spec_of(obj).get("matchResources"))
+
+
+def _validate(obj: Object) -> Errors:
+    yield from webhooks.binding(spec_of(obj))
+
+
+def _cells(obj: Object, now: float) -> list[Any]:
+    spec = spec_of(obj)
+    return [
+        show.name(obj),
+        spec.get("policyName", ""),
+        webhooks.reference_text(spec.get("paramRef")),
+        show.age(obj, now),
+    ]
+
+
+KIND = builtin(
+    "mutatingadmissionpolicybindings.admissionregistration.k8s.io",
+    default=_default,
+    validate=rule(_validate),
+    cells=_cells,
+)

@@ -1,5 +1,16 @@
 """MutatingWebhookConfiguration."""
 
-from sublet.kinds.builtin import builtin
+from __future__ import annotations
 
-KIND = builtin("mutatingwebhookconfigurations.admissionregistration.k8s.io")
+from functools import partial
+
+from sublet.kinds.builtin import builtin
+from sublet.kinds.rules import webhooks
+from sublet.kinds.rules.common import rule
+
+KIND = builtin(
+    "mutatingwebhookconfigurations.admissionregistration.k8s.io",
+    default=partial(webhooks.default_webhooks, mutating=True),
+    validate=rule(partial(webhooks.webhooks, mutating=True)),
+    cells=webhooks.webhook_cells,
+)

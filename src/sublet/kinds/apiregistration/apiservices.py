@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from sublet.kinds.builtin import builtin
+from sublet.kinds.rules import show
 from sublet.kinds.rules.common import Errors, fill, named, needs, rule, spec_of
 from sublet.machinery import names
-from sublet.machinery.kind import Object
-from sublet.machinery.objects import name
+from sublet.machinery.kind import Column, Object
+from sublet.machinery.objects import condition, name
 from sublet.machinery.status import field_forbidden, invalid, required
 
 _MAX_GROUP_PRIORITY, _MAX_VERSION_PRIORITY = 20_000, 1_000
@@ -47,4 +50,20 @@ def _validate(obj: Object) -> Errors:
         yield field_forbidden("spec.insecureSkipTLSVerify", "may not be true if caBundle is present")
 
 
-KIND = builtin("apiservices.apiregistration.k8s.io", default=_default, validate=rule(_validate))
+def _cells(obj: Object, now: float) -> list[Any]:
+    service = spec_of(obj).get("service")
+    available = condition(obj, "Available") or {}
+    text = str(available.get("status") or "Unknown")
+    if text != "True" and available.get("reason"):
+        text += f" ({available['reason']})"
+    where = f"{service.get('namespace')}/{service.get('name')}" if service else "Local"
+    return [show.name(obj), where, text, show.age(obj, now)]
+
+
+KIND = builtin(
+    "apiservices.apiregistration.k8s.io",
+    default=_default,
+    validate=rule(_validate),
+    columns=(Column("Name", format="name"), Column("Service"), Column("Available"), Column("Age")),
+    cells=_cells,
+)

@@ -1,5 +1,49 @@
 """ResourceClaim."""
 
-from sublet.kinds.builtin import builtin
+from __future__ import annotations
 
-KIND = builtin("resourceclaims.resource.k8s.io")
+from typing import Any
+
+from sublet.kinds.builtin import builtin
+from sublet.kinds.rules import devices, show
+from sublet.kinds.rules.common import Errors, immutable, rule, spec_of, update_rule
+from sublet.machinery.kind import Object
+
+
+def _default(obj: Object) -> None:
+    devices.default_claim(spec_of(obj))
+
+
+def _validate(obj: Object) -> Errors:
+    yield from devices.claim_spec("spec", spec_of(obj))
+
+
+def _validate_update(new: Object, old: Object) -> Errors:
+    yield from immutable("spec", new.get("spec"), old.get("spec"))
+
+
+def _state(obj: Object) -> str:
+    status = obj.get("status") or {}
+    parts = []
+    if (obj.get("metadata") or {}).get("deletionTimestamp"):
+        parts.append("deleted")
+    if not status.get("allocation"):
+        parts.append("pending")
+    else:
+        parts.append("allocated")
+        if status.get("reservedFor"):
+            parts.append("reserved")
+    return ",".join(parts)
+
+
+def _cells(obj: Object, now: float) -> list[Any]:
+    return [show.name(obj), _state(obj), show.age(obj, now)]
+
+
+KIND = builtin(
+    "resourceclaims.resource.k8s.io",
+    default=_default,
+    validate=rule(_validate),
+    validate_update=update_rule(_validate_update),
+    cells=_cells,
+)

@@ -1,0 +1,275 @@
+"""Rules of admission webhooks and policies: who is called, for what, under which conditions."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+from urllib.parse import urlsplit
+
+from sublet.kinds.rules import show
+from sublet.kinds.rules.common import (
+    Errors,
+    fill,
+    fill_empty,
+    label_selector,
+    named,
+    needs,
+    one_of,
+    port,
+)
+from sublet.machinery import names
+from sublet.machinery.kind import Object
+from sublet.machinery.status import FieldError, duplicate, field_forbidden, invalid, not_supported, required
+
+OPERATIONS = ("*", "CONNECT", "CREATE", "DELETE", "UPDATE")
+SCOPES = ("*", "Cluster", "Namespaced")
+_MATCH_POLICIES = ("Equivalent", "Exact")
+_FAILURE_POLICIES = ("Fail", "Ignore")
+_SIDE_EFFECTS = ("None", "NoneOnDryRun")
+_REINVOCATION = ("IfNeeded", "Never")
+_MAX_CONDITIONS = 64
+
+
+def default_webhooks(obj: Object, *, mutating: bool) -> None:
+    for webhook in obj.get("webhooks") or ():
+        fill_empty(webhook, failurePolicy="Fail", matchPolicy="Equivalent")
+        fill(webhook, namespaceSelector={}, objectSelector={}, timeoutSeconds=10)
+        if mutating:
+            fill(webhook, reinvocationPolicy="Never")
+        for entry in webhook.get("rules") or ():
+            fill(entry, scope="*")
+        service = (webhook.get("clientConfig") or {}).get("service")
+        if service is not None:
+            fill(service, port=443)
+
+
+def webhooks(obj: Object, *, mutating: bool) -> Errors:
+    seen: set[str] = set()
+    for index, webhook in enumerate(obj.get("webhooks") or ()):
+        where, name = f"webhooks[{index}]", webhook.get("name") or ""
+        yield from _qualified(f"{where}.name", name)
+        if name and name in seen:
+            yield duplicate(f"{where}.name", name)
+        seen.add(name)
+        yield from _webhook(where, webhook)
+        if mutating:
+            yield from one_of(f"{where}.reinvocationPolicy", webhook.get("reinvocationPolicy"), _REINVOCATION)
+
+
+def _qualified(path: str, name: str) -> Errors:
+    yield from needs(path, name, names.dns1123_subdomain)
+    if name and not names.dns1123_subdomain(name) and name.count(".") < 2:
+        yield invalid(path, name, "should be a domain with at least three segments separated by dots")
+
+
+def _webhook(path: str, webhook: Object) -> Errors:
+    for index, entry in enumerate(webhook.get("rules") or ()):
+        yield from rule_with_operations(f"{path}.rules[{index}]", entry)
+    yield from one_of(f"{path}.failurePolicy", webhook.get("failurePolicy"), _FAILURE_POLICIES)
+    yield from one_of(f"{path}.matchPolicy", webhook.get("matchPolicy"), _MATCH_POLICIES)
+    effects = webhook.get("sideEffects")
+    if effects is None:
+        yield required(f"{path}.sideEffects", 'must specify one of "None", "NoneOnDryRun"')
+    else:
+        yield from one_of(f"{path}.sideEffects", effects, _SIDE_EFFECTS)
+    seconds = webhook.get("timeoutSeconds")
+    if seconds is not None and not 1 <= seconds <= 30:
+        yield invalid(f"{path}.timeoutSeconds", seconds, "the timeout value must be between 1 and 30 seconds")
+    yield from label_selector(f"{path}.namespaceSelector", webhook.get("namespaceSelector"))
+    yield from label_selector(f"{path}.objectSelector", webhook.get("objectSelector"))
+    yield from client_config(f"{path}.clientConfig", webhook.get("clientConfig") or {})
+    yield from _review_versions(
+        f"{path}.admissionReviewVersions", webhook.get("admissionReviewVersions") or ()
+    )
+    yield from match_conditions(f"{path}.matchConditions", webhook.get("matchConditions") or ())
+
+
+def _review_versions(path: str, versions: Sequence[str]) -> Errors:
+    if not versions:
+        yield required(path, "must specify one of v1, v1beta1")
+    elif not {"v1", "v1beta1"} & set(versions):
+        yield invalid(path, versions, "must include at least one of v1, v1beta1")
+    for index, version in enumerate(versions):
+        yield from named(f"{path}[{index}]", version, names.dns1035_label)
+        if version in versions[:index]:
+            yield invalid(f"{path}[{index}]", version, "duplicate version")
+
+
+def client_config(path: str, config: Object) -> Errors:
+    """A webhook's address: a URL, or a Service."""
+    url, service = config.get("url"), config.get("service")
+    if (url is None) == (service is None):
+        yield required(path, "exactly one of url or service is required")
+    elif url is not None:
+        yield from _url(f"{path}.url", url)
+    elif service is not None:
+        for field in ("name", "namespace"):
+            yield from needs(f"{path}.service.{field}", service.get(field))
+        if (where := service.get("path")) is not None and not where.startswith("/"):
+            yield invalid(f"{path}.service.path", where, "must start with a '/'")
+        yield from port(f"{path}.service.port", service.get("port"))
+
+
+def _url(path: str, url: str) -> Errors:
+    form = "desired format: https://host[/path]"
+    try:
+        parts = urlsplit(url)
+    except ValueError as error:
+        yield required(path, f"url must be a valid URL: {error}; {form}")
+        return
+    if parts.scheme != "https":
+        yield invalid(path, parts.scheme, f"'https' is the only allowed URL scheme; {form}")
+    if not parts.netloc:
+        yield invalid(path, parts.netloc, f"host must be specified; {form}")
+    if "@" in parts.netloc:
+        yield invalid(path, parts.username, "user information is not permitted in the URL")
+    if parts.fragment:
+        yield invalid(path, parts.fragment, "fragments are not permitted in the URL")
+    if parts.query:
+        yield invalid(path, parts.query, "query parameters are not permitted in the URL")
+
+
+def rule_with_operations(path: str, entry: Object) -> Errors:
+    operations = entry.get("operations") or ()
+    if not operations:
+        yield required(f"{path}.operations")
+    if len(operations) > 1 and "*" in operations:
+        yield invalid(
+            f"{path}.operations", operations, "if '*' is present, must not specify other operations"
+        )
+    for index, operation in enumerate(operations):
+        if operation not in OPERATIONS:
+            yield not_supported(f"{path}.operations[{index}]", operation, OPERATIONS)
+    for field, what in (("apiGroups", "API groups"), ("apiVersions", "API versions")):
+        values = entry.get(field) or ()
+        if not values:
+            yield required(f"{path}.{field}")
+        if len(values) > 1 and "*" in values:
+            yield invalid(f"{path}.{field}", values, f"if '*' is present, must not specify other {what}")
+        if field == "apiVersions":
+            for index, value in enumerate(values):
+                if not value:
+                    yield required(f"{path}.{field}[{index}]")
+    yield from _resources(f"{path}.resources", entry.get("resources") or ())
+    yield from one_of(f"{path}.scope", entry.get("scope"), SCOPES)
+
+
+def _resources(path: str, resources: Sequence[str]) -> Errors:
+    if not resources:
+        yield required(path)
+    if "*/*" in resources and len(resources) > 1:
+        yield invalid(path, resources, "if '*/*' is present, must not specify other resources")
+    elif "*" in resources and any("/" not in r for r in resources if r != "*"):
+        yield invalid(
+            path, resources, "if '*' is present, must not specify other resources without subresources"
+        )
+    for index, resource in enumerate(resources):
+        if not resource:
+            yield required(f"{path}[{index}]")
+
+
+def match_conditions(path: str, conditions: Sequence[Object]) -> Errors:
+    """Names of CEL conditions; the expressions are compiled by whoever evaluates them."""
+    if len(conditions) > _MAX_CONDITIONS:
+        yield FieldError(
+            "FieldValueTooMany",
+            path,
+            f"Too many: {len(conditions)}: must have at most {_MAX_CONDITIONS} items",
+        )
+    seen: set[str] = set()
+    for index, condition in enumerate(conditions):
+        where, name = f"{path}[{index}]", condition.get("name") or ""
+        yield from needs(f"{where}.name", name, names.qualified_name)
+        if name in seen:
+            yield duplicate(f"{where}.name", name)
+        seen.add(name)
+        if not str(condition.get("expression") or "").strip():
+            yield required(f"{where}.expression")
+
+
+def webhook_cells(obj: Object, now: float) -> list[Any]:
+    return [show.name(obj), len(obj.get("webhooks") or ()), show.age(obj, now)]
+
+
+# -- policies --
+
+
+def default_match_resources(found: Object | None) -> None:
+    if found is None:
+        return
+    fill_empty(found, matchPolicy="Equivalent")
+    fill(found, namespaceSelector={}, objectSelector={})
+    for field in ("resourceRules", "excludeResourceRules"):
+        for entry in found.get(field) or ():
+            fill(entry, scope="*")
+
+
+def match_resources(path: str, found: Object | None, *, needed: bool) -> Errors:
+    if found is None:
+        if needed:
+            yield required(path)
+        return
+    if needed and not found.get("resourceRules"):
+        yield required(f"{path}.resourceRules")
+    yield from one_of(f"{path}.matchPolicy", found.get("matchPolicy"), _MATCH_POLICIES, needed=True)
+    for field in ("namespaceSelector", "objectSelector"):
+        if found.get(field) is None:
+            yield required(f"{path}.{field}", "should be defaulted and not be nil")
+        else:
+            yield from label_selector(f"{path}.{field}", found[field])
+    for field in ("resourceRules", "excludeResourceRules"):
+        for index, entry in enumerate(found.get(field) or ()):
+            yield from rule_with_operations(f"{path}.{field}[{index}]", entry)
+
+
+def policy(spec: Object) -> Errors:
+    """What both kinds of admission policies have in common."""
+    yield from one_of("spec.failurePolicy", spec.get("failurePolicy"), _FAILURE_POLICIES, needed=True)
+    yield from match_resources("spec.matchConstraints", spec.get("matchConstraints"), needed=True)
+    yield from match_conditions("spec.matchConditions", spec.get("matchConditions") or ())
+    kind = spec.get("paramKind")
+    if kind is not None:
+        yield from needs("spec.paramKind.apiVersion", kind.get("apiVersion"))
+        yield from needs("spec.paramKind.kind", kind.get("kind"))
+    seen: set[str] = set()
+    for index, variable in enumerate(spec.get("variables") or ()):
+        where, name = f"spec.variables[{index}]", variable.get("name") or ""
+        if not name:
+            yield required(f"{where}.name", "name is not specified")
+        elif names.c_identifier(name):
+            yield invalid(f"{where}.name", name, "name is not a valid CEL identifier")
+        elif name in seen:
+            yield duplicate(f"{where}.name", name)
+        seen.add(name)
+        if not str(variable.get("expression") or "").strip():
+            yield required(f"{where}.expression", "expression is not specified")
+
+
+def binding(spec: Object) -> Errors:
+    """What both kinds of policy bindings have in common."""
+    yield from needs("spec.policyName", spec.get("policyName"), names.dns1123_subdomain)
+    yield from match_resources("spec.matchResources", spec.get("matchResources"), needed=False)
+    reference = spec.get("paramRef")
+    if reference is None:
+        return
+    name, selector = reference.get("name"), reference.get("selector")
+    if name and selector is not None:
+        yield field_forbidden("spec.paramRef.name", "name and selector are mutually exclusive")
+    elif not name and selector is None:
+        yield required("spec.paramRef", "one of name or selector must be specified")
+    yield from label_selector("spec.paramRef.selector", selector)
+    action = reference.get("parameterNotFoundAction")
+    yield from one_of("spec.paramRef.parameterNotFoundAction", action, ("Allow", "Deny"), needed=True)
+
+
+def kind_text(kind: Object | None) -> str:
+    return f"{kind.get('apiVersion')}/{kind.get('kind')}" if kind else "<unset>"
+
+
+def reference_text(reference: Object | None) -> str:
+    if not reference:
+        return "<unset>"
+    if reference.get("name"):
+        where = reference.get("namespace")
+        return f"{where}/{reference['name']}" if where else str(reference["name"])
+    return show.selector_text(reference.get("selector"))
