@@ -1,0 +1,159 @@
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+
+from sublet.apiserver.api import APIServer
+from sublet.client.client import Client
+from sublet.kinds.resources import resource
+from sublet.machinery import objects
+from sublet.machinery.kind import Object
+from sublet.machinery.status import Conflict, Forbidden, Invalid, NotFound
+
+MAPS, PODS, NAMESPACES = resource("configmaps"), resource("pods"), resource("namespaces")
+MAKE = Callable[..., Object]
+
+
+async def test_deletion_answers_a_status_with_details(client: Client, make_config_map: MAKE) -> None:
+    made = await client.create(MAPS, make_config_map())
+    status = await client.delete(MAPS, "settings", "default")
+    assert (status["kind"], status["status"]) == ("Status", "Success")
+    assert status["details"] == {"name": "settings", "kind": "configmaps", "uid": objects.uid(made)}
+    with pytest.raises(NotFound, match='configmaps "settings" not found'):
+        await client.get(MAPS, "settings", "default")
+
+
+async def test_an_object_with_finalizers_stays_until_they_are_gone(client: Client, make_config_map: MAKE) -> None:
+    wanted = make_config_map()
+    wanted["metadata"]["finalizers"] = ["example.com/hold"]
+    await client.create(MAPS, wanted)
+    marked = await client.delete(MAPS, "settings", "default")
+    assert marked["metadata"]["deletionTimestamp"]
+    await client.patch(MAPS, "settings", {"metadata": {"finalizers": None}}, "default")
+    with pytest.raises(NotFound):
+        await client.get(MAPS, "settings", "default")
+
+
+async def test_no_finalizer_is_added_to_a_deleted_object(client: Client, make_config_map: MAKE) -> None:
+    wanted = make_config_map()
+    wanted["metadata"]["finalizers"] = ["example.com/hold"]
+    await client.create(MAPS, wanted)
+    await client.delete(MAPS, "settings", "default")
+    with pytest.raises(Invalid, match="no new finalizers can be added if the object is being deleted"):
+        patch = {"metadata": {"finalizers": ["example.com/hold", "example.com/more"]}}
+        await client.patch(MAPS, "settings", patch, "default")
+
+
+@pytest.mark.parametrize(
+    ("policy", "finalizers"), [("Foreground", ["foregroundDeletion"]), ("Orphan", ["orphan"])]
+)
+async def test_propagation_policies_leave_their_finalizer(
+    client: Client, make_config_map: MAKE, policy: str, finalizers: list[str]
+) -> None:
+    await client.create(MAPS, make_config_map())
+    marked = await client.delete(MAPS, "settings", "default", propagation=policy)
+    assert marked["metadata"]["finalizers"] == finalizers
+
+
+async def test_preconditions_must_hold(client: Client, make_config_map: MAKE) -> None:
+    made = await client.create(MAPS, make_config_map())
+    with pytest.raises(Conflict, match="Precondition failed: UID in precondition: other, UID in object meta: "):
+        await client.delete(MAPS, "settings", "default", uid="other")
+    with pytest.raises(Conflict, match="Precondition failed: ResourceVersion in precondition: 1, ResourceVersion in"):
+        await client.delete(MAPS, "settings", "default", resource_version="1")
+    await client.delete(MAPS, "settings", "default", uid=objects.uid(made))
+
+
+async def test_a_dry_run_deletes_nothing(client: Client, make_config_map: MAKE) -> None:
+    await client.create(MAPS, make_config_map())
+    response = await client.raw("DELETE", "/api/v1/namespaces/default/configmaps/settings", query="dryRun=All")
+    assert response.status == 200
+    await client.get(MAPS, "settings", "default")
+
+
+async def test_an_unknown_policy_is_invalid(client: Client, make_config_map: MAKE) -> None:
+    await client.create(MAPS, make_config_map())
+    with pytest.raises(Invalid, match="propagationPolicy: Unsupported value"):
+        await client.delete(MAPS, "settings", "default", propagation="Sideways")
+
+
+async def scheduled(client: Client, make_pod: MAKE) -> None:
+    await client.create(PODS, make_pod(nodeName="node-1"))
+
+
+async def test_a_scheduled_pod_gets_its_grace_period(client: Client, default_account: None, make_pod: MAKE) -> None:
+    await scheduled(client, make_pod)
+    marked = await client.delete(PODS, "web", "default")
+    assert marked["metadata"]["deletionGracePeriodSeconds"] == 30
+    again = await client.delete(PODS, "web", "default", grace=5)
+    assert again["metadata"]["deletionGracePeriodSeconds"] == 5
+    longer = await client.delete(PODS, "web", "default", grace=50)
+    assert longer["metadata"]["deletionGracePeriodSeconds"] == 5
+
+
+async def test_grace_zero_removes_a_pod_at_once(client: Client, default_account: None, make_pod: MAKE) -> None:
+    await scheduled(client, make_pod)
+    await client.delete(PODS, "web", "default")
+    await client.delete(PODS, "web", "default", grace=0)
+    with pytest.raises(NotFound):
+        await client.get(PODS, "web", "default")
+
+
+async def test_a_pod_that_was_never_scheduled_goes_at_once(
+    client: Client, default_account: None, make_pod: MAKE
+) -> None:
+    await client.create(PODS, make_pod())
+    await client.delete(PODS, "web", "default")
+    with pytest.raises(NotFound):
+        await client.get(PODS, "web", "default")
+
+
+async def test_a_collection_goes_by_selector(client: Client, make_config_map: MAKE) -> None:
+    for name in ("a", "b", "c"):
+        wanted = make_config_map(name)
+        wanted["metadata"]["labels"] = {"keep": "yes" if name == "b" else "no"}
+        await client.create(MAPS, wanted)
+    await client.delete_collection(MAPS, "default", label_selector="keep=no")
+    left = await client.list(MAPS, "default")
+    assert [objects.name(item) for item in left["items"]] == ["b"]
+
+
+async def test_a_namespace_terminates_until_it_is_finalized(client: Client) -> None:
+    await client.create(NAMESPACES, {"metadata": {"name": "team"}})
+    marked = await client.delete(NAMESPACES, "team")
+    assert (marked["status"]["phase"], marked["spec"]["finalizers"]) == ("Terminating", ["kubernetes"])
+    marked["spec"]["finalizers"] = []
+    await client.update(NAMESPACES, marked, subresource="finalize")
+    with pytest.raises(NotFound):
+        await client.get(NAMESPACES, "team")
+
+
+@pytest.mark.parametrize("name", ["default", "kube-system", "kube-public"])
+async def test_the_systems_namespaces_stay(client: Client, name: str) -> None:
+    with pytest.raises(Forbidden, match="this namespace may not be deleted"):
+        await client.delete(NAMESPACES, name)
+
+
+async def test_old_events_are_removed(api: APIServer, client: Client) -> None:
+    events = resource("events")
+    event: Object = {
+        "metadata": {"name": "e", "namespace": "default"},
+        "involvedObject": {"kind": "Pod", "namespace": "default", "name": "web"},
+        "reason": "Test", "message": "m", "type": "Normal",
+        "firstTimestamp": "2001-01-01T00:00:00Z", "lastTimestamp": "2001-01-01T00:00:00Z",
+    }  # fmt: skip
+    await client.create(events, event)
+    from sublet.apiserver.duties import Duties
+
+    assert await Duties(api).expire_events() == 0
+
+    class Later:
+        def now(self) -> float:
+            return api.registry.clock.now() + 4000
+
+        def monotonic(self) -> float:
+            return 0.0
+
+    api.clock = Later()
+    assert await Duties(api).expire_events() == 1
