@@ -17,6 +17,7 @@ from sublet.client.events import EventRecorder
 from sublet.client.exchange import User
 from sublet.client.informer import InformerFactory
 from sublet.controllers import catalog
+from sublet.controllers.daemonset import placement
 from sublet.kinds.resources import resource
 from sublet.machinery import objects
 from sublet.machinery.clock import SystemClock
@@ -130,7 +131,8 @@ async def bind(client: Client, nodes: list[str]) -> None:
         while True:
             pod = await waiting.get()
             number += 1
-            target = {"apiVersion": "v1", "kind": "Node", "name": nodes[number % len(nodes)]}
+            name = placement.node_of(pod) or nodes[number % len(nodes)]
+            target = {"apiVersion": "v1", "kind": "Node", "name": name}
             binding = {
                 "apiVersion": "v1",
                 "kind": "Binding",

@@ -7,8 +7,8 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
-from conftest import running
 
+from conftest import running
 from sublet.kinds.resources import resource
 from sublet.machinery.status import NotFound
 

@@ -60,7 +60,8 @@ class Revised:
 class History:
     """The revisions of owners of one kind."""
 
-    def __init__(self, context: Context, owner: Resource) -> None:
+    def __init__(self, context: Context, owner: Resource, hash_label: str = HASH_LABEL) -> None:
+        self._hash_label = hash_label
         self._client = context.client
         self._owner = owner
         self._latest = Latest()
@@ -126,7 +127,7 @@ class History:
                 "metadata": {
                     "name": f"{objects.name(owner)}-{hashed}",
                     "namespace": objects.namespace(owner),
-                    "labels": {**labels, HASH_LABEL: hashed},
+                    "labels": {**labels, self._hash_label: hashed},
                     "annotations": dict(objects.annotations(owner)),
                     "ownerReferences": [objects.owner_reference(owner, self._owner)],
                 },

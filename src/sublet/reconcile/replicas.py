@@ -24,7 +24,8 @@ _PODS = resource("pods")
 _log = logging.getLogger(__name__)
 _BIG = 20
 """From how many replicas on pod events are gathered for a moment before the owner is looked at."""
-_GATHER = 0.02
+_GATHER = 0.0001
+"""Seconds per replica for which they are gathered."""
 
 
 @dataclass(frozen=True)
@@ -151,7 +152,7 @@ class Replicas:
 
     def _enqueue(self, owner: Object) -> None:
         if _wanted(owner) > _BIG:
-            self.controller.enqueue_after(objects.key(owner), _GATHER)
+            self.controller.enqueue_after(objects.key(owner), min(0.2, _GATHER * _wanted(owner)))
         else:
             self.controller.enqueue(objects.key(owner))
 
