@@ -6,7 +6,6 @@ Ending it, however hard, ends no container: the next agent finds them by their l
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
 import random
 from collections.abc import Callable
@@ -22,7 +21,6 @@ from sublet.machinery.status import StatusError
 from sublet.node import logrotation, nodestatus, podconfig, poddata, volumes
 from sublet.node.admission import Admission, has_run
 from sublet.node.context import make_context
-from sublet.node.cri import CRIError
 from sublet.node.httpserver import HTTPServer
 from sublet.node.noderegistration import NodeRegistration
 from sublet.node.podworker import PodWorker
@@ -32,7 +30,9 @@ from sublet.node.settings import NodeSettings
 
 log = logging.getLogger(__name__)
 
-_SETTLE = 0.02
+_SETTLE = 0.01
+_AFTER_EVENT = (0.03, 0.2, 1.0, 3.0)
+"""Seconds between looks after an event: containerd tells of a task's end before CRI shows it."""
 _QUIET_RELIST = 10.0
 
 
@@ -246,14 +246,19 @@ class Agent:
 
     async def _relist_loop(self) -> None:
         await self.started.wait()
+        quiet = 0
         while True:
-            with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._relist.wait(), _QUIET_RELIST)
+            try:
+                delay = _AFTER_EVENT[quiet] if quiet < len(_AFTER_EVENT) else _QUIET_RELIST
+                await asyncio.wait_for(self._relist.wait(), delay)
+                quiet = 0
+            except TimeoutError:
+                quiet += 1
             await asyncio.sleep(_SETTLE)
             self._relist.clear()
             try:
                 await self._look()
-            except (CRIError, StatusError) as error:
+            except StatusError as error:
                 log.warning("the container runtime does not answer: %s", error.message)
                 await asyncio.sleep(self.settings.relist_period)
 

@@ -258,8 +258,10 @@ async def run_joined(
 
 
 async def _until_old(access: ClusterAccess, clock: Clock) -> None:
-    while share_left(access.client_cert, clock) > 1 - _RENEW_AT:
+    while True:
         await asyncio.sleep(_RENEW_CHECK)
+        if share_left(access.client_cert, clock) <= 1 - _RENEW_AT:
+            return
 
 
 def node_name() -> str:

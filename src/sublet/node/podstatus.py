@@ -37,6 +37,8 @@ class Observed:
     """Whether the pod is through: containers stopped, none will be started again."""
     failed: tuple[str, str] | None = None
     """(reason, message) where the node itself ended the pod (deadline, no admission)."""
+    rejected: bool = False
+    """Whether the node did not take the pod at all: then there is nothing to say of its containers."""
 
 
 def pod_status(seen: Observed) -> Status:
@@ -58,6 +60,8 @@ def pod_status(seen: Observed) -> Status:
         status["podIP"], status["podIPs"] = ips[0], [{"ip": ip} for ip in ips]
     if seen.failed is not None:
         status["reason"], status["message"] = seen.failed
+        if seen.rejected:
+            return status
     initialized = plan.is_initialized(pod, view, seen.health)
     for key, containers in (
         ("initContainerStatuses", poddata.init_containers(pod)),

@@ -53,6 +53,7 @@ class PodWorker:
         self._interrupt = asyncio.Event()
         self._waiting: dict[str, tuple[str, str]] = {}
         self._failed: tuple[str, str] | None = None
+        self._rejected = False
         self._gone = False
         self._stopped = False
         self._failures = 0
@@ -80,6 +81,7 @@ class PodWorker:
     def reject(self, reason: str, message: str) -> None:
         """The node does not take the pod: it fails without running."""
         self._failed = (reason, message)
+        self._rejected = True
         self._record("Warning", reason, message)
         self.notify()
 
@@ -397,6 +399,7 @@ class PodWorker:
                 messages=await self._containers.messages(self.pod, self.view),
                 ended=ended,
                 failed=self._failed,
+                rejected=self._rejected,
             )
         )
         self.pod = await self._status.write(self.pod, status)
