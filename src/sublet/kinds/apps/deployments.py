@@ -84,10 +84,7 @@ def _validate_status(new: Object, _old: Object) -> Errors:
         "unavailableReplicas",
         "collisionCount",
     )
-    total = status.get("replicas") or 0
-    for field in ("updatedReplicas", "readyReplicas", "availableReplicas"):
-        if (status.get(field) or 0) > total:
-            yield invalid(f"status.{field}", status[field], "cannot be greater than status.replicas")
+    yield from workload.no_more_than_replicas(status, "updatedReplicas", "readyReplicas", "availableReplicas")
 
 
 def _cells(obj: Object, now: float) -> list[Any]:

@@ -8,7 +8,6 @@ from sublet.kinds.builtin import builtin
 from sublet.kinds.rules import pod_defaults, show, workload
 from sublet.kinds.rules.common import Errors, fill, immutable, rule, spec_of, update_rule
 from sublet.machinery.kind import Object
-from sublet.machinery.status import invalid
 
 
 def _default(obj: Object) -> None:
@@ -31,10 +30,9 @@ def _validate_status(new: Object, _old: Object) -> Errors:
     yield from workload.status_counts(
         status, "replicas", "fullyLabeledReplicas", "readyReplicas", "availableReplicas", "observedGeneration"
     )
-    total = status.get("replicas") or 0
-    for field in ("fullyLabeledReplicas", "readyReplicas", "availableReplicas"):
-        if (status.get(field) or 0) > total:
-            yield invalid(f"status.{field}", status[field], "cannot be greater than status.replicas")
+    yield from workload.no_more_than_replicas(
+        status, "fullyLabeledReplicas", "readyReplicas", "availableReplicas"
+    )
 
 
 def _cells(obj: Object, now: float) -> list[Any]:

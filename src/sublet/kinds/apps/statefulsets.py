@@ -104,10 +104,9 @@ def _validate_status(new: Object, _old: Object) -> Errors:
     yield from workload.status_counts(
         status, "replicas", "readyReplicas", "currentReplicas", "updatedReplicas", "availableReplicas"
     )
-    total = status.get("replicas") or 0
-    for field in ("readyReplicas", "currentReplicas", "updatedReplicas", "availableReplicas"):
-        if (status.get(field) or 0) > total:
-            yield invalid(f"status.{field}", status[field], "cannot be greater than status.replicas")
+    yield from workload.no_more_than_replicas(
+        status, "readyReplicas", "currentReplicas", "updatedReplicas", "availableReplicas"
+    )
 
 
 def _cells(obj: Object, now: float) -> list[Any]:

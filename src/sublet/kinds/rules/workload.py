@@ -60,3 +60,12 @@ def status_counts(status: Mapping[str, Any], *fields: str) -> Errors:
     """Numbers of a status that may not be negative."""
     for field in fields:
         yield from not_negative(f"status.{field}", status.get(field))
+
+
+def no_more_than_replicas(status: Mapping[str, Any], *fields: str) -> Errors:
+    """Counts of a status that are parts of ``status.replicas``."""
+    total = status.get("replicas") or 0
+    for field in fields:
+        count = status.get(field) or 0
+        if count > total:
+            yield invalid(f"status.{field}", count, "cannot be greater than status.replicas")
