@@ -66,6 +66,11 @@ def test_without_any_config_the_service_account_of_the_pod_is_used(tmp_path, mon
         (yaml.safe_dump({**_config("a"), "current-context": "z"}), 'no context "z" (known: a)'),
         (yaml.safe_dump({**_config("a"), "clusters": []}), 'no cluster "a" (known: none)'),
         (yaml.safe_dump(_config("a", **{"client-key-data": "%"})), "client-key-data is not base64"),
+        (
+            yaml.safe_dump(_config("a", username="u")),
+            'user "a" states username: passwords are no longer part',
+        ),
+        (yaml.safe_dump(_config("a", **{"as": "x", "as-groups": ["g"]})), 'user "a" states as-groups'),
         (yaml.safe_dump(_config("a", **{"tokenFile": "x", "client-key": "nope"})), "cannot be read"),
     ],
 )

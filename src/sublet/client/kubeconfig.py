@@ -21,6 +21,15 @@ from sublet.machinery.status import BadRequest
 
 SERVICE_ACCOUNT_DIR = Path("/var/run/secrets/kubernetes.io/serviceaccount")
 _LOCK_SECONDS = 5.0
+_UNSUPPORTED = {
+    "auth-provider": "it is no longer part of Kubernetes; use an exec plugin",
+    "username": "passwords are no longer part of Kubernetes; use a token or a client certificate",
+    "proxy-url": "proxies are not supported; name an address that can be reached directly",
+    "as-groups": "only impersonation of a user is supported",
+    "as-uid": "only impersonation of a user is supported",
+    "as-user-extra": "only impersonation of a user is supported",
+}
+"""What would change who asks, or where, if it were ignored."""
 
 
 _SECTIONS = ("clusters", "users", "contexts")
@@ -278,9 +287,13 @@ def _access(config: dict[str, Any], context: str, where: str) -> ClusterAccess:
     user = _named(config["users"], chosen["user"], "user", where) if chosen.get("user") else {}
     if not cluster.get("server"):
         raise KubeconfigError(f'kubeconfig {where}: cluster "{chosen.get("cluster")}" has no server')
-    if user.get("auth-provider"):
-        raise KubeconfigError(f'kubeconfig {where}: auth-provider of user "{chosen["user"]}" is no longer part '
-                              "of Kubernetes; use an exec plugin")  # fmt: skip
+    for entry, values in (
+        (f'cluster "{chosen.get("cluster")}"', cluster),
+        (f'user "{chosen.get("user")}"', user),
+    ):
+        for key, why in _UNSUPPORTED.items():
+            if values.get(key):
+                raise KubeconfigError(f"kubeconfig {where}: {entry} states {key}: {why}")
     return ClusterAccess(
         server=str(cluster["server"]).rstrip("/"),
         ca_data=_bytes(cluster, "certificate-authority", where),

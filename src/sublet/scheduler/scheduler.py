@@ -213,8 +213,7 @@ class Scheduler:
     async def _bind(self, queued: QueuedPod, attempt: Attempt, node: str) -> None:
         pod = queued.info
         try:
-            async with self._slots:
-                await self._create_binding(attempt, node)
+            await self._create_binding(attempt, node)
         except (StatusError, TimeoutError, KeyError) as error:
             self.cache.forget(pod.uid)
             self.failures += 1
@@ -246,9 +245,10 @@ class Scheduler:
             "metadata": {"name": pod.name, "namespace": pod.namespace, "uid": pod.uid},
             "target": {"apiVersion": "v1", "kind": "Node", "name": node},
         }
-        await self._client.create(
-            resource("pods"), binding, pod.namespace, name=pod.name, subresource="binding"
-        )
+        async with self._slots:  # not while a volume is being made, which can take minutes
+            await self._client.create(
+                resource("pods"), binding, pod.namespace, name=pod.name, subresource="binding"
+            )
 
     # -- no node --
 
