@@ -167,51 +167,17 @@ def content_format(request: Request, formats: tuple[Format, ...] = ALL_FORMATS) 
 
 
 def decode_yaml(body: bytes) -> Any:
-    """A YAML document as JSON-shaped values (no timestamps, keys are strings). Raises :class:`BadRequest`."""
-    import yaml
-
+    """A YAML document as JSON-shaped values. Raises :class:`BadRequest`."""
     try:
-        return _json_shaped(yaml.load(body, Loader=_loader()))  # a SafeLoader
-    except yaml.YAMLError as error:
-        raise BadRequest(f"error converting YAML to JSON: yaml: {error}") from None
-
-
-@lru_cache(maxsize=1)
-def _loader() -> Any:
-    import yaml
-
-    base: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
-    resolvers = {
-        first: [(tag, pattern) for tag, pattern in rules if tag != "tag:yaml.org,2002:timestamp"]
-        for first, rules in base.yaml_implicit_resolvers.items()
-    }
-    return type("JSONLoader", (base,), {"yaml_implicit_resolvers": resolvers})
-
-
-def _json_shaped(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {_key(key): _json_shaped(child) for key, child in value.items()}
-    if isinstance(value, list):
-        return [_json_shaped(child) for child in value]
-    return value
-
-
-def _key(key: Any) -> str:
-    if isinstance(key, bool):
-        return "true" if key else "false"
-    return key if isinstance(key, str) else str(key)
+        return codec.decode_yaml(body)
+    except codec.DecodeError as error:
+        raise BadRequest(f"error converting YAML to JSON: {error}") from None
 
 
 def encode(obj: Any, accepted: Accepted = PLAIN) -> bytes:
     """A whole object's bytes. Raises :class:`NotAcceptable` where protobuf does not know the kind."""
     if accepted.format == "yaml":
-        import yaml
-
-        dumper: Any = getattr(yaml, "CSafeDumper", yaml.SafeDumper)
-        text: str = yaml.dump(
-            obj, Dumper=dumper, sort_keys=True, default_flow_style=False, allow_unicode=True
-        )
-        return text.encode()
+        return codec.encode_yaml(obj)
     if accepted.format == "protobuf":
         from sublet.kinds import protobuf
         from sublet.machinery.protobuf import NoProtobufError

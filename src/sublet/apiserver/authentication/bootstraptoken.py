@@ -9,7 +9,7 @@ import re
 from collections.abc import Mapping, Sequence
 
 from sublet.apiserver.authentication.authenticator import BadToken, TokenUser
-from sublet.apiserver.watchcache import WatchCaches
+from sublet.apiserver.watchcache import WatchCaches, decode_stored
 from sublet.client.exchange import User
 from sublet.machinery import objects
 from sublet.machinery.clock import Clock
@@ -57,7 +57,7 @@ class BootstrapTokens:
         entry = self._caches.cache(_PREFIX).get(f"{_PREFIX}kube-system/bootstrap-token-{identity}")
         if entry is None:
             return None
-        secret = entry.object
+        secret = decode_stored(entry)
         if secret.get("type") != TYPE or objects.is_deleting(secret):
             return None
         try:

@@ -23,7 +23,8 @@ class Authorize:
         assert user is not None
         decision = await self._authorizer.decide(user, info)
         if decision.allowed and info.verb == "get" and info.subresource in _ALWAYS_CREATE:
-            decision = await self._authorizer.decide(user, _as_create(info))
+            info = _as_create(info)
+            decision = await self._authorizer.decide(user, info)
         if not decision.allowed:
             raise denial(user, info, decision.reason)
         request.context["authorization"] = decision.reason

@@ -26,20 +26,21 @@ async def handle(request: Request, info: RequestInfo, api: APIServer) -> Respons
     parts = [part for part in info.parts if part]
     if len(parts) == 1 and (content_type := _aggregated_type(request)):
         return _aggregated(request, api, parts[0], content_type)
-    document = _document(api, parts)
+    document = _document(api, parts, request.headers.get("host", ""))
     if document is None:
         return not_served()
     accepted = negotiation.accept(request, info, formats=negotiation.TEXT_FORMATS)
     return negotiation.respond(document, accepted)
 
 
-def _document(api: APIServer, parts: list[str]) -> Object | None:
+def _document(api: APIServer, parts: list[str], host: str) -> Object | None:
     discovery = api.discovery
     match parts:
         case []:
             return {"paths": discovery.paths()}
         case ["api"]:
-            return discovery.api_versions(f"{api.settings.advertise_address}:{api.settings.secure_port}")
+            own = f"{api.settings.advertise_address}:{api.settings.secure_port}"
+            return discovery.api_versions(own if api.settings.advertise_address else host)
         case ["apis"]:
             return discovery.group_list()
         case ["apis", group]:

@@ -1,0 +1,256 @@
+"""Who asks: certificates, tokens, the front proxy, and nobody."""
+
+from __future__ import annotations
+
+import base64
+
+import pytest
+from apiserver_front import ADMIN, BOB, Answer, Front, front
+from cryptography import x509
+from cryptography.hazmat.primitives import serialization
+
+from sublet.client.exchange import User
+from sublet.machinery import objects
+from sublet.pki.authority import Authority
+
+__all__ = ["front"]
+
+
+def der(authority: Authority, name: str, *groups: str, days: float = 1) -> bytes:
+    pem = authority.issue(name, groups, days=days).cert_pem
+    return x509.load_pem_x509_certificate(pem).public_bytes(serialization.Encoding.DER)
+
+
+def bearer(token: str) -> dict[str, str]:
+    return {"authorization": f"Bearer {token}"}
+
+
+async def test_a_client_certificate_names_user_and_groups(front: Front) -> None:
+    found = await front.who(certificate=der(front.ca, "jane", "devs", "admins"))
+    assert found["username"] == "jane"
+    assert set(found["groups"]) == {"devs", "admins", "system:authenticated"}
+
+
+async def test_an_expired_certificate_is_refused(front: Front) -> None:
+    certificate = der(front.ca, "jane")
+    front.clock.ahead = 2 * 86400
+    assert (await front.who(certificate=certificate)).status == 401
+
+
+async def test_a_certificate_of_another_authority_proves_nothing(front: Front) -> None:
+    answer = await front.ask(
+        "GET",
+        "/api/v1/pods",
+        user=None,
+        certificate=der(Authority.create("kubernetes"), "jane", "system:masters"),
+    )
+    assert answer.status == 403
+    assert 'User "system:anonymous"' in answer.message
+
+
+async def test_the_front_proxys_certificate_is_no_client_certificate(front: Front) -> None:
+    answer = await front.ask(
+        "GET", "/api/v1/pods", user=None, certificate=der(front.front_proxy, "x", "system:masters")
+    )
+    assert 'User "system:anonymous"' in answer.message
+
+
+async def test_the_front_proxy_says_who_asks(front: Front) -> None:
+    headers = {
+        "x-remote-user": "dave", "x-remote-group": "a\nb", "x-remote-uid": "7", "x-remote-extra-scope%2fx": "one",
+    }  # fmt: skip
+    found = await front.who(certificate=der(front.front_proxy, "front-proxy-client"), headers=headers)
+    assert (found["username"], found["uid"]) == ("dave", "7")
+    assert found["groups"] == ["a", "b", "system:authenticated"]
+    assert found["extra"] == {"scope/x": ["one"]}
+
+
+async def test_remote_headers_are_believed_from_nobody_else(front: Front) -> None:
+    headers = {"x-remote-user": "root", "x-remote-group": "system:masters"}
+    for certificate in (None, der(front.ca, "jane"), der(front.front_proxy, "somebody")):
+        answer = await front.ask(
+            "GET", "/api/v1/secrets", user=None, headers=headers, certificate=certificate
+        )
+        assert answer.status == 403
+
+
+async def test_a_service_accounts_token_makes_it_the_user(front: Front) -> None:
+    account = await front.account()
+    found = await front.who(headers=bearer(await front.token()))
+    assert found["username"] == "system:serviceaccount:default:robot"
+    assert found["uid"] == account["metadata"]["uid"]
+    assert found["groups"] == [
+        "system:serviceaccounts",
+        "system:serviceaccounts:default",
+        "system:authenticated",
+    ]
+    assert found["extra"]["authentication.kubernetes.io/credential-id"][0].startswith("JTI=")
+
+
+async def test_a_token_ends_when_it_expires(front: Front) -> None:
+    await front.account()
+    token = await front.token(expirationSeconds=600)
+    front.clock.ahead = 590
+    assert (await front.who(headers=bearer(token)))["username"]
+    front.clock.ahead = 615
+    assert (await front.who(headers=bearer(token))).status == 401
+
+
+async def test_a_forged_token_is_refused(front: Front) -> None:
+    await front.account()
+    head, payload, signature = (await front.token()).split(".")
+    claims = base64.urlsafe_b64decode(payload + "=" * (-len(payload) % 4)).replace(b"robot", b"admin")
+    forged = base64.urlsafe_b64encode(claims).rstrip(b"=").decode()
+    assert (await front.who(headers=bearer(f"{head}.{forged}.{signature}"))).status == 401
+    none = base64.urlsafe_b64encode(b'{"alg":"none","typ":"JWT"}').rstrip(b"=").decode()
+    assert (await front.who(headers=bearer(f"{none}.{payload}."))).status == 401
+
+
+async def test_a_token_dies_with_its_account_even_when_that_is_made_anew(front: Front) -> None:
+    await front.account()
+    token = await front.token()
+    await front.who(headers=bearer(token))
+    await front.ask("DELETE", "/api/v1/namespaces/default/serviceaccounts/robot")
+    assert (await front.who(headers=bearer(token))).status == 401
+    await front.account()
+    assert (await front.who(headers=bearer(token))).status == 401
+
+
+async def test_a_token_bound_to_a_secret_dies_with_it(front: Front) -> None:
+    await front.account()
+    await front.create("/api/v1/namespaces/default/secrets", {"metadata": {"name": "s"}})
+    token = await front.token(boundObjectRef={"apiVersion": "v1", "kind": "Secret", "name": "s"})
+    assert (await front.who(headers=bearer(token)))["username"]
+    await front.ask("DELETE", "/api/v1/namespaces/default/secrets/s")
+    assert (await front.who(headers=bearer(token))).status == 401
+
+
+async def test_a_token_for_another_audience_is_refused_here_and_reviewed_there(front: Front) -> None:
+    await front.account()
+    token = await front.token(audiences=["vault"])
+    assert (await front.who(headers=bearer(token))).status == 401
+    path = "/apis/authentication.k8s.io/v1/tokenreviews"
+    status = (await front.create(path, {"spec": {"token": token, "audiences": ["vault", "x"]}}))["status"]
+    assert (status["authenticated"], status["audiences"]) == (True, ["vault"])
+    status = (await front.create(path, {"spec": {"token": token}}))["status"]
+    assert not status.get("authenticated")
+    assert "audiences" in status["error"]
+
+
+@pytest.mark.parametrize(
+    ("spec", "code", "text"),
+    [
+        ({"expirationSeconds": 300}, 422, "may not specify a duration less than 10 minutes"),
+        (
+            {"boundObjectRef": {"apiVersion": "v1", "kind": "Pod", "name": "gone"}},
+            404,
+            'pods "gone" not found',
+        ),
+        (
+            {"boundObjectRef": {"apiVersion": "apps/v1", "kind": "Deployment", "name": "d"}},
+            400,
+            "cannot bind token",
+        ),
+    ],
+)
+async def test_bad_token_requests_are_explained(front: Front, spec: object, code: int, text: str) -> None:
+    await front.account()
+    answer = await front.ask("POST", "/api/v1/namespaces/default/serviceaccounts/robot/token", {"spec": spec})
+    assert answer.status == code
+    assert text in answer.message
+
+
+async def test_a_token_of_an_account_that_is_not_there_is_not_found(front: Front) -> None:
+    answer = await front.ask("POST", "/api/v1/namespaces/default/serviceaccounts/nobody/token", {"spec": {}})
+    assert (answer.status, answer.message) == (404, 'serviceaccounts "nobody" not found')
+
+
+def bootstrap_secret(**data: str) -> dict[str, object]:
+    found = {
+        "token-id": "abcdef",
+        "token-secret": "0123456789abcdef",
+        "usage-bootstrap-authentication": "true",
+        **data,
+    }
+    return {
+        "metadata": {"name": "bootstrap-token-abcdef"},
+        "type": "bootstrap.kubernetes.io/token",
+        "data": {key: base64.b64encode(value.encode()).decode() for key, value in found.items()},
+    }
+
+
+async def test_a_bootstrap_token_lets_a_node_in(front: Front) -> None:
+    extra = {"auth-extra-groups": "system:bootstrappers:kubeadm:default-node-token"}
+    await front.create("/api/v1/namespaces/kube-system/secrets", bootstrap_secret(**extra))
+    found = await front.who(headers=bearer("abcdef.0123456789abcdef"))
+    assert found["username"] == "system:bootstrap:abcdef"
+    assert "system:bootstrappers:kubeadm:default-node-token" in found["groups"]
+
+
+async def test_bootstrap_tokens_that_are_wrong_expired_or_for_something_else_are_refused(
+    front: Front,
+) -> None:
+    path = "/api/v1/namespaces/kube-system/secrets"
+    await front.create(path, bootstrap_secret(expiration=objects.rfc3339(front.clock.now() + 100)))
+    assert (await front.who(headers=bearer("abcdef.0123456789abcdee"))).status == 401
+    assert (await front.who(headers=bearer("abcdef.0123456789abcdef")))["username"]
+    front.clock.ahead = 200
+    assert (await front.who(headers=bearer("abcdef.0123456789abcdef"))).status == 401
+    await front.ask("DELETE", f"{path}/bootstrap-token-abcdef")
+    await front.create(path, bootstrap_secret(**{"usage-bootstrap-authentication": "false"}))
+    assert (await front.who(headers=bearer("abcdef.0123456789abcdef"))).status == 401
+
+
+async def test_static_tokens_work_and_unknown_tokens_are_refused_not_anonymous(front: Front) -> None:
+    assert (await front.who(headers=bearer("static-secret")))["username"] == "carol"
+    refused = await front.ask("GET", "/version", user=None, headers=bearer("other"))
+    assert (refused.status, refused.json["reason"]) == (401, "Unauthorized")
+
+
+async def test_anonymous_sees_health_and_version_only(front: Front) -> None:
+    for path in ("/version", "/healthz", "/livez", "/readyz"):
+        assert (await front.ask("GET", path, user=None)).status == 200
+    for path in ("/api", "/metrics", "/api/v1/namespaces"):
+        answer = await front.ask("GET", path, user=None)
+        assert answer.status == 403
+        assert "system:anonymous" in answer.message
+
+
+async def test_others_can_verify_tokens_by_the_published_key(front: Front) -> None:
+    import jwt
+
+    configuration = (await front.ask("GET", "/.well-known/openid-configuration")).json
+    assert configuration["id_token_signing_alg_values_supported"] == ["ES256"]
+    answer = await front.ask("GET", "/openid/v1/jwks")
+    assert answer.headers["content-type"] == "application/jwk-set+json"
+    await front.account()
+    token = await front.token(audiences=["vault"])
+    key = jwt.PyJWKSet.from_dict(answer.json).keys[0]
+    claims = jwt.decode(token, key, algorithms=["ES256"], audience="vault", issuer=configuration["issuer"])
+    assert claims["kubernetes.io"]["serviceaccount"]["name"] == "robot"
+
+
+async def test_impersonation_needs_permission_and_then_acts_as_the_other(front: Front) -> None:
+    headers = {"impersonate-user": "eve", "impersonate-group": "devs"}
+    path = "/apis/authentication.k8s.io/v1/selfsubjectreviews"
+    allowed = await front.ask("POST", path, {}, user=ADMIN, headers=headers)
+    assert allowed.json["status"]["userInfo"] == {
+        "username": "eve",
+        "groups": ["devs", "system:authenticated"],
+    }
+    refused = await front.ask("POST", path, {}, user=BOB, headers=headers)
+    assert refused.status == 403
+    assert 'User "bob" cannot impersonate resource "users" in API group ""' in refused.message
+
+
+async def test_impersonating_a_service_account_brings_its_groups(front: Front) -> None:
+    headers = {"impersonate-user": "system:serviceaccount:ns:sa"}
+    path = "/apis/authentication.k8s.io/v1/selfsubjectreviews"
+    answer: Answer = await front.ask("POST", path, {}, user=User("x", ("system:masters",)), headers=headers)
+    assert answer.json["status"]["userInfo"]["groups"] == [
+        "system:serviceaccounts", "system:serviceaccounts:ns", "system:authenticated",
+    ]  # fmt: skip
+
+
+async def test_impersonating_a_group_without_a_user_is_a_bad_request(front: Front) -> None:
+    assert (await front.ask("GET", "/api", headers={"impersonate-group": "x"})).status == 400

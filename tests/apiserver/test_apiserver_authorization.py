@@ -1,0 +1,357 @@
+"""Who may do what: RBAC, escalation, the Node authorizer, the bootstrap roles and the reviews."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+import pytest
+from apiserver_front import BOB, RBAC, Front, front
+from hypothesis import given
+from hypothesis import strategies as st
+
+from sublet.apiserver.authorization.bootstrap import objects as bootstrap_objects
+from sublet.apiserver.authorization.bootstrap import reconcile
+from sublet.apiserver.authorization.node import references
+from sublet.apiserver.authorization.rules import CompiledRule, compact, uncovered
+from sublet.apiserver.requestinfo import RequestInfo
+from sublet.client.exchange import User
+
+__all__ = ["front"]
+
+NODE = User("system:node:n1", ("system:nodes", "system:authenticated"))
+PODS = "/api/v1/namespaces/default/pods"
+
+
+def rule(verbs: str, groups: str, resources: str, names: str = "") -> dict[str, Any]:
+    found = {
+        "verbs": verbs.split(),
+        "apiGroups": [g.strip("-") for g in groups.split()],
+        "resources": resources.split(),
+    }
+    return {**found, "resourceNames": names.split()} if names else found
+
+
+def info(verb: str, group: str, resource: str, subresource: str = "", name: str = "") -> RequestInfo:
+    return RequestInfo(verb, "", True, group, "v1", "ns", resource, subresource, name)
+
+
+@pytest.mark.parametrize(
+    ("held", "asked", "allowed"),
+    [
+        (rule("get", "-", "pods"), info("get", "", "pods"), True),
+        (rule("get", "-", "pods"), info("list", "", "pods"), False),
+        (rule("get", "-", "pods"), info("get", "apps", "pods"), False),
+        (rule("get", "-", "pods"), info("get", "", "pods", "log"), False),
+        (rule("get", "-", "pods/log"), info("get", "", "pods", "log"), True),
+        (rule("get", "-", "pods/log"), info("get", "", "pods"), False),
+        (rule("*", "*", "*"), info("deletecollection", "x.io", "foos", "status"), True),
+        (rule("update", "apps", "*/scale"), info("update", "apps", "deployments", "scale"), True),
+        (rule("update", "apps", "*/scale"), info("update", "apps", "deployments"), False),
+        (rule("get", "-", "secrets", "a b"), info("get", "", "secrets", name="a"), True),
+        (rule("get", "-", "secrets", "a b"), info("get", "", "secrets", name="c"), False),
+        (rule("list", "-", "secrets", "a"), info("list", "", "secrets"), False),
+    ],
+)
+def test_rules_match_as_documented(held: dict[str, Any], asked: RequestInfo, allowed: bool) -> None:
+    assert CompiledRule(held).allows(asked) is allowed
+
+
+@pytest.mark.parametrize(
+    ("url", "path", "allowed"),
+    [
+        ("/healthz", "/healthz", True),
+        ("/healthz", "/healthz/etcd", False),
+        ("/apis/*", "/apis/apps", True),
+        ("*", "/x", True),
+    ],
+)
+def test_paths_match_exactly_or_by_trailing_star(url: str, path: str, allowed: bool) -> None:
+    assert (
+        CompiledRule({"verbs": ["get"], "nonResourceURLs": [url]}).allows(RequestInfo("get", path)) is allowed
+    )
+
+
+words = st.lists(st.sampled_from(["get", "list", "pods", "secrets", "apps", "", "*"]), min_size=1, max_size=3)
+rules = st.fixed_dictionaries({"verbs": words, "apiGroups": words, "resources": words})
+
+
+@given(st.lists(rules, max_size=3))
+def test_everyone_covers_what_they_hold(held: list[dict[str, Any]]) -> None:
+    assert uncovered(held, held) == []
+
+
+@given(st.lists(rules, max_size=3), st.lists(rules, max_size=3))
+def test_what_is_covered_is_allowed(held: list[dict[str, Any]], wanted: list[dict[str, Any]]) -> None:
+    """If no atom is uncovered, every concrete request that the wanted rules allow is allowed by the held ones."""
+    if uncovered(held, wanted):
+        return
+    for verb in ("get", "list"):
+        for group in ("", "apps"):
+            for resource in ("pods", "secrets"):
+                asked = info(verb, group, resource)
+                if any(CompiledRule(w).allows(asked) for w in wanted):
+                    assert any(CompiledRule(h).allows(asked) for h in held)
+
+
+def test_missing_rules_are_written_as_upstream_writes_them() -> None:
+    missing = uncovered([], [rule("get list", "apps", "deployments")])
+    assert compact(missing) == ['{APIGroups:["apps"], Resources:["deployments"], Verbs:["get", "list"]}']
+
+
+# -- through the API --
+
+
+async def test_a_refusal_says_who_cannot_do_what_where(front: Front) -> None:
+    answer = await front.ask("GET", f"{PODS}/web", user=BOB)
+    assert answer.status == 403
+    assert answer.message == (
+        'pods "web" is forbidden: User "bob" cannot get resource "pods" in API group "" in the namespace "default"'
+    )
+    assert answer.json["details"] == {"name": "web", "kind": "pods"}
+    answer = await front.ask("GET", "/api/v1/nodes", user=BOB)
+    assert answer.message.endswith('cannot list resource "nodes" in API group "" at the cluster scope')
+    answer = await front.ask("GET", "/metrics", user=BOB)
+    assert answer.message == 'forbidden: User "bob" cannot get path "/metrics"'
+
+
+async def test_a_role_binding_grants_in_its_namespace_only_and_at_once(front: Front) -> None:
+    await front.bind("view", user="bob", namespace="default")
+    assert (await front.ask("GET", PODS, user=BOB)).status == 200
+    assert (await front.ask("GET", "/api/v1/namespaces/kube-system/pods", user=BOB)).status == 403
+    assert (await front.ask("GET", "/api/v1/namespaces/default/secrets", user=BOB)).status == 403
+
+
+async def test_a_cluster_role_binding_of_a_group_grants_everywhere(front: Front) -> None:
+    await front.bind("view", group="developers")
+    assert (await front.ask("GET", "/api/v1/namespaces/kube-system/pods", user=BOB)).status == 200
+
+
+async def test_taking_a_binding_away_takes_the_right_away(front: Front) -> None:
+    await front.bind("view", user="bob", namespace="default")
+    assert (await front.ask("GET", PODS, user=BOB)).status == 200
+    await front.ask("DELETE", f"{RBAC}/namespaces/default/rolebindings")
+    await front.api.caches.fresh()
+    assert (await front.ask("GET", PODS, user=BOB)).status == 403
+
+
+async def test_a_binding_of_a_role_that_is_not_there_says_so(front: Front) -> None:
+    await front.bind("gone", user="bob", namespace="default")
+    answer = await front.ask("GET", PODS, user=BOB)
+    assert answer.message.endswith('RBAC: clusterrole.rbac.authorization.k8s.io "gone" not found')
+
+
+async def test_exec_by_get_needs_create_as_exec_by_post_does(front: Front) -> None:
+    role = {"metadata": {"name": "peek"}, "rules": [rule("get", "-", "pods/exec")]}
+    await front.create(f"{RBAC}/clusterroles", role)
+    await front.bind("peek", user="bob", namespace="default")
+    answer = await front.ask("GET", f"{PODS}/web/exec?command=sh", user=BOB)
+    assert 'cannot create resource "pods/exec"' in answer.message
+
+
+async def test_nobody_grants_what_they_do_not_hold(front: Front) -> None:
+    await front.create(f"{RBAC}/clusterroles", {
+        "metadata": {"name": "role-writer"},
+        "rules": [rule("*", "rbac.authorization.k8s.io", "roles rolebindings"), rule("get", "-", "pods")],
+    })  # fmt: skip
+    await front.bind("role-writer", user="bob", namespace="default")
+    path = f"{RBAC}/namespaces/default/roles"
+    grantable = {"metadata": {"name": "ok"}, "rules": [rule("get", "-", "pods")]}
+    await front.create(path, grantable, user=BOB)
+    # Verbs "*" on roles hold escalate and bind too, so a narrower writer is needed to be refused.
+    narrow = {"metadata": {"name": "narrow"}, "rules": [
+        rule("create update patch", "rbac.authorization.k8s.io", "roles rolebindings"), rule("get", "-", "pods"),
+    ]}  # fmt: skip
+    await front.create(f"{RBAC}/clusterroles", narrow)
+    await front.bind("narrow", user="eve", namespace="default")
+    eve = User("eve", ("system:authenticated",))
+    too_much = {"metadata": {"name": "much"}, "rules": [rule("get delete", "-", "pods secrets")]}
+    answer = await front.ask("POST", path, too_much, user=eve)
+    assert answer.status == 403
+    assert (
+        'user "eve" (groups=["system:authenticated"]) is attempting to grant RBAC permissions not currently held:'
+        in answer.message
+    )
+    assert '{APIGroups:[""], Resources:["secrets"], Verbs:["get", "delete"]}' in answer.message
+    binding = {
+        "metadata": {"name": "up"},
+        "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": "cluster-admin"},
+        "subjects": [{"apiGroup": "rbac.authorization.k8s.io", "kind": "User", "name": "eve"}],
+    }
+    answer = await front.ask("POST", f"{RBAC}/namespaces/default/rolebindings", binding, user=eve)
+    assert answer.status == 403
+
+
+# -- bootstrap --
+
+
+async def test_bootstrap_roles_are_there_and_reconciling_again_writes_nothing(front: Front) -> None:
+    listed = (await front.ask("GET", f"{RBAC}/clusterroles")).json["items"]
+    names = {item["metadata"]["name"] for item in listed}
+    assert {"cluster-admin", "admin", "edit", "view", "system:node", "system:discovery"} <= names
+    assert await reconcile(front.api.client) == 0
+
+
+async def test_reconciling_gives_back_what_was_taken_and_keeps_what_was_added(front: Front) -> None:
+    path = f"{RBAC}/clusterroles/system:public-info-viewer"
+    role = (await front.ask("GET", path)).json
+    role["rules"] = [{"nonResourceURLs": ["/mine"], "verbs": ["get"]}]
+    assert (await front.ask("PUT", path, role)).status == 200
+    assert await reconcile(front.api.client) == 1
+    urls = {url for r in (await front.ask("GET", path)).json["rules"] for url in r["nonResourceURLs"]}
+    assert {"/mine", "/version", "/readyz"} <= urls
+
+
+async def test_reconciling_leaves_alone_what_does_not_want_it(front: Front) -> None:
+    path = f"{RBAC}/clusterroles/view"
+    role = (await front.ask("GET", path)).json
+    role["metadata"]["annotations"]["rbac.authorization.kubernetes.io/autoupdate"] = "false"
+    role["metadata"]["labels"] = {}
+    await front.ask("PUT", path, role)
+    assert await reconcile(front.api.client) == 0
+
+
+def test_aggregating_roles_hold_what_the_controller_would_give_them() -> None:
+    roles = {o["metadata"]["name"]: o for o in bootstrap_objects() if o["kind"] == "ClusterRole"}
+    assert uncovered(roles["admin"]["rules"], roles["edit"]["rules"]) == []
+    assert uncovered(roles["edit"]["rules"], roles["view"]["rules"]) == []
+    assert uncovered(roles["view"]["rules"], [rule("get", "-", "secrets")]) != []
+
+
+async def test_starting_with_every_bootstrap_object_takes_a_part_of_a_second(front: Front) -> None:
+    await front.ask("DELETE", f"{RBAC}/clusterroles")
+    await front.ask("DELETE", f"{RBAC}/clusterrolebindings")
+    started = time.perf_counter()
+    assert await reconcile(front.api.client) > 100
+    assert time.perf_counter() - started < 0.7
+
+
+# -- nodes --
+
+
+def pod(name: str, node: str = "", **spec: Any) -> dict[str, Any]:
+    found = {"containers": [{"name": "c", "image": "i"}], "serviceAccountName": "robot", **spec}
+    return {"metadata": {"name": name}, "spec": {**found, **({"nodeName": node} if node else {})}}
+
+
+@pytest.fixture
+async def cluster(front: Front) -> Front:
+    """A pod on n1 that uses a Secret, and one on n2."""
+    await front.account()
+    for name in ("used", "other"):
+        await front.create("/api/v1/namespaces/default/secrets", {"metadata": {"name": name}})
+    volumes = [{"name": "v", "secret": {"secretName": "used"}}]
+    await front.create(PODS, pod("mine", "n1", volumes=volumes))
+    await front.create(PODS, pod("theirs", "n2"))
+    return front
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "allowed"),
+    [
+        ("GET", "/api/v1/namespaces/default/secrets/used", True),
+        ("GET", "/api/v1/namespaces/default/secrets?fieldSelector=metadata.name%3Dused", True),
+        ("GET", "/api/v1/namespaces/default/secrets/other", False),
+        ("GET", "/api/v1/namespaces/default/secrets", False),
+        ("DELETE", "/api/v1/namespaces/default/secrets/used", False),
+        ("GET", "/api/v1/pods?fieldSelector=spec.nodeName%3Dn1", True),
+        ("GET", "/api/v1/pods?fieldSelector=spec.nodeName%3Dn2", False),
+        ("GET", "/api/v1/pods", False),
+        ("GET", f"{PODS}/mine", True),
+        ("GET", f"{PODS}/theirs", False),
+        ("GET", "/api/v1/services", True),
+        ("GET", "/api/v1/namespaces", False),
+    ],
+)  # fmt: skip
+async def test_a_node_reads_what_its_pods_refer_to(
+    cluster: Front, method: str, path: str, allowed: bool
+) -> None:
+    answer = await cluster.ask(method, path, user=NODE)
+    assert (answer.status == 200) is allowed, answer.body
+    if not allowed:
+        assert answer.status == 403
+
+
+async def test_a_node_gets_tokens_for_its_own_pods_only(cluster: Front) -> None:
+    path = "/api/v1/namespaces/default/serviceaccounts/robot/token"
+    for name, code in (("mine", 201), ("theirs", 403)):
+        spec = {"boundObjectRef": {"apiVersion": "v1", "kind": "Pod", "name": name}}
+        assert (await cluster.ask("POST", path, {"spec": spec}, user=NODE)).status == code
+    assert (await cluster.ask("POST", path, {"spec": {}}, user=NODE)).status == 403
+
+
+async def test_a_nodes_right_ends_with_the_pod(cluster: Front) -> None:
+    assert (await cluster.ask("GET", "/api/v1/namespaces/default/secrets/used", user=NODE)).status == 200
+    await cluster.ask("DELETE", f"{PODS}/mine?gracePeriodSeconds=0")
+    await cluster.api.caches.fresh()
+    assert (await cluster.ask("GET", "/api/v1/namespaces/default/secrets/used", user=NODE)).status == 403
+
+
+def test_references_of_a_pod_are_found_wherever_they_stand() -> None:
+    found = set(references({
+        "metadata": {"name": "p", "namespace": "ns"},
+        "spec": {
+            "serviceAccountName": "sa",
+            "imagePullSecrets": [{"name": "pull"}],
+            "initContainers": [{"envFrom": [{"configMapRef": {"name": "cm1"}}]}],
+            "containers": [{"env": [{"valueFrom": {"secretKeyRef": {"name": "s1", "key": "k"}}}]}],
+            "volumes": [
+                {"name": "a", "projected": {"sources": [{"secret": {"name": "s2"}}, {"configMap": {"name": "cm2"}}]}},
+                {"name": "b", "persistentVolumeClaim": {"claimName": "pvc"}},
+                {"name": "c", "ephemeral": {}},
+            ],
+        },
+    }))  # fmt: skip
+    assert found >= {
+        ("serviceaccounts", "ns", "sa"), ("secrets", "ns", "pull"), ("configmaps", "ns", "cm1"),
+        ("secrets", "ns", "s1"), ("secrets", "ns", "s2"), ("configmaps", "ns", "cm2"),
+        ("persistentvolumeclaims", "ns", "pvc"),
+    }  # fmt: skip
+
+
+# -- reviews --
+
+REVIEWS = "/apis/authorization.k8s.io/v1"
+
+
+async def test_access_reviews_answer_with_the_reason(front: Front) -> None:
+    await front.bind("view", user="bob", namespace="default")
+    attributes = {"verb": "list", "resource": "pods", "namespace": "default"}
+    spec = {"user": "bob", "resourceAttributes": attributes}
+    status = (await front.create(f"{REVIEWS}/subjectaccessreviews", {"spec": spec}))["status"]
+    assert status["allowed"]
+    assert 'of ClusterRole "view" to User "bob"' in status["reason"]
+    assert status["reason"].startswith('RBAC: allowed by RoleBinding "b-')
+    own = await front.create(
+        f"{REVIEWS}/selfsubjectaccessreviews",
+        {"spec": {"resourceAttributes": {**attributes, "verb": "delete"}}},
+        user=BOB,
+    )
+    assert own["status"] == {"allowed": False}
+
+
+async def test_a_local_review_is_about_its_own_namespace(front: Front) -> None:
+    spec = {
+        "user": "bob",
+        "resourceAttributes": {"verb": "get", "resource": "pods", "namespace": "kube-system"},
+    }
+    answer = await front.ask(
+        "POST", f"{REVIEWS}/namespaces/default/localsubjectaccessreviews", {"spec": spec}
+    )
+    assert answer.status == 422
+
+
+@pytest.mark.parametrize("spec", [{}, {"user": "bob"}, {"resourceAttributes": {"verb": "get"}}])
+async def test_incomplete_reviews_are_invalid(front: Front, spec: dict[str, Any]) -> None:
+    assert (await front.ask("POST", f"{REVIEWS}/subjectaccessreviews", {"spec": spec})).status == 422
+
+
+async def test_a_rules_review_lists_what_a_user_holds(front: Front) -> None:
+    await front.bind("view", user="bob", namespace="default")
+    review = await front.create(
+        f"{REVIEWS}/selfsubjectrulesreviews", {"spec": {"namespace": "default"}}, user=BOB
+    )
+    status = review["status"]
+    assert any("pods" in r["resources"] and "list" in r["verbs"] for r in status["resourceRules"])
+    assert any("/version" in r["nonResourceURLs"] for r in status["nonResourceRules"])
+    assert status["incomplete"] is False

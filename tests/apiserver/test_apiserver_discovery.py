@@ -1,0 +1,179 @@
+"""Discovery and OpenAPI documents say what clients rely on."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import re
+import zlib
+from typing import Any
+
+import pytest
+from apiserver_front import Front, front
+
+from sublet.apiserver.discovery import storage_version_hash, version_order
+from sublet.machinery.kind import Resource
+
+__all__ = ["front"]
+
+AGGREGATED = "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList"
+OLD = "application/json;g=apidiscovery.k8s.io;v=v2beta1;as=APIGroupDiscoveryList"
+FOO: dict[str, Any] = {
+    "metadata": {"name": "foos.stable.example.com"},
+    "spec": {
+        "group": "stable.example.com",
+        "scope": "Namespaced",
+        "names": {
+            "plural": "foos",
+            "singular": "foo",
+            "kind": "Foo",
+            "listKind": "FooList",
+            "shortNames": ["fo"],
+        },
+        "versions": [
+            {
+                "name": "v1",
+                "served": True,
+                "storage": True,
+                "subresources": {"status": {}},
+                "schema": {
+                    "openAPIV3Schema": {
+                        "type": "object",
+                        "properties": {
+                            "spec": {
+                                "type": "object",
+                                "properties": {
+                                    "size": {"type": "integer", "nullable": True},
+                                    "port": {"x-kubernetes-int-or-string": True},
+                                },
+                            }
+                        },
+                    }
+                },
+            }
+        ],
+    },
+}
+
+
+async def define_foo(front: Front) -> None:
+    changed = asyncio.Event()
+    front.api.kinds.on_change(changed.set)
+    await front.create("/apis/apiextensions.k8s.io/v1/customresourcedefinitions", FOO)
+    await asyncio.wait_for(changed.wait(), 5)
+
+
+def test_versions_are_preferred_by_stability_then_number() -> None:
+    versions = ["v1beta1", "v2alpha1", "v10", "v2", "foo1", "v1", "v11alpha2", "v3beta1"]
+    assert sorted(versions, key=version_order) == [
+        "v10",
+        "v2",
+        "v1",
+        "v3beta1",
+        "v1beta1",
+        "v11alpha2",
+        "v2alpha1",
+        "foo1",
+    ]
+
+
+def test_storage_version_hashes_are_upstreams() -> None:
+    assert storage_version_hash(Resource("", "v1", "pods", "Pod", True)) == "xPOwRZ+Yhw8="
+
+
+@pytest.mark.parametrize(
+    "path", ["/api", "/apis", "/apis/", "/apis/apps", "/apis/apps/", "/api/v1", "/apis/apps/v1/"]
+)
+async def test_legacy_documents_are_there_also_with_a_trailing_slash(front: Front, path: str) -> None:
+    answer = await front.ask("GET", path)
+    assert answer.status == 200
+    assert answer.json["kind"] in ("APIVersions", "APIGroupList", "APIGroup", "APIResourceList")
+
+
+async def test_subresources_name_the_group_of_their_kind(front: Front) -> None:
+    listed = (await front.ask("GET", "/apis/apps/v1")).json["resources"]
+    scale = next(row for row in listed if row["name"] == "deployments/scale")
+    assert (scale["group"], scale["version"], scale["kind"]) == ("autoscaling", "v1", "Scale")
+
+
+async def test_groups_come_in_upstreams_order(front: Front) -> None:
+    groups = [group["name"] for group in (await front.ask("GET", "/apis")).json["groups"]]
+    assert groups.index("apps") < groups.index("batch") < groups.index("rbac.authorization.k8s.io")
+
+
+async def test_aggregated_discovery_has_the_accepted_parameters_and_an_etag(front: Front) -> None:
+    answer = await front.ask("GET", "/apis", headers={"accept": f"{AGGREGATED},{OLD},application/json"})
+    assert answer.headers["content-type"] == AGGREGATED
+    assert re.fullmatch(r'"[0-9A-F]{128}"', answer.headers["etag"])
+    apps = next(item for item in answer.json["items"] if item["metadata"]["name"] == "apps")
+    names = [resource["resource"] for resource in apps["versions"][0]["resources"]]
+    assert "deployments" in names
+    headers = {"accept": AGGREGATED, "if-none-match": answer.headers["etag"]}
+    assert (await front.ask("GET", "/apis", headers=headers)).status == 304
+
+
+async def test_a_client_of_the_removed_beta_gets_its_next_choice(front: Front) -> None:
+    answer = await front.ask("GET", "/apis", headers={"accept": f"{OLD},application/json"})
+    assert answer.json["kind"] == "APIGroupList"
+
+
+async def test_a_custom_resource_appears_in_discovery_and_openapi(front: Front) -> None:
+    before = (await front.ask("GET", "/apis", headers={"accept": AGGREGATED})).headers["etag"]
+    await define_foo(front)
+    after = await front.ask("GET", "/apis", headers={"accept": AGGREGATED})
+    assert after.headers["etag"] != before
+    assert after.json["items"][-1]["metadata"]["name"] == "stable.example.com"
+    index = (await front.ask("GET", "/openapi/v3")).json["paths"]
+    assert "apis/stable.example.com/v1" in index
+    document = (await front.ask("GET", index["apis/stable.example.com/v1"]["serverRelativeURL"])).json
+    foo = document["components"]["schemas"]["com.example.stable.v1.Foo"]
+    assert foo["x-kubernetes-group-version-kind"] == [
+        {"group": "stable.example.com", "version": "v1", "kind": "Foo"}
+    ]
+    assert foo["properties"]["spec"]["properties"]["size"]["nullable"] is True
+    assert "/apis/stable.example.com/v1/namespaces/{namespace}/foos/{name}/status" in document["paths"]
+    assert dangling(document, "#/components/schemas/", document["components"]["schemas"]) == set()
+
+
+async def test_version_two_leaves_out_what_it_cannot_say(front: Front) -> None:
+    await define_foo(front)
+    document = (await front.ask("GET", "/openapi/v2")).json
+    size = document["definitions"]["com.example.stable.v1.Foo"]["properties"]["spec"]["properties"]["size"]
+    assert "nullable" not in size
+    assert dangling(document, "#/definitions/", document["definitions"]) == set()
+
+
+@pytest.mark.parametrize("root", ["api/v1", "apis/apps/v1", "apis/batch/v1", "apis/policy/v1"])
+async def test_every_patch_advertises_field_validation_and_dry_run(front: Front, root: str) -> None:
+    document = (await front.ask("GET", f"/openapi/v3/{root}")).json
+    patches = [item["patch"] for item in document["paths"].values() if "patch" in item]
+    assert patches
+    for patch in patches:
+        if patch["x-kubernetes-action"] == "connect":
+            continue
+        names = {parameter["name"] for parameter in patch["parameters"]}
+        assert {"dryRun", "fieldValidation", "fieldManager", "force"} <= names
+        assert "application/strategic-merge-patch+json" in patch["requestBody"]["content"]
+        assert patch["x-kubernetes-group-version-kind"]["kind"]
+    assert dangling(document, "#/components/schemas/", document["components"]["schemas"]) == set()
+
+
+async def test_a_wrong_hash_is_redirected_and_the_right_one_may_be_kept_for_ever(front: Front) -> None:
+    url = (await front.ask("GET", "/openapi/v3")).json["paths"]["apis/apps/v1"]["serverRelativeURL"]
+    moved = await front.ask("GET", "/openapi/v3/apis/apps/v1?hash=0")
+    assert (moved.status, moved.headers["location"]) == (301, url)
+    assert "immutable" in (await front.ask("GET", url)).headers["cache-control"]
+
+
+async def test_documents_go_out_compressed_as_they_are_kept(front: Front) -> None:
+    plain = await front.ask("GET", "/openapi/v2")
+    packed = await front.ask("GET", "/openapi/v2", headers={"accept-encoding": "gzip"})
+    assert packed.headers["content-encoding"] == "gzip"
+    assert zlib.decompress(packed.body, 31) == plain.body
+    again = await front.ask("GET", "/openapi/v2", headers={"if-none-match": plain.headers["etag"]})
+    assert again.status == 304
+
+
+def dangling(document: Any, prefix: str, defined: Any) -> set[str]:
+    """The names that references point at and nothing defines."""
+    return set(re.findall(rf'"{prefix}([^"]+)"', json.dumps(document))) - set(defined)

@@ -1,0 +1,75 @@
+"""What a client accepts, and what it gets."""
+
+from __future__ import annotations
+
+import pytest
+
+from sublet.apiserver import negotiation
+from sublet.apiserver.requestinfo import parse
+from sublet.client.exchange import Request
+from sublet.machinery.status import NotAcceptable, UnsupportedMediaType
+
+TABLE = "application/json;as=Table;v=v1;g=meta.k8s.io"
+KUBECTL = f"{TABLE},application/json;as=Table;v=v1beta1;g=meta.k8s.io,application/json"
+
+
+@pytest.mark.parametrize(
+    ("header", "fmt", "view"),
+    [
+        ("", "json", ""),
+        ("*/*", "json", ""),
+        ("application/json", "json", ""),
+        ("application/yaml", "yaml", ""),
+        ("application/*", "json", ""),
+        (KUBECTL, "json", "Table"),
+        ("application/vnd.kubernetes.protobuf", "protobuf", ""),
+        ("application/vnd.kubernetes.protobuf,application/json", "protobuf", ""),
+        ("application/json;q=0.5, application/yaml", "yaml", ""),
+        ("application/vnd.kubernetes.protobuf;as=PartialObjectMetadataList;v=v1;g=meta.k8s.io", "protobuf",
+         "PartialObjectMetadataList"),
+        ("text/html, application/json;as=Nonsense;v=v1;g=meta.k8s.io, application/yaml", "yaml", ""),
+        ("application/vnd.kubernetes.protobuf;as=Table;v=v1;g=meta.k8s.io,application/json", "json", ""),
+    ],
+)  # fmt: skip
+def test_the_first_acceptable_clause_wins(header: str, fmt: str, view: str) -> None:
+    found = negotiation.choose(header or "*/*", views=True)
+    assert (found.format, found.view) == (fmt, view)
+
+
+def test_what_nothing_matches_is_refused_naming_what_there_is() -> None:
+    with pytest.raises(
+        NotAcceptable, match="only the following media types are accepted: application/json, "
+    ):
+        negotiation.choose("text/html")
+
+
+def test_custom_resources_have_no_protobuf_but_their_metadata_does() -> None:
+    with pytest.raises(NotAcceptable):
+        negotiation.choose("application/vnd.kubernetes.protobuf", negotiation.TEXT_FORMATS, views=True)
+    partial = "application/vnd.kubernetes.protobuf;as=PartialObjectMetadata;v=v1;g=meta.k8s.io"
+    assert negotiation.choose(partial, negotiation.TEXT_FORMATS, views=True).format == "protobuf"
+
+
+def test_pretty_follows_the_parameter_and_the_agent() -> None:
+    def pretty(query: str, agent: str) -> bool:
+        request = Request("GET", "/api", query, {"user-agent": agent})
+        return negotiation.accept(request, parse(request)).pretty
+
+    assert pretty("pretty=true", "")
+    assert pretty("", "curl/8.0")
+    assert not pretty("pretty=false", "curl/8.0")
+    assert not pretty("", "kubectl/v1.32")
+
+
+def test_an_unknown_content_type_is_refused_naming_what_there_is() -> None:
+    with pytest.raises(UnsupportedMediaType, match="accepted media types include: application/json"):
+        negotiation.content_format(Request("POST", "/", headers={"content-type": "text/html"}))
+
+
+def test_yaml_times_stay_strings_and_keys_become_strings() -> None:
+    found = negotiation.decode_yaml(b"a: 2020-01-01\n1: x\n")
+    assert found == {"a": "2020-01-01", "1": "x"}
+
+
+def test_yaml_cannot_make_objects_of_python() -> None:
+    assert negotiation.decode_yaml(b"!!python/object/apply:os.getcwd []") == []
