@@ -154,7 +154,8 @@ async def test_a_daemon_set_has_one_pod_per_node(cluster: Any, eventually: Any) 
 
     async def updated() -> Any:
         status = (await cluster.get("daemonsets.apps", "web")).get("status") or {}
-        return status.get("updatedNumberScheduled") == 2 and status.get("numberAvailable") == 2
+        seen = status.get("observedGeneration") == 2
+        return seen and status.get("updatedNumberScheduled") == 2 and status.get("numberAvailable") == 2
 
     await eventually(updated)
     pods = {pod["metadata"]["name"] for pod in await cluster.items("pods")}
