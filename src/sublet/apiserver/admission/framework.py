@@ -11,6 +11,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
+from sublet.apiserver.admission.quota import Promises
 from sublet.client.exchange import User
 from sublet.machinery.clock import Clock
 from sublet.machinery.kind import Kind, Object, Resource
@@ -108,6 +109,8 @@ class Context:
     grants: Grants
     clock: Clock
     rng: random.Random
+    promises: Promises = field(default_factory=Promises)
+    """Of quota to writes on their way."""
 
 
 Step = Callable[[Attributes, Context], Awaitable[None]]

@@ -9,7 +9,9 @@ from sublet.apiserver.admission.framework import Plugin
 
 ORDER = (
     "namespacelifecycle",
+    "limitranger",
     "serviceaccount",
+    "noderestriction",
     "taintnodesbycondition",
     "priority",
     "defaulttolerationseconds",
@@ -23,6 +25,7 @@ ORDER = (
     "defaultingressclass",
     "rbacescalation",
     "unenforced",
+    "resourcequota",
 )
 """Modules of ``plugins/``. ResourceQuota is last: what it counts must not be refused afterwards."""
 

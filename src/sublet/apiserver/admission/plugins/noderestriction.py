@@ -1,0 +1,177 @@
+"""A node agent changes only its own Node, Lease and CSINode, and only pods that are bound to it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from sublet.apiserver.admission.framework import CREATE, DELETE, UPDATE, Attributes, Context, Plugin
+from sublet.machinery import objects
+from sublet.machinery.kind import Object
+from sublet.machinery.status import Forbidden, forbidden
+
+_GROUP = "system:nodes"
+_PREFIX = "system:node:"
+_MIRROR = "kubernetes.io/config.mirror"
+_RESERVED = "node-restriction.kubernetes.io"
+_OWN_LABELS = frozenset((
+    "kubernetes.io/hostname", "kubernetes.io/arch", "kubernetes.io/os", "beta.kubernetes.io/arch", "beta.kubernetes.io/os",
+    "beta.kubernetes.io/instance-type", "node.kubernetes.io/instance-type", "failure-domain.beta.kubernetes.io/region",
+    "failure-domain.beta.kubernetes.io/zone", "topology.kubernetes.io/region", "topology.kubernetes.io/zone",
+))  # fmt: skip
+_OWN_DOMAINS = ("kubelet.kubernetes.io", "node.kubernetes.io")
+_NODE_LEASES = "kube-node-lease"
+
+
+def _handles(attributes: Attributes) -> bool:
+    return _GROUP in attributes.user.groups and attributes.user.name.startswith(_PREFIX)
+
+
+async def _validate(attributes: Attributes, context: Context) -> None:
+    node = attributes.user.name[len(_PREFIX) :]
+    match attributes.target:
+        case ("", "pods"):
+            await _pod(attributes, context, node)
+        case ("", "nodes"):
+            _node(attributes, node)
+        case ("", "persistentvolumeclaims"):
+            _claim(attributes, node)
+        case ("", "serviceaccounts"):
+            await _token(attributes, context, node)
+        case ("coordination.k8s.io", "leases"):
+            _lease(attributes, node)
+        case ("storage.k8s.io", "csinodes") | ("resource.k8s.io", "resourceslices"):
+            _named(attributes, node)
+
+
+async def _pod(attributes: Attributes, context: Context, node: str) -> None:
+    if attributes.subresource == "eviction":
+        pod = await context.reader.get_latest("", "pods", attributes.namespace, attributes.name)
+        _own_pod(attributes, pod, node)
+    elif attributes.subresource == "status":
+        _own_pod(attributes, attributes.old_object, node)
+        if objects.labels(attributes.new()) != objects.labels(attributes.old()):
+            raise _refused(attributes, f'node "{node}" cannot update labels through pod status')
+    elif attributes.subresource:
+        raise _refused(
+            attributes,
+            f'unexpected pod subresource "{attributes.subresource}", only "status" and "eviction" are allowed',
+        )
+    elif attributes.operation == DELETE:
+        _own_pod(attributes, attributes.old_object, node)
+    elif attributes.operation == CREATE:
+        _mirror(attributes, node)
+    else:
+        raise _refused(
+            attributes,
+            f'unexpected operation "{attributes.operation}", node "{node}" can only create and delete mirror pods',
+        )
+
+
+def _own_pod(attributes: Attributes, pod: Object | None, node: str) -> None:
+    bound = ((pod or {}).get("spec") or {}).get("nodeName")
+    if bound != node:
+        raise _refused(attributes, f'node "{node}" can only change pods with spec.nodeName set to itself')
+
+
+def _mirror(attributes: Attributes, node: str) -> None:
+    pod = attributes.new()
+    if _MIRROR not in objects.annotations(pod):
+        raise _refused(
+            attributes, f'pod does not have "{_MIRROR}" annotation, node "{node}" can only create mirror pods'
+        )
+    if (pod.get("spec") or {}).get("nodeName") != node:
+        raise _refused(attributes, f'node "{node}" can only create pods with spec.nodeName set to itself')
+    owners = objects.owners(pod)
+    if len(owners) != 1 or owners[0].get("kind") != "Node" or owners[0].get("name") != node:
+        raise _refused(
+            attributes, f'node "{node}" can only create pods with an owner reference set to itself'
+        )
+
+
+def _node(attributes: Attributes, node: str) -> None:
+    if attributes.name != node:
+        raise _refused(attributes, f'node "{node}" is not allowed to modify node "{attributes.name}"')
+    if attributes.operation == DELETE:
+        return
+    new = attributes.new()
+    if attributes.operation == CREATE:
+        if (new.get("spec") or {}).get("configSource"):
+            raise _refused(
+                attributes, f'node "{node}" is not allowed to create pods with a non-nil configSource'
+            )
+        _labels(attributes, node, objects.labels(new), {})
+        return
+    old = attributes.old()
+    if objects.owners(new) != objects.owners(old):
+        raise _refused(attributes, f'node "{node}" is not allowed to modify ownerReferences')
+    if not attributes.subresource and _taints(new) != _taints(old):
+        raise _refused(attributes, f'node "{node}" is not allowed to modify taints')
+    _labels(attributes, node, objects.labels(new), objects.labels(old))
+
+
+def _taints(node: Object) -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = (node.get("spec") or {}).get("taints") or []
+    return found
+
+
+def _labels(attributes: Attributes, node: str, new: dict[str, str], old: dict[str, str]) -> None:
+    changed = sorted(key for key in new.keys() | old.keys() if new.get(key) != old.get(key))
+    bad = [key for key in changed if not _may_set(key)]
+    if bad:
+        word = "set" if attributes.operation == CREATE else "modify"
+        raise _refused(attributes, f"is not allowed to {word} the following labels: {', '.join(bad)}")
+
+
+def _may_set(key: str) -> bool:
+    domain = key.partition("/")[0] if "/" in key else ""
+    if domain == _RESERVED or domain.endswith("." + _RESERVED):
+        return False
+    system = domain in ("kubernetes.io", "k8s.io") or domain.endswith((".kubernetes.io", ".k8s.io"))
+    if not system or key in _OWN_LABELS:
+        return True
+    return any(domain == own or domain.endswith("." + own) for own in _OWN_DOMAINS)
+
+
+def _claim(attributes: Attributes, node: str) -> None:
+    if attributes.subresource != "status" or attributes.operation != UPDATE:
+        raise _refused(attributes, f'node "{node}" may only update status of persistentvolumeclaims')
+
+
+async def _token(attributes: Attributes, context: Context, node: str) -> None:
+    if attributes.subresource != "token" or attributes.operation != CREATE:
+        return
+    reference = (attributes.new().get("spec") or {}).get("boundObjectRef") or {}
+    if reference.get("kind") != "Pod" or not reference.get("name"):
+        raise _refused(attributes, f'node "{node}" can only create tokens bound to a pod')
+    pod = await context.reader.get_latest("", "pods", attributes.namespace, reference["name"])
+    if pod is None or (reference.get("uid") and reference["uid"] != objects.uid(pod)):
+        raise _refused(attributes, f'the pod "{reference["name"]}" that the token is bound to is not there')
+    if (pod.get("spec") or {}).get("nodeName") != node:
+        raise _refused(
+            attributes, f'node "{node}" requested a token bound to a pod scheduled on a different node'
+        )
+
+
+def _lease(attributes: Attributes, node: str) -> None:
+    if attributes.namespace != _NODE_LEASES:
+        raise _refused(attributes, f'can only access leases in the "{_NODE_LEASES}" system namespace')
+    _named(attributes, node)
+
+
+def _named(attributes: Attributes, node: str) -> None:
+    owner = attributes.name
+    if attributes.plural == "resourceslices":
+        owner = str(
+            ((attributes.object or attributes.old_object or {}).get("spec") or {}).get("nodeName") or ""
+        )
+    if owner != node:
+        raise _refused(
+            attributes, f"can only access {attributes.plural} with the same name as the requesting node"
+        )
+
+
+def _refused(attributes: Attributes, why: str) -> Forbidden:
+    return forbidden(attributes.group, attributes.plural, attributes.name, why)
+
+
+PLUGIN = Plugin("NodeRestriction", _handles, validate=_validate)
