@@ -8,6 +8,7 @@ from typing import Any
 from sublet.apiserver import negotiation
 from sublet.apiserver.options import Validation, decode_protobuf
 from sublet.client.exchange import Request
+from sublet.kinds import schemas
 from sublet.machinery import codec, strict
 from sublet.machinery.kind import Object, Resource
 from sublet.machinery.schema import Schema
@@ -86,8 +87,10 @@ def checked(
 def _shape_problems(obj: Object, resource: Resource, schema: Schema, custom: bool) -> list[str]:
     """Messages about unknown fields, which are dropped; wrong types of built-in kinds raise."""
     if custom:
-        return strict.prune(obj, schema)
-    result = strict.check(obj, schema)
+        result = strict.check(obj.get("metadata") or {}, schemas.object_meta(), path=("metadata",))
+        result.unknown += strict.prune(obj, schema)
+    else:
+        result = strict.check(obj, schema)
     if result.errors:
         raise strict.refusal(resource.kind, resource.version, result.errors[0])
     return result.unknown

@@ -96,6 +96,11 @@ def definition(minor: str, group: str, version: str, kind: str) -> Schema | None
     return None if name is None else definitions(minor).node(name)
 
 
+def object_meta() -> Schema:
+    """The schema of ``metadata``, which is the same in all kinds and minors."""
+    return definitions(DEFAULT_MINOR).node(f"{META}.ObjectMeta")
+
+
 def openapi_definitions(minor: str, group_version: str) -> dict[str, Any]:
     """The definitions one group and version is published with: name -> OpenAPI v2 schema with texts.
 
