@@ -15,7 +15,7 @@ from sublet.machinery.fieldsets import Fields
 from sublet.machinery.kind import Object
 from sublet.machinery.managedfields import APPLY, UPDATE, Entry
 from sublet.machinery.schema import Schema
-from sublet.machinery.shapes import KEYED, MAP, SET, STRUCT, Shape, kind_for, owned, shape_of
+from sublet.machinery.shapes import ATOMIC, KEYED, MAP, SET, STRUCT, Shape, kind_for, owned, shape_of
 from sublet.machinery.status import BadRequest, Cause, Conflict
 
 LAST_APPLIED = "kubectl.kubernetes.io/last-applied-configuration"
@@ -67,9 +67,11 @@ def _configuration(
     schema: Schema | None,
     reset: Sequence[str] | None,
 ) -> Object:
-    config: Object = _without_nulls(copied(applied), shape)
+    suspects: list[Shape] = []
+    config: Object = _cleaned(copied(applied), shape, suspects)
     problems: list[str] = []
-    _check(config, shape, "", problems)
+    if suspects:
+        _check(config, shape, "", problems)
     if problems:
         where = "/".join(filter(None, (objects.namespace(applied), objects.name(applied))))
         listed = problems[0] if len(problems) == 1 else "errors:\n" + "".join(f"  {p}\n" for p in problems)
@@ -228,19 +230,32 @@ class _Attempt:
 # -- checking --
 
 
-def _without_nulls(value: Any, shape: Shape) -> Any:
-    """Nulls mean "not set" where the schema does not allow them; Go clients send many."""
+def _cleaned(value: Any, shape: Shape, suspects: list[Shape]) -> Any:
+    """The value without nulls, which mean "not set" where the schema does not allow them; Go clients send many.
+
+    Where something looks wrong its shape is added to ``suspects``: :func:`_check` then finds out what, which takes longer.
+    """
     kind = kind_for(shape, value)
-    if kind in (STRUCT, MAP):
-        found = {}
-        for name, child in value.items():
-            below = shape.field(name)[1]
-            if child is not None or below.nullable:
-                found[name] = _without_nulls(child, below)
-        return found
-    if kind == KEYED:
-        return [_without_nulls(item, shape.items()) for item in value]
-    return value
+    if kind == ATOMIC:
+        if shape.kind in (STRUCT, MAP, KEYED, SET) and value is not None:
+            suspects.append(shape)
+        return value
+    if kind in (KEYED, SET):
+        elements = shape.elements(value)
+        if len(elements) != len(value) or any(element[0] == "i" for element in elements):
+            suspects.append(shape)
+        if kind == SET:
+            return value
+        item = shape.items()
+        return [_cleaned(child, item, suspects) for child in value]
+    found = {}
+    for name, child in value.items():
+        below = shape.field(name)[1]
+        if child is not None or below.nullable:
+            found[name] = _cleaned(child, below, suspects)
+            if kind == STRUCT and name not in shape.declared:
+                suspects.append(shape)
+    return found
 
 
 def _check(value: Any, shape: Shape, path: str, problems: list[str]) -> None:

@@ -83,7 +83,7 @@ def update(
 
 def _current(old: Object | None, given: Any, ignore_given: bool) -> list[Entry]:
     stored = ((old or {}).get("metadata") or {}).get("managedFields") or []
-    if ignore_given or given is None or given is stored:
+    if ignore_given or given is None or given == stored:
         return stored
     if given == [{}]:
         return []
