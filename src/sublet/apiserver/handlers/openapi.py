@@ -16,8 +16,11 @@ if TYPE_CHECKING:
     from sublet.apiserver.api import APIServer
 
 PROTOBUF2 = "application/com.github.proto-openapi.spec.v2@v1.0+protobuf"
+SENT_PROTOBUF2 = PROTOBUF2.replace("@", ".")
+"""How the answer spells it: ``@`` is not allowed in a media type, and Go's parser refuses it."""
 _OLDER = "application/com.github.googleapis.gnostic.openapiv2@v1.0+protobuf"
-"""What the same format was called before; old clients ask for it (spelt so, or with a dot)."""
+"""What the same format was called before."""
+_PROTOBUF2_NAMES = (PROTOBUF2, SENT_PROTOBUF2, _OLDER, _OLDER.replace("@", "."))
 _JSON = ("application/json", "*/*", "application/*")
 _FOREVER = "public, immutable, max-age=31536000"
 
@@ -40,10 +43,8 @@ async def _version2(request: Request, api: APIServer) -> Response:
     for media, _ in negotiation.parse_accept(header):
         if media in _JSON:
             return await _answer(request, await api.openapi.version2(), "application/json")
-        if media in (PROTOBUF2, _OLDER):
-            found = await api.openapi.version2_protobuf()
-            if found is not None:
-                return await _answer(request, found, PROTOBUF2)
+        if media in _PROTOBUF2_NAMES:
+            return await _answer(request, await api.openapi.version2_protobuf(), PROTOBUF2)
     raise NotAcceptable(f"only the following media types are accepted: application/json, {PROTOBUF2}")
 
 
