@@ -128,11 +128,13 @@ class APIServer:
         await bootstrap.namespaces(self)
         await asyncio.gather(bootstrap.objects(self), reconcile_roles(self.client))
         self._duties.start()
+        self.metrics.start()
         self._started = True
 
     async def stop(self) -> None:
         """Ends watches and background work. The store stays open: it belongs to whoever opened it."""
         self._started = False
+        await self.metrics.stop()
         await self._duties.stop()
         await self.custom_resources.stop()
         await self.node_authorizer.stop()

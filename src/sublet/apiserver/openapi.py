@@ -77,14 +77,11 @@ class OpenAPI:
         """The document of everything, as JSON."""
         return await self._once("v2", _document2)
 
-    async def version2_protobuf(self) -> Published | None:
-        """The document of everything as protobuf (gnostic), or None where that cannot be written."""
-        try:
-            from sublet.machinery import openapiproto
-        except ImportError:
-            return None
-        encode: Callable[[Document], bytes] = openapiproto.encode
-        return await self._once("v2 protobuf", lambda maker: encode(_document2(maker)))
+    async def version2_protobuf(self) -> Published:
+        """The document of everything in gnostic's protobuf form, which older clients insist on."""
+        from sublet.machinery import openapiproto
+
+        return await self._once("v2 protobuf", lambda maker: openapiproto.encode(_document2(maker)))
 
     def _refresh(self) -> None:
         if self._generation != self._kinds.generation:

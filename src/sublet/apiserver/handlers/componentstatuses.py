@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from sublet.apiserver import negotiation
-from sublet.apiserver.handlers.health import checks
+from sublet.apiserver.health import checks
 from sublet.apiserver.requestinfo import RequestInfo
 from sublet.client.exchange import Request, Response
 from sublet.machinery.kind import Object

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-import logging
-from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING
 
 from sublet.apiserver.dispatch import not_served
+from sublet.apiserver.health import checks, failed
 from sublet.apiserver.requestinfo import RequestInfo
 from sublet.client.exchange import Request, Response
 from sublet.machinery.status import MethodNotAllowed
@@ -15,26 +14,7 @@ from sublet.machinery.status import MethodNotAllowed
 if TYPE_CHECKING:
     from sublet.apiserver.api import APIServer
 
-_log = logging.getLogger(__name__)
-
-_SECONDS = 10.0
 _HEADERS = [("Content-Type", "text/plain; charset=utf-8"), ("X-Content-Type-Options", "nosniff")]
-
-Check = Callable[[], Awaitable[object]]
-
-
-async def _nothing() -> None:
-    return None
-
-
-def checks(api: APIServer, endpoint: str) -> dict[str, Check]:
-    """Name -> what raises when it is not well. Names are upstream's; ``etcd`` is the data store."""
-    found: dict[str, Check] = {"ping": _nothing, "etcd": api.store.current_revision}
-    if endpoint != "livez":
-        found["informer-sync"] = api.caches.ready
-    if endpoint == "readyz":
-        found["poststarthook/start-apiserver"] = api.ready
-    return found
 
 
 async def handle(_request: Request, info: RequestInfo, api: APIServer) -> Response:
@@ -46,11 +26,11 @@ async def handle(_request: Request, info: RequestInfo, api: APIServer) -> Respon
     if single:
         if single not in chosen:
             return not_served()
-        failed = await _failed(single, chosen[single])
-        return _text(500, f"internal server error: {single} failed") if failed else _text(200, "ok")
+        bad = await failed(single, chosen[single])
+        return _text(500, f"internal server error: {single} failed") if bad else _text(200, "ok")
     excluded = [name for value in info.params.get("exclude", ()) for name in value.split(",") if name]
     run = [name for name in chosen if name not in excluded]
-    failures = dict(zip(run, await asyncio.gather(*(_failed(n, chosen[n]) for n in run)), strict=True))
+    failures = dict(zip(run, await asyncio.gather(*(failed(n, chosen[n]) for n in run)), strict=True))
     lines = [_line(name, failures) for name in chosen]
     if unknown := [name for name in excluded if name not in chosen]:
         quoted = ",".join(f'"{name}"' for name in unknown)
@@ -66,16 +46,6 @@ def _line(name: str, failures: dict[str, bool]) -> str:
     if name not in failures:
         return f"[+]{name} excluded: ok"
     return f"[-]{name} failed: reason withheld" if failures[name] else f"[+]{name} ok"
-
-
-async def _failed(name: str, check: Check) -> bool:
-    try:
-        async with asyncio.timeout(_SECONDS):
-            await check()
-    except Exception as error:
-        _log.warning("health check %s failed: %s", name, error)
-        return True
-    return False
 
 
 def _text(status: int, text: str) -> Response:

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from sublet.apiserver import negotiation
+from sublet.apiserver.authentication.userinfo import user_info
 from sublet.apiserver.authorization.authorizer import Decision
 from sublet.apiserver.calls import Call
 from sublet.apiserver.options import write_options
@@ -44,18 +45,6 @@ async def handle(request: Request, info: RequestInfo, api: APIServer) -> Respons
             review["status"] = _access(await api.authorizer.decide(who, _asked(spec)))
     review.setdefault("metadata", {})
     return negotiation.respond(review, accepted, 201)
-
-
-def user_info(user: User) -> Object:
-    """A user as reviews show it."""
-    found: Object = {"username": user.name}
-    if user.uid:
-        found["uid"] = user.uid
-    if user.groups:
-        found["groups"] = list(user.groups)
-    if user.extra:
-        found["extra"] = {key: list(values) for key, values in user.extra.items()}
-    return found
 
 
 def _spec(review: Object) -> Mapping[str, Any]:

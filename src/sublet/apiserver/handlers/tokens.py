@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any
 from sublet.apiserver import decoding, negotiation
 from sublet.apiserver.authentication.authenticator import BadToken, with_authenticated
 from sublet.apiserver.authentication.serviceaccount import Bound, ServiceAccountTokens
+from sublet.apiserver.authentication.userinfo import user_info
 from sublet.apiserver.authorization.node import node_name
 from sublet.apiserver.calls import Call
 from sublet.apiserver.dispatch import not_served
-from sublet.apiserver.handlers.reviews import user_info
 from sublet.apiserver.options import write_options
 from sublet.apiserver.requestinfo import RequestInfo
 from sublet.client.exchange import Request, Response, User
