@@ -44,7 +44,7 @@ async def _version2(request: Request, api: APIServer) -> Response:
         if media in _JSON:
             return await _answer(request, await api.openapi.version2(), "application/json")
         if media in _PROTOBUF2_NAMES:
-            return await _answer(request, await api.openapi.version2_protobuf(), PROTOBUF2)
+            return await _answer(request, await api.openapi.version2_protobuf(), SENT_PROTOBUF2)
     raise NotAcceptable(f"only the following media types are accepted: application/json, {PROTOBUF2}")
 
 
