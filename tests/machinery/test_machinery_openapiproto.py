@@ -209,7 +209,13 @@ def test_security_is_readable(document):
 
 
 def test_what_has_no_place_is_refused():
-    with pytest.raises(ValueError, match="has no field 'oneOf'"):
-        openapiproto.encode({"definitions": {"a": {"oneOf": []}}})
+    with pytest.raises(ValueError, match="has no field 'id'"):
+        openapiproto.encode({"definitions": {"a": {"id": "x"}}})
     with pytest.raises(ValueError, match="security of type 'oauth2'"):
         openapiproto.encode({"securityDefinitions": {"a": {"type": "oauth2"}}})
+
+
+def test_what_version_2_cannot_say_is_left_out():
+    schema = {"type": "string", "nullable": True, "anyOf": [{"type": "integer"}]}
+    (named,) = read(openapiproto.encode({"definitions": {"a": schema}})).definitions.additional_properties
+    assert list(named.value.type.value) == ["string"] and not has_unknown(named)

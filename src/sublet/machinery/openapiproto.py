@@ -111,6 +111,9 @@ _MESSAGES: dict[str, _Fields] = {
     },
 }  # fmt: skip
 
+_BEYOND_V2 = frozenset(("oneOf", "anyOf", "not", "nullable"))
+"""What schemas of custom resources may say and OpenAPI v2 cannot: left out, as upstream does."""
+
 _PARAMETER_PLACES = {"header": 1, "formData": 2, "query": 3, "path": 4}
 _SECURITY_TYPES = {"basic": 1, "apiKey": 2}
 
@@ -132,6 +135,8 @@ def _message(name: str, value: Document) -> bytes:
     for key, child in value.items():
         found = fields.get(key)
         if found is None:
+            if name == "Schema" and key in _BEYOND_V2:
+                continue
             if not key.startswith("x-") or "x-" not in fields:
                 raise ValueError(f"OpenAPI: {name} has no field {key!r} in protobuf")
             parts.append(wire.bytes_field(fields["x-"][0], _named(key, _any(child))))
