@@ -215,15 +215,18 @@ class Registry:
         kind.prepare_create(new)
         kind.default(new)
         attributes = self._attributes(CREATE, kind, write, new, None)
-        await self._admit(kind, attributes)
-        kind.prepare_create(new)
-        write.warnings += objectmeta.tidy(new)
-        self._raise(kind, new, [*objectmeta.validate_create(new, kind), *self._errors(kind, new, write)])
-        write.warnings += kind.warnings(new, None)
-        await self._validate(attributes)
-        if not write.applied:
-            self._manage(kind, None, new, write)
-        return await self._store_new(kind, new, write, generated)
+        try:
+            await self._admit(kind, attributes)
+            kind.prepare_create(new)
+            write.warnings += objectmeta.tidy(new)
+            self._raise(kind, new, [*objectmeta.validate_create(new, kind), *self._errors(kind, new, write)])
+            write.warnings += kind.warnings(new, None)
+            await self._validate(attributes)
+            if not write.applied:
+                self._manage(kind, None, new, write)
+            return await self._store_new(kind, new, write, generated)
+        finally:
+            attributes.settle()
 
     async def _store_new(self, kind: Kind, new: Object, write: Write, generated: bool) -> Written:
         transaction = await self._begin(kind, new, None, write)
@@ -324,18 +327,21 @@ class Registry:
         self._prepare_update(kind, new, old, write)
         kind.default(new)
         attributes = self._attributes(UPDATE, kind, write, new, old)
-        await self._admit(kind, attributes)
-        write.warnings += objectmeta.tidy(new)
-        if write.subresource != "status":
-            objectmeta.bump_generation(new, old, kind)
-        self._raise(kind, new, self._update_errors(kind, new, old, write))
-        write.warnings += kind.warnings(new, old)
-        await self._validate(attributes)
-        if not write.applied:
-            self._manage(kind, old, new, write)
-        if _unchanged(new, old):
-            return Written(old, entry.value, entry.revision)
-        return await self._store_changed(kind, fmt, entry, new, old, write)
+        try:
+            await self._admit(kind, attributes)
+            write.warnings += objectmeta.tidy(new)
+            if write.subresource != "status":
+                objectmeta.bump_generation(new, old, kind)
+            self._raise(kind, new, self._update_errors(kind, new, old, write))
+            write.warnings += kind.warnings(new, old)
+            await self._validate(attributes)
+            if not write.applied:
+                self._manage(kind, old, new, write)
+            if _unchanged(new, old):
+                return Written(old, entry.value, entry.revision)
+            return await self._store_changed(kind, fmt, entry, new, old, write)
+        finally:
+            attributes.settle()
 
     async def _store_changed(
         self, kind: Kind, fmt: StoredFormat, entry: Value, new: Object, old: Object, write: Write

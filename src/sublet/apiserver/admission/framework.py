@@ -39,6 +39,13 @@ class Attributes:
     """CreateOptions, UpdateOptions, DeleteOptions …"""
     warnings: list[str] = field(default_factory=list)
     mutated: bool = False
+    settled: list[Callable[[], None]] = field(default_factory=list)
+    """Called once the write is stored or refused."""
+
+    def settle(self) -> None:
+        """The write is over."""
+        for call in self.settled:
+            call()
 
     @property
     def group(self) -> str:

@@ -87,6 +87,7 @@ async def _charge(
     if not attributes.dry_run:
         # Before the write: whoever counts between it and the object's own must see this.
         context.promises.make(place, delta, now)
+        attributes.settled.append(lambda: context.promises.drop(place))
     for _ in range(2):
         exceeded: dict[str, tuple[Quantity, Quantity, Quantity]] = {}
         known = counted
@@ -116,7 +117,6 @@ async def _charge(
         if counted is not None:
             break
         counted = await _count(attributes, context, each, names, now)
-    context.promises.drop(place)
     raise _refused(attributes, _exceeded(each, exceeded))
 
 

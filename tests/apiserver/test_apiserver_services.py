@@ -1,0 +1,161 @@
+from __future__ import annotations
+
+import asyncio
+import random
+from typing import Any
+
+import pytest
+
+from sublet.apiserver.api import APIServer
+from sublet.apiserver.settings import APIServerSettings
+from sublet.client.client import Client
+from sublet.kinds.resources import resource
+from sublet.machinery import objects
+from sublet.machinery.kind import Object
+from sublet.machinery.status import Invalid, NotFound, StatusError
+from sublet.store.interface import Store
+
+SERVICES, ADDRESSES = resource("services"), resource("ipaddresses.networking.k8s.io")
+
+
+def service(name: str = "web", ports: list[Object] | None = None, **spec: Any) -> Object:
+    return {
+        "metadata": {"name": name, "namespace": "default"},
+        "spec": {"selector": {"app": "web"}, "ports": ports or [{"port": 80}], **spec},
+    }
+
+
+async def addresses(client: Client) -> set[str]:
+    return {objects.name(item) for item in (await client.list(ADDRESSES))["items"]}
+
+
+async def test_a_service_gets_an_address_that_an_object_holds(client: Client) -> None:
+    made = await client.create(SERVICES, service())
+    spec = made["spec"]
+    assert spec["clusterIPs"] == [spec["clusterIP"]]
+    assert (spec["ipFamilies"], spec["ipFamilyPolicy"]) == (["IPv4"], "SingleStack")
+    held = await client.get(ADDRESSES, spec["clusterIP"])
+    assert held["spec"]["parentRef"] == {"group": "", "resource": "services", "namespace": "default", "name": "web"}
+
+
+async def test_deletion_gives_the_address_back(client: Client) -> None:
+    made = await client.create(SERVICES, service())
+    await client.delete(SERVICES, "web", "default")
+    assert made["spec"]["clusterIP"] not in await addresses(client)
+
+
+async def test_a_chosen_address_is_had_once(client: Client) -> None:
+    await client.create(SERVICES, service(clusterIP="10.0.0.9"))
+    with pytest.raises(Invalid) as refused:
+        await client.create(SERVICES, service("other", clusterIP="10.0.0.9"))
+    assert refused.value.message == (
+        'Service "other" is invalid: spec.clusterIPs: Invalid value: ["10.0.0.9"]: '
+        "failed to allocate IP 10.0.0.9: provided IP is already allocated"
+    )
+
+
+async def test_an_address_outside_the_range_is_refused(client: Client) -> None:
+    with pytest.raises(Invalid, match=r"the provided IP \(10.9.0.1\) is not in the valid range. The range of valid IPs is 10.0.0.0/24"):
+        await client.create(SERVICES, service(clusterIP="10.9.0.1"))
+
+
+async def test_an_invalid_service_takes_no_address(client: Client) -> None:
+    before = await addresses(client)
+    with pytest.raises(StatusError):
+        await client.create(SERVICES, service(type="NodePort", ports=[{"port": 80, "nodePort": 80}]))
+    assert await addresses(client) == before
+
+
+async def test_a_name_that_is_taken_takes_no_address(client: Client) -> None:
+    await client.create(SERVICES, service())
+    before = await addresses(client)
+    with pytest.raises(StatusError, match="already exists"):
+        await client.create(SERVICES, service())
+    assert await addresses(client) == before
+
+
+async def test_a_dry_run_takes_nothing(client: Client) -> None:
+    before = await addresses(client)
+    shown = await client.create(SERVICES, service(type="NodePort"), dry_run=True)
+    assert shown["spec"]["clusterIP"]
+    assert await addresses(client) == before
+
+
+async def test_headless_and_external_services_have_no_address(client: Client) -> None:
+    before = await addresses(client)
+    headless = await client.create(SERVICES, service("h", clusterIP="None"))
+    external = await client.create(
+        SERVICES,
+        {"metadata": {"name": "e", "namespace": "default"}, "spec": {"type": "ExternalName", "externalName": "a.b"}},
+    )
+    assert headless["spec"]["clusterIPs"] == ["None"]
+    assert "clusterIP" not in external["spec"]
+    assert "ipFamilies" not in external["spec"]
+    assert await addresses(client) == before
+
+
+async def test_becoming_external_gives_the_address_back(client: Client) -> None:
+    made = await client.create(SERVICES, service())
+    patch = {"spec": {"type": "ExternalName", "externalName": "a.b", "clusterIP": "", "clusterIPs": None}}
+    await client.patch(SERVICES, "web", patch, "default")
+    assert made["spec"]["clusterIP"] not in await addresses(client)
+
+
+async def test_an_update_that_omits_what_was_allocated_keeps_it(client: Client) -> None:
+    made = await client.create(SERVICES, service(type="NodePort"))
+    after = await client.update(SERVICES, service(type="NodePort", sessionAffinity="ClientIP"))
+    assert after["spec"]["clusterIP"] == made["spec"]["clusterIP"]
+    assert after["spec"]["ports"] == made["spec"]["ports"]
+
+
+async def test_node_ports_are_unique_per_protocol(client: Client) -> None:
+    await client.create(SERVICES, service(type="NodePort", ports=[{"port": 80, "nodePort": 30080}]))
+    with pytest.raises(Invalid, match=r"spec.ports\[0\].nodePort: Invalid value: 30080: provided port is already allocated"):
+        await client.create(SERVICES, service("b", type="NodePort", ports=[{"port": 80, "nodePort": 30080}]))
+    udp = [{"port": 80, "protocol": "UDP", "nodePort": 30080}]
+    await client.create(SERVICES, service("c", type="NodePort", ports=udp))
+
+
+async def test_a_node_port_must_be_in_range(client: Client) -> None:
+    with pytest.raises(Invalid, match="provided port is not in the valid range. The range of valid ports is 30000-32767"):
+        await client.create(SERVICES, service(type="NodePort", ports=[{"port": 80, "nodePort": 99}]))
+
+
+async def test_a_local_load_balancer_gets_a_health_check_port(client: Client) -> None:
+    made = await client.create(SERVICES, service(type="LoadBalancer", externalTrafficPolicy="Local"))
+    assert 30000 <= made["spec"]["healthCheckNodePort"] <= 32767
+
+
+async def test_a_small_range_is_used_up_without_double_allocation(store: Store) -> None:
+    api = APIServer(APIServerSettings(service_cidr="10.1.0.0/28"), store, rng=random.Random(1))
+    await api.start()
+    try:
+        made = await asyncio.gather(
+            *(api.client.create(SERVICES, service(f"s{i}")) for i in range(20)), return_exceptions=True
+        )
+        given = [each["spec"]["clusterIP"] for each in made if isinstance(each, dict)]
+        assert len(given) == len(set(given)) == 13
+        refused = [each for each in made if isinstance(each, Invalid)]
+        assert len(refused) == 7
+        assert "range 10.1.0.0/28 is full" in refused[0].message
+    finally:
+        await api.stop()
+
+
+async def test_the_api_servers_own_service_is_there(client: Client) -> None:
+    own = await client.get(SERVICES, "kubernetes", "default")
+    assert own["spec"]["clusterIP"] == "10.0.0.1"
+    endpoints = await client.get(resource("endpoints"), "kubernetes", "default")
+    assert endpoints["subsets"][0]["addresses"] == [{"ip": "10.1.2.3"}]
+    slices = await client.get(resource("endpointslices.discovery.k8s.io"), "kubernetes", "default")
+    assert slices["endpoints"][0]["addresses"] == ["10.1.2.3"]
+
+
+async def test_a_loopback_address_is_not_published(store: Store) -> None:
+    api = APIServer(APIServerSettings(advertise_address="127.0.0.1"), store)
+    await api.start()
+    try:
+        with pytest.raises(NotFound):
+            await api.client.get(resource("endpoints"), "kubernetes", "default")
+    finally:
+        await api.stop()
