@@ -174,6 +174,13 @@ async def test_documents_go_out_compressed_as_they_are_kept(front: Front) -> Non
     assert again.status == 304
 
 
+async def test_old_clients_get_version_two_in_protobuf_under_a_type_they_can_read(front: Front) -> None:
+    accept = "application/com.github.proto-openapi.spec.v2@v1.0+protobuf"
+    answer = await front.ask("GET", "/openapi/v2", headers={"accept": accept})
+    assert answer.headers["content-type"] == "application/com.github.proto-openapi.spec.v2.v1.0+protobuf"
+    assert answer.body.startswith(b"\x0a\x032.0")
+
+
 def dangling(document: Any, prefix: str, defined: Any) -> set[str]:
     """The names that references point at and nothing defines."""
     return set(re.findall(rf'"{prefix}([^"]+)"', json.dumps(document))) - set(defined)

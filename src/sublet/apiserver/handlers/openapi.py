@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 PROTOBUF2 = "application/com.github.proto-openapi.spec.v2@v1.0+protobuf"
 SENT_PROTOBUF2 = PROTOBUF2.replace("@", ".")
 """How the answer spells it: ``@`` is not allowed in a media type, and Go's parser refuses it."""
+_RETURNED = "application/com.github.proto-openapi.spec.v2.v1.0+protobuf"
+"""Clients ask with an ``@``, but cannot read a Content-Type that has one."""
 _OLDER = "application/com.github.googleapis.gnostic.openapiv2@v1.0+protobuf"
 """What the same format was called before."""
 _PROTOBUF2_NAMES = (PROTOBUF2, SENT_PROTOBUF2, _OLDER, _OLDER.replace("@", "."))

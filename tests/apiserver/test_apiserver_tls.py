@@ -1,0 +1,123 @@
+"""The whole application behind real TLS sockets."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import ssl
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+from apiserver_front import Front, front
+
+from sublet.apiserver.server import HTTPServer, tls_context
+from sublet.pki.authority import SERVER, Authority, KeyPair
+
+__all__ = ["front"]
+
+Answer = tuple[int, dict[str, str], bytes]
+
+
+class Served:
+    """An API server at a port, and ways to call it."""
+
+    def __init__(self, front: Front, server: HTTPServer, directory: Path) -> None:
+        self.front = front
+        self.server = server
+        self._directory = directory
+
+    def context(self, pair: KeyPair | None = None) -> ssl.SSLContext:
+        context = ssl.create_default_context(cadata=self.front.ca.cert_pem.decode())
+        if pair is not None:
+            path = self._directory / "client.pem"
+            path.write_bytes(pair.cert_pem + pair.key_pem)
+            context.load_cert_chain(path)
+        return context
+
+    async def open(self, pair: KeyPair | None = None) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+        return await asyncio.open_connection("127.0.0.1", self.server.port, ssl=self.context(pair))
+
+    async def get(self, path: str, pair: KeyPair | None = None) -> Answer:
+        reader, writer = await self.open(pair)
+        writer.write(f"GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n".encode())
+        head, _, body = (await reader.read()).partition(b"\r\n\r\n")
+        writer.close()
+        if not head:
+            raise ConnectionError("closed without an answer")
+        status, *lines = head.decode().split("\r\n")
+        headers = {k.lower(): v for k, v in (line.split(": ", 1) for line in lines)}
+        return int(status.split()[1]), headers, body
+
+
+@pytest.fixture
+async def served(front: Front, tmp_path: Path) -> AsyncIterator[Served]:
+    pair = front.ca.issue("kube-apiserver", ips=["127.0.0.1"], usages=(SERVER,))
+    certificate, key = tmp_path / "apiserver.crt", tmp_path / "apiserver.key"
+    certificate.write_bytes(pair.cert_pem)
+    key.write_bytes(pair.key_pem)
+    authorities = []
+    for name, authority in (("ca", front.ca), ("front-proxy-ca", front.front_proxy)):
+        authorities.append(tmp_path / f"{name}.crt")
+        authorities[-1].write_bytes(authority.cert_pem)
+    server = HTTPServer(front.api, ssl_context=tls_context(certificate, key, authorities))
+    await server.start()
+    yield Served(front, server, tmp_path)
+    await server.stop(1)
+
+
+async def test_without_a_certificate_one_is_anonymous(served: Served) -> None:
+    assert (await served.get("/readyz"))[0] == 200
+    status, _, body = await served.get("/api/v1/pods")
+    assert status == 403
+    assert "system:anonymous" in json.loads(body)["message"]
+
+
+async def test_a_client_certificate_is_who_one_is(served: Served) -> None:
+    admin = served.front.ca.issue("admin", ("system:masters",))
+    status, headers, body = await served.get("/api/v1/namespaces/default", admin)
+    assert status == 200
+    assert json.loads(body)["metadata"]["name"] == "default"
+    assert headers["connection"] == "close"
+
+
+async def test_a_certificate_of_a_stranger_is_not_answered_at_all(served: Served) -> None:
+    stranger = Authority.create("kubernetes").issue("admin", ("system:masters",))
+    with pytest.raises((ssl.SSLError, ConnectionError)):
+        await served.get("/api/v1/pods", stranger)
+
+
+async def test_a_watch_over_tls_delivers_events_and_ends_cleanly_when_the_server_stops(
+    served: Served,
+) -> None:
+    admin = served.front.ca.issue("admin", ("system:masters",))
+    reader, writer = await served.open(admin)
+    writer.write(b"GET /api/v1/namespaces/default/configmaps?watch=1 HTTP/1.1\r\nHost: x\r\n\r\n")
+    head = await reader.readuntil(b"\r\n\r\n")
+    assert b"Transfer-Encoding: chunked" in head
+    await served.front.create("/api/v1/namespaces/default/configmaps", {"metadata": {"name": "c"}})
+    line = await asyncio.wait_for(reader.readuntil(b'"name":"c"'), 5)
+    assert b'"type":"ADDED"' in line
+    stopping = asyncio.create_task(served.server.stop(3))
+    rest = await asyncio.wait_for(reader.read(), 5)
+    assert rest.endswith(b"\r\n0\r\n\r\n")
+    writer.close()
+    await stopping
+
+
+async def test_a_renewed_certificate_is_served_to_new_connections(served: Served, tmp_path: Path) -> None:
+    pair = served.front.ca.issue("renewed", ips=["127.0.0.1"], usages=(SERVER,))
+    (tmp_path / "new.crt").write_bytes(pair.cert_pem)
+    (tmp_path / "new.key").write_bytes(pair.key_pem)
+    context = served.server._ssl
+    assert context is not None
+    context.load_cert_chain(tmp_path / "new.crt", tmp_path / "new.key")
+    _, writer = await served.open()
+    certificate = writer.get_extra_info("peercert")
+    assert certificate["subject"] == ((("commonName", "renewed"),),)
+    writer.close()
+
+
+async def test_many_clients_at_once_are_all_answered(served: Served) -> None:
+    answers = await asyncio.gather(*(served.get("/healthz") for _ in range(40)))
+    assert {status for status, _, _ in answers} == {200}
