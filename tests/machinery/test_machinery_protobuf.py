@@ -117,7 +117,9 @@ OBJECTS = [
     {"apiVersion": "v1", "kind": "DeleteOptions", "gracePeriodSeconds": 0, "preconditions": {"uid": "u"}},
     {"apiVersion": "apps/v1", "kind": "DeleteOptions", "propagationPolicy": "Orphan", "dryRun": ["All"]},
     {"apiVersion": "v1", "kind": "PodList", "metadata": {"resourceVersion": "5"}, "items": [{"metadata": {"name": "a"}}]},
+    {"apiVersion": "v1", "kind": "PodList", "metadata": {"resourceVersion": "5"}, "items": []},
     {"apiVersion": "v1", "kind": "List", "metadata": {}, "items": [POD]},
+    {"apiVersion": "discovery.k8s.io/v1", "kind": "EndpointSlice", "metadata": {}, "ports": [{"name": "", "port": 80}]},
     {
         "apiVersion": "apps/v1",
         "kind": "ControllerRevision",

@@ -116,6 +116,8 @@ class Codec:
             raise DecodeError(f'no kind "{kind}" is registered for version "{api_version}" in protobuf')
         obj: Object = {"apiVersion": api_version, "kind": kind}
         obj.update(self.decode(name, raw))
+        if kind.endswith("List") and any(field.name == "items" for field in self.table.message(name).fields):
+            obj.setdefault("items", [])
         return obj
 
     def watch_frame(self, kind: str, encoded: bytes) -> bytes:

@@ -83,7 +83,7 @@ _POINTERS = (
     "maxFailedIndexes ttlSecondsAfterFinished startingDeadlineSeconds successfulJobsHistoryLimit "
     "failedJobsHistoryLimit minReplicas targetCPUUtilizationPercentage averageUtilization "
     "currentCPUUtilizationPercentage stabilizationWindowSeconds leaseDurationSeconds leaseTransitions minDomains "
-    "limitBytes tailLines sinceSeconds nominalConcurrencyShares lendablePercent borrowingLimitPercent endPort lun "
+    "terminatingReplicas limitBytes tailLines sinceSeconds nominalConcurrencyShares lendablePercent borrowingLimitPercent endPort lun "
     "maxLength minLength maxItems minItems maxProperties minProperties maximum minimum multipleOf remainingItemCount"
 )
 _ALWAYS_WRITTEN = (
@@ -101,7 +101,13 @@ _ZERO_COUNTS_IN = frozenset(
         "ClientIPConfig.timeoutSeconds", "ListOptions.timeoutSeconds", "JobStatus.terminating",
         "CSIVolumeSource.readOnly", "PriorityClass.value", "ResourcePool.generation", "VolumeNodeResources.count",
         "PersistentVolumeClaimSpec.storageClassName", "LocalSubjectAccessReview.allowed", "ScaleSpec.replicas",
-        "Eviction.dryRun", "EventSeries.count", "ContainerImage.sizeBytes",
+        "EventSeries.count", "ContainerImage.sizeBytes",
+        "Event.reportingComponent", "Event.reportingInstance", "HTTPHeader.value", "Condition.message",
+        "Condition.reason", "ContainerStatus.image", "ContainerStatus.imageID",
+        "PersistentVolumeClaimSpec.volumeAttributesClassName", "k8s.io.api.discovery.v1.EndpointPort.name",
+        "NodeSystemInfo.machineID", "NodeSystemInfo.systemUUID", "NodeSystemInfo.bootID",
+        "NodeSystemInfo.kernelVersion", "NodeSystemInfo.osImage", "NodeSystemInfo.containerRuntimeVersion",
+        "NodeSystemInfo.kubeletVersion", "NodeSystemInfo.kubeProxyVersion",
     )
 )  # fmt: skip
 
@@ -184,7 +190,8 @@ class Table:
             is_map=label == "map",
             type=type_,
             inline=message in _INLINE.get(given, ()),
-            keep_zero=name in _ZERO_COUNTS or f"{message}.{name}" in _ZERO_COUNTS_IN,
+            keep_zero=name in _ZERO_COUNTS
+            or not _ZERO_COUNTS_IN.isdisjoint((f"{message}.{name}", f"{package}.{message}.{name}")),
         )
 
 
