@@ -52,6 +52,14 @@ async def test_an_unexpected_exception_becomes_a_status_without_ending_anything(
     assert (await front.ask("GET", "/healthz")).status == 200
 
 
+async def test_objects_are_found_in_their_scope_only(front: Front) -> None:
+    for path in ("/api/v1/pods/x", "/api/v1/namespaces/default/nodes", "/api/v1/namespaces/default/nodes/n"):
+        assert (await front.ask("GET", path)).status == 404
+    assert (await front.ask("POST", "/api/v1/configmaps", {"metadata": {"name": "c"}})).status == 405
+    named = await front.ask("GET", "/api/v1/pods?fieldSelector=metadata.name%3Dx")
+    assert named.json["kind"] == "PodList"
+
+
 async def test_errors_come_as_yaml_where_asked(front: Front) -> None:
     answer = await front.ask("GET", "/api/v1/namespaces/gone", headers={"accept": "application/yaml"})
     assert answer.status == 404

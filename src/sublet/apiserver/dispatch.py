@@ -84,6 +84,8 @@ class Dispatch:
 
 def _module(kind: Kind, info: RequestInfo) -> str:
     """The handler module's name, ``""`` where nothing is served. Raises :class:`MethodNotAllowed`."""
+    if _misplaced(kind, info):
+        return ""
     if info.subresource:
         if info.subresource in CONNECT and info.subresource in kind.subresources:
             return "connect"
@@ -99,9 +101,18 @@ def _module(kind: Kind, info: RequestInfo) -> str:
         raise method_not_allowed(kind, info)
     if not info.subresource and info.verb == "create" and info.name:
         raise method_not_allowed(kind, info)
+    if kind.resource.namespaced and not info.namespace and info.verb in ("create", "deletecollection"):
+        raise method_not_allowed(kind, info)
     if not info.name and info.verb in ("update", "patch"):
         raise method_not_allowed(kind, info)
     return module
+
+
+def _misplaced(kind: Kind, info: RequestInfo) -> bool:
+    """A namespaced object without its namespace in the path, or a cluster-scoped one below a namespace."""
+    if kind.resource.namespaced:
+        return not info.namespace and len(info.parts) > 1
+    return bool(info.namespace) and (info.resource != "namespaces" or kind.resource.group != "")
 
 
 def method_not_allowed(kind: Kind, info: RequestInfo) -> StatusError:

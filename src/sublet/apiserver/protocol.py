@@ -35,7 +35,9 @@ _HEAD_SECONDS = 32.0
 _BODY_SECONDS = 120.0
 _IDLE_SECONDS = 180.0
 _STUCK_SECONDS = 60.0
-"""How long a peer may take nothing of what it asked for."""
+"""How long a peer may take nothing of an answer it asked for."""
+_STUCK_STREAM_SECONDS = 3600.0
+"""The same for streams, whose reader may be a person looking at a page of a log."""
 _PIPELINE = 16
 _WRITE_HIGH = 256 * 1024
 _FLUSH_FROM = 64 * 1024
@@ -153,10 +155,11 @@ class HTTPProtocol(asyncio.Protocol):
                 )
 
     def pause_writing(self) -> None:
+        self._paused = True
         if self._upgraded is not None:
             self._upgraded.pause_writing()
-        self._paused = True
-        self._await_peer(_STUCK_SECONDS)
+        else:
+            self._await_peer(_STUCK_STREAM_SECONDS if self._streaming else _STUCK_SECONDS)
 
     def resume_writing(self) -> None:
         self._paused = False

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import errno
+import socket
 import ssl
 import time
 from collections.abc import Iterable
@@ -16,6 +17,8 @@ from sublet.client.exchange import Application
 
 _SWEEP_SECONDS = 2.0
 _NAMES_LIMIT = 512
+_KEEP_ALIVE = {"TCP_KEEPIDLE": 60, "TCP_KEEPINTVL": 15, "TCP_KEEPCNT": 4}
+"""Seconds of silence before probing, seconds between probes, probes without answer."""
 
 
 class ListenError(Exception):
@@ -68,8 +71,7 @@ class HTTPServer:
             else:
                 self._server = await self.loop.create_server(
                     lambda: HTTPProtocol(self),
-                    self.host,
-                    self.port,
+                    sock=await self._bind(),
                     ssl=self._ssl,
                     backlog=self._backlog,
                     ssl_handshake_timeout=10.0 if self._ssl else None,
@@ -78,6 +80,26 @@ class HTTPServer:
         except OSError as error:
             raise ListenError(self._explain(error)) from error
         self._sweeper = self.loop.create_task(self._sweep())
+
+    async def _bind(self) -> socket.socket:
+        """The listening socket; connections inherit its keep-alive, by which vanished watchers are found out."""
+        found = await self.loop.getaddrinfo(
+            self.host or None, self.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        )
+        family, kind, protocol, _, address = found[0]
+        listening = socket.socket(family, kind, protocol)
+        try:
+            listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            listening.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+            for option, value in _KEEP_ALIVE.items():
+                if hasattr(socket, option):
+                    listening.setsockopt(socket.IPPROTO_TCP, getattr(socket, option), value)
+            listening.setblocking(False)
+            listening.bind(address)
+        except BaseException:
+            listening.close()
+            raise
+        return listening
 
     def _explain(self, error: OSError) -> str:
         where = str(self.path) if self.path else f"{self.host}:{self.port}"
@@ -90,6 +112,8 @@ class HTTPServer:
             )
         if error.errno in (errno.EACCES, errno.EPERM):
             return f"cannot listen on {where}: permission denied; choose a port above 1023 or run as root"
+        if isinstance(error, socket.gaierror):
+            return f"cannot listen on {where}: {self.host!r} is no known host name or address"
         if error.errno == errno.EADDRNOTAVAIL:
             return f"cannot listen on {where}: {self.host} is not an address of this machine"
         return f"cannot listen on {where}: {error.strerror or error}"
