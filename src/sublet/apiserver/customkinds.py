@@ -9,6 +9,7 @@ from typing import Any
 
 from sublet.apiserver import crd_schema
 from sublet.apiserver.conversion import CustomKind
+from sublet.kinds import schemas as builtin_schemas
 from sublet.machinery import codec, strict, table
 from sublet.machinery.jsonpath import JSONPath
 from sublet.machinery.kind import Kind, Object, Resource, Served, Subresource
@@ -24,13 +25,17 @@ def unserved(crd: Object) -> list[str]:
     return [v["name"] for v in crd["spec"]["versions"] if not v.get("served")]
 
 
-def build(crd: Object) -> CustomKind:
-    """The kind, stored in the definition's storage version. The definition has been validated."""
+def build(crd: Object, minor: str) -> CustomKind:
+    """The kind, stored in the definition's storage version. The definition has been validated.
+
+    ``minor`` says which Kubernetes' ObjectMeta its objects have.
+    """
     spec = crd["spec"]
     versions: Sequence[Version] = spec["versions"]
     storage = next(v for v in versions if v.get("storage"))
     stated = (crd.get("status") or {}).get("acceptedNames") or spec["names"]
     schemas = {v["name"]: _schema(v) for v in versions}
+    typed = {name: _with_metadata(schema, minor) for name, schema in schemas.items()}
     resource = _resource(spec, storage["name"])
     default = _defaulting(schemas[storage["name"]])
     subresources = _subresources(resource, versions)
@@ -49,7 +54,7 @@ def build(crd: Object) -> CustomKind:
             for v in versions
             if v is not storage
         ),
-        schema=lambda _minor: schemas[storage["name"]],
+        schema=lambda _minor: typed[storage["name"]],
         default=default,
         prepare_create=_drop_status if "status" in subresources else _nothing,
         prepare_status=_keep_all_but_status,
@@ -59,7 +64,7 @@ def build(crd: Object) -> CustomKind:
         cells=cells,
         selectable=_selectable(versions),
         storage_tag=f"{storage['name']} {_digest(storage)}",
-        schemas=schemas,
+        schemas=typed,
         errors=_validation(schemas),
         renew=_renewing(schemas[storage["name"]], default),
         stated_list_kind=stated.get("listKind") or "",
@@ -79,6 +84,16 @@ def _schema(version: Version) -> Schema:
         "type": "object", "x-kubernetes-preserve-unknown-fields": True,
     }  # fmt: skip
     return Schema(document)
+
+
+def _with_metadata(schema: Schema, minor: str) -> Schema:
+    """The schema with the parts that every object has, as merging and field management need it."""
+    config_map = builtin_schemas.definition(minor, "", "v1", "ConfigMap")
+    if config_map is None:
+        raise LookupError(f"there is no ConfigMap in the schemas of Kubernetes {minor}")
+    parts = {name: config_map.document["properties"][name] for name in _FIXED}
+    properties = {**(schema.document.get("properties") or {}), **parts}
+    return Schema({**schema.document, "properties": properties}, config_map.definitions)
 
 
 def _digest(version: Version) -> str:

@@ -170,7 +170,7 @@ class CustomResources:
         spec = crd["spec"]
         group, plural = spec["group"], spec["names"]["plural"]
         try:
-            kind = customkinds.build(crd)
+            kind = customkinds.build(crd, self._registry.minor)
             old = self._registry.kinds.stored(group, plural)
             self._registry.kinds.add(kind, unserved=customkinds.unserved(crd))
         except (ValueError, KeyError, StopIteration) as error:

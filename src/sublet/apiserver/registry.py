@@ -29,6 +29,7 @@ from sublet.machinery.status import (
     BadRequest,
     FieldError,
     InternalError,
+    MethodNotAllowed,
     StatusError,
     already_exists,
     conflict,
@@ -200,6 +201,11 @@ class Registry:
 
     async def create(self, kind: Kind, obj: Object, namespace: str, write: Write) -> Written:
         """Stores a new object. ``obj`` is the caller's no more."""
+        if isinstance(kind, conversion.CustomKind) and kind.terminating:
+            raise MethodNotAllowed(
+                "create not allowed while custom resource definition is terminating",
+                group=kind.resource.group, kind=kind.resource.plural,
+            )  # fmt: skip
         objectmeta.place(obj, kind, namespace)
         if obj["metadata"].get("resourceVersion"):
             raise StatusError(

@@ -1,0 +1,329 @@
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from sublet.apiserver.api import APIServer
+from sublet.apiserver.settings import APIServerSettings
+from sublet.client.client import Client
+from sublet.client.exchange import Response
+from sublet.kinds.resources import resource
+from sublet.machinery import codec, objects
+from sublet.machinery.kind import Object, Resource
+from sublet.machinery.status import Conflict, Invalid, NotFound, StatusError, UnsupportedMediaType
+from sublet.store.interface import Store
+
+CRDS = resource("customresourcedefinitions.apiextensions.k8s.io")
+WIDGETS = Resource("example.com", "v1", "widgets", "Widget", True)
+BETA = Resource("example.com", "v1beta1", "widgets", "Widget", True)
+SPEC: Object = {
+    "type": "object",
+    "required": ["size"],
+    "properties": {
+        "size": {"type": "integer", "minimum": 1, "maximum": 10},
+        "color": {"type": "string", "enum": ["red", "blue"], "default": "red"},
+        "title": {"type": "string", "pattern": "^[a-z]+$", "maxLength": 5},
+        "port": {"x-kubernetes-int-or-string": True},
+        "free": {"type": "object", "x-kubernetes-preserve-unknown-fields": True},
+        "tags": {"type": "array", "items": {"type": "string"}, "x-kubernetes-list-type": "set"},
+        "when": {"type": "string", "format": "date-time"},
+        "maybe": {"type": "string", "nullable": True},
+    },
+}
+
+
+def definition(**changes: Any) -> Object:
+    schema = {"type": "object", "properties": {"spec": SPEC, "status": {"type": "object", "x-kubernetes-preserve-unknown-fields": True}}}
+    scale = {"specReplicasPath": ".spec.size", "statusReplicasPath": ".status.size"}
+    version = {
+        "name": "v1", "served": True, "storage": True, "schema": {"openAPIV3Schema": schema},
+        "subresources": {"status": {}, "scale": scale},
+        "additionalPrinterColumns": [{"name": "Size", "type": "integer", "jsonPath": ".spec.size"}],
+        "selectableFields": [{"jsonPath": ".spec.color"}],
+    }  # fmt: skip
+    spec = {
+        "group": "example.com", "scope": "Namespaced", "versions": [version],
+        "names": {"plural": "widgets", "kind": "Widget", "shortNames": ["wd"], "categories": ["all"]},
+    }  # fmt: skip
+    made: Object = {"metadata": {"name": "widgets.example.com"}, "spec": spec | changes}
+    return codec.decode_json(codec.encode_json(made))  # type: ignore[no-any-return]
+
+
+def widget(name: str = "w", **spec: Any) -> Object:
+    return {
+        "apiVersion": "example.com/v1", "kind": "Widget", "metadata": {"name": name, "namespace": "default"},
+        "spec": {"size": 3, **spec},
+    }  # fmt: skip
+
+
+async def established(client: Client, crd: Object) -> Object:
+    await client.create(CRDS, crd)
+    async with asyncio.timeout(2):
+        while True:
+            found = await client.get(CRDS, crd["metadata"]["name"])
+            if objects.is_true(found, "Established"):
+                return found
+            await asyncio.sleep(0.01)
+
+
+@pytest.fixture
+async def served(client: Client) -> Object:
+    return await established(client, definition())
+
+
+async def test_a_definition_is_accepted_and_established(served: Object) -> None:
+    status = served["status"]
+    assert [(c["type"], c["status"], c["reason"]) for c in status["conditions"]] == [
+        ("NamesAccepted", "True", "NoConflicts"), ("Established", "True", "InitialNamesAccepted"),
+    ]  # fmt: skip
+    assert status["storedVersions"] == ["v1"]
+    assert status["acceptedNames"]["listKind"] == "WidgetList"
+    assert served["spec"]["names"]["singular"] == "widget"
+
+
+async def test_objects_are_pruned_and_defaulted(client: Client, served: Object) -> None:
+    made = await client.create(WIDGETS, widget(bogus=1, free={"any": ["thing"]}))
+    assert made["spec"] == {"size": 3, "free": {"any": ["thing"]}, "color": "red"}
+    assert made["metadata"]["generation"] == 1
+
+
+@pytest.mark.parametrize(
+    ("spec", "told"),
+    [
+        ({"size": 0}, "spec.size: Invalid value: 0: spec.size in body should be greater than or equal to 1"),
+        ({"size": 11}, "spec.size: Invalid value: 11: spec.size in body should be less than or equal to 10"),
+        ({"size": "3"}, 'spec.size: Invalid value: "string": spec.size in body must be of type integer: "string"'),
+        ({"color": "green"}, 'spec.color: Unsupported value: "green": supported values: "red", "blue"'),
+        ({"title": "ABC"}, "spec.title: Invalid value: \"ABC\": spec.title in body should match '^[a-z]+$'"),
+        ({"title": "toolong"}, "spec.title: Too long: may not be more than 5 bytes"),
+        ({"port": True}, 'spec.port: Invalid value: "boolean": spec.port in body must be of type integer,string: "boolean"'),
+        ({"tags": ["a", "a"]}, 'spec.tags[1]: Duplicate value: "a"'),
+        ({"when": "soon"}, 'spec.when: Invalid value: "soon": spec.when in body must be of type date-time: "soon"'),
+        ({"title": None}, 'spec.title: Invalid value: "null": spec.title in body must be of type string: "null"'),
+    ],
+)
+async def test_what_breaks_the_schema_is_named(client: Client, served: Object, spec: Object, told: str) -> None:
+    with pytest.raises(Invalid) as refused:
+        await client.create(WIDGETS, widget(**spec))
+    assert refused.value.message == f'Widget.example.com "w" is invalid: {told}'
+
+
+async def test_unknown_metadata_is_dropped_with_a_warning(client: Client, served: Object) -> None:
+    body = widget()
+    body["metadata"]["mood"] = "good"
+    response = await client.raw("POST", "/apis/example.com/v1/namespaces/default/widgets", body=codec.encode_json(body))
+    assert "mood" not in codec.decode_json(response.body)["metadata"]
+    assert 'unknown field \\"metadata.mood\\"' in response.header("warning")
+
+
+async def test_a_required_field_is_missed(client: Client, served: Object) -> None:
+    obj = widget()
+    del obj["spec"]["size"]
+    with pytest.raises(Invalid, match="spec.size: Required value"):
+        await client.create(WIDGETS, obj)
+
+
+async def test_null_is_kept_only_where_it_is_allowed(client: Client, served: Object) -> None:
+    made = await client.create(WIDGETS, widget(maybe=None, color=None))
+    assert made["spec"]["maybe"] is None
+    assert made["spec"]["color"] == "red"
+
+
+async def test_unchanged_wrong_values_are_tolerated(client: Client, served: Object) -> None:
+    await client.create(WIDGETS, widget(size=9))
+    crd = await client.get(CRDS, "widgets.example.com")
+    crd["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["properties"]["spec"]["properties"]["size"]["maximum"] = 5
+    await client.update(CRDS, crd)
+    await asyncio.sleep(0.05)
+    await client.patch(WIDGETS, "w", {"spec": {"color": "blue"}}, "default")
+    with pytest.raises(Invalid):
+        await client.patch(WIDGETS, "w", {"spec": {"size": 8}}, "default")
+
+
+async def test_status_is_written_apart(client: Client, served: Object) -> None:
+    await client.create(WIDGETS, widget())
+    after = await client.patch(
+        WIDGETS, "w", {"status": {"size": 3}, "spec": {"size": 9}}, "default", subresource="status"
+    )
+    assert (after["status"], after["spec"]["size"], after["metadata"]["generation"]) == ({"size": 3}, 3, 1)
+    after = await client.patch(WIDGETS, "w", {"status": {"size": 9}, "spec": {"size": 4}}, "default")
+    assert (after["status"], after["spec"]["size"], after["metadata"]["generation"]) == ({"size": 3}, 4, 2)
+
+
+async def test_scale_reads_and_writes_the_stated_paths(client: Client, served: Object) -> None:
+    await client.create(WIDGETS, widget())
+    scale = await client.get(WIDGETS, "w", "default", subresource="scale")
+    assert (scale["kind"], scale["apiVersion"], scale["spec"]) == ("Scale", "autoscaling/v1", {"replicas": 3})
+    await client.patch(WIDGETS, "w", {"spec": {"replicas": 7}}, "default", subresource="scale")
+    assert (await client.get(WIDGETS, "w", "default"))["spec"]["size"] == 7
+
+
+async def test_tables_show_the_stated_columns(client: Client, served: Object, read: Callable[[Response], Any]) -> None:
+    await client.create(WIDGETS, widget())
+    accept = {"accept": "application/json;as=Table;v=v1;g=meta.k8s.io"}
+    table = read(await client.raw("GET", "/apis/example.com/v1/widgets", headers=accept))
+    assert [c["name"] for c in table["columnDefinitions"]] == ["Name", "Size"]
+    assert table["rows"][0]["cells"] == ["w", 3]
+
+
+async def test_selectable_fields_select(client: Client, served: Object) -> None:
+    await client.create(WIDGETS, widget("r"))
+    await client.create(WIDGETS, widget("b", color="blue"))
+    found = await client.list(WIDGETS, "default", field_selector="spec.color=blue")
+    assert [objects.name(item) for item in found["items"]] == ["b"]
+
+
+async def test_strategic_merge_is_not_for_custom_resources(client: Client, served: Object) -> None:
+    await client.create(WIDGETS, widget())
+    with pytest.raises(UnsupportedMediaType, match="application/merge-patch"):
+        await client.patch(WIDGETS, "w", {"spec": {}}, "default", kind="strategic")
+
+
+async def test_apply_merges_by_the_schema(client: Client, served: Object) -> None:
+    body = {k: v for k, v in widget().items()} | {"metadata": {"name": "w"}}
+    made = await client.patch(WIDGETS, "w", body, "default", kind="apply", field_manager="me")
+    assert made["spec"]["size"] == 3
+    with pytest.raises(Conflict, match='conflict with "me"'):
+        other = {**body, "spec": {"size": 4}}
+        await client.patch(WIDGETS, "w", other, "default", kind="apply", field_manager="you")
+
+
+async def test_several_versions_show_the_same_objects(client: Client) -> None:
+    crd = definition()
+    old = {
+        "name": "v1beta1", "served": True, "storage": False, "deprecated": True,
+        "schema": {"openAPIV3Schema": {"type": "object", "x-kubernetes-preserve-unknown-fields": True}},
+    }  # fmt: skip
+    crd["spec"]["versions"].append(old)
+    await established(client, crd)
+    await client.create(BETA, {**widget(), "apiVersion": "example.com/v1beta1"})
+    assert (await client.get(WIDGETS, "w", "default"))["apiVersion"] == "example.com/v1"
+    response = await client.raw("GET", "/apis/example.com/v1beta1/namespaces/default/widgets/w")
+    assert codec.decode_json(response.body)["apiVersion"] == "example.com/v1beta1"
+    assert "example.com/v1beta1 Widget is deprecated" in response.header("warning")
+
+
+async def test_a_new_storage_version_is_remembered_and_reads_go_on(client: Client, served: Object) -> None:
+    await client.create(WIDGETS, widget())
+    crd = await client.get(CRDS, "widgets.example.com")
+    crd["spec"]["versions"].append({**crd["spec"]["versions"][0], "name": "v2"})
+    crd["spec"]["versions"][0] = {**crd["spec"]["versions"][0], "storage": False}
+    changed = await client.update(CRDS, crd)
+    assert changed["status"]["storedVersions"] == ["v1", "v2"]
+    second = Resource("example.com", "v2", "widgets", "Widget", True)
+    await asyncio.sleep(0.05)
+    assert (await client.get(second, "w", "default"))["apiVersion"] == "example.com/v2"
+    assert (await client.list(WIDGETS, "default"))["items"][0]["spec"]["size"] == 3
+
+
+async def test_a_changed_default_shows_on_old_objects(client: Client, served: Object) -> None:
+    await client.create(WIDGETS, widget())
+    crd = await client.get(CRDS, "widgets.example.com")
+    properties = crd["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["properties"]["spec"]["properties"]
+    properties["shape"] = {"type": "string", "default": "round"}
+    await client.update(CRDS, crd)
+    await asyncio.sleep(0.05)
+    assert (await client.get(WIDGETS, "w", "default"))["spec"]["shape"] == "round"
+    assert (await client.list(WIDGETS, "default"))["items"][0]["spec"]["shape"] == "round"
+
+
+async def test_deletion_takes_the_objects_along(client: Client, served: Object) -> None:
+    held = widget()
+    held["metadata"]["finalizers"] = ["example.com/hold"]
+    await client.create(WIDGETS, held)
+    await client.create(WIDGETS, widget("other"))
+    await client.delete(CRDS, "widgets.example.com")
+    await asyncio.sleep(0.1)
+    left = await client.list(WIDGETS, "default")
+    assert [objects.name(item) for item in left["items"]] == ["w"]
+    with pytest.raises(StatusError, match="create not allowed while custom resource definition is terminating"):
+        await client.create(WIDGETS, widget("late"))
+    await client.patch(WIDGETS, "w", {"metadata": {"finalizers": None}}, "default")
+    async with asyncio.timeout(3):
+        while True:
+            try:
+                await client.get(CRDS, "widgets.example.com")
+            except NotFound:
+                break
+            await asyncio.sleep(0.05)
+    with pytest.raises(NotFound):
+        await client.list(WIDGETS, "default")
+
+
+async def test_definitions_are_served_again_after_a_restart(store: Store, api: APIServer, client: Client) -> None:
+    await established(client, definition())
+    await client.create(WIDGETS, widget())
+    await api.stop()
+    again = APIServer(APIServerSettings(), store)
+    await again.start()
+    assert (await again.client.get(WIDGETS, "w", "default"))["spec"]["size"] == 3
+    await again.stop()
+
+
+async def test_names_in_use_are_not_accepted(client: Client, served: Object) -> None:
+    crd = definition(names={"plural": "gadgets", "kind": "Widget"})
+    crd["metadata"]["name"] = "gadgets.example.com"
+    await client.create(CRDS, crd)
+    await asyncio.sleep(0.1)
+    found = await client.get(CRDS, "gadgets.example.com")
+    assert objects.condition(found, "NamesAccepted")["reason"] == "SingularConflict"  # type: ignore[index]
+    assert not objects.is_true(found, "Established")
+
+
+async def test_expressions_are_accepted_with_a_warning(client: Client) -> None:
+    crd = definition()
+    properties = crd["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["properties"]
+    properties["spec"] = {**SPEC, "x-kubernetes-validations": [{"rule": "self.size > 1"}]}
+    response = await client.raw("POST", CRDS.path(), body=codec.encode_json(crd))
+    assert response.status == 201
+    assert "not enforced by this release" in response.header("warning")
+
+
+def _at(path: str, value: Any) -> Object:
+    crd = definition()
+    target: Any = crd
+    *steps, last = path.split("/")
+    for step in steps:
+        target = target[int(step) if step.isdigit() else step]
+    if value is None:
+        del target[last]
+    else:
+        target[last] = value
+    return crd
+
+
+SCHEMA = "spec/versions/0/schema/openAPIV3Schema"
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "told"),
+    [
+        ("metadata/name", "other.example.com", 'must be spec.names.plural+"."+spec.group'),
+        ("spec/versions/0/storage", False, "must have exactly one version marked as storage version"),
+        ("spec/versions/0/schema", None, "spec.versions[0].schema.openAPIV3Schema: Required value: schemas are required"),
+        (f"{SCHEMA}/properties/spec/type", None, "properties[spec].type: Required value"),
+        (f"{SCHEMA}/properties/spec/properties/tags/items", None, "properties[tags].items: Required value: must be specified"),
+        (f"{SCHEMA}/properties/spec/properties/color/default", "green", 'Unsupported value: "green"'),
+        (f"{SCHEMA}/properties/spec/properties/title/pattern", "[", "must be a valid regular expression"),
+        (f"{SCHEMA}/properties/spec/anyOf", [{"type": "object"}], "must be empty to be structural"),
+        ("spec/names/kind", "widgets!", "spec.names.kind: Invalid value"),
+        ("spec/conversion", {"strategy": "Webhook"}, "spec.conversion.webhook.clientConfig: Required value"),
+        ("spec/versions/0/additionalPrinterColumns/0/type", "colour", "must be one of boolean,date,integer,number,string"),
+    ],
+)
+async def test_a_bad_definition_is_invalid(client: Client, path: str, value: Any, told: str) -> None:
+    with pytest.raises(Invalid) as refused:
+        await client.create(CRDS, _at(path, value))
+    assert told in refused.value.message
+
+
+async def test_protected_groups_need_approval(client: Client) -> None:
+    crd = definition(group="apps.k8s.io")
+    crd["metadata"]["name"] = "widgets.apps.k8s.io"
+    with pytest.raises(Invalid, match="protected groups must have approval annotation"):
+        await client.create(CRDS, crd)
+    crd["metadata"]["annotations"] = {"api-approved.kubernetes.io": "unapproved, a test"}
+    await client.create(CRDS, crd)
