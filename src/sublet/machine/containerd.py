@@ -87,10 +87,14 @@ def missing(settings: ContainerdSettings) -> list[str]:
         lacking.append("runc (apt-get install runc)")
     for plugin in ("bridge", "host-local", "portmap", "loopback"):
         if not (settings.cni_bin_dir / plugin).exists():
-            lacking.append(f"the CNI plug-ins in {settings.cni_bin_dir} (apt-get install containernetworking-plugins)")
+            lacking.append(
+                f"the CNI plug-ins in {settings.cni_bin_dir} (apt-get install containernetworking-plugins)"
+            )
             break
     if len(str(settings.socket)) > 100:
-        lacking.append(f"a shorter directory than {settings.directory} (a socket's path has at most 107 bytes)")
+        lacking.append(
+            f"a shorter directory than {settings.directory} (a socket's path has at most 107 bytes)"
+        )
     return lacking
 
 
@@ -103,7 +107,9 @@ def overlay_works(directory: Path) -> bool:
     options = "lowerdir={},upperdir={},workdir={}".format(*layers[:3])
     try:
         done = subprocess.run(
-            ["mount", "-t", "overlay", "overlay", "-o", options, str(layers[3])], capture_output=True, timeout=20
+            ["mount", "-t", "overlay", "overlay", "-o", options, str(layers[3])],
+            capture_output=True,
+            timeout=20,
         )
         if done.returncode == 0:
             subprocess.run(["umount", str(layers[3])], capture_output=True, timeout=20, check=True)

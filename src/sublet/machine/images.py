@@ -122,4 +122,6 @@ async def import_archive(socket: Path, path: Path, snapshotter: str) -> None:
     )
     output, _ = await asyncio.wait_for(process.communicate(), 300)
     if process.returncode:
-        raise ServiceUnavailable(f"cannot import the images in {path}: {output.decode(errors='replace').strip()}")
+        raise ServiceUnavailable(
+            f"cannot import the images in {path}: {output.decode(errors='replace').strip()}"
+        )

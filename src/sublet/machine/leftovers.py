@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
+import shutil
 import signal
 import subprocess
 from collections.abc import Iterator
@@ -57,7 +58,7 @@ def cgroup_directories(root: str) -> Iterator[Path]:
 
 
 def cgroup_processes(root: str) -> set[int]:
-    found = set()
+    found: set[int] = set()
     for directory in cgroup_directories(root):
         for file in directory.rglob("cgroup.procs"):
             try:
@@ -71,10 +72,11 @@ async def remove_processes(socket: Path, cgroup_root: str, timeout: float = 10.0
     """Kills containers' processes and shims and waits for their end."""
     for _ in range(int(timeout / 0.05)):
         left = cgroup_processes(cgroup_root) | set(shims(socket))
-        if not any([kill(pid, signal.SIGKILL) for pid in left]):
+        killed = [pid for pid in left if kill(pid, signal.SIGKILL)]
+        if not killed:
             return
         await asyncio.sleep(0.05)
-    log.error("processes survive SIGKILL: %s", sorted(left))
+    log.error("processes survive SIGKILL: %s", killed)
 
 
 def mounts_below(directory: Path) -> list[Path]:
@@ -93,6 +95,13 @@ def unmount_below(directory: Path) -> None:
         done = subprocess.run(["umount", "--lazy", str(point)], capture_output=True, text=True, timeout=30)
         if done.returncode:
             log.warning("cannot unmount %s: %s", point, done.stderr.strip())
+
+
+def remove_tree(directory: Path) -> None:
+    """Unmounts all below a directory and removes it: a node agent's data, for instance."""
+    if directory.exists():
+        unmount_below(directory)
+        shutil.rmtree(directory)
 
 
 def remove_cgroups(root: str) -> None:

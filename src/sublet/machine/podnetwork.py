@@ -150,7 +150,9 @@ class PodNetwork:
     def _remove_host_ports(self) -> None:
         """Removes portmap's chains of this network that no CNI DEL removed, and its top chains when empty."""
         saved = _run("iptables-save", "-t", "nat").stdout
-        ours = set(re.findall(rf'-A CNI-HOSTPORT-DNAT .*name: \\?"{self.settings.bridge}\\?".*-j (\S+)', saved))
+        ours = set(
+            re.findall(rf'-A CNI-HOSTPORT-DNAT .*name: \\?"{self.settings.bridge}\\?".*-j (\S+)', saved)
+        )
         for line in saved.splitlines():
             if line.startswith("-A CNI-HOSTPORT-DNAT") and line.split()[-1] in ours:
                 subprocess.run(f"iptables -t nat -D {line[3:]}", shell=True, capture_output=True, timeout=20)
@@ -161,13 +163,17 @@ class PodNetwork:
         if "-A CNI-HOSTPORT-DNAT " in saved or "CNI-HOSTPORT" not in saved:
             return
         for line in saved.splitlines():
-            if line.startswith(("-A PREROUTING", "-A OUTPUT", "-A POSTROUTING")) and "-j CNI-HOSTPORT" in line:
+            if (
+                line.startswith(("-A PREROUTING", "-A OUTPUT", "-A POSTROUTING"))
+                and "-j CNI-HOSTPORT" in line
+            ):
                 subprocess.run(f"iptables -t nat -D {line[3:]}", shell=True, capture_output=True, timeout=20)
         for chain in ("CNI-HOSTPORT-DNAT", "CNI-HOSTPORT-SETMARK", "CNI-HOSTPORT-MASQ"):
             _run("iptables", "-t", "nat", "-F", chain)
             _run("iptables", "-t", "nat", "-X", chain)
-        if _is_empty_iptables(_run("nft", "list", "table", "ip", "nat").stdout):
-            _run("nft", "delete", "table", "ip", "nat")
+        for family in ("ip", "ip6"):
+            if _is_empty_iptables(_run("nft", "list", "table", family, "nat").stdout):
+                _run("nft", "delete", "table", family, "nat")
 
 
 def _is_empty_iptables(table: str) -> bool:
@@ -176,8 +182,11 @@ def _is_empty_iptables(table: str) -> bool:
         line for line in table.splitlines()
         if line.strip() and not line.strip().startswith(("table", "chain", "type", "}", "#"))
     ]  # fmt: skip
-    return bool(table) and not rules and len(re.findall(r"chain (\S+)", table)) == len(
-        re.findall(r"chain (?:PREROUTING|INPUT|OUTPUT|POSTROUTING) ", table)
+    return (
+        bool(table)
+        and not rules
+        and len(re.findall(r"chain (\S+)", table))
+        == len(re.findall(r"chain (?:PREROUTING|INPUT|OUTPUT|POSTROUTING) ", table))
     )
 
 
@@ -195,5 +204,7 @@ def _sysctl(name: str, value: str, *, required: bool) -> None:
             file.write_text(value)
     except OSError as error:
         if required:
-            raise ServiceUnavailable(f"cannot set {name.replace('/', '.')}={value}: {error.strerror}") from None
+            raise ServiceUnavailable(
+                f"cannot set {name.replace('/', '.')}={value}: {error.strerror}"
+            ) from None
         log.info("%s is not there: %s", name, error.strerror)

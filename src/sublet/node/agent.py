@@ -164,7 +164,7 @@ class Agent:
                     "namespace": s.labels.get(podconfig.POD_NAMESPACE, ""),
                     "uid": s.labels[podconfig.POD_UID],
                 },
-                "spec": {"containers": []},
+                "spec": {"containers": [], "terminationGracePeriodSeconds": 1},
             }
             for s in sandboxes
             if podconfig.POD_UID in s.labels
@@ -176,7 +176,7 @@ class Agent:
         wanted = {objects.uid(pod) for pod in self.pods.list()}
         for uid, pod in self._orphans.items():
             if uid not in wanted:
-                self._work(pod).removed()
+                self._work(pod).removed(pod)
         for directory in self.settings.pods_dir.iterdir():
             if directory.name not in wanted and directory.name not in self._orphans:
                 await asyncio.to_thread(volumes.remove_directory, directory)
@@ -184,9 +184,9 @@ class Agent:
     def _pod_event(self, kind: str, pod: Object, old: Object | None) -> None:
         uid = objects.uid(pod)
         if old is not None and objects.uid(old) != uid:
-            self._removed(objects.uid(old))
+            self._removed(old)
         if kind == "delete":
-            self._removed(uid)
+            self._removed(pod)
             return
         worker = self._workers.get(uid)
         if worker is not None:
@@ -199,9 +199,9 @@ class Agent:
         if refusal is not None:
             worker.reject(*refusal)
 
-    def _removed(self, uid: str) -> None:
-        if worker := self._workers.get(uid):
-            worker.removed()
+    def _removed(self, pod: Object) -> None:
+        if worker := self._workers.get(objects.uid(pod)):
+            worker.removed(pod)
 
     def _work(self, pod: Object) -> PodWorker:
         uid = objects.uid(pod)
@@ -291,8 +291,13 @@ async def run_agent(
     settings: NodeSettings, client: Client | None = None, *, on_pod_range: Callable[[str], None] | None = None
 ) -> None:
     """Runs a node agent until cancelled, by default as the user of ``settings.access``."""
+    owned = client is None
     if client is None:
         if settings.access is None:
             raise ValueError("a node agent needs access to an API server: settings.access, or a client")
         client = Client(HTTPTransport(settings.access), "kubelet")
-    await Agent(settings, client, on_pod_range=on_pod_range).run()
+    try:
+        await Agent(settings, client, on_pod_range=on_pod_range).run()
+    finally:
+        if owned:
+            await client.close()

@@ -72,8 +72,9 @@ class PodWorker:
             self._volumes_at = float("-inf")
         self.notify()
 
-    def removed(self) -> None:
-        """The API no longer has the pod: end it without telling."""
+    def removed(self, pod: Object) -> None:
+        """The API no longer has the pod (``pod`` is its last state): end it without telling."""
+        self.pod = pod
         self._gone = True
         self._interrupt.set()
         self.notify()
@@ -354,7 +355,7 @@ class PodWorker:
         )
 
     async def _stop(self, running: RunningContainer) -> None:
-        grace = 1 if self._gone and poddata.grace_period(self.pod) == 0 else None
+        grace = max(poddata.grace_period(self.pod), 1)
         await self._containers.stop(self.pod, running, self.view, self._record, grace=grace)
 
     async def _remove(self) -> None:

@@ -1,0 +1,54 @@
+"""Waiting longer after each failure, and writing only what changed of a status."""
+
+from __future__ import annotations
+
+from sublet.node.backoff import BackOff
+from sublet.node.statuswriter import difference
+
+
+def test_the_first_restart_is_at_once_and_later_ones_wait_twice_as_long() -> None:
+    backoff = BackOff(10, 300)
+    assert backoff.remaining("k", 100, 100) == 0
+    delays = []
+    now = 100.0
+    for _ in range(7):
+        backoff.next("k", now)
+        delays.append(backoff.remaining("k", now, now))
+        now += delays[-1]
+    assert delays == [10, 20, 40, 80, 160, 300, 300]
+
+
+def test_a_long_quiet_time_forgets_failures() -> None:
+    backoff = BackOff(10, 300)
+    backoff.next("k", 0)
+    backoff.next("k", 10)
+    assert backoff.remaining("k", 611, 611) == 0
+    backoff.next("k", 1000)
+    assert backoff.delay("k") == 10
+
+
+def test_keys_do_not_know_each_other() -> None:
+    backoff = BackOff(10, 300)
+    backoff.next("a", 0)
+    assert backoff.remaining("b", 0, 0) == 0
+
+
+def test_difference_holds_changed_parts_only() -> None:
+    ready = {"type": "Ready", "status": "True", "lastProbeTime": None}
+    old = {
+        "phase": "Pending",
+        "podIP": "1",
+        "reason": "x",
+        "conditions": [{"type": "Ready", "status": "True"}],
+    }
+    new = {"phase": "Running", "podIP": "1", "conditions": [ready, {"type": "Initialized", "status": "True"}]}
+    assert difference(old, new) == {
+        "phase": "Running",
+        "reason": None,
+        "conditions": [{"type": "Initialized", "status": "True"}],
+    }
+
+
+def test_equal_statuses_differ_in_nothing() -> None:
+    status = {"phase": "Running", "conditions": [{"type": "Ready", "status": "True"}]}
+    assert difference(status, status) == {}
