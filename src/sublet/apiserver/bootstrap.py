@@ -59,10 +59,12 @@ async def objects(api: APIServer) -> None:
         *(("priorityclasses.scheduling.k8s.io", each) for each in _priority_classes()),
         *(("prioritylevelconfigurations.flowcontrol.apiserver.k8s.io", each) for each in flow_objects()[0]),
         *(("flowschemas.flowcontrol.apiserver.k8s.io", each) for each in flow_objects()[1]),
-        *(("apiservices.apiregistration.k8s.io", each) for each in _api_services(api)),
         ("services", _service(api)),
     ]
-    await asyncio.gather(*(ensure(api, name, obj) for name, obj in wanted))
+    await asyncio.gather(
+        *(ensure(api, name, obj) for name, obj in wanted),
+        *(_api_service(api, each) for each in _api_services(api)),
+    )
     await asyncio.gather(_authentication(api), publish_endpoint(api), _cidr_ready(api))
 
 
@@ -154,6 +156,20 @@ def _api_services(api: APIServer) -> Iterable[Object]:
             yield api_service(served.group, served.version, *priority, managed="onstart")
 
 
+async def _api_service(api: APIServer, obj: Object) -> None:
+    """Creates an APIService and says that it is available, which only its status endpoint may."""
+
+    def edit(current: Object) -> bool:
+        if fields.is_true(current, "Available"):
+            return False
+        now = fields.rfc3339(api.clock.now())
+        current["status"] = {"conditions": [{**_LOCAL, "lastTransitionTime": now}]}
+        return True
+
+    if await ensure(api, "apiservices.apiregistration.k8s.io", obj):
+        await api.reader.update("apiregistration.k8s.io", "apiservices", "", fields.name(obj), edit)
+
+
 def api_service(group: str, version: str, group_priority: int, version_priority: int, managed: str) -> Object:
     """The APIService of a group and version that this server itself serves."""
     spec: dict[str, Any] = {
@@ -169,7 +185,6 @@ def api_service(group: str, version: str, group_priority: int, version_priority:
             "labels": {"kube-aggregator.kubernetes.io/automanaged": managed},
         },
         "spec": spec,
-        "status": {"conditions": [_LOCAL]},
     }
 
 

@@ -83,6 +83,12 @@ class NodePorts:
         spec["healthCheckNodePort"] = port
         return [("TCP", port)]
 
+    async def caught_up(self) -> None:
+        """Returns once every Service stored so far shows in the cache."""
+        kind = self._registry.kinds.stored("", "services")
+        if kind is not None:
+            await self._registry.fresh(kind)
+
     def promise(self, ports: list[Port]) -> None:
         self._promised.update(ports)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+from collections.abc import Iterable
 from typing import Any
 
 from sublet.apiserver import stored
@@ -11,7 +12,7 @@ from sublet.apiserver.options import WriteOptions
 from sublet.apiserver.registry import Registry, Write
 from sublet.client.exchange import User
 from sublet.machinery.kind import Kind, Object
-from sublet.machinery.status import AlreadyExists, FieldError, InternalError, NotFound, invalid
+from sublet.machinery.status import AlreadyExists, FieldError, NotFound, invalid
 
 NETWORKING = "networking.k8s.io"
 MANAGER = "ipallocator.k8s.io"
@@ -34,11 +35,17 @@ class ServiceIPs:
 
     def __init__(self, registry: Registry, cidr: str) -> None:
         self._registry = registry
+        self._promised: set[str] = set()
         self.network: Network = ipaddress.ip_network(cidr)
 
     @property
     def family(self) -> str:
         return f"IPv{self.network.version}"
+
+    @property
+    def in_memory(self) -> bool:
+        """Whether no object says which addresses are taken (a minor without IPAddress)."""
+        return self._kind() is None
 
     @property
     def first(self) -> str:
@@ -85,12 +92,11 @@ class ServiceIPs:
         size = self.network.num_addresses - (2 if self.network.version == 4 else 1)
         if size <= 0:
             return []
-        cache = self._registry.cache(self._kind())
-        prefix = stored.key_prefix(self._kind().resource)
+        taken = self._taken()
 
         def free(offset: int) -> str:
             address = str(self.network[offset])
-            return "" if cache.get(prefix + address) is not None else address
+            return "" if address in taken else address
 
         # The lower band is left to addresses that people choose by hand.
         band = min(max(16, size // 16), 256) if size > 16 else 0
@@ -102,8 +108,28 @@ class ServiceIPs:
             found = [address for offset in range(1, rest + 1) if (address := free(offset))]
         return list(dict.fromkeys(found))
 
+    def _taken(self) -> set[str]:
+        """Every address in use, as far as the caches show."""
+        kind = self._kind()
+        if kind is not None:
+            prefix = stored.key_prefix(kind.resource)
+            return {stored.place(entry.key, prefix)[1] for entry in self._registry.cache(kind).entries()}
+        services = self._registry.kinds.stored("", "services")
+        entries = self._registry.cache(services).entries() if services is not None else ()
+        return self._promised.union(*(held(entry.object) for entry in entries))
+
+    def settled(self, addresses: Iterable[str]) -> None:
+        """The Services that these were taken for are stored, or will not be."""
+        self._promised.difference_update(addresses)
+
     async def _reserve(self, service: Object, address: str, dry_run: bool) -> bool:
         kind = self._kind()
+        if kind is None:
+            # A minor without IPAddress: what the Services say is all there is.
+            if address in self._taken():
+                return False
+            self._promised.add(address)
+            return True
         metadata = service["metadata"]
         obj: Object = {
             "apiVersion": kind.resource.api_version,
@@ -134,7 +160,7 @@ class ServiceIPs:
     async def _is_ours(self, service: Object, address: str) -> bool:
         """Whether an address is held for this very Service and by no live one (a crash came between)."""
         kind = self._kind()
-        entry = await self._registry.entry(kind, "", address)
+        entry = await self._registry.entry(kind, "", address) if kind is not None else None
         if entry is None:
             return False
         parent = (entry.object.get("spec") or {}).get("parentRef") or {}
@@ -151,16 +177,15 @@ class ServiceIPs:
     async def release(self, address: str) -> None:
         """Gives an address back."""
         kind = self._kind()
+        if kind is None:
+            return
         try:
             await self._registry.delete(kind, "", address, DeleteOptions(), Write(_USER, kind.resource))
         except NotFound:
             return
 
-    def _kind(self) -> Kind:
-        kind = self._registry.kinds.stored(NETWORKING, "ipaddresses")
-        if kind is None:
-            raise InternalError(f"Internal error occurred: ipaddresses.{NETWORKING} is not served")
-        return kind
+    def _kind(self) -> Kind | None:
+        return self._registry.kinds.stored(NETWORKING, "ipaddresses")
 
 
 def held(service: Object | None) -> list[str]:

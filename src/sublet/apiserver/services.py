@@ -28,13 +28,21 @@ class _Taken:
     dry_run: bool = False
 
     async def commit(self) -> None:
-        self.ports.forget(self.new_ports)
+        if self.new_ports or self.ips.in_memory:
+            # Until the cache shows the Service, only the promise keeps others off its ports.
+            await self.ports.caught_up()
+        self._settle()
 
     async def undo(self) -> None:
-        self.ports.forget(self.new_ports)
+        self._settle()
         if not self.dry_run:
             for ip in self.new_ips:
                 await self.ips.release(ip)
+
+    def _settle(self) -> None:
+        """What is promised only in memory may be forgotten: the Service shows it now, or never will."""
+        self.ports.forget(self.new_ports)
+        self.ips.settled(self.new_ips)
 
 
 class ServiceDuty:
@@ -62,7 +70,7 @@ class ServiceDuty:
             await taken.undo()
             raise
         if dry_run:
-            self.ports.forget(taken.new_ports)
+            await taken.commit()
         return taken
 
     async def wrote(self, new: Object | None, old: Object | None) -> None:

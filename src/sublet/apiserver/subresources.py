@@ -78,7 +78,9 @@ def _validate_approval(new: Object, old: Object) -> Sequence[FieldError]:
 
 def _ephemeral(new: Object, old: Object) -> None:
     containers = (new.get("spec") or {}).get("ephemeralContainers") or []
-    spec = {**old["spec"], "ephemeralContainers": containers} if containers else dict(old["spec"])
+    spec = {key: value for key, value in old["spec"].items() if key != "ephemeralContainers"}
+    if containers:
+        spec["ephemeralContainers"] = containers
     _only(new, old, spec=spec)
 
 

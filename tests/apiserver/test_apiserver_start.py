@@ -1,0 +1,92 @@
+from __future__ import annotations
+
+import time
+
+import pytest
+
+from sublet.apiserver.api import APIServer
+from sublet.apiserver.settings import APIServerSettings
+from sublet.client.client import Client
+from sublet.kinds.resources import resource
+from sublet.machinery import objects
+from sublet.machinery.status import ServiceUnavailable
+from sublet.store.interface import Store
+
+
+async def names(client: Client, kind: str) -> set[str]:
+    return {objects.name(item) for item in (await client.list(resource(kind)))["items"]}
+
+
+async def test_a_new_cluster_has_its_namespaces(client: Client) -> None:
+    assert await names(client, "namespaces") == {"default", "kube-system", "kube-public", "kube-node-lease"}
+    default = await client.get(resource("namespaces"), "default")
+    assert (default["spec"]["finalizers"], default["status"]["phase"]) == (["kubernetes"], "Active")
+    assert objects.labels(default) == {"kubernetes.io/metadata.name": "default"}
+
+
+async def test_a_new_cluster_has_its_priority_classes_and_flow_objects(client: Client) -> None:
+    classes = await client.list(resource("priorityclasses.scheduling.k8s.io"))
+    assert {objects.name(c): c["value"] for c in classes["items"]} == {
+        "system-node-critical": 2000001000, "system-cluster-critical": 2000000000,
+    }  # fmt: skip
+    assert len(await names(client, "flowschemas.flowcontrol.apiserver.k8s.io")) == 11
+    assert "exempt" in await names(client, "prioritylevelconfigurations.flowcontrol.apiserver.k8s.io")
+
+
+async def test_every_served_group_has_an_api_service(client: Client) -> None:
+    found = await names(client, "apiservices.apiregistration.k8s.io")
+    assert {"v1.", "v1.apps", "v1.batch", "v1.rbac.authorization.k8s.io"} <= found
+    one = await client.get(resource("apiservices.apiregistration.k8s.io"), "v1.apps")
+    assert objects.is_true(one, "Available")
+
+
+async def test_servers_behind_this_one_find_whom_to_believe(client: Client) -> None:
+    found = await client.get(resource("configmaps"), "extension-apiserver-authentication", "kube-system")
+    assert found["data"]["requestheader-username-headers"] == '["X-Remote-User"]'
+
+
+async def test_the_range_of_service_addresses_is_an_object(client: Client) -> None:
+    found = await client.get(resource("servicecidrs.networking.k8s.io"), "kubernetes")
+    assert found["spec"]["cidrs"] == ["10.0.0.0/24"]
+    assert objects.is_true(found, "Ready")
+
+
+async def test_a_second_start_writes_nothing(store: Store) -> None:
+    first = APIServer(APIServerSettings(advertise_address="10.1.2.3"), store)
+    await first.start()
+    before = await store.current_revision()
+    await first.stop()
+    second = APIServer(APIServerSettings(advertise_address="10.1.2.3"), store)
+    await second.start()
+    assert await store.current_revision() == before
+    await second.stop()
+
+
+async def test_a_start_is_quick(store: Store) -> None:
+    """The promise is one second for the whole control plane, cold; this is the server's share, with ample slack."""
+    begun = time.perf_counter()
+    api = APIServer(APIServerSettings(), store)
+    await api.start()
+    assert time.perf_counter() - begun < 1.0
+    await api.stop()
+
+
+async def test_it_is_ready_between_start_and_stop(store: Store) -> None:
+    api = APIServer(APIServerSettings(), store)
+    with pytest.raises(ServiceUnavailable):
+        await api.ready()
+    await api.start()
+    await api.ready()
+    await api.stop()
+    with pytest.raises(ServiceUnavailable):
+        await api.ready()
+
+
+async def test_an_older_minor_serves_what_it_had(store: Store) -> None:
+    api = APIServer(APIServerSettings(minor="1.30"), store)
+    assert api.kinds.find("resource.k8s.io", "v1", "resourceclaims") is None
+    await api.start()
+    try:
+        assert "default" in await names(api.client, "namespaces")
+    finally:
+        await api.stop()
