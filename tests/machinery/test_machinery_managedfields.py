@@ -5,8 +5,10 @@ from __future__ import annotations
 import copy
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from sublet.machinery import managedfields
+from sublet.machinery import fieldsets, managedfields
 from sublet.machinery.schema import Schema
 
 TEXT = {"type": "string"}
@@ -213,3 +215,36 @@ def test_a_part_that_changes_its_type_is_taken_whole():
 def test_an_object_without_declared_parts_is_one_field():
     made = written(None, obj({"raw": {"a": {"b": 1}}}))
     assert fields(made) == {"f:spec": {"f:raw": {}}}
+
+
+_specs = st.fixed_dictionaries(
+    {},
+    optional={
+        "replicas": st.integers(0, 2),
+        "args": st.lists(st.sampled_from("ab"), max_size=2),
+        "selector": st.just({"a": "b"}),
+        "ports": st.lists(
+            st.fixed_dictionaries({"port": st.integers(1, 3)}, optional={"name": st.sampled_from("xy")}),
+            min_size=1,
+            max_size=3,
+            unique_by=lambda p: p["port"],
+        ),
+    },
+)
+
+
+@given(st.lists(st.tuples(st.sampled_from("mno"), _specs), min_size=1, max_size=6))
+def test_every_field_has_exactly_one_updater(writes):
+    current = None
+    for at, (manager, spec) in enumerate(writes):
+        keeper = spec | {"raw": {}}
+        current = written(current, obj(keeper), manager, now=float(at))
+    sets = [entry["fieldsV1"] for entry in current["metadata"]["managedFields"]]
+    for index, one in enumerate(sets):
+        for other in sets[index + 1 :]:
+            assert not fieldsets.intersection(one, other)
+    together: fieldsets.Fields = {}
+    for one in sets:
+        together = fieldsets.union(together, one)
+    alone = written(None, current | {"metadata": {"name": "x", "uid": "u"}})
+    assert set(fieldsets.paths(together)) == set(fieldsets.paths(fields(alone)))

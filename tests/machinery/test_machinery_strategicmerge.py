@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from sublet.machinery.schema import Schema
 from sublet.machinery.status import BadRequest
@@ -152,3 +154,38 @@ def test_directives_and_nulls_are_dropped_where_nothing_is_there_to_merge():
         "labels": {"a": None},
     }
     assert apply({}, patch, SCHEMA) == {"containers": [{"name": "a"}], "labels": {}}
+
+
+_named = st.fixed_dictionaries({"name": st.sampled_from("abcd")}, optional={"image": st.sampled_from("12")})
+_objects = st.fixed_dictionaries(
+    {},
+    optional={
+        "labels": st.dictionaries(st.sampled_from("xyz"), st.sampled_from("12"), max_size=3),
+        "containers": st.lists(_named, max_size=4, unique_by=lambda c: c["name"]),
+        "finalizers": st.lists(st.sampled_from("pqr"), max_size=3, unique=True),
+        "args": st.lists(st.sampled_from("12"), max_size=2),
+    },
+)
+
+
+@given(_objects, _objects)
+def test_patching_twice_is_patching_once(obj, patch):
+    once = apply(obj, patch, SCHEMA)
+    assert apply(once, patch, SCHEMA) == once
+
+
+@given(_objects, _objects)
+def test_whatever_the_patch_says_holds_and_keyed_items_are_never_lost(obj, patch):
+    result = apply(obj, patch, SCHEMA)
+    assert result.get("labels", {}).items() >= patch.get("labels", {}).items()
+    assert result.get("args") == patch.get("args", obj.get("args"))
+    found = {c["name"]: c for c in result.get("containers", [])}
+    assert found.keys() == {c["name"] for source in (obj, patch) for c in source.get("containers", [])}
+    assert all(found[c["name"]].items() >= c.items() for c in patch.get("containers", []))
+
+
+@given(_objects, st.permutations("abcd"))
+def test_the_order_asked_for_is_the_order_got(obj, order):
+    directive = {"$setElementOrder/containers": [{"name": name} for name in order]}
+    got = [c["name"] for c in apply(obj, directive, SCHEMA).get("containers", [])]
+    assert got == [name for name in order if name in got]

@@ -6,9 +6,11 @@ Source: apimachinery's validation rules; reference/kubernetes-api.md E.2.
 
 from __future__ import annotations
 
-import ipaddress
-import random
 import re
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import random
 
 SUFFIX_ALPHABET = "bcdfghjklmnpqrstvwxz2456789"
 """Letters and digits that make no words and cannot be mistaken for one another."""
@@ -256,6 +258,8 @@ def port_number(value: int) -> list[str]:
 
 def ip_address(value: str) -> list[str]:
     """IPv4 or IPv6 without a zone."""
+    import ipaddress
+
     try:
         if "%" not in value:
             ipaddress.ip_address(value)
@@ -267,6 +271,8 @@ def ip_address(value: str) -> list[str]:
 
 def cidr(value: str) -> list[str]:
     """``ADDRESS/BITS``; host bits may be set."""
+    import ipaddress
+
     try:
         if re.fullmatch(r"[0-9A-Fa-f.:]+/\d{1,3}", value):
             ipaddress.ip_network(value, strict=False)

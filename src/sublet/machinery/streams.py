@@ -27,7 +27,13 @@ REMOTE_COMMAND_WEBSOCKET = (
     "base64.channel.k8s.io",
 )
 """Best first. Only v5 can say that standard input has ended (:data:`CLOSE`)."""
-REMOTE_COMMAND_SPDY = ("v4.channel.k8s.io", "v3.channel.k8s.io", "v2.channel.k8s.io", "channel.k8s.io")
+REMOTE_COMMAND_SPDY = (
+    "v5.channel.k8s.io",
+    "v4.channel.k8s.io",
+    "v3.channel.k8s.io",
+    "v2.channel.k8s.io",
+    "channel.k8s.io",
+)
 PORT_FORWARD_SPDY = "portforward.k8s.io"
 PORT_FORWARD_TUNNEL = "SPDY/3.1+portforward.k8s.io"
 PORT_FORWARD_WEBSOCKET = ("v4.channel.k8s.io", "v4.base64.channel.k8s.io")
