@@ -155,6 +155,7 @@ def test_other_served_versions_convert_there_and_back(sample: Object) -> None:
         before = copy.deepcopy(obj)
         other = served.from_stored(obj)
         assert obj == before
+        assert table.cells(kind, other, NOW) == table.cells(kind, obj, NOW)
         assert (other["apiVersion"], other["kind"]) == (served.resource.api_version, served.resource.kind)
         resource = served.resource
         schema = schemas.definition("1.36", resource.group, resource.version, resource.kind)

@@ -239,6 +239,8 @@ def _target_text(metric: Object, source: Object, target: Object, used: Object) -
 
 
 def _cells(obj: Object, now: float) -> list[Any]:
+    if obj.get("apiVersion") == _V1.api_version:
+        obj = _to_stored(obj)
     spec, status = spec_of(obj), obj.get("status") or {}
     target = spec.get("scaleTargetRef") or {}
     least = spec.get("minReplicas")

@@ -79,6 +79,8 @@ def _source_text(event: Object) -> str:
 
 
 def _cells(event: Object, now: float) -> list[Any]:
+    if event.get("apiVersion") == _NEW.api_version:
+        event = _to_stored(event)
     last_seen, first_seen = _interval(event, now)
     involved = event.get("involvedObject") or {}
     count = (event.get("series") or {}).get("count") or event.get("count") or 0
@@ -104,7 +106,7 @@ def last_seen_at(event: Object) -> float:
 
 
 def _involved(field: str) -> Callable[[Object], str]:
-    return lambda event: str((event.get("involvedObject") or {}).get(field) or "")
+    return lambda event: str((event.get("involvedObject") or event.get("regarding") or {}).get(field) or "")
 
 
 def _top(field: str) -> Callable[[Object], str]:
