@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import gzip
 import json
+import random
 from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 
@@ -311,3 +312,46 @@ async def test_an_exception_in_the_application_becomes_500_and_the_server_lives(
         peer = await connect()
         peer.send("GET / HTTP/1.1\r\nHost: x\r\n\r\n")
         assert (await peer.response())[0] == 500
+
+
+async def test_however_the_bytes_are_split_the_answers_are_the_same(serve, rng: random.Random) -> None:
+    requests = (
+        b"GET /a?x=1 HTTP/1.1\r\nHost: h\r\n\r\n"
+        b"POST /b HTTP/1.1\r\nHost: h\r\nContent-Length: 5\r\n\r\nhello"
+        b"POST /c HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\n\r\n"
+    )
+    connect = await serve(echo)
+    for _ in range(30):
+        peer = await connect()
+        cuts = sorted(rng.sample(range(1, len(requests)), rng.randrange(1, 12)))
+        for start, end in zip([0, *cuts], [*cuts, len(requests)], strict=True):
+            peer.send(requests[start:end])
+            await asyncio.sleep(0)
+        bodies = [json.loads((await peer.response())[2]) for _ in range(3)]
+        assert [(b["path"], b["body"]) for b in bodies] == [("/a", ""), ("/b", "hello"), ("/c", "abc")]
+        peer.writer.close()
+
+
+async def test_garbage_is_refused_and_others_are_still_served(serve, rng: random.Random) -> None:
+    connect = await serve(echo)
+    for _ in range(40):
+        peer = await connect()
+        peer.send(rng.randbytes(rng.randrange(1, 400)))
+        peer.send(b"\r\n\r\n")
+        peer.writer.write_eof()
+        await asyncio.wait_for(peer.reader.read(), 5)
+    peer = await connect()
+    peer.send("GET /x HTTP/1.1\r\nHost: x\r\n\r\n")
+    assert (await peer.response())[0] == 200
+
+
+async def test_a_peer_that_never_finishes_its_request_is_disconnected(
+    serve, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sublet.apiserver.protocol._HEAD_SECONDS", 0.05)
+    monkeypatch.setattr("sublet.apiserver.server._SWEEP_SECONDS", 0.02)
+    peer = await (await serve(echo))()
+    peer.send("GET / HTTP/1.1\r\nHost:")
+    status, _, _ = await asyncio.wait_for(peer.response(), 3)
+    assert status == 408
+    assert await peer.closed()

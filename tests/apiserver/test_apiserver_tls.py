@@ -109,9 +109,7 @@ async def test_a_renewed_certificate_is_served_to_new_connections(served: Served
     pair = served.front.ca.issue("renewed", ips=["127.0.0.1"], usages=(SERVER,))
     (tmp_path / "new.crt").write_bytes(pair.cert_pem)
     (tmp_path / "new.key").write_bytes(pair.key_pem)
-    context = served.server._ssl
-    assert context is not None
-    context.load_cert_chain(tmp_path / "new.crt", tmp_path / "new.key")
+    served.server.renew(tmp_path / "new.crt", tmp_path / "new.key")
     _, writer = await served.open()
     certificate = writer.get_extra_info("peercert")
     assert certificate["subject"] == ((("commonName", "renewed"),),)

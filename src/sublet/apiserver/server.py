@@ -138,6 +138,11 @@ class HTTPServer:
         if self.path is not None:
             self.path.unlink(missing_ok=True)
 
+    def renew(self, certificate: Path, key: Path) -> None:
+        """Serves a renewed certificate to new connections. Raises ``OSError``, ``ssl.SSLError``."""
+        if self._ssl is not None:
+            self._ssl.load_cert_chain(certificate, key)
+
     async def _sweep(self) -> None:
         """Disconnects peers that let their deadline pass (one timer for all connections)."""
         while True:
@@ -171,7 +176,7 @@ class HTTPServer:
 def tls_context(certificate: Path, key: Path, client_authorities: Iterable[Path] = ()) -> ssl.SSLContext:
     """A server's TLS context: TLS 1.2 or later, client certificates optional and checked against the authorities.
 
-    Call ``load_cert_chain`` on it again to serve a renewed certificate to new connections.
+    See :meth:`HTTPServer.renew` for renewed certificates.
     """
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
