@@ -15,7 +15,14 @@ from sublet.client.client import Client
 from sublet.client.http import HTTPTransport
 from sublet.client.kubeconfig import ClusterAccess, ExecPlugin
 from sublet.kinds.resources import resource
-from sublet.machinery.status import Expired, NotFound, ServiceUnavailable, Unauthorized, not_found
+from sublet.machinery.status import (
+    Expired,
+    NotFound,
+    ServiceUnavailable,
+    TooManyRequests,
+    Unauthorized,
+    not_found,
+)
 
 PODS = resource("pods")
 
@@ -162,3 +169,30 @@ async def test_an_exec_plugin_that_cannot_run_is_named_with_its_hint():
     async with client_of(handler, exec_plugin=plugin) as client:
         with pytest.raises(Unauthorized, match=r"/nowhere/login cannot run: .* \(apt install login\)"):
             await client.get(PODS, "x", "default")
+
+
+async def test_a_busy_server_is_asked_again_when_it_says_so():
+    calls = []
+
+    async def handler(_request):
+        calls.append(1)
+        if len(calls) < 3:
+            return web.Response(status=429, text="Too many requests", headers={"Retry-After": "0"})
+        return web.json_response({"metadata": {"name": "x"}})
+
+    async with client_of(handler) as client:
+        assert (await client.get(PODS, "x", "default"))["metadata"]["name"] == "x"
+
+
+async def test_a_budget_that_refuses_an_eviction_is_not_asked_again():
+    calls = []
+
+    async def handler(_request):
+        calls.append(1)
+        body = TooManyRequests("Cannot evict pod", retry_after=1).to_object()
+        return web.json_response(body, status=429, headers={"Retry-After": "0"})
+
+    async with client_of(handler) as client:
+        with pytest.raises(TooManyRequests, match="Cannot evict pod"):
+            await client.create(PODS, {}, "default", name="x", subresource="eviction")
+    assert len(calls) == 1

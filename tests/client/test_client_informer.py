@@ -42,18 +42,25 @@ class Faulty:
         return response
 
     async def _until_cut(self, body):
-        cut = asyncio.ensure_future(self.cut.wait())
+        chunks = asyncio.Queue()
+
+        async def pump():
+            async for chunk in body:
+                chunks.put_nowait(chunk)
+            chunks.put_nowait(None)
+
+        async def cut():
+            await self.cut.wait()
+            chunks.put_nowait(None)
+
+        tasks = [asyncio.create_task(pump()), asyncio.create_task(cut())]
         try:
-            while True:
-                chunk = asyncio.ensure_future(anext(body))
-                await asyncio.wait([chunk, cut], return_when=asyncio.FIRST_COMPLETED)
-                if not chunk.done():
-                    chunk.cancel()
-                    await asyncio.gather(chunk, return_exceptions=True)
-                    return
-                yield chunk.result()
+            while (chunk := await chunks.get()) is not None:
+                yield chunk
         finally:
-            cut.cancel()
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
             await body.aclose()
 
     async def close(self):

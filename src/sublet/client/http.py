@@ -20,6 +20,9 @@ if TYPE_CHECKING:
 _KEEPALIVE = (("TCP_KEEPIDLE", 30), ("TCP_KEEPINTVL", 10), ("TCP_KEEPCNT", 3))
 """A peer that vanished without a word ends an idle watch within about a minute."""
 
+_BUSY_RETRIES = 5
+_BUSY_SECONDS = 10.0
+
 
 class HTTPTransport:
     """A pool of connections to one API server; used by one event loop.
@@ -68,6 +71,13 @@ class HTTPTransport:
         response = await self._once(request, streaming)
         if response.status == 401 and self._credentials.invalidate():
             response.release()
+            response = await self._once(request, streaming)
+        for _ in range(_BUSY_RETRIES):
+            seconds = _busy(request, response)
+            if seconds is None:
+                break
+            response.release()
+            await asyncio.sleep(seconds)
             response = await self._once(request, streaming)
         return response
 
@@ -131,6 +141,17 @@ class HTTPTransport:
         if isinstance(error, TimeoutError):
             why = "no answer in time"
         return ServiceUnavailable(f"the server at {where} cannot be reached: {why}")
+
+
+def _busy(request: Request, response: aiohttp.ClientResponse) -> float | None:
+    """Seconds after which a server that was too busy to look at the request wants it again.
+
+    Not for evictions: there 429 is the answer of a disruption budget.
+    """
+    if response.status != 429 or request.path.endswith("/eviction"):
+        return None
+    stated = response.headers.get("Retry-After", "")
+    return min(float(stated), _BUSY_SECONDS) if stated.isdigit() else None
 
 
 def _errors() -> tuple[type[BaseException], ...]:

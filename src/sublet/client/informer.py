@@ -170,8 +170,9 @@ class Informer:
                 self._version = ""
             except StatusError as error:
                 self._failed(error)
-            except (OSError, ValueError, KeyError, TypeError) as error:
-                # What came was not a list or watch of objects; a fresh list may be.
+            except Exception as error:
+                # What came was not a list or watch of objects; a fresh list may be. A view must never die silently.
+                log.debug("following %s", self.resource.qualified, exc_info=True)
                 self._failed(error)
                 self._version = ""
             else:
