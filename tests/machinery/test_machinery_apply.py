@@ -19,6 +19,7 @@ NUMBER = {"type": "integer"}
 STRINGS = {"type": "object", "additionalProperties": TEXT}
 SCHEMA = Schema(
     {
+        "x-kubernetes-group-version-kind": [{"group": "", "kind": "T", "version": "v1"}],
         "type": "object",
         "properties": {
             "apiVersion": TEXT,

@@ -21,6 +21,7 @@ PORTS = {
 }
 SCHEMA = Schema(
     {
+        "x-kubernetes-group-version-kind": [{"group": "", "kind": "T", "version": "v1"}],
         "type": "object",
         "properties": {
             "apiVersion": TEXT,
@@ -210,6 +211,12 @@ def test_a_part_that_changes_its_type_is_taken_whole():
     made = written(None, obj({"a": {"b": 1}}), schema=None)
     changed = written(made, obj({"a": 5}), "n", schema=None)
     assert fields(changed, "n") == {"f:spec": {"f:a": {}}} and fields(changed, "m") == {"f:spec": {}}
+
+
+def test_a_custom_resources_parts_are_owned_by_who_added_them():
+    custom = Schema({k: v for k, v in SCHEMA.document.items() if k != "x-kubernetes-group-version-kind"})
+    made = written(None, obj({"replicas": 1}), schema=custom)
+    assert fields(made) == {"f:spec": {".": {}, "f:replicas": {}}}
 
 
 def test_an_object_without_declared_parts_is_one_field():

@@ -111,7 +111,7 @@ def changes(old: Object | None, new: Object, schema: Schema | None) -> tuple[Fie
     The objects' managedFields must be absent or equal.
     """
     before = _skeleton(new, schema) if old is None else old
-    if schema is not None and "status" not in before and "status" in new and "status" in schema.properties:
+    if _is_built_in(schema) and "status" in new and "status" not in before:
         before = {**before, "status": {}}
     changed: Fields = {}
     removed: Fields = {}
@@ -119,9 +119,13 @@ def changes(old: Object | None, new: Object, schema: Schema | None) -> tuple[Fie
     return fieldsets.difference(changed, STRIPPED), fieldsets.difference(removed, STRIPPED)
 
 
+def _is_built_in(schema: Schema | None) -> bool:
+    return schema is not None and "x-kubernetes-group-version-kind" in schema.document
+
+
 def _skeleton(new: Object, schema: Schema | None) -> Object:
-    """What a built-in kind's object has before anything is set; nothing but metadata without a schema."""
-    if schema is None or schema.preserve_unknown:
+    """What an object has before anything is set: a custom resource nothing but metadata."""
+    if schema is None or not _is_built_in(schema):
         return {"metadata": {}}
     return _bones(new, schema)
 
