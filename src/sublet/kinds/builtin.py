@@ -6,6 +6,7 @@ columns from ``data/printer-columns.tsv``, the schema from :mod:`sublet.kinds.sc
 
 from __future__ import annotations
 
+import copy
 import importlib.resources
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -147,7 +148,7 @@ def _on_create(
 ) -> Callable[[Object], None]:
     def prepare(obj: Object) -> None:
         if reset:
-            obj["status"] = dict(status or {})
+            obj["status"] = copy.deepcopy(status) if status else {}
         if further is not None:
             further(obj)
 

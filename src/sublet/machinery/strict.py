@@ -24,7 +24,9 @@ _QUANTITY = "io.k8s.apimachinery.pkg.api.resource.Quantity"
 _MICRO_TIME = f"{_META}.MicroTime"
 _OBJECT_META = f"{_META}.ObjectMeta"
 _RANGES = {"int32": (-(1 << 31), (1 << 31) - 1), "int64": (-(1 << 63), (1 << 63) - 1)}
-_CANONICAL_TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ").fullmatch
+_TO_THE_SECOND = r"\d{4}-(0[1-9]|1[0-2])-([0-2]\d|3[01])T([01]\d|2[0-3]):[0-5]\d:[0-5]\d"
+_CANONICAL_TIME = re.compile(rf"{_TO_THE_SECOND}Z").fullmatch
+_CANONICAL_MICRO_TIME = re.compile(rf"{_TO_THE_SECOND}\.\d{{6}}Z").fullmatch
 _KEY_TOKEN = re.compile(rb'"[ \t\r\n]*:')
 _MEANINGFUL_WHEN_EMPTY = frozenset((f"{_OBJECT_META}.managedFields",))
 """Optional lists that say something when empty: this one asks to forget all managers."""
@@ -231,6 +233,8 @@ def _time(value: Any, _walk: _Walk) -> str:
 
 
 def _micro_time(value: Any, _walk: _Walk) -> str:
+    if type(value) is str and _CANONICAL_MICRO_TIME(value):
+        return value
     return rfc3339_micro(_parsed_time(value, "2006-01-02T15:04:05.000000Z07:00"))
 
 
