@@ -27,6 +27,11 @@ _ALIKE_SECONDS = 600.0
 _BURST = 25.0
 _REFILL_PER_SECOND = 1 / 300
 _TEXT_LIMIT = 1024
+_AT_ONCE = 16
+"""How many events may be on their way: a store that commits in groups takes them together."""
+
+_Recorded = tuple[Object, Resource, str, str, str, float]
+"""What it is about, its resource, type, reason, message, Unix seconds."""
 
 
 @dataclass(slots=True)
@@ -59,7 +64,7 @@ class EventRecorder:
         self._host = host
         self._clock = clock or SystemClock()
         self._limit = limit
-        self._waiting: deque[tuple[Object, Resource, str, str, str, float]] = deque()
+        self._waiting: deque[_Recorded] = deque()
         self._task: asyncio.Task[None] | None = None
         self._written: OrderedDict[tuple[str, ...], _Written] = OrderedDict()
         self._alike: OrderedDict[tuple[str, ...], _Alike] = OrderedDict()
@@ -96,13 +101,30 @@ class EventRecorder:
 
     async def _drain(self) -> None:
         while self._waiting:
-            try:
-                await self._write(*self._waiting.popleft())
-            except StatusError as error:
-                # An event is a courtesy: a namespace that is going away refuses it, and nobody needs to know.
-                log.debug("an event was not written: %s", error)
-            except Exception:
-                log.exception("an event was not written")
+            await asyncio.gather(*(self._attempt(*recorded) for recorded in self._batch()))
+
+    def _batch(self) -> list[_Recorded]:
+        """The next events, of different objects: those of one object must be written in order to be counted."""
+        batch: list[_Recorded] = []
+        seen: set[tuple[str, str]] = set()
+        while self._waiting and len(batch) < _AT_ONCE:
+            about = (self._waiting[0][1].plural, objects.key(self._waiting[0][0]))
+            if about in seen:
+                break
+            seen.add(about)
+            batch.append(self._waiting.popleft())
+        return batch
+
+    async def _attempt(
+        self, obj: Object, resource: Resource, type: str, reason: str, message: str, now: float
+    ) -> None:
+        try:
+            await self._write(obj, resource, type, reason, message, now)
+        except StatusError as error:
+            # An event is a courtesy: a namespace that is going away refuses it, and nobody needs to know.
+            log.debug("an event was not written: %s", error)
+        except Exception:
+            log.exception("an event was not written")
 
     async def _write(
         self, obj: Object, resource: Resource, type: str, reason: str, message: str, now: float
