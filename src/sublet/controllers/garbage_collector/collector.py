@@ -13,13 +13,13 @@ from collections import OrderedDict
 from collections.abc import Callable, Sequence
 
 from sublet.controllers.garbage_collector.graph import FOREGROUND, ORPHAN, Graph, Node, Owner, owners_of
-from sublet.controllers.garbage_collector.monitor import Monitor
 from sublet.machinery import objects
 from sublet.machinery.kind import Object, Resource
 from sublet.machinery.status import Conflict, NotFound, StatusError
 from sublet.reconcile.controller import Controller
 from sublet.reconcile.discovery import discover
 from sublet.reconcile.manager import Context
+from sublet.reconcile.metadata import MetadataWatch
 
 log = logging.getLogger(__name__)
 
@@ -47,7 +47,7 @@ class GarbageCollector:
         self._orphans = Controller("garbage-collector-controller orphans", self._orphan, workers=5)
         self.graph = Graph(self._deletions.enqueue, self._orphans.enqueue)
         self._kinds: dict[tuple[str, str], Resource] = {}
-        self._monitors: dict[Resource, tuple[Monitor, asyncio.Task[None]]] = {}
+        self._monitors: dict[Resource, tuple[MetadataWatch, asyncio.Task[None]]] = {}
         self._informed: set[Resource] = set()
         self._absent: OrderedDict[str, None] = OrderedDict()
         self._refresh = asyncio.Event()
@@ -63,6 +63,22 @@ class GarbageCollector:
             self._monitors.clear()
 
     # -- following every resource --
+
+    def seen(self, resource: Resource, obj: Object) -> None:
+        self.graph.seen(resource, obj)
+        self._definitions_changed(resource)
+
+    def deleted(self, resource: Resource, obj: Object) -> None:
+        self.graph.gone(objects.uid(obj))
+        self._definitions_changed(resource)
+
+    def listed(self, resource: Resource, uids: set[str]) -> None:
+        for uid in self.graph.missing(resource, uids):
+            self.graph.gone(uid)
+
+    def _definitions_changed(self, resource: Resource) -> None:
+        if resource.plural == "customresourcedefinitions":
+            self._refresh.set()
 
     async def _resync(self) -> None:
         """Every 30 s, and soon after a custom resource definition changed."""
@@ -96,7 +112,7 @@ class GarbageCollector:
     def _start(self, resource: Resource) -> None:
         informer = self._context.informers.held(resource)
         if informer is None:
-            monitor = Monitor(self._client, resource, self.graph)
+            monitor = MetadataWatch(self._client, resource, self)
             task = asyncio.create_task(monitor.run(), name=f"metadata of {resource.qualified}")
             self._monitors[resource] = (monitor, task)
             return
@@ -104,11 +120,9 @@ class GarbageCollector:
 
         def handler(event: str, obj: Object, old: Object | None) -> None:
             if event == "delete":
-                self.graph.gone(objects.uid(old or obj))
+                self.deleted(resource, old or obj)
             else:
-                self.graph.seen(resource, obj)
-            if resource.plural == "customresourcedefinitions":
-                self._refresh.set()
+                self.seen(resource, obj)
 
         informer.add_handler(handler)
 
@@ -116,8 +130,7 @@ class GarbageCollector:
         _monitor, task = self._monitors.pop(resource)
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)
-        for uid in self.graph.missing(resource, ()):
-            self.graph.gone(uid)
+        self.listed(resource, set())
 
     # -- one object --
 

@@ -1,4 +1,4 @@
-"""Follows the metadata of one resource that no informer holds, without keeping any of it."""
+"""Follows the metadata of one resource without keeping any of it: for controllers that concern themselves with every kind."""
 
 from __future__ import annotations
 
@@ -6,14 +6,13 @@ import asyncio
 import contextlib
 import logging
 from collections.abc import AsyncIterator
-from typing import Any
+from typing import Any, Protocol
 from urllib.parse import urlencode
 
 from sublet.client.client import Client, lines
 from sublet.client.exchange import Request
-from sublet.controllers.garbage_collector.graph import Graph
 from sublet.machinery import codec
-from sublet.machinery.kind import Resource
+from sublet.machinery.kind import Object, Resource
 from sublet.machinery.status import Expired, Gone, NotFound, ServiceUnavailable, StatusError, from_object
 
 log = logging.getLogger(__name__)
@@ -25,15 +24,29 @@ _FIRST_DELAY = 0.1
 _LONGEST_DELAY = 30.0
 
 
-class Monitor:
-    """List and watch of one resource into the graph, until cancelled."""
+class Sink(Protocol):
+    """Who is told; objects have at least their metadata."""
 
-    def __init__(self, client: Client, resource: Resource, graph: Graph) -> None:
+    def seen(self, resource: Resource, obj: Object) -> None:
+        """Added or changed."""
+        ...
+
+    def deleted(self, resource: Resource, obj: Object) -> None: ...
+
+    def listed(self, resource: Resource, uids: set[str]) -> None:
+        """These are all there are: whatever else was seen is gone."""
+        ...
+
+
+class MetadataWatch:
+    """List and watch of one resource, until cancelled."""
+
+    def __init__(self, client: Client, resource: Resource, sink: Sink) -> None:
         self.resource = resource
         self.tried = asyncio.Event()
         """Set after the first list, whether it came or failed."""
         self._client = client
-        self._graph = graph
+        self._sink = sink
 
     async def run(self) -> None:
         version = ""
@@ -45,7 +58,7 @@ class Monitor:
                     delay = _FIRST_DELAY
                 async for event in self._watch(version):
                     version = self._take(event, version)
-                continue
+                    delay = _FIRST_DELAY
             except (Expired, Gone):
                 version = ""
             except NotFound:
@@ -66,13 +79,12 @@ class Monitor:
             page = await self._get(query)
             for obj in page.get("items") or ():
                 there.add(obj["metadata"]["uid"])
-                self._graph.seen(self.resource, obj)
+                self._sink.seen(self.resource, obj)
             metadata = page.get("metadata") or {}
             token = metadata.get("continue") or ""
             if not token:
                 break
-        for uid in self._graph.missing(self.resource, there):
-            self._graph.gone(uid)
+        self._sink.listed(self.resource, there)
         self.tried.set()
         return str(metadata.get("resourceVersion") or "")
 
@@ -110,7 +122,7 @@ class Monitor:
     def _take(self, event: Any, version: str) -> str:
         obj = event["object"]
         if event["type"] == "DELETED":
-            self._graph.gone(obj["metadata"]["uid"])
+            self._sink.deleted(self.resource, obj)
         elif event["type"] != "BOOKMARK":
-            self._graph.seen(self.resource, obj)
+            self._sink.seen(self.resource, obj)
         return str((obj.get("metadata") or {}).get("resourceVersion") or version)

@@ -1,0 +1,230 @@
+"""The I/O of the cronjob controller."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import UTC, datetime, tzinfo
+from zoneinfo import ZoneInfo
+
+from sublet.controllers.cronjob import schedule
+from sublet.kinds.resources import resource
+from sublet.machinery import objects
+from sublet.machinery.kind import Object
+from sublet.machinery.status import AlreadyExists, NotFound, StatusError
+from sublet.reconcile import workloads
+from sublet.reconcile.controller import Controller
+from sublet.reconcile.latest import Latest
+from sublet.reconcile.manager import Context
+from sublet.reconcile.replicas import is_namespace_terminating
+from sublet.reconcile.result import Result
+
+_CRON_JOBS = resource("cronjobs.batch")
+_JOBS = resource("jobs.batch")
+_SCHEDULED = "batch.kubernetes.io/cronjob-scheduled-timestamp"
+_SLACK = 0.1
+
+
+def finished(job: Object) -> str:
+    """``Complete``, ``Failed`` or empty."""
+    return next((kind for kind in ("Complete", "Failed") if objects.is_true(job, kind)), "")
+
+
+def surplus(jobs: Sequence[Object], limit: int | None) -> list[Object]:
+    """The oldest finished jobs beyond the history limit."""
+    if limit is None:
+        return []
+    ordered = sorted(
+        jobs, key=lambda job: ((job.get("status") or {}).get("startTime") or "", objects.name(job))
+    )
+    return ordered[: max(0, len(ordered) - limit)]
+
+
+def zone_of(cron_job: Object) -> tzinfo:
+    """spec.timeZone, or UTC. Raises ``ValueError`` for a zone that is not known."""
+    name = cron_job["spec"].get("timeZone")
+    if not name:
+        return UTC
+    try:
+        return ZoneInfo(name)
+    except (KeyError, ValueError, OSError):
+        raise ValueError(f"unknown time zone {name}") from None
+
+
+class CronJobReconciler:
+    def __init__(self, context: Context) -> None:
+        self._context = context
+        self._client = context.client
+        self._cron_jobs = context.informers.informer(_CRON_JOBS)
+        self._jobs = context.informers.informer(_JOBS)
+        self._jobs.add_index(workloads.CONTROLLER_INDEX, workloads.controller_keys)
+        self._latest = Latest()
+        self.controller = Controller("cronjob-controller", self.reconcile, workers=2)
+        self._cron_jobs.add_handler(self._on_cron_job)
+        self._jobs.add_handler(self.controller.enqueue_controller("CronJob"))
+
+    def _on_cron_job(self, event: str, cron_job: Object, _old: Object | None) -> None:
+        if event == "delete":
+            self._latest.forget(objects.uid(cron_job))
+        self.controller.enqueue(objects.key(cron_job))
+
+    async def reconcile(self, key: str) -> Result | None:
+        cached = self._cron_jobs.get(*objects.split_key(key))
+        if cached is None:
+            return None
+        cron_job = self._latest.of(cached)
+        jobs = self._jobs.by_index(workloads.CONTROLLER_INDEX, objects.uid(cron_job))
+        cron_job = await self._refresh(cron_job, jobs)
+        await self._clean(cron_job, jobs)
+        if objects.is_deleting(cron_job) or cron_job["spec"].get("suspend"):
+            return None
+        try:
+            times = schedule.parse(cron_job["spec"]["schedule"], zone_of(cron_job))
+        except ValueError as error:
+            reason = "UnknownTimeZone" if "time zone" in str(error) else "UnparseableSchedule"
+            text = f"unparseable schedule: {cron_job['spec']['schedule']!r} : {error}"
+            self._event(cron_job, "Warning", reason, text)
+            return None
+        now = self._context.clock.now()
+        await self._start_due(cron_job, jobs, times, now)
+        following = times.next(now)
+        return None if following is None else Result(requeue_after=following - now + _SLACK)
+
+    async def _refresh(self, cron_job: Object, jobs: Sequence[Object]) -> Object:
+        """Takes finished and vanished jobs out of status.active."""
+        status = cron_job.get("status") or {}
+        by_uid = {objects.uid(job): job for job in jobs}
+        active = []
+        last = status.get("lastSuccessfulTime") or ""
+        for job in jobs:
+            if finished(job) == "Complete":
+                last = max(last, (job.get("status") or {}).get("completionTime") or "")
+        for reference in status.get("active") or ():
+            found = by_uid.get(reference.get("uid", "")) or await self._live(reference)
+            if found is None:
+                self._event(cron_job, "Normal", "MissingJob", f"Active job went missing: {reference['name']}")
+            elif state := finished(found):
+                text = f"Saw completed job: {reference['name']}, condition: {state}"
+                self._event(cron_job, "Normal", "SawCompletedJob", text)
+            else:
+                active.append(reference)
+        return await self._write(cron_job, active, status.get("lastScheduleTime"), last)
+
+    async def _live(self, reference: Object) -> Object | None:
+        """A job the informer lacks: it may have been made a moment ago."""
+        try:
+            found = await self._client.get(_JOBS, reference["name"], reference.get("namespace", ""))
+        except NotFound:
+            return None
+        return found if objects.uid(found) == reference.get("uid") else None
+
+    async def _write(
+        self, cron_job: Object, active: Sequence[Object], scheduled: str | None, successful: str | None
+    ) -> Object:
+        old = cron_job.get("status") or {}
+        new = {
+            "active": list(active),
+            "lastScheduleTime": scheduled,
+            "lastSuccessfulTime": successful,
+        }
+        status = {**{k: v for k, v in old.items() if k not in new}, **{k: v for k, v in new.items() if v}}
+        if status == old:
+            return cron_job
+        written = await self._client.update_status(_CRON_JOBS, {**cron_job, "status": status})
+        return self._latest.remember(written)
+
+    async def _start_due(
+        self, cron_job: Object, jobs: Sequence[Object], times: schedule.Schedule, now: float
+    ) -> None:
+        spec, status = cron_job["spec"], cron_job.get("status") or {}
+        since = objects.parse_time(
+            status.get("lastScheduleTime") or cron_job["metadata"]["creationTimestamp"]
+        )
+        deadline = spec.get("startingDeadlineSeconds")
+        earliest = since if deadline is None else max(since, now - int(deadline))
+        due = schedule.due(times, earliest, now)
+        if due.too_many:
+            text = "too many missed start times. Set or decrease .spec.startingDeadlineSeconds or check clock skew"
+            self._event(cron_job, "Warning", "TooManyMissedTimes", text)
+        if due.scheduled is None:
+            return
+        if deadline is not None and due.scheduled + int(deadline) < now:
+            text = f"Missed scheduled time to start a job: {objects.rfc3339(due.scheduled)}"
+            self._event(cron_job, "Warning", "MissSchedule", text)
+            return
+        active = status.get("active") or []
+        policy = spec.get("concurrencyPolicy") or "Allow"
+        if policy == "Forbid" and active:
+            text = "Not starting job because prior execution is running and concurrency policy is Forbid"
+            self._event(cron_job, "Normal", "JobAlreadyActive", text)
+            return
+        if policy == "Replace":
+            for reference in active:
+                await self._delete(cron_job, reference["name"])
+            active = []
+        job = await self._create(cron_job, due.scheduled)
+        if job is None:
+            return
+        reference = {
+            "kind": "Job",
+            "apiVersion": "batch/v1",
+            "namespace": objects.namespace(job),
+            "name": objects.name(job),
+            "uid": objects.uid(job),
+            "resourceVersion": job["metadata"].get("resourceVersion", ""),
+        }
+        if not any(each.get("uid") == reference["uid"] for each in active):
+            active = [*active, reference]
+        time = objects.rfc3339(due.scheduled)
+        await self._write(cron_job, active, time, status.get("lastSuccessfulTime"))
+
+    async def _create(self, cron_job: Object, scheduled: float) -> Object | None:
+        template = cron_job["spec"]["jobTemplate"]
+        metadata = template.get("metadata") or {}
+        local = datetime.fromtimestamp(scheduled, zone_of(cron_job))
+        stamp = local.isoformat().replace("+00:00", "Z")
+        name = f"{objects.name(cron_job)}-{int(scheduled) // 60}"
+        job = {
+            "apiVersion": "batch/v1",
+            "kind": "Job",
+            "metadata": {
+                "name": name,
+                "namespace": objects.namespace(cron_job),
+                "labels": dict(metadata.get("labels") or {}),
+                "annotations": {**(metadata.get("annotations") or {}), _SCHEDULED: stamp},
+                "ownerReferences": [objects.owner_reference(cron_job, _CRON_JOBS)],
+            },
+            "spec": template.get("spec") or {},
+        }
+        try:
+            made = await self._client.create(_JOBS, job)
+        except AlreadyExists:
+            found = await self._client.get(_JOBS, name, objects.namespace(cron_job))
+            owner = objects.controller_of(found) or {}
+            return found if owner.get("uid") == objects.uid(cron_job) else None
+        except StatusError as error:
+            if is_namespace_terminating(error):
+                return None
+            self._event(cron_job, "Warning", "FailedCreate", f"Error creating job: {error}")
+            raise
+        self._event(cron_job, "Normal", "SuccessfulCreate", f"Created job {name}")
+        return made
+
+    async def _clean(self, cron_job: Object, jobs: Sequence[Object]) -> None:
+        spec = cron_job["spec"]
+        for state, limit in (
+            ("Complete", spec.get("successfulJobsHistoryLimit")),
+            ("Failed", spec.get("failedJobsHistoryLimit")),
+        ):
+            done = [job for job in jobs if finished(job) == state and not objects.is_deleting(job)]
+            for job in surplus(done, limit):
+                await self._delete(cron_job, objects.name(job))
+
+    async def _delete(self, cron_job: Object, name: str) -> None:
+        try:
+            await self._client.delete(_JOBS, name, objects.namespace(cron_job), propagation="Background")
+        except NotFound:
+            return
+        self._event(cron_job, "Normal", "SuccessfulDelete", f"Deleted job {name}")
+
+    def _event(self, cron_job: Object, kind: str, reason: str, message: str) -> None:
+        self._context.events.event(cron_job, _CRON_JOBS, kind, reason, message)
