@@ -127,13 +127,19 @@ def test_defaulting_twice_changes_nothing_more(sample: Object) -> None:
     assert obj == once
 
 
-@every_sample
-def test_what_defaults_and_preparation_add_is_in_the_schema(sample: Object) -> None:
-    kind, obj = created(sample)
-    kind.default(obj)
-    schema = kind.schema("1.36")
-    assert schema is not None
-    assert strict.check(obj, schema) == strict.StrictResult()
+@pytest.mark.parametrize("minor", schemas.minors())
+def test_what_defaults_and_preparation_add_is_in_the_schema_of_each_minor(minor: str) -> None:
+    for sample in SAMPLES:
+        kind = kind_of(sample)
+        schema = kind.schema(minor)
+        if schema is None:
+            continue
+        obj = copy.deepcopy(sample)
+        strict.check(obj, schema)
+        kind.default(obj)
+        kind.prepare_create(obj)
+        kind.default(obj)
+        assert strict.check(obj, schema) == strict.StrictResult(), sample["kind"]
 
 
 @every_sample
