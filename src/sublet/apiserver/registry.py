@@ -215,9 +215,11 @@ class Registry:
         objectmeta.prepare_create(new, kind, self.clock.now(), self.rng)
         generated = not new["metadata"].get("name") and bool(new["metadata"].get("generateName"))
         if generated:
-            objectmeta.generate_name(
-                new, self.rng
-            )  # before the kind's own rules: a Job labels its pods with it
+            # Before the kind's own rules: a Job labels its pods with its name.
+            objectmeta.generate_name(new, self.rng)
+        kind.default(new)
+        if not write.applied:
+            self._manage(kind, None, new, write)  # what the kind and admission add is nobody's
         kind.prepare_create(new)
         kind.default(new)
         attributes = self._attributes(CREATE, kind, write, new, None)
@@ -228,8 +230,6 @@ class Registry:
             self._raise(kind, new, [*objectmeta.validate_create(new, kind), *self._errors(kind, new, write)])
             write.warnings += kind.warnings(new, None)
             await self._validate(attributes)
-            if not write.applied:
-                self._manage(kind, None, new, write)
             return await self._store_new(kind, new, write, generated)
         finally:
             attributes.settle()
