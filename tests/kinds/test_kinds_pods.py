@@ -138,6 +138,20 @@ def test_gated_pods_say_why_they_wait() -> None:
     assert KIND.cells is not None and KIND.cells(made, NOW)[2] == "SchedulingGated"
 
 
+def test_label_keys_narrow_an_affinity_to_pods_of_the_same_values_once() -> None:
+    term = {"topologyKey": "z", "labelSelector": {}, "matchLabelKeys": ["v"], "mismatchLabelKeys": ["w", "x"]}
+    made = pod(affinity={"podAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": [term]}})
+    made["metadata"]["labels"] = {"v": "1", "w": "2"}
+    KIND.prepare_create(made)
+    KIND.prepare_create(made)
+    assert term["labelSelector"] == {
+        "matchExpressions": [
+            {"key": "v", "operator": "In", "values": ["1"]},
+            {"key": "w", "operator": "NotIn", "values": ["2"]},
+        ]
+    }
+
+
 # -- validation --
 
 

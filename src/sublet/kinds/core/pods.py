@@ -62,7 +62,9 @@ def _narrow(term: Object, field: str, operator: str, labels: Object) -> None:
     for key in term.get(field) or ():
         if key in labels and term.get("labelSelector") is not None:
             expressions = term["labelSelector"].setdefault("matchExpressions", [])
-            expressions.append({"key": key, "operator": operator, "values": [labels[key]]})
+            expression = {"key": key, "operator": operator, "values": [labels[key]]}
+            if expression not in expressions:
+                expressions.append(expression)
 
 
 def _prepare_status(new: Object, old: Object) -> None:
