@@ -62,6 +62,10 @@ def pod_status(seen: Observed) -> Status:
         status["reason"], status["message"] = seen.failed
         if seen.rejected:
             return status
+    elif poddata.is_terminal(pod):
+        status.update({key: old[key] for key in ("reason", "message") if old.get(key)})
+        if "containerStatuses" not in old:
+            return status
     initialized = plan.is_initialized(pod, view, seen.health)
     for key, containers in (
         ("initContainerStatuses", poddata.init_containers(pod)),

@@ -30,8 +30,9 @@ from sublet.node.statuswriter import StatusWriter
 
 log = logging.getLogger(__name__)
 
-_RETRY = 2.0
+_RETRY = 0.5
 _RETRY_LIMIT = 60.0
+_START_RETRY = 10.0
 
 
 class Interrupted(Exception):
@@ -60,10 +61,11 @@ class PodWorker:
         self._volumes_at = float("-inf")
         self._volumes: dict[str, Path] = {}
         self._stopping: dict[str, asyncio.Task[None]] = {}
+        self._halted: set[str] = set()
 
     def update(self, pod: Object) -> None:
         """The API's object changed."""
-        old, self.pod = self.pod, pod
+        old, self.pod = self.pod, self._status.overlay(pod)
         if poddata.grace_period(old) != poddata.grace_period(pod) or objects.is_deleting(
             old
         ) != objects.is_deleting(pod):
@@ -193,6 +195,10 @@ class PodWorker:
     async def _new_sandbox(self, attempt: int) -> None:
         context = self._context
         await self._stop_sandboxes()
+        used = {c.sandbox for found in self.view.containers.values() for c in found}
+        for old in self.view.sandboxes:
+            if old.id not in used:
+                await context.cri.remove_sandbox(old.id)
         await self._refresh_volumes()
         config = podconfig.sandbox_config(self.pod, context.settings, attempt)
         await asyncio.to_thread(Path(config.log_directory).mkdir, parents=True, exist_ok=True)
@@ -214,9 +220,11 @@ class PodWorker:
         return str(found.get("handler") or "")
 
     async def _stop_sandboxes(self) -> None:
+        """Also those that are dead: only stopping them gives their addresses back."""
         for sandbox in self.view.sandboxes:
-            if sandbox.ready:
+            if sandbox.ready or sandbox.id not in self._halted:
                 await self._context.cri.stop_sandbox(sandbox.id)
+                self._halted.add(sandbox.id)
 
     async def _refresh_volumes(self) -> None:
         """Makes volumes, or brings ConfigMaps, Secrets and tokens in them up to date when it is time."""
@@ -252,7 +260,7 @@ class PodWorker:
             )
         except StartError as error:
             self._waiting[name] = (error.reason, error.message)
-            return min(_RETRY * 5, context.settings.backoff_start)
+            return min(_START_RETRY, context.settings.backoff_start)
         self._waiting.pop(name, None)
         return context.settings.volume_period
 
@@ -305,7 +313,8 @@ class PodWorker:
                 return False
         self._probes.stop()
         self._waiting.clear()
-        await self._publish(ended=True)
+        if not poddata.is_terminal(self.pod) or objects.is_deleting(self.pod):
+            await self._publish(ended=True)
         await self._stop_sandboxes()
         if not (self._gone or objects.is_deleting(self.pod)):
             # ended but not deleted: its containers stay for their logs, its volumes need not

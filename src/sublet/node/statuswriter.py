@@ -25,12 +25,18 @@ class StatusWriter:
         self._clock = clock
         self._written: dict[str, Any] | None = None
 
+    def overlay(self, pod: Object) -> Object:
+        """A pod from a watch with what was written since: the watch may be behind."""
+        if self._written is None:
+            return pod
+        seen = pod.get("status") or {}
+        others = [c for c in seen.get("conditions") or [] if c["type"] not in _OWNED]
+        mine = [c for c in self._written.get("conditions") or [] if c["type"] in _OWNED]
+        return {**pod, "status": {**seen, **self._written, "conditions": [*mine, *others]}}
+
     async def write(self, pod: Object, status: dict[str, Any]) -> Object:
         """The pod with the new status. An API that does not answer is logged: the next write will do."""
-        old = dict(pod.get("status") or {})
-        if self._written is not None:
-            kept = [c for c in old.get("conditions") or [] if c["type"] not in _OWNED]
-            old = {**self._written, "conditions": [*self._written.get("conditions", []), *kept]}
+        old = dict(self.overlay(pod).get("status") or {})
         merged = {**pod, "status": {**old, **status, "conditions": _merged(old, status)}}
         patch = difference(old, status)
         if not patch:
