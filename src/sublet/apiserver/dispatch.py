@@ -112,7 +112,7 @@ def _misplaced(kind: Kind, info: RequestInfo) -> bool:
     """A namespaced object without its namespace in the path, or a cluster-scoped one below a namespace."""
     if kind.resource.namespaced:
         return not info.namespace and len(info.parts) > 1
-    return bool(info.namespace) and (info.resource != "namespaces" or kind.resource.group != "")
+    return bool(info.namespace) and info.resource != "namespaces"
 
 
 def method_not_allowed(kind: Kind, info: RequestInfo) -> StatusError:

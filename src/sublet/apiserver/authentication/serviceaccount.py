@@ -146,7 +146,8 @@ class ServiceAccountTokens:
                 self._verified.clear()
             self._verified[token] = claims
         self._check_times(token, claims)
-        meant = claims.get("aud") or []
+        aud = claims.get("aud") or []
+        meant = [aud] if isinstance(aud, str) else aud
         common = tuple(a for a in (audiences or self.audiences) if a in meant)
         if not common:
             raise BadToken(

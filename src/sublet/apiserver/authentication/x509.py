@@ -56,7 +56,10 @@ class Certificates:
 
         if self._authorities is None:
             self._authorities = x509.load_pem_x509_certificates(self._pem)
-        certificate = x509.load_der_x509_certificate(der)
+        try:
+            certificate = x509.load_der_x509_certificate(der)
+        except ValueError:
+            raise Unauthorized from None
         begins = certificate.not_valid_before_utc.timestamp()
         ends = certificate.not_valid_after_utc.timestamp()
         for authority in self._authorities:
