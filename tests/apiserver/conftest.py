@@ -42,11 +42,18 @@ def client(api: APIServer) -> Client:
 @pytest.fixture
 async def default_account(client: Client) -> None:
     """The ServiceAccount that a controller would have made in the namespace ``default``."""
-    await client.create(resource("serviceaccounts"), {"metadata": {"name": "default", "namespace": "default"}})
+    await client.create(
+        resource("serviceaccounts"), {"metadata": {"name": "default", "namespace": "default"}}
+    )
 
 
 def config_map(name: str = "settings", namespace: str = "default", **data: str) -> Object:
-    return {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": name, "namespace": namespace}, "data": data}
+    return {
+        "apiVersion": "v1",
+        "kind": "ConfigMap",
+        "metadata": {"name": name, "namespace": namespace},
+        "data": data,
+    }
 
 
 def pod(name: str = "web", **spec: Any) -> Object:

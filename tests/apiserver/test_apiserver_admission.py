@@ -16,14 +16,18 @@ from sublet.machinery.status import Forbidden, NotFound, StatusError
 PODS, NODES, CLAIMS, MAPS = (
     resource("pods"), resource("nodes"), resource("persistentvolumeclaims"), resource("configmaps"),
 )  # fmt: skip
-QUOTAS, LIMITS, CLASSES = resource("resourcequotas"), resource("limitranges"), resource("storageclasses.storage.k8s.io")
+QUOTAS, LIMITS, CLASSES = (
+    resource("resourcequotas"),
+    resource("limitranges"),
+    resource("storageclasses.storage.k8s.io"),
+)
 PRIORITIES = resource("priorityclasses.scheduling.k8s.io")
 MAKE = Callable[..., Object]
 TOKEN_PATH = "/var/run/secrets/kubernetes.io/serviceaccount"
 
 
 def test_a_plugin_that_is_not_there_cannot_be_disabled() -> None:
-    with pytest.raises(ValueError, match="no admission plug-in 'Nonsense'; there are NamespaceLifecycle"):
+    with pytest.raises(ValueError, match=r"no admission plug-in 'Nonsense'; there are NamespaceLifecycle"):
         order.load(["Nonsense"])
 
 
@@ -39,7 +43,9 @@ async def test_a_pod_gets_account_token_priority_and_tolerations(
     assert (spec["serviceAccountName"], spec["serviceAccount"]) == ("default", "default")
     (volume,) = spec["volumes"]
     assert volume["name"].startswith("kube-api-access-")
-    assert volume["projected"]["sources"][0] == {"serviceAccountToken": {"expirationSeconds": 3607, "path": "token"}}
+    assert volume["projected"]["sources"][0] == {
+        "serviceAccountToken": {"expirationSeconds": 3607, "path": "token"}
+    }
     mount = {"name": volume["name"], "readOnly": True, "mountPath": TOKEN_PATH}
     assert spec["containers"][0]["volumeMounts"] == [mount]
     assert (spec["priority"], spec["preemptionPolicy"]) == (0, "PreemptLowerPriority")
@@ -52,14 +58,18 @@ async def test_no_token_where_it_is_not_wanted(client: Client, default_account: 
 
 
 async def test_a_missing_account_is_named(client: Client, make_pod: MAKE) -> None:
-    with pytest.raises(Forbidden, match='error looking up service account default/ghost: serviceaccount "ghost" not found'):
+    with pytest.raises(
+        Forbidden, match=r'error looking up service account default/ghost: serviceaccount "ghost" not found'
+    ):
         await client.create(PODS, make_pod(serviceAccountName="ghost"))
 
 
 async def test_the_default_account_is_waited_for(client: Client, make_pod: MAKE) -> None:
     creating = asyncio.create_task(client.create(PODS, make_pod()))
     await asyncio.sleep(0.1)
-    await client.create(resource("serviceaccounts"), {"metadata": {"name": "default", "namespace": "default"}})
+    await client.create(
+        resource("serviceaccounts"), {"metadata": {"name": "default", "namespace": "default"}}
+    )
     assert (await creating)["spec"]["serviceAccountName"] == "default"
 
 
@@ -67,13 +77,13 @@ async def test_priority_comes_from_the_class(client: Client, default_account: No
     await client.create(PRIORITIES, {"metadata": {"name": "high"}, "value": 1000})
     made = await client.create(PODS, make_pod(priorityClassName="high"))
     assert made["spec"]["priority"] == 1000
-    with pytest.raises(Forbidden, match="no PriorityClass with name none was found"):
+    with pytest.raises(Forbidden, match=r"no PriorityClass with name none was found"):
         await client.create(PODS, make_pod("other", priorityClassName="none"))
 
 
 async def test_there_is_one_default_priority(client: Client) -> None:
     await client.create(PRIORITIES, {"metadata": {"name": "one"}, "value": 1, "globalDefault": True})
-    with pytest.raises(Forbidden, match="PriorityClass one is already marked as default"):
+    with pytest.raises(Forbidden, match=r"PriorityClass one is already marked as default"):
         await client.create(PRIORITIES, {"metadata": {"name": "two"}, "value": 2, "globalDefault": True})
 
 
@@ -91,7 +101,9 @@ def claim(size: str = "1Gi", **spec: object) -> Object:
 
 async def test_a_claim_gets_the_default_class_and_a_finalizer(client: Client) -> None:
     marked = {"storageclass.kubernetes.io/is-default-class": "true"}
-    await client.create(CLASSES, {"metadata": {"name": "local", "annotations": marked}, "provisioner": "x.y/z"})
+    await client.create(
+        CLASSES, {"metadata": {"name": "local", "annotations": marked}, "provisioner": "x.y/z"}
+    )
     made = await client.create(CLAIMS, claim())
     assert made["spec"]["storageClassName"] == "local"
     assert made["metadata"]["finalizers"] == ["kubernetes.io/pvc-protection"]
@@ -102,12 +114,21 @@ async def test_a_limit_range_fills_and_bounds(client: Client, default_account: N
         "type": "Container", "default": {"cpu": "500m"}, "defaultRequest": {"cpu": "100m"},
         "min": {"cpu": "50m"}, "max": {"cpu": "1"},
     }  # fmt: skip
-    await client.create(LIMITS, {"metadata": {"name": "l", "namespace": "default"}, "spec": {"limits": [item]}})
+    await client.create(
+        LIMITS, {"metadata": {"name": "l", "namespace": "default"}, "spec": {"limits": [item]}}
+    )
     made = await client.create(PODS, make_pod())
-    assert made["spec"]["containers"][0]["resources"] == {"requests": {"cpu": "100m"}, "limits": {"cpu": "500m"}}
-    assert made["metadata"]["annotations"]["kubernetes.io/limit-ranger"].startswith("LimitRanger plugin set: cpu ")
+    assert made["spec"]["containers"][0]["resources"] == {
+        "requests": {"cpu": "100m"},
+        "limits": {"cpu": "500m"},
+    }
+    assert made["metadata"]["annotations"]["kubernetes.io/limit-ranger"].startswith(
+        "LimitRanger plugin set: cpu "
+    )
     big = {"name": "c", "image": "i", "resources": {"requests": {"cpu": "10m"}, "limits": {"cpu": "2"}}}
-    with pytest.raises(Forbidden, match="minimum cpu usage per Container is 50m, but request is 10m") as refused:
+    with pytest.raises(
+        Forbidden, match=r"minimum cpu usage per Container is 50m, but request is 10m"
+    ) as refused:
         await client.create(PODS, make_pod("big", containers=[big]))
     assert "maximum cpu usage per Container is 1, but limit is 2" in refused.value.message
 
@@ -153,11 +174,13 @@ async def test_a_dry_run_uses_no_quota(client: Client, make_config_map: MAKE) ->
 
 async def test_a_quota_on_cpu_needs_requests(client: Client, default_account: None, make_pod: MAKE) -> None:
     await quota(client, requests_cpu="1")
-    with pytest.raises(Forbidden, match="failed quota: q: must specify requests.cpu for: main"):
+    with pytest.raises(Forbidden, match=r"failed quota: q: must specify requests.cpu for: main"):
         await client.create(PODS, make_pod())
     small = [{"name": "c", "image": "i", "resources": {"requests": {"cpu": "600m"}}}]
     await client.create(PODS, make_pod("one", containers=small))
-    with pytest.raises(Forbidden, match="requested: requests.cpu=600m, used: requests.cpu=600m, limited: requests.cpu=1"):
+    with pytest.raises(
+        Forbidden, match=r"requested: requests.cpu=600m, used: requests.cpu=600m, limited: requests.cpu=1"
+    ):
         await client.create(PODS, make_pod("two", containers=small))
 
 
@@ -167,13 +190,13 @@ def agent(api: APIServer, name: str = "n1") -> Client:
 
 async def test_a_node_agent_registers_its_own_node_alone(api: APIServer) -> None:
     await agent(api).create(NODES, {"metadata": {"name": "n1"}})
-    with pytest.raises(Forbidden, match='node "n1" is not allowed to modify node "n2"'):
+    with pytest.raises(Forbidden, match=r'node "n1" is not allowed to modify node "n2"'):
         await agent(api).create(NODES, {"metadata": {"name": "n2"}})
 
 
 async def test_a_node_agent_sets_no_reserved_label(api: APIServer) -> None:
     labels = {"node-restriction.kubernetes.io/team": "a"}
-    with pytest.raises(Forbidden, match="is not allowed to set the following labels: node-restriction"):
+    with pytest.raises(Forbidden, match=r"is not allowed to set the following labels: node-restriction"):
         await agent(api).create(NODES, {"metadata": {"name": "n1", "labels": labels}})
 
 
@@ -203,7 +226,7 @@ async def test_nobody_grants_what_they_do_not_hold(api: APIServer, client: Clien
     rolf = api.client_as(User("rolf", ("system:authenticated",)), "t")
     await rolf.create(roles, {"metadata": {"name": "same"}, "rules": [rule]})
     more = {"verbs": ["*"], "apiGroups": [""], "resources": ["secrets"]}
-    with pytest.raises(Forbidden, match="is attempting to grant RBAC permissions not currently held"):
+    with pytest.raises(Forbidden, match=r"is attempting to grant RBAC permissions not currently held"):
         await rolf.create(roles, {"metadata": {"name": "more"}, "rules": [more]})
 
 
@@ -238,7 +261,7 @@ async def test_nobody_grants_what_they_do_not_hold(api: APIServer, client: Clien
 )  # fmt: skip
 async def test_what_would_be_ignored_is_refused(client: Client, name: str, obj: Object) -> None:
     metadata = {"name": "v1.metrics.example.com" if "apiservices" in name else "hooks"}
-    with pytest.raises(Forbidden, match="is refused rather than ignored"):
+    with pytest.raises(Forbidden, match=r"is refused rather than ignored"):
         await client.create(resource(name), {"metadata": metadata, **obj})
 
 

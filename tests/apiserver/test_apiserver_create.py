@@ -19,13 +19,17 @@ MAKE = Callable[..., Object]
 async def test_the_server_sets_uid_time_and_version(client: Client, make_config_map: MAKE) -> None:
     made = await client.create(MAPS, make_config_map(a="1"))
     metadata = made["metadata"]
-    assert re.fullmatch(r"[0-9a-f]{8}-[0-9a-f]{4}-4[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}", metadata["uid"])
+    assert re.fullmatch(
+        r"[0-9a-f]{8}-[0-9a-f]{4}-4[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}", metadata["uid"]
+    )
     assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ", metadata["creationTimestamp"])
     assert int(metadata["resourceVersion"]) > 0
     assert (await client.get(MAPS, "settings", "default")) == made
 
 
-async def test_what_only_the_server_sets_is_not_taken_from_the_client(client: Client, make_config_map: MAKE) -> None:
+async def test_what_only_the_server_sets_is_not_taken_from_the_client(
+    client: Client, make_config_map: MAKE
+) -> None:
     wanted = make_config_map()
     wanted["metadata"] |= {"uid": "mine", "deletionTimestamp": "2020-01-01T00:00:00Z", "generation": 9}
     metadata = (await client.create(MAPS, wanted))["metadata"]
@@ -53,19 +57,21 @@ async def test_generate_name_gives_distinct_names(client: Client) -> None:
 
 
 async def test_no_name_at_all_is_invalid(client: Client) -> None:
-    with pytest.raises(Invalid, match="metadata.name: Required value: name or generateName is required"):
+    with pytest.raises(Invalid, match=r"metadata.name: Required value: name or generateName is required"):
         await client.create(MAPS, {"metadata": {"namespace": "default"}})
 
 
-async def test_the_namespace_in_the_body_must_be_that_of_the_path(client: Client, make_config_map: MAKE) -> None:
-    with pytest.raises(BadRequest, match="the namespace of the provided object does not match"):
+async def test_the_namespace_in_the_body_must_be_that_of_the_path(
+    client: Client, make_config_map: MAKE
+) -> None:
+    with pytest.raises(BadRequest, match=r"the namespace of the provided object does not match"):
         await client.create(MAPS, make_config_map(namespace="kube-system"), "default")
 
 
 async def test_a_resource_version_may_not_be_set(client: Client, make_config_map: MAKE) -> None:
     wanted = make_config_map()
     wanted["metadata"]["resourceVersion"] = "5"
-    with pytest.raises(StatusError, match="resourceVersion should not be set on objects to be created"):
+    with pytest.raises(StatusError, match=r"resourceVersion should not be set on objects to be created"):
         await client.create(MAPS, wanted)
 
 
@@ -130,8 +136,10 @@ async def test_yaml_is_taken_and_given(client: Client) -> None:
 
 
 async def test_another_kind_is_refused(client: Client) -> None:
-    with pytest.raises(BadRequest, match="Secret"):
-        await client.create(MAPS, {"kind": "Secret", "apiVersion": "v1", "metadata": {"name": "x", "namespace": "default"}})
+    with pytest.raises(BadRequest, match=r"Secret"):
+        await client.create(
+            MAPS, {"kind": "Secret", "apiVersion": "v1", "metadata": {"name": "x", "namespace": "default"}}
+        )
 
 
 async def test_another_version_is_refused(client: Client) -> None:

@@ -36,7 +36,13 @@ SPEC: Object = {
 
 
 def definition(**changes: Any) -> Object:
-    schema = {"type": "object", "properties": {"spec": SPEC, "status": {"type": "object", "x-kubernetes-preserve-unknown-fields": True}}}
+    schema = {
+        "type": "object",
+        "properties": {
+            "spec": SPEC,
+            "status": {"type": "object", "x-kubernetes-preserve-unknown-fields": True},
+        },
+    }
     scale = {"specReplicasPath": ".spec.size", "statusReplicasPath": ".status.size"}
     version = {
         "name": "v1", "served": True, "storage": True, "schema": {"openAPIV3Schema": schema},
@@ -95,17 +101,31 @@ async def test_objects_are_pruned_and_defaulted(client: Client, served: Object) 
     [
         ({"size": 0}, "spec.size: Invalid value: 0: spec.size in body should be greater than or equal to 1"),
         ({"size": 11}, "spec.size: Invalid value: 11: spec.size in body should be less than or equal to 10"),
-        ({"size": "3"}, 'spec.size: Invalid value: "string": spec.size in body must be of type integer: "string"'),
+        (
+            {"size": "3"},
+            'spec.size: Invalid value: "string": spec.size in body must be of type integer: "string"',
+        ),
         ({"color": "green"}, 'spec.color: Unsupported value: "green": supported values: "red", "blue"'),
         ({"title": "ABC"}, "spec.title: Invalid value: \"ABC\": spec.title in body should match '^[a-z]+$'"),
         ({"title": "toolong"}, "spec.title: Too long: may not be more than 5 bytes"),
-        ({"port": True}, 'spec.port: Invalid value: "boolean": spec.port in body must be of type integer,string: "boolean"'),
+        (
+            {"port": True},
+            'spec.port: Invalid value: "boolean": spec.port in body must be of type integer,string: "boolean"',
+        ),
         ({"tags": ["a", "a"]}, 'spec.tags[1]: Duplicate value: "a"'),
-        ({"when": "soon"}, 'spec.when: Invalid value: "soon": spec.when in body must be of type date-time: "soon"'),
-        ({"title": None}, 'spec.title: Invalid value: "null": spec.title in body must be of type string: "null"'),
+        (
+            {"when": "soon"},
+            'spec.when: Invalid value: "soon": spec.when in body must be of type date-time: "soon"',
+        ),
+        (
+            {"title": None},
+            'spec.title: Invalid value: "null": spec.title in body must be of type string: "null"',
+        ),
     ],
 )
-async def test_what_breaks_the_schema_is_named(client: Client, served: Object, spec: Object, told: str) -> None:
+async def test_what_breaks_the_schema_is_named(
+    client: Client, served: Object, spec: Object, told: str
+) -> None:
     with pytest.raises(Invalid) as refused:
         await client.create(WIDGETS, widget(**spec))
     assert refused.value.message == f'Widget.example.com "w" is invalid: {told}'
@@ -114,7 +134,9 @@ async def test_what_breaks_the_schema_is_named(client: Client, served: Object, s
 async def test_unknown_metadata_is_dropped_with_a_warning(client: Client, served: Object) -> None:
     body = widget()
     body["metadata"]["mood"] = "good"
-    response = await client.raw("POST", "/apis/example.com/v1/namespaces/default/widgets", body=codec.encode_json(body))
+    response = await client.raw(
+        "POST", "/apis/example.com/v1/namespaces/default/widgets", body=codec.encode_json(body)
+    )
     assert "mood" not in codec.decode_json(response.body)["metadata"]
     assert 'unknown field \\"metadata.mood\\"' in response.header("warning")
 
@@ -122,7 +144,7 @@ async def test_unknown_metadata_is_dropped_with_a_warning(client: Client, served
 async def test_a_required_field_is_missed(client: Client, served: Object) -> None:
     obj = widget()
     del obj["spec"]["size"]
-    with pytest.raises(Invalid, match="spec.size: Required value"):
+    with pytest.raises(Invalid, match=r"spec.size: Required value"):
         await client.create(WIDGETS, obj)
 
 
@@ -135,7 +157,9 @@ async def test_null_is_kept_only_where_it_is_allowed(client: Client, served: Obj
 async def test_unchanged_wrong_values_are_tolerated(client: Client, served: Object) -> None:
     await client.create(WIDGETS, widget(size=9))
     crd = await client.get(CRDS, "widgets.example.com")
-    crd["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["properties"]["spec"]["properties"]["size"]["maximum"] = 5
+    crd["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["properties"]["spec"]["properties"]["size"][
+        "maximum"
+    ] = 5
     await client.update(CRDS, crd)
     await asyncio.sleep(0.05)
     await client.patch(WIDGETS, "w", {"spec": {"color": "blue"}}, "default")
@@ -161,7 +185,9 @@ async def test_scale_reads_and_writes_the_stated_paths(client: Client, served: O
     assert (await client.get(WIDGETS, "w", "default"))["spec"]["size"] == 7
 
 
-async def test_tables_show_the_stated_columns(client: Client, served: Object, read: Callable[[Response], Any]) -> None:
+async def test_tables_show_the_stated_columns(
+    client: Client, served: Object, read: Callable[[Response], Any]
+) -> None:
     await client.create(WIDGETS, widget())
     accept = {"accept": "application/json;as=Table;v=v1;g=meta.k8s.io"}
     table = read(await client.raw("GET", "/apis/example.com/v1/widgets", headers=accept))
@@ -178,15 +204,15 @@ async def test_selectable_fields_select(client: Client, served: Object) -> None:
 
 async def test_strategic_merge_is_not_for_custom_resources(client: Client, served: Object) -> None:
     await client.create(WIDGETS, widget())
-    with pytest.raises(UnsupportedMediaType, match="application/merge-patch"):
+    with pytest.raises(UnsupportedMediaType, match=r"application/merge-patch"):
         await client.patch(WIDGETS, "w", {"spec": {}}, "default", kind="strategic")
 
 
 async def test_apply_merges_by_the_schema(client: Client, served: Object) -> None:
-    body = {k: v for k, v in widget().items()} | {"metadata": {"name": "w"}}
+    body = widget() | {"metadata": {"name": "w"}}
     made = await client.patch(WIDGETS, "w", body, "default", kind="apply", field_manager="me")
     assert made["spec"]["size"] == 3
-    with pytest.raises(Conflict, match='conflict with "me"'):
+    with pytest.raises(Conflict, match=r'conflict with "me"'):
         other = {**body, "spec": {"size": 4}}
         await client.patch(WIDGETS, "w", other, "default", kind="apply", field_manager="you")
 
@@ -239,7 +265,9 @@ async def test_deletion_takes_the_objects_along(client: Client, served: Object) 
     await asyncio.sleep(0.1)
     left = await client.list(WIDGETS, "default")
     assert [objects.name(item) for item in left["items"]] == ["w"]
-    with pytest.raises(StatusError, match="create not allowed while custom resource definition is terminating"):
+    with pytest.raises(
+        StatusError, match=r"create not allowed while custom resource definition is terminating"
+    ):
         await client.create(WIDGETS, widget("late"))
     await client.patch(WIDGETS, "w", {"metadata": {"finalizers": None}}, "default")
     async with asyncio.timeout(3):
@@ -253,7 +281,9 @@ async def test_deletion_takes_the_objects_along(client: Client, served: Object) 
         await client.list(WIDGETS, "default")
 
 
-async def test_definitions_are_served_again_after_a_restart(store: Store, api: APIServer, client: Client) -> None:
+async def test_definitions_are_served_again_after_a_restart(
+    store: Store, api: APIServer, client: Client
+) -> None:
     await established(client, definition())
     await client.create(WIDGETS, widget())
     await api.stop()
@@ -303,15 +333,27 @@ SCHEMA = "spec/versions/0/schema/openAPIV3Schema"
     [
         ("metadata/name", "other.example.com", 'must be spec.names.plural+"."+spec.group'),
         ("spec/versions/0/storage", False, "must have exactly one version marked as storage version"),
-        ("spec/versions/0/schema", None, "spec.versions[0].schema.openAPIV3Schema: Required value: schemas are required"),
+        (
+            "spec/versions/0/schema",
+            None,
+            "spec.versions[0].schema.openAPIV3Schema: Required value: schemas are required",
+        ),
         (f"{SCHEMA}/properties/spec/type", None, "properties[spec].type: Required value"),
-        (f"{SCHEMA}/properties/spec/properties/tags/items", None, "properties[tags].items: Required value: must be specified"),
+        (
+            f"{SCHEMA}/properties/spec/properties/tags/items",
+            None,
+            "properties[tags].items: Required value: must be specified",
+        ),
         (f"{SCHEMA}/properties/spec/properties/color/default", "green", 'Unsupported value: "green"'),
         (f"{SCHEMA}/properties/spec/properties/title/pattern", "[", "must be a valid regular expression"),
         (f"{SCHEMA}/properties/spec/anyOf", [{"type": "object"}], "must be empty to be structural"),
         ("spec/names/kind", "widgets!", "spec.names.kind: Invalid value"),
         ("spec/conversion", {"strategy": "Webhook"}, "spec.conversion.webhook.clientConfig: Required value"),
-        ("spec/versions/0/additionalPrinterColumns/0/type", "colour", "must be one of boolean,date,integer,number,string"),
+        (
+            "spec/versions/0/additionalPrinterColumns/0/type",
+            "colour",
+            "must be one of boolean,date,integer,number,string",
+        ),
     ],
 )
 async def test_a_bad_definition_is_invalid(client: Client, path: str, value: Any, told: str) -> None:
@@ -323,7 +365,7 @@ async def test_a_bad_definition_is_invalid(client: Client, path: str, value: Any
 async def test_protected_groups_need_approval(client: Client) -> None:
     crd = definition(group="apps.k8s.io")
     crd["metadata"]["name"] = "widgets.apps.k8s.io"
-    with pytest.raises(Invalid, match="protected groups must have approval annotation"):
+    with pytest.raises(Invalid, match=r"protected groups must have approval annotation"):
         await client.create(CRDS, crd)
     crd["metadata"]["annotations"] = {"api-approved.kubernetes.io": "unapproved, a test"}
     await client.create(CRDS, crd)

@@ -20,11 +20,13 @@ async def test_deletion_answers_a_status_with_details(client: Client, make_confi
     status = await client.delete(MAPS, "settings", "default")
     assert (status["kind"], status["status"]) == ("Status", "Success")
     assert status["details"] == {"name": "settings", "kind": "configmaps", "uid": objects.uid(made)}
-    with pytest.raises(NotFound, match='configmaps "settings" not found'):
+    with pytest.raises(NotFound, match=r'configmaps "settings" not found'):
         await client.get(MAPS, "settings", "default")
 
 
-async def test_an_object_with_finalizers_stays_until_they_are_gone(client: Client, make_config_map: MAKE) -> None:
+async def test_an_object_with_finalizers_stays_until_they_are_gone(
+    client: Client, make_config_map: MAKE
+) -> None:
     wanted = make_config_map()
     wanted["metadata"]["finalizers"] = ["example.com/hold"]
     await client.create(MAPS, wanted)
@@ -40,7 +42,7 @@ async def test_no_finalizer_is_added_to_a_deleted_object(client: Client, make_co
     wanted["metadata"]["finalizers"] = ["example.com/hold"]
     await client.create(MAPS, wanted)
     await client.delete(MAPS, "settings", "default")
-    with pytest.raises(Invalid, match="no new finalizers can be added if the object is being deleted"):
+    with pytest.raises(Invalid, match=r"no new finalizers can be added if the object is being deleted"):
         patch = {"metadata": {"finalizers": ["example.com/hold", "example.com/more"]}}
         await client.patch(MAPS, "settings", patch, "default")
 
@@ -58,23 +60,29 @@ async def test_propagation_policies_leave_their_finalizer(
 
 async def test_preconditions_must_hold(client: Client, make_config_map: MAKE) -> None:
     made = await client.create(MAPS, make_config_map())
-    with pytest.raises(Conflict, match="Precondition failed: UID in precondition: other, UID in object meta: "):
+    with pytest.raises(
+        Conflict, match=r"Precondition failed: UID in precondition: other, UID in object meta: "
+    ):
         await client.delete(MAPS, "settings", "default", uid="other")
-    with pytest.raises(Conflict, match="Precondition failed: ResourceVersion in precondition: 1, ResourceVersion in"):
+    with pytest.raises(
+        Conflict, match=r"Precondition failed: ResourceVersion in precondition: 1, ResourceVersion in"
+    ):
         await client.delete(MAPS, "settings", "default", resource_version="1")
     await client.delete(MAPS, "settings", "default", uid=objects.uid(made))
 
 
 async def test_a_dry_run_deletes_nothing(client: Client, make_config_map: MAKE) -> None:
     await client.create(MAPS, make_config_map())
-    response = await client.raw("DELETE", "/api/v1/namespaces/default/configmaps/settings", query="dryRun=All")
+    response = await client.raw(
+        "DELETE", "/api/v1/namespaces/default/configmaps/settings", query="dryRun=All"
+    )
     assert response.status == 200
     await client.get(MAPS, "settings", "default")
 
 
 async def test_an_unknown_policy_is_invalid(client: Client, make_config_map: MAKE) -> None:
     await client.create(MAPS, make_config_map())
-    with pytest.raises(Invalid, match="propagationPolicy: Unsupported value"):
+    with pytest.raises(Invalid, match=r"propagationPolicy: Unsupported value"):
         await client.delete(MAPS, "settings", "default", propagation="Sideways")
 
 
@@ -82,7 +90,9 @@ async def scheduled(client: Client, make_pod: MAKE) -> None:
     await client.create(PODS, make_pod(nodeName="node-1"))
 
 
-async def test_a_scheduled_pod_gets_its_grace_period(client: Client, default_account: None, make_pod: MAKE) -> None:
+async def test_a_scheduled_pod_gets_its_grace_period(
+    client: Client, default_account: None, make_pod: MAKE
+) -> None:
     await scheduled(client, make_pod)
     marked = await client.delete(PODS, "web", "default")
     assert marked["metadata"]["deletionGracePeriodSeconds"] == 30
@@ -92,7 +102,9 @@ async def test_a_scheduled_pod_gets_its_grace_period(client: Client, default_acc
     assert longer["metadata"]["deletionGracePeriodSeconds"] == 5
 
 
-async def test_grace_zero_removes_a_pod_at_once(client: Client, default_account: None, make_pod: MAKE) -> None:
+async def test_grace_zero_removes_a_pod_at_once(
+    client: Client, default_account: None, make_pod: MAKE
+) -> None:
     await scheduled(client, make_pod)
     await client.delete(PODS, "web", "default")
     await client.delete(PODS, "web", "default", grace=0)
@@ -131,7 +143,7 @@ async def test_a_namespace_terminates_until_it_is_finalized(client: Client) -> N
 
 @pytest.mark.parametrize("name", ["default", "kube-system", "kube-public"])
 async def test_the_systems_namespaces_stay(client: Client, name: str) -> None:
-    with pytest.raises(Forbidden, match="this namespace may not be deleted"):
+    with pytest.raises(Forbidden, match=r"this namespace may not be deleted"):
         await client.delete(NAMESPACES, name)
 
 

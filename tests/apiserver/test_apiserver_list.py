@@ -40,7 +40,9 @@ async def test_objects_come_in_order_of_namespace_and_name(
     assert names(await client.list(MAPS))[:6] == [*five, "0"]
 
 
-async def test_items_of_built_in_kinds_carry_no_type(client: Client, five: list[str], read: Callable[[Response], Any]) -> None:
+async def test_items_of_built_in_kinds_carry_no_type(
+    client: Client, five: list[str], read: Callable[[Response], Any]
+) -> None:
     listed = read(await client.raw("GET", PATH))
     assert listed["kind"] == "ConfigMapList"
     assert "kind" not in listed["items"][0]
@@ -57,11 +59,13 @@ async def test_pages_show_one_moment(client: Client, make_config_map: MAKE, five
     assert "continue" not in third["metadata"]
 
 
-async def test_a_page_too_old_offers_a_token_to_go_on_with(api: APIServer, client: Client, make_config_map: MAKE, five: list[str]) -> None:
+async def test_a_page_too_old_offers_a_token_to_go_on_with(
+    api: APIServer, client: Client, make_config_map: MAKE, five: list[str]
+) -> None:
     first = await client.list(MAPS, "default", limit=2)
     await client.create(MAPS, make_config_map("dd"))
     await api.store.compact(await api.store.current_revision())
-    with pytest.raises(Expired, match="The provided continue parameter is too old") as refused:
+    with pytest.raises(Expired, match=r"The provided continue parameter is too old") as refused:
         await client.list(MAPS, "default", limit=2, continue_token=first["metadata"]["continue"])
     rest = await client.list(MAPS, "default", continue_token=refused.value.continue_token)
     assert names(rest) == ["c", "d", "dd", "e"]
@@ -69,7 +73,7 @@ async def test_a_page_too_old_offers_a_token_to_go_on_with(api: APIServer, clien
 
 @pytest.mark.parametrize("token", ["nonsense", base64.b64encode(b'{"v":"other"}').decode(), "e30"])
 async def test_a_bad_token_is_refused(client: Client, token: str) -> None:
-    with pytest.raises(BadRequest, match="continue key is not valid"):
+    with pytest.raises(BadRequest, match=r"continue key is not valid"):
         await client.list(MAPS, "default", continue_token=token)
 
 
@@ -95,9 +99,9 @@ async def test_fields_select(client: Client, default_account: None, make_pod: MA
 
 
 async def test_an_unknown_field_is_refused(client: Client) -> None:
-    with pytest.raises(BadRequest, match="field label not supported: spec.color"):
+    with pytest.raises(BadRequest, match=r"field label not supported: spec.color"):
         await client.list(PODS, field_selector="spec.color=red")
-    with pytest.raises(BadRequest, match='"spec.color" is not a known field selector'):
+    with pytest.raises(BadRequest, match=r'"spec.color" is not a known field selector'):
         await client.list(resource("deployments.apps"), field_selector="spec.color=red")
 
 
@@ -126,12 +130,14 @@ async def test_options_that_make_no_sense_are_invalid(client: Client, query: str
 
 async def test_a_version_from_the_future_times_out(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("sublet.apiserver.reading.FUTURE_WAIT", 0.05)
-    with pytest.raises(Timeout, match="Too large resource version: 999999, current: ") as refused:
+    with pytest.raises(Timeout, match=r"Too large resource version: 999999, current: ") as refused:
         await client.list(MAPS, "default", resource_version="999999")
     assert refused.value.causes[0].reason == "ResourceVersionTooLarge"
 
 
-async def test_a_table_has_a_row_per_object(client: Client, five: list[str], read: Callable[[Response], Any]) -> None:
+async def test_a_table_has_a_row_per_object(
+    client: Client, five: list[str], read: Callable[[Response], Any]
+) -> None:
     table = read(await client.raw("GET", PATH, headers=TABLE))
     assert (table["kind"], table["apiVersion"]) == ("Table", "meta.k8s.io/v1")
     assert table["columnDefinitions"][0]["name"] == "Name"
@@ -139,7 +145,9 @@ async def test_a_table_has_a_row_per_object(client: Client, five: list[str], rea
     assert table["rows"][0]["object"]["kind"] == "PartialObjectMetadata"
 
 
-async def test_include_object_decides_what_rows_carry(client: Client, five: list[str], read: Callable[[Response], Any]) -> None:
+async def test_include_object_decides_what_rows_carry(
+    client: Client, five: list[str], read: Callable[[Response], Any]
+) -> None:
     whole = read(await client.raw("GET", PATH, query="includeObject=Object", headers=TABLE))
     none = read(await client.raw("GET", PATH, query="includeObject=None", headers=TABLE))
     assert whole["rows"][0]["object"]["data"] == {"x": "a"}

@@ -35,7 +35,12 @@ async def test_a_service_gets_an_address_that_an_object_holds(client: Client) ->
     assert spec["clusterIPs"] == [spec["clusterIP"]]
     assert (spec["ipFamilies"], spec["ipFamilyPolicy"]) == (["IPv4"], "SingleStack")
     held = await client.get(ADDRESSES, spec["clusterIP"])
-    assert held["spec"]["parentRef"] == {"group": "", "resource": "services", "namespace": "default", "name": "web"}
+    assert held["spec"]["parentRef"] == {
+        "group": "",
+        "resource": "services",
+        "namespace": "default",
+        "name": "web",
+    }
 
 
 async def test_deletion_gives_the_address_back(client: Client) -> None:
@@ -55,7 +60,10 @@ async def test_a_chosen_address_is_had_once(client: Client) -> None:
 
 
 async def test_an_address_outside_the_range_is_refused(client: Client) -> None:
-    with pytest.raises(Invalid, match=r"the provided IP \(10.9.0.1\) is not in the valid range. The range of valid IPs is 10.0.0.0/24"):
+    with pytest.raises(
+        Invalid,
+        match=r"the provided IP \(10.9.0.1\) is not in the valid range. The range of valid IPs is 10.0.0.0/24",
+    ):
         await client.create(SERVICES, service(clusterIP="10.9.0.1"))
 
 
@@ -69,7 +77,7 @@ async def test_an_invalid_service_takes_no_address(client: Client) -> None:
 async def test_a_name_that_is_taken_takes_no_address(client: Client) -> None:
     await client.create(SERVICES, service())
     before = await addresses(client)
-    with pytest.raises(StatusError, match="already exists"):
+    with pytest.raises(StatusError, match=r"already exists"):
         await client.create(SERVICES, service())
     assert await addresses(client) == before
 
@@ -86,7 +94,10 @@ async def test_headless_and_external_services_have_no_address(client: Client) ->
     headless = await client.create(SERVICES, service("h", clusterIP="None"))
     external = await client.create(
         SERVICES,
-        {"metadata": {"name": "e", "namespace": "default"}, "spec": {"type": "ExternalName", "externalName": "a.b"}},
+        {
+            "metadata": {"name": "e", "namespace": "default"},
+            "spec": {"type": "ExternalName", "externalName": "a.b"},
+        },
     )
     assert headless["spec"]["clusterIPs"] == ["None"]
     assert "clusterIP" not in external["spec"]
@@ -110,14 +121,18 @@ async def test_an_update_that_omits_what_was_allocated_keeps_it(client: Client) 
 
 async def test_node_ports_are_unique_per_protocol(client: Client) -> None:
     await client.create(SERVICES, service(type="NodePort", ports=[{"port": 80, "nodePort": 30080}]))
-    with pytest.raises(Invalid, match=r"spec.ports\[0\].nodePort: Invalid value: 30080: provided port is already allocated"):
+    with pytest.raises(
+        Invalid, match=r"spec.ports\[0\].nodePort: Invalid value: 30080: provided port is already allocated"
+    ):
         await client.create(SERVICES, service("b", type="NodePort", ports=[{"port": 80, "nodePort": 30080}]))
     udp = [{"port": 80, "protocol": "UDP", "nodePort": 30080}]
     await client.create(SERVICES, service("c", type="NodePort", ports=udp))
 
 
 async def test_a_node_port_must_be_in_range(client: Client) -> None:
-    with pytest.raises(Invalid, match="provided port is not in the valid range. The range of valid ports is 30000-32767"):
+    with pytest.raises(
+        Invalid, match=r"provided port is not in the valid range. The range of valid ports is 30000-32767"
+    ):
         await client.create(SERVICES, service(type="NodePort", ports=[{"port": 80, "nodePort": 99}]))
 
 

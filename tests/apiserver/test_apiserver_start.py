@@ -5,6 +5,7 @@ import time
 import pytest
 
 from sublet.apiserver.api import APIServer
+from sublet.apiserver.duties import Duties
 from sublet.apiserver.settings import APIServerSettings
 from sublet.client.client import Client
 from sublet.kinds.resources import resource
@@ -88,5 +89,26 @@ async def test_an_older_minor_serves_what_it_had(store: Store) -> None:
     await api.start()
     try:
         assert "default" in await names(api.client, "namespaces")
+    finally:
+        await api.stop()
+
+
+async def test_values_of_an_earlier_version_are_served_and_rewritten(store: Store) -> None:
+    old = APIServer(APIServerSettings(version="0.0.1"), store)
+    await old.start()
+    await old.client.create(
+        resource("configmaps"), {"metadata": {"name": "a", "namespace": "default"}, "data": {"x": "1"}}
+    )
+    await old.stop()
+    api = APIServer(APIServerSettings(version="0.0.2"), store)
+    await api.start()
+    try:
+        assert (await api.client.get(resource("configmaps"), "a", "default"))["data"] == {"x": "1"}
+        duties = Duties(api)
+        while await duties.rewrite():
+            await api.caches.fresh()
+        entry = await store.get("/registry/core/configmaps/default/a")
+        assert entry is not None
+        assert entry.value.startswith(b"s1 0.0.2 1.36\n")
     finally:
         await api.stop()

@@ -57,7 +57,7 @@ def test_a_value_of_another_writer_is_brought_up_to_date() -> None:
 
 
 def test_a_value_that_is_no_json_is_named() -> None:
-    with pytest.raises(CorruptValue, match="a stored value of pods is no JSON"):
+    with pytest.raises(CorruptValue, match=r"a stored value of pods is no JSON"):
         FORMAT.decode(b"s1 0.1.0 1.36\nnonsense", 1)
 
 

@@ -13,7 +13,11 @@ from sublet.machinery import objects
 from sublet.machinery.kind import Object
 from sublet.machinery.status import BadRequest, Conflict, Forbidden, Invalid, NotFound, TooManyRequests
 
-PODS, BUDGETS, DEPLOYMENTS = resource("pods"), resource("poddisruptionbudgets.policy"), resource("deployments.apps")
+PODS, BUDGETS, DEPLOYMENTS = (
+    resource("pods"),
+    resource("poddisruptionbudgets.policy"),
+    resource("deployments.apps"),
+)
 CSRS = resource("certificatesigningrequests.certificates.k8s.io")
 MAKE = Callable[..., Object]
 
@@ -31,7 +35,9 @@ async def test_a_binding_gives_the_pod_a_node(client: Client, default_account: N
     assert objects.is_true(bound, "PodScheduled")
 
 
-async def test_the_old_bindings_resource_does_the_same(client: Client, default_account: None, make_pod: MAKE) -> None:
+async def test_the_old_bindings_resource_does_the_same(
+    client: Client, default_account: None, make_pod: MAKE
+) -> None:
     await client.create(PODS, make_pod())
     await client.create(resource("bindings"), binding(), "default")
     assert (await client.get(PODS, "web", "default"))["spec"]["nodeName"] == "n1"
@@ -39,18 +45,22 @@ async def test_the_old_bindings_resource_does_the_same(client: Client, default_a
 
 async def test_a_pod_is_bound_once(client: Client, default_account: None, make_pod: MAKE) -> None:
     await client.create(PODS, make_pod(nodeName="n1"))
-    with pytest.raises(Conflict, match='pod web is already assigned to node "n1"'):
+    with pytest.raises(Conflict, match=r'pod web is already assigned to node "n1"'):
         await client.create(PODS, binding("n2"), "default", subresource="binding", name="web")
 
 
 async def test_a_binding_needs_a_node(client: Client, default_account: None, make_pod: MAKE) -> None:
     await client.create(PODS, make_pod())
-    with pytest.raises(Invalid, match="target.name: Required value"):
+    with pytest.raises(Invalid, match=r"target.name: Required value"):
         await client.create(PODS, binding(""), "default", subresource="binding", name="web")
 
 
 def eviction() -> Object:
-    return {"apiVersion": "policy/v1", "kind": "Eviction", "metadata": {"name": "web", "namespace": "default"}}
+    return {
+        "apiVersion": "policy/v1",
+        "kind": "Eviction",
+        "metadata": {"name": "web", "namespace": "default"},
+    }
 
 
 async def running(client: Client, make_pod: MAKE) -> None:
@@ -68,7 +78,9 @@ async def budget(client: Client, allowed: int) -> None:
     await client.patch(BUDGETS, "b", {"status": status}, "default", subresource="status")
 
 
-async def test_an_eviction_deletes_the_pod_and_says_why(client: Client, default_account: None, make_pod: MAKE) -> None:
+async def test_an_eviction_deletes_the_pod_and_says_why(
+    client: Client, default_account: None, make_pod: MAKE
+) -> None:
     await running(client, make_pod)
     await client.create(PODS, eviction(), "default", subresource="eviction", name="web")
     gone = await client.get(PODS, "web", "default")
@@ -76,10 +88,14 @@ async def test_an_eviction_deletes_the_pod_and_says_why(client: Client, default_
     assert objects.condition(gone, "DisruptionTarget")["reason"] == "EvictionByEvictionAPI"  # type: ignore[index]
 
 
-async def test_a_budget_that_allows_none_refuses(client: Client, default_account: None, make_pod: MAKE) -> None:
+async def test_a_budget_that_allows_none_refuses(
+    client: Client, default_account: None, make_pod: MAKE
+) -> None:
     await running(client, make_pod)
     await budget(client, 0)
-    with pytest.raises(TooManyRequests, match="Cannot evict pod as it would violate the pod's disruption budget") as refused:
+    with pytest.raises(
+        TooManyRequests, match=r"Cannot evict pod as it would violate the pod's disruption budget"
+    ) as refused:
         await client.create(PODS, eviction(), "default", subresource="eviction", name="web")
     assert refused.value.causes[0].reason == "DisruptionBudget"
     assert "deletionTimestamp" not in (await client.get(PODS, "web", "default"))["metadata"]
@@ -94,7 +110,9 @@ async def test_an_eviction_uses_its_budget(client: Client, default_account: None
     assert list(status["disruptedPods"]) == ["web"]
 
 
-async def test_a_dry_run_of_an_eviction_changes_nothing(client: Client, default_account: None, make_pod: MAKE) -> None:
+async def test_a_dry_run_of_an_eviction_changes_nothing(
+    client: Client, default_account: None, make_pod: MAKE
+) -> None:
     await running(client, make_pod)
     before = await client.get(PODS, "web", "default")
     await client.create(PODS, eviction(), "default", subresource="eviction", name="web", dry_run=True)
@@ -104,7 +122,9 @@ async def test_a_dry_run_of_an_eviction_changes_nothing(client: Client, default_
 async def deployed(client: Client) -> Object:
     template = {"metadata": {"labels": {"a": "b"}}, "spec": {"containers": [{"name": "c", "image": "i"}]}}
     spec = {"selector": {"matchLabels": {"a": "b"}}, "template": template}
-    return await client.create(DEPLOYMENTS, {"metadata": {"name": "web", "namespace": "default"}, "spec": spec})
+    return await client.create(
+        DEPLOYMENTS, {"metadata": {"name": "web", "namespace": "default"}, "spec": spec}
+    )
 
 
 async def test_scale_shows_replicas_and_selector(client: Client) -> None:
@@ -134,24 +154,39 @@ async def test_scale_of_an_old_version_conflicts(client: Client) -> None:
 
 async def test_scale_may_not_be_negative(client: Client) -> None:
     await deployed(client)
-    with pytest.raises(Invalid, match=r'Scale.autoscaling "web" is invalid: spec.replicas: Invalid value: -1: must be greater'):
+    with pytest.raises(
+        Invalid,
+        match=r'Scale.autoscaling "web" is invalid: spec.replicas: Invalid value: -1: must be greater',
+    ):
         await client.patch(DEPLOYMENTS, "web", {"spec": {"replicas": -1}}, "default", subresource="scale")
 
 
-async def test_ephemeral_containers_are_added_and_kept(client: Client, default_account: None, make_pod: MAKE) -> None:
+async def test_ephemeral_containers_are_added_and_kept(
+    client: Client, default_account: None, make_pod: MAKE
+) -> None:
     await client.create(PODS, make_pod())
     debug = {"spec": {"ephemeralContainers": [{"name": "debug", "image": "busybox"}]}}
-    changed = await client.patch(PODS, "web", debug, "default", kind="strategic", subresource="ephemeralcontainers")
+    changed = await client.patch(
+        PODS, "web", debug, "default", kind="strategic", subresource="ephemeralcontainers"
+    )
     assert changed["spec"]["ephemeralContainers"][0]["name"] == "debug"
-    with pytest.raises(Invalid, match='existing ephemeral containers "debug" may not be removed'):
+    with pytest.raises(Invalid, match=r'existing ephemeral containers "debug" may not be removed'):
         gone = {"spec": {"ephemeralContainers": None}}
         await client.patch(PODS, "web", gone, "default", subresource="ephemeralcontainers")
 
 
-async def test_resize_changes_cpu_and_memory_alone(client: Client, default_account: None, make_pod: MAKE) -> None:
-    container = {"name": "c", "image": "i", "resources": {"requests": {"cpu": "100m"}, "limits": {"cpu": "200m"}}}
+async def test_resize_changes_cpu_and_memory_alone(
+    client: Client, default_account: None, make_pod: MAKE
+) -> None:
+    container = {
+        "name": "c",
+        "image": "i",
+        "resources": {"requests": {"cpu": "100m"}, "limits": {"cpu": "200m"}},
+    }
     await client.create(PODS, make_pod(containers=[container]))
-    more = {"spec": {"containers": [{"name": "c", "image": "other", "resources": {"requests": {"cpu": "150m"}}}]}}
+    more = {
+        "spec": {"containers": [{"name": "c", "image": "other", "resources": {"requests": {"cpu": "150m"}}}]}
+    }
     changed = await client.patch(PODS, "web", more, "default", kind="strategic", subresource="resize")
     (after,) = changed["spec"]["containers"]
     assert (after["resources"]["requests"]["cpu"], after["image"]) == ("150m", "i")
@@ -173,7 +208,10 @@ async def request(client: Client) -> Object:
 
 async def test_approval_writes_conditions_alone(client: Client) -> None:
     made = await request(client)
-    made["status"] = {"conditions": [{"type": "Approved", "status": "True", "reason": "r"}], "certificate": "eA=="}
+    made["status"] = {
+        "conditions": [{"type": "Approved", "status": "True", "reason": "r"}],
+        "certificate": "eA==",
+    }
     approved = await client.update(CSRS, made, subresource="approval")
     assert objects.is_true(approved, "Approved")
     assert "certificate" not in approved["status"]
@@ -194,7 +232,9 @@ async def test_only_who_may_approve_for_the_signer_does(api: APIServer, client: 
     )  # fmt: skip
     made["status"] = {"conditions": [{"type": "Approved", "status": "True", "reason": "r"}]}
     ann = api.client_as(User("ann", ("system:authenticated",)), "t")
-    with pytest.raises(Forbidden, match='user not permitted to approve requests with signerName "kubernetes.io/kube-'):
+    with pytest.raises(
+        Forbidden, match=r'user not permitted to approve requests with signerName "kubernetes.io/kube-'
+    ):
         await ann.update(CSRS, made, subresource="approval")
 
 
@@ -204,7 +244,9 @@ async def test_a_subresource_that_the_kind_lacks_is_not_served(client: Client, m
         await client.get(resource("configmaps"), "settings", "default", subresource="status")
 
 
-async def test_another_name_in_a_binding_is_refused(client: Client, default_account: None, make_pod: MAKE) -> None:
+async def test_another_name_in_a_binding_is_refused(
+    client: Client, default_account: None, make_pod: MAKE
+) -> None:
     await client.create(PODS, make_pod())
-    with pytest.raises(BadRequest, match="does not match the name on the URL"):
+    with pytest.raises(BadRequest, match=r"does not match the name on the URL"):
         await client.create(PODS, binding(name="other"), "default", subresource="binding", name="web")

@@ -26,11 +26,15 @@ async def test_a_put_replaces_what_it_has_seen(client: Client, make_config_map: 
 async def test_a_put_of_an_old_version_conflicts(client: Client, make_config_map: MAKE) -> None:
     made = await client.create(MAPS, make_config_map(a="1"))
     await client.update(MAPS, {**made, "data": {}})
-    with pytest.raises(Conflict, match="the object has been modified; please apply your changes to the latest"):
+    with pytest.raises(
+        Conflict, match=r"the object has been modified; please apply your changes to the latest"
+    ):
         await client.update(MAPS, {**made, "data": {"a": "3"}})
 
 
-async def test_a_put_without_version_replaces_whatever_is_there(client: Client, make_config_map: MAKE) -> None:
+async def test_a_put_without_version_replaces_whatever_is_there(
+    client: Client, make_config_map: MAKE
+) -> None:
     await client.create(MAPS, make_config_map(a="1"))
     assert (await client.update(MAPS, make_config_map(a="2")))["data"] == {"a": "2"}
 
@@ -38,14 +42,16 @@ async def test_a_put_without_version_replaces_whatever_is_there(client: Client, 
 async def test_a_put_without_version_is_invalid_where_the_kind_forbids_it(client: Client) -> None:
     lease: Object = {"metadata": {"name": "l", "namespace": "default"}, "spec": {"holderIdentity": "a"}}
     await client.create(LEASES, lease)
-    with pytest.raises(Invalid, match="metadata.resourceVersion: Invalid value: 0: must be specified for an update"):
+    with pytest.raises(
+        Invalid, match=r"metadata.resourceVersion: Invalid value: 0: must be specified for an update"
+    ):
         await client.update(LEASES, lease)
 
 
 async def test_a_put_creates_only_where_the_kind_allows_it(client: Client, make_config_map: MAKE) -> None:
     lease: Object = {"metadata": {"name": "l", "namespace": "default"}, "spec": {"holderIdentity": "a"}}
     assert (await client.update(LEASES, lease))["metadata"]["uid"]
-    with pytest.raises(NotFound, match='configmaps "settings" not found'):
+    with pytest.raises(NotFound, match=r'configmaps "settings" not found'):
         await client.update(MAPS, make_config_map())
 
 
@@ -65,7 +71,9 @@ async def test_the_name_must_be_that_of_the_path(client: Client, make_config_map
 async def test_another_uid_conflicts(client: Client, make_config_map: MAKE) -> None:
     made = await client.create(MAPS, make_config_map())
     made["metadata"]["uid"] = "another"
-    with pytest.raises(Conflict, match="Precondition failed: UID in precondition: another, UID in object meta: "):
+    with pytest.raises(
+        Conflict, match=r"Precondition failed: UID in precondition: another, UID in object meta: "
+    ):
         await client.update(MAPS, made)
 
 
@@ -74,7 +82,10 @@ async def test_times_and_uid_are_restored(client: Client, make_config_map: MAKE)
     changed = make_config_map(a="1")
     changed["metadata"]["creationTimestamp"] = "2001-01-01T00:00:00Z"
     after = (await client.update(MAPS, changed))["metadata"]
-    assert (after["uid"], after["creationTimestamp"]) == (made["metadata"]["uid"], made["metadata"]["creationTimestamp"])
+    assert (after["uid"], after["creationTimestamp"]) == (
+        made["metadata"]["uid"],
+        made["metadata"]["creationTimestamp"],
+    )
 
 
 def deployment() -> Object:
@@ -89,28 +100,38 @@ async def test_generation_counts_changes_of_the_spec_alone(client: Client) -> No
     await client.create(DEPLOYMENTS, deployment())
     labelled = await client.patch(DEPLOYMENTS, "web", {"metadata": {"labels": {"x": "y"}}}, "default")
     scaled = await client.patch(DEPLOYMENTS, "web", {"spec": {"replicas": 3}}, "default")
-    status = await client.patch(DEPLOYMENTS, "web", {"status": {"replicas": 3}}, "default", subresource="status")
+    status = await client.patch(
+        DEPLOYMENTS, "web", {"status": {"replicas": 3}}, "default", subresource="status"
+    )
     assert [o["metadata"]["generation"] for o in (labelled, scaled, status)] == [1, 2, 2]
 
 
 async def test_the_main_endpoint_leaves_the_status_alone(client: Client) -> None:
     await client.create(DEPLOYMENTS, deployment())
     await client.patch(DEPLOYMENTS, "web", {"status": {"replicas": 3}}, "default", subresource="status")
-    after = await client.patch(DEPLOYMENTS, "web", {"status": {"replicas": 9}, "spec": {"replicas": 2}}, "default")
+    after = await client.patch(
+        DEPLOYMENTS, "web", {"status": {"replicas": 9}, "spec": {"replicas": 2}}, "default"
+    )
     assert (after["status"]["replicas"], after["spec"]["replicas"]) == (3, 2)
 
 
 async def test_the_status_endpoint_leaves_the_spec_alone(client: Client) -> None:
     await client.create(DEPLOYMENTS, deployment())
     after = await client.patch(
-        DEPLOYMENTS, "web", {"status": {"replicas": 1}, "spec": {"replicas": 7}}, "default", subresource="status"
+        DEPLOYMENTS,
+        "web",
+        {"status": {"replicas": 1}, "spec": {"replicas": 7}},
+        "default",
+        subresource="status",
     )
     assert (after["status"]["replicas"], after["spec"]["replicas"]) == (1, 1)
 
 
 async def test_status_writes_are_managed_apart(client: Client) -> None:
     await client.create(DEPLOYMENTS, deployment())
-    after = await client.patch(DEPLOYMENTS, "web", {"status": {"replicas": 1}}, "default", subresource="status")
+    after = await client.patch(
+        DEPLOYMENTS, "web", {"status": {"replicas": 1}}, "default", subresource="status"
+    )
     assert [e.get("subresource", "") for e in after["metadata"]["managedFields"]] == ["", "status"]
 
 
@@ -131,7 +152,9 @@ async def test_every_patch_type_changes_the_object(
 
 async def test_concurrent_patches_all_stand(client: Client, make_config_map: MAKE) -> None:
     await client.create(MAPS, make_config_map(a="1"))
-    await asyncio.gather(*(client.patch(MAPS, "settings", {"data": {f"k{i}": "x"}}, "default") for i in range(4)))
+    await asyncio.gather(
+        *(client.patch(MAPS, "settings", {"data": {f"k{i}": "x"}}, "default") for i in range(4))
+    )
     assert len((await client.get(MAPS, "settings", "default"))["data"]) == 5
 
 
@@ -180,7 +203,7 @@ async def test_apply_creates_and_owns(client: Client) -> None:
 
 async def test_apply_conflicts_with_another_manager_unless_forced(client: Client) -> None:
     await apply(client, "me", a="1")
-    with pytest.raises(Conflict, match='conflict with "me"') as refused:
+    with pytest.raises(Conflict, match=r'conflict with "me"') as refused:
         await apply(client, "you", a="2")
     assert [(c.reason, c.field) for c in refused.value.causes] == [("FieldManagerConflict", ".data.a")]
     assert (await apply(client, "you", force=True, a="2"))["data"] == {"a": "2"}
@@ -196,13 +219,13 @@ async def test_applying_the_same_again_writes_nothing(client: Client) -> None:
 
 
 async def test_apply_needs_a_field_manager(client: Client) -> None:
-    with pytest.raises(Invalid, match="fieldManager: Required value: is required for apply patch"):
+    with pytest.raises(Invalid, match=r"fieldManager: Required value: is required for apply patch"):
         await client.patch(MAPS, "settings", applied(), "default", kind="apply")
 
 
 async def test_apply_needs_the_version_of_the_path(client: Client) -> None:
     body = applied() | {"apiVersion": "v2"}
-    with pytest.raises(BadRequest, match="Incorrect version specified in apply patch"):
+    with pytest.raises(BadRequest, match=r"Incorrect version specified in apply patch"):
         await client.patch(MAPS, "settings", body, "default", kind="apply", field_manager="me")
 
 

@@ -28,7 +28,9 @@ def seen(events: list[WatchEvent]) -> list[tuple[str, str]]:
     return [(event.type, objects.name(event.object)) for event in events]
 
 
-async def frames(api: APIServer, path: str, query: str, count: int, accept: str = "application/json") -> list[Any]:
+async def frames(
+    api: APIServer, path: str, query: str, count: int, accept: str = "application/json"
+) -> list[Any]:
     """The first lines of a raw watch."""
     from sublet.client.exchange import User
 
@@ -64,7 +66,9 @@ async def test_a_version_resumes_after_it(client: Client, make_config_map: MAKE)
         assert seen(await take(events, 1)) == [("ADDED", "b")]
 
 
-async def test_a_deleted_object_bears_the_version_of_its_deletion(client: Client, make_config_map: MAKE) -> None:
+async def test_a_deleted_object_bears_the_version_of_its_deletion(
+    client: Client, make_config_map: MAKE
+) -> None:
     made = await client.create(MAPS, make_config_map("a"))
     version = made["metadata"]["resourceVersion"]
     await client.delete(MAPS, "a", "default")
@@ -74,7 +78,9 @@ async def test_a_deleted_object_bears_the_version_of_its_deletion(client: Client
     assert int(event.object["metadata"]["resourceVersion"]) > int(version)
 
 
-async def test_selectors_turn_changes_into_arrivals_and_departures(client: Client, make_config_map: MAKE) -> None:
+async def test_selectors_turn_changes_into_arrivals_and_departures(
+    client: Client, make_config_map: MAKE
+) -> None:
     start = (await client.list(MAPS))["metadata"]["resourceVersion"]
     await client.create(MAPS, make_config_map("a"))
     await client.patch(MAPS, "a", {"metadata": {"labels": {"in": "yes"}}}, "default")
@@ -85,7 +91,9 @@ async def test_selectors_turn_changes_into_arrivals_and_departures(client: Clien
         found = await take(events, 3)
     assert [event.type for event in found] == ["ADDED", "MODIFIED", "DELETED"]
     assert objects.labels(found[2].object) == {"in": "yes"}
-    assert int(found[2].object["metadata"]["resourceVersion"]) > int(found[1].object["metadata"]["resourceVersion"])
+    assert int(found[2].object["metadata"]["resourceVersion"]) > int(
+        found[1].object["metadata"]["resourceVersion"]
+    )
 
 
 async def test_pods_of_one_node(client: Client, default_account: None, make_pod: MAKE) -> None:
@@ -100,7 +108,9 @@ async def test_pods_of_one_node(client: Client, default_account: None, make_pod:
         assert seen(await take(events, 2)) == [("ADDED", "mine"), ("ADDED", "late")]
 
 
-async def test_a_version_too_old_is_an_error_event(api: APIServer, client: Client, make_config_map: MAKE) -> None:
+async def test_a_version_too_old_is_an_error_event(
+    api: APIServer, client: Client, make_config_map: MAKE
+) -> None:
     from sublet.store.interface import Compacted
 
     cache = api.registry.cache(api.kinds.stored("", "configmaps"))  # type: ignore[arg-type]
@@ -115,7 +125,9 @@ async def test_a_version_too_old_is_an_error_event(api: APIServer, client: Clien
         await take(client.watch(MAPS, resource_version="1"), 1)
 
 
-async def test_initial_events_end_with_a_marked_bookmark(api: APIServer, client: Client, make_config_map: MAKE) -> None:
+async def test_initial_events_end_with_a_marked_bookmark(
+    api: APIServer, client: Client, make_config_map: MAKE
+) -> None:
     await client.create(MAPS, make_config_map("a"))
     query = "watch=1&sendInitialEvents=true&resourceVersionMatch=NotOlderThan&allowWatchBookmarks=true"
     added, mark = await frames(api, "/api/v1/namespaces/default/configmaps", query, 2)
@@ -123,7 +135,9 @@ async def test_initial_events_end_with_a_marked_bookmark(api: APIServer, client:
     assert mark["type"] == "BOOKMARK"
     assert mark["object"]["metadata"]["annotations"] == {"k8s.io/initial-events-end": "true"}
     assert (mark["object"]["kind"], mark["object"]["apiVersion"]) == ("ConfigMap", "v1")
-    assert int(mark["object"]["metadata"]["resourceVersion"]) >= int(added["object"]["metadata"]["resourceVersion"])
+    assert int(mark["object"]["metadata"]["resourceVersion"]) >= int(
+        added["object"]["metadata"]["resourceVersion"]
+    )
 
 
 async def test_initial_events_need_their_match(client: Client) -> None:
@@ -132,12 +146,16 @@ async def test_initial_events_need_their_match(client: Client) -> None:
 
 
 async def test_the_timeout_ends_the_watch_with_a_bookmark(api: APIServer) -> None:
-    query = "watch=1&timeoutSeconds=1&allowWatchBookmarks=true&resourceVersion=1&fieldSelector=metadata.name=none"
+    query = (
+        "watch=1&timeoutSeconds=1&allowWatchBookmarks=true&resourceVersion=1&fieldSelector=metadata.name=none"
+    )
     (mark,) = await frames(api, "/api/v1/namespaces/default/configmaps", query, 5)
     assert mark["type"] == "BOOKMARK"
 
 
-async def test_a_watched_table_names_its_columns_once(api: APIServer, client: Client, make_config_map: MAKE) -> None:
+async def test_a_watched_table_names_its_columns_once(
+    api: APIServer, client: Client, make_config_map: MAKE
+) -> None:
     await client.create(MAPS, make_config_map("a"))
     await client.create(MAPS, make_config_map("b"))
     accept = "application/json;as=Table;v=v1;g=meta.k8s.io"
@@ -147,7 +165,9 @@ async def test_a_watched_table_names_its_columns_once(api: APIServer, client: Cl
     assert two["object"]["rows"][0]["cells"][0] == "b"
 
 
-async def test_a_protobuf_watch_is_framed_by_length(api: APIServer, client: Client, make_config_map: MAKE) -> None:
+async def test_a_protobuf_watch_is_framed_by_length(
+    api: APIServer, client: Client, make_config_map: MAKE
+) -> None:
     from sublet.client.exchange import User
     from sublet.kinds import protobuf
 

@@ -9,9 +9,9 @@ from sublet.apiserver import decoding, negotiation
 from sublet.apiserver.conversion import CustomKind
 from sublet.apiserver.negotiation import Accepted
 from sublet.apiserver.options import WriteOptions
-from sublet.apiserver.registry import Write, Written
 from sublet.apiserver.requestinfo import RequestInfo
 from sublet.apiserver.views import View
+from sublet.apiserver.writing import Write, Written
 from sublet.client.exchange import Request, Response, User
 from sublet.machinery.kind import Kind, Object, Resource
 from sublet.machinery.status import BadRequest, NotAcceptable, NotFound, Unauthorized, not_found

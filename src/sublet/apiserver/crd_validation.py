@@ -113,9 +113,7 @@ def _name(crd: Object, group: str, plural: str) -> list[FieldError]:
     name = objects.name(crd)
     wanted = f"{plural}.{group}"
     return (
-        []
-        if name == wanted
-        else [invalid("metadata.name", name, 'must be spec.names.plural+"."+spec.group')]
+        [] if name == wanted else [invalid("metadata.name", name, 'must be spec.names.plural+"."+spec.group')]
     )
 
 

@@ -9,9 +9,10 @@ from typing import Any
 
 from sublet.apiserver import crd_validation, customkinds
 from sublet.apiserver.deletion import CLEANUP, DeleteOptions
-from sublet.apiserver.registry import Registry, Transaction, Write
+from sublet.apiserver.registry import Registry
 from sublet.apiserver.stored import key_prefix, place
 from sublet.apiserver.watchcache import WatcherOverrun
+from sublet.apiserver.writing import Transaction, Write
 from sublet.client.exchange import User
 from sublet.machinery import codec, objects
 from sublet.machinery.kind import Kind, Object

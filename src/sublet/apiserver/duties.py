@@ -1,4 +1,4 @@
-"""What the API server does by itself while it runs: its own endpoint, old events."""
+"""What the API server does by itself while it runs: its own endpoint, old events, values of earlier writers."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import asyncio
 import logging
 from typing import TYPE_CHECKING
 
-from sublet.apiserver import bootstrap
+from sublet.apiserver import bootstrap, stored
 from sublet.machinery import objects
 from sublet.machinery.kind import Object
 from sublet.machinery.status import StatusError
@@ -20,7 +20,7 @@ _log = logging.getLogger(__name__)
 PERIOD = 30.0
 """Seconds between two looks."""
 _PER_ROUND = 500
-"""Events removed per look at most, so that a look stays short."""
+"""Objects removed or rewritten per look at most, so that a look stays short."""
 
 
 class Duties:
@@ -29,6 +29,8 @@ class Duties:
     def __init__(self, api: APIServer) -> None:
         self._api = api
         self._task: asyncio.Task[None] | None = None
+        self._events: dict[str, tuple[int, float]] = {}
+        """Key of an Event -> (revision, when it was last written), so that each is decoded once."""
 
     def start(self) -> None:
         self._task = asyncio.create_task(self._run(), name="API server duties")
@@ -45,6 +47,7 @@ class Duties:
             try:
                 await bootstrap.publish_endpoint(self._api)
                 await self.expire_events()
+                await self.rewrite()
             except (StatusError, StoreError) as error:
                 _log.warning("a duty of the API server failed, trying again in %d s: %s", PERIOD, error)
 
@@ -55,18 +58,41 @@ class Duties:
         if kind is None:
             return 0
         before = self._api.clock.now() - self._api.settings.event_ttl
+        known, self._events = self._events, {}
         removed = 0
         for entry in registry.cache(kind).entries():
-            if _written(entry.object) >= before:
+            seen = known.get(entry.key)
+            if seen is None or seen[0] != entry.revision:
+                seen = (entry.revision, _written(registry.decode(kind, entry)))
+            self._events[entry.key] = seen
+            if seen[1] >= before or removed >= _PER_ROUND:
                 continue
             try:
                 await registry.store.delete(entry.key, entry.revision)
             except RevisionMismatch:
                 continue
             removed += 1
-            if removed >= _PER_ROUND:
-                break
         return removed
+
+    async def rewrite(self) -> int:
+        """Writes anew what another version of sublet, another minor or another schema wrote; returns how many.
+
+        Until then such values are decoded, defaulted and encoded at every read.
+        """
+        registry = self._api.registry
+        rewritten = 0
+        for kind in registry.kinds.kinds():
+            if not kind.stored:
+                continue
+            fmt, prefix = registry.format(kind), stored.key_prefix(kind.resource)
+            for entry in registry.cache(kind).entries():
+                if fmt.is_current(entry.value):
+                    continue
+                await registry.change(kind, *stored.place(entry.key, prefix), lambda _obj: True)
+                rewritten += 1
+                if rewritten >= _PER_ROUND:
+                    return rewritten
+        return rewritten
 
 
 def _written(event: Object) -> float:

@@ -8,10 +8,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from sublet.apiserver.options import ListOptions
-from sublet.apiserver.registry import Registry, Value
+from sublet.apiserver.registry import Registry
 from sublet.apiserver.selection import Selection
 from sublet.apiserver.storeerrors import status, too_large
 from sublet.apiserver.watchcache import CachedEntry, WatchCache
+from sublet.apiserver.writing import Value
 from sublet.machinery import codec
 from sublet.machinery.kind import Kind
 from sublet.machinery.status import BadRequest, Expired, StatusError

@@ -9,24 +9,31 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any
 
 from sublet.apiserver import conversion, deletion, objectmeta, stored
 from sublet.apiserver.admission.framework import CREATE, DELETE, UPDATE, Admission, Attributes
 from sublet.apiserver.deletion import DeleteOptions
 from sublet.apiserver.kindset import KindSet
-from sublet.apiserver.options import WriteOptions
 from sublet.apiserver.stored import StoredFormat
 from sublet.apiserver.storeerrors import status, translated
 from sublet.apiserver.watchcache import CachedEntry, WatchCache, WatchCaches
-from sublet.client.exchange import User
+from sublet.apiserver.writing import (
+    Change,
+    Duty,
+    Transaction,
+    Value,
+    Write,
+    Written,
+    keep_all_but_status,
+    restore,
+    unchanged,
+)
 from sublet.machinery import managedfields, objects
 from sublet.machinery.clock import Clock
 from sublet.machinery.kind import Kind, Object, Resource
 from sublet.machinery.schema import Schema
 from sublet.machinery.status import (
-    BadRequest,
     FieldError,
     InternalError,
     MethodNotAllowed,
@@ -37,66 +44,10 @@ from sublet.machinery.status import (
     invalid_object,
     not_found,
 )
-from sublet.store.interface import Entry, KeyExists, RevisionMismatch, Store, StoreError
+from sublet.store.interface import KeyExists, RevisionMismatch, Store, StoreError
 
 RETRIES = 5
 GENERATE_ATTEMPTS = 8
-
-Value = Entry | CachedEntry
-"""Anything with a key, stored bytes and their revision."""
-
-Change = Callable[[Object | None], Object]
-"""From the current object (a copy of its own, in the version asked for; None where nothing is) to the new one."""
-
-
-@dataclass(slots=True)
-class Write:
-    """Who writes, how, and what they are told besides the result."""
-
-    user: User
-    resource: Resource
-    """The served version the client speaks."""
-    options: WriteOptions = field(default_factory=WriteOptions)
-    subresource: str = ""
-    warnings: list[str] = field(default_factory=list)
-    applied: bool = False
-    """The change is server-side apply's and has set managedFields itself."""
-    prepare: Callable[[Object, Object], None] | None = None
-    """(new, old) in the stored version: restores what this subresource may not change; None: the usual."""
-    validate: Callable[[Object, Object], Sequence[FieldError]] | None = None
-    """(new, old): this subresource's rules instead of the usual ones."""
-
-
-@dataclass(slots=True)
-class Written:
-    """The object as it stands now. ``revision`` 0: a dry run made it and nothing is stored."""
-
-    object: Object
-    """In the stored version, with its resourceVersion."""
-    value: bytes
-    revision: int
-    created: bool = False
-    deleted: bool = False
-
-
-class Transaction(Protocol):
-    """Something reserved for a write (an IP, a port)."""
-
-    async def commit(self) -> None: ...
-
-    async def undo(self) -> None: ...
-
-
-class Duty(Protocol):
-    """What the server does around the writes of one kind besides storing."""
-
-    async def begin(self, new: Object | None, old: Object | None, dry_run: bool) -> Transaction | None:
-        """Before the write; may fill in ``new``. Raises a ``StatusError`` to refuse."""
-        ...
-
-    async def wrote(self, new: Object | None, old: Object | None) -> None:
-        """After a write that stands; ``new`` None: the object is gone."""
-        ...
 
 
 class Registry:
@@ -343,7 +294,7 @@ class Registry:
             await self._validate(attributes)
             if not write.applied:
                 self._manage(kind, old, new, write)
-            if _unchanged(new, old):
+            if unchanged(new, old):
                 return Written(old, entry.value, entry.revision)
             return await self._store_changed(kind, fmt, entry, new, old, write)
         finally:
@@ -412,10 +363,10 @@ class Registry:
             if kind.prepare_status is not None:
                 kind.prepare_status(new, old)
             else:
-                _keep_all_but_status(new, old)
+                keep_all_but_status(new, old)
         else:
             if "status" in kind.subresources:
-                _restore(new, old, "status")
+                restore(new, old, "status")
             kind.prepare_update(new, old)
 
     def _update_errors(self, kind: Kind, new: Object, old: Object, write: Write) -> list[FieldError]:
@@ -470,7 +421,7 @@ class Registry:
             old["metadata"]["resourceVersion"] = str(revision)
             await self._wrote(kind, None, old)
             return Written(old, entry.value, revision, deleted=True)
-        if _unchanged(new, old):
+        if unchanged(new, old):
             return Written(old, entry.value, entry.revision)
         value = fmt.encode(new)
         revision = await translated(self.store.update(entry.key, value, entry.revision))
@@ -569,41 +520,3 @@ class Registry:
     def _raise(self, kind: Kind, obj: Object, errors: Sequence[FieldError]) -> None:
         if errors:
             raise invalid_object(kind.resource.group, kind.resource.kind, objects.name(obj), errors)
-
-
-def _restore(new: Object, old: Object, key: str) -> None:
-    if key in old:
-        new[key] = old[key]
-    else:
-        new.pop(key, None)
-
-
-def _keep_all_but_status(new: Object, old: Object) -> None:
-    for key in [*new, *old]:
-        if key not in ("metadata", "status", "apiVersion", "kind"):
-            _restore(new, old, key)
-    for key in ("ownerReferences", "finalizers"):
-        _restore(new["metadata"], old["metadata"], key)
-
-
-def _unchanged(new: Object, old: Object) -> bool:
-    """Whether nothing but times in managedFields differs; those alone are not worth a write."""
-    before, after = old["metadata"], new["metadata"]
-    for key in after.keys() | before.keys():
-        if key not in ("managedFields", "resourceVersion") and after.get(key) != before.get(key):
-            return False
-    for key in new.keys() | old.keys():
-        if key != "metadata" and new.get(key) != old.get(key):
-            return False
-    return _timeless(after) == _timeless(before)
-
-
-def _timeless(metadata: Mapping[str, Any]) -> list[dict[str, Any]]:
-    return [{k: v for k, v in entry.items() if k != "time"} for entry in metadata.get("managedFields") or ()]
-
-
-def name_matches(obj: Object, name: str) -> None:
-    """Raises ``BadRequest`` when an object names another than the URL."""
-    stated = objectmeta.metadata_of(obj).get("name") or ""
-    if stated and stated != name:
-        raise BadRequest(f"the name of the object ({stated}) does not match the name on the URL ({name})")

@@ -9,7 +9,8 @@ from typing import Any
 from sublet.apiserver import stored
 from sublet.apiserver.deletion import DeleteOptions
 from sublet.apiserver.options import WriteOptions
-from sublet.apiserver.registry import Registry, Write
+from sublet.apiserver.registry import Registry
+from sublet.apiserver.writing import Write
 from sublet.client.exchange import User
 from sublet.machinery.kind import Kind, Object
 from sublet.machinery.status import AlreadyExists, FieldError, NotFound, invalid

@@ -6,8 +6,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from sublet.apiserver.node_ports import NodePorts, Port
-from sublet.apiserver.registry import Transaction
 from sublet.apiserver.service_ips import Refused, ServiceIPs, held
+from sublet.apiserver.writing import Transaction
 from sublet.machinery import objects
 from sublet.machinery.kind import Object
 from sublet.machinery.status import FieldError, invalid_object, not_supported

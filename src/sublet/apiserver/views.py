@@ -9,8 +9,9 @@ from typing import Any
 from sublet.apiserver import conversion, negotiation
 from sublet.apiserver.conversion import CustomKind
 from sublet.apiserver.negotiation import Accepted
-from sublet.apiserver.registry import Registry, Value
+from sublet.apiserver.registry import Registry
 from sublet.apiserver.watchcache import CachedEntry
+from sublet.apiserver.writing import Value
 from sublet.machinery import codec, table
 from sublet.machinery.kind import Kind, Object, Resource
 

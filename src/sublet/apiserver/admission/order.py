@@ -19,6 +19,7 @@ ORDER = (
     "storageobjectinuseprotection",
     "persistentvolumeclaimresize",
     "runtimeclass",
+    "certificaterequester",
     "certificateapproval",
     "certificatesigning",
     "certificatesubjectrestriction",

@@ -26,7 +26,9 @@ class Promises:
     def drop(self, place: Place) -> None:
         self._made.pop(place, None)
 
-    def open(self, group: str, plural: str, namespace: str, there: Iterable[str], now: float) -> list[Amounts]:
+    def open(
+        self, group: str, plural: str, namespace: str, there: Iterable[str], now: float
+    ) -> list[Amounts]:
         """What was promised lately to objects that are not among ``there`` (names)."""
         self._made = {k: v for k, v in self._made.items() if now - v[0] < _PROMISED_SECONDS}
         stored = set(there)

@@ -8,8 +8,8 @@ from sublet.apiserver import decoding, negotiation
 from sublet.apiserver.calls import status_view, warnings
 from sublet.apiserver.negotiation import accept
 from sublet.apiserver.options import write_options
-from sublet.apiserver.registry import Write, name_matches
 from sublet.apiserver.requestinfo import RequestInfo
+from sublet.apiserver.writing import Write, name_matches
 from sublet.client.exchange import Request, Response
 from sublet.machinery import objects
 from sublet.machinery.kind import Kind, Object, Resource

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 from sublet.apiserver import deletion, negotiation
 from sublet.apiserver.calls import Call, status_view
 from sublet.apiserver.options import WriteOptions, delete_options
-from sublet.apiserver.registry import Written
 from sublet.apiserver.requestinfo import RequestInfo
+from sublet.apiserver.writing import Written
 from sublet.client.exchange import Request, Response
 
 if TYPE_CHECKING:

@@ -10,8 +10,8 @@ from sublet.apiserver.calls import status_view, warnings
 from sublet.apiserver.deletion import DeleteOptions
 from sublet.apiserver.negotiation import accept
 from sublet.apiserver.options import WriteOptions, parse_delete_options, write_options
-from sublet.apiserver.registry import Write, name_matches
 from sublet.apiserver.requestinfo import RequestInfo
+from sublet.apiserver.writing import Write, name_matches
 from sublet.client.exchange import Request, Response
 from sublet.machinery import objects, selectors
 from sublet.machinery.kind import Kind, Object, Resource

@@ -9,8 +9,8 @@ from sublet.apiserver import decoding, negotiation
 from sublet.apiserver.calls import Call, warnings
 from sublet.apiserver.conversion import CustomKind
 from sublet.apiserver.options import WriteOptions, write_options
-from sublet.apiserver.registry import Change, Write, name_matches
 from sublet.apiserver.requestinfo import RequestInfo
+from sublet.apiserver.writing import Change, Write, name_matches
 from sublet.client.exchange import Request, Response
 from sublet.machinery import objects, patch, strategicmerge, strict
 from sublet.machinery.kind import Object, Resource

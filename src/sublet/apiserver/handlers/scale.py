@@ -12,9 +12,9 @@ from sublet.apiserver.customkinds import scale_paths
 from sublet.apiserver.handlers.patch import APPLY, laying, patch_type
 from sublet.apiserver.options import WriteOptions, write_options
 from sublet.apiserver.reading import fresh_enough
-from sublet.apiserver.registry import name_matches
 from sublet.apiserver.requestinfo import RequestInfo
 from sublet.apiserver.stored import key
+from sublet.apiserver.writing import name_matches
 from sublet.client.exchange import Request, Response
 from sublet.kinds import schemas
 from sublet.machinery import objects, selectors

@@ -9,9 +9,9 @@ from sublet.apiserver.handlers import get
 from sublet.apiserver.handlers.patch import APPLY, changes, patch_type
 from sublet.apiserver.handlers.update import replacement
 from sublet.apiserver.options import write_options
-from sublet.apiserver.registry import Write
 from sublet.apiserver.requestinfo import RequestInfo
 from sublet.apiserver.subresources import RULES
+from sublet.apiserver.writing import Write
 from sublet.client.exchange import Request, Response
 from sublet.machinery.status import MethodNotAllowed
 

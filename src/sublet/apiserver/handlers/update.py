@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 
 from sublet.apiserver.calls import Call
 from sublet.apiserver.options import write_options
-from sublet.apiserver.registry import Change, name_matches
 from sublet.apiserver.requestinfo import RequestInfo
+from sublet.apiserver.writing import Change, name_matches
 from sublet.client.exchange import Request, Response
 from sublet.machinery import codec, objects
 from sublet.machinery.kind import Object

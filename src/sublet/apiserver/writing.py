@@ -1,0 +1,109 @@
+"""What a write is made of: who asks and how, what comes out, and what the server does around it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from sublet.apiserver import objectmeta
+from sublet.apiserver.options import WriteOptions
+from sublet.apiserver.watchcache import CachedEntry
+from sublet.client.exchange import User
+from sublet.machinery.kind import Object, Resource
+from sublet.machinery.status import BadRequest, FieldError
+from sublet.store.interface import Entry
+
+Value = Entry | CachedEntry
+"""Anything with a key, stored bytes and their revision."""
+
+Change = Callable[[Object | None], Object]
+"""From the current object (a copy of its own, in the version asked for; None where nothing is) to the new one."""
+
+
+@dataclass(slots=True)
+class Write:
+    """Who writes, how, and what they are told besides the result."""
+
+    user: User
+    resource: Resource
+    """The served version the client speaks."""
+    options: WriteOptions = field(default_factory=WriteOptions)
+    subresource: str = ""
+    warnings: list[str] = field(default_factory=list)
+    applied: bool = False
+    """The change is server-side apply's and has set managedFields itself."""
+    prepare: Callable[[Object, Object], None] | None = None
+    """(new, old) in the stored version: restores what this subresource may not change; None: the usual."""
+    validate: Callable[[Object, Object], Sequence[FieldError]] | None = None
+    """(new, old): this subresource's rules instead of the usual ones."""
+
+
+@dataclass(slots=True)
+class Written:
+    """The object as it stands now. ``revision`` 0: a dry run made it and nothing is stored."""
+
+    object: Object
+    """In the stored version, with its resourceVersion."""
+    value: bytes
+    revision: int
+    created: bool = False
+    deleted: bool = False
+
+
+class Transaction(Protocol):
+    """Something reserved for a write (an IP, a port)."""
+
+    async def commit(self) -> None: ...
+
+    async def undo(self) -> None: ...
+
+
+class Duty(Protocol):
+    """What the server does around the writes of one kind besides storing."""
+
+    async def begin(self, new: Object | None, old: Object | None, dry_run: bool) -> Transaction | None:
+        """Before the write; may fill in ``new``. Raises a ``StatusError`` to refuse."""
+        ...
+
+    async def wrote(self, new: Object | None, old: Object | None) -> None:
+        """After a write that stands; ``new`` None: the object is gone."""
+        ...
+
+
+def restore(new: Object, old: Object, key: str) -> None:
+    if key in old:
+        new[key] = old[key]
+    else:
+        new.pop(key, None)
+
+
+def keep_all_but_status(new: Object, old: Object) -> None:
+    for key in [*new, *old]:
+        if key not in ("metadata", "status", "apiVersion", "kind"):
+            restore(new, old, key)
+    for key in ("ownerReferences", "finalizers"):
+        restore(new["metadata"], old["metadata"], key)
+
+
+def unchanged(new: Object, old: Object) -> bool:
+    """Whether nothing but times in managedFields differs; those alone are not worth a write."""
+    before, after = old["metadata"], new["metadata"]
+    for key in after.keys() | before.keys():
+        if key not in ("managedFields", "resourceVersion") and after.get(key) != before.get(key):
+            return False
+    for key in new.keys() | old.keys():
+        if key != "metadata" and new.get(key) != old.get(key):
+            return False
+    return _timeless(after) == _timeless(before)
+
+
+def _timeless(metadata: Mapping[str, Any]) -> list[dict[str, Any]]:
+    return [{k: v for k, v in entry.items() if k != "time"} for entry in metadata.get("managedFields") or ()]
+
+
+def name_matches(obj: Object, name: str) -> None:
+    """Raises ``BadRequest`` when an object names another than the URL."""
+    stated = objectmeta.metadata_of(obj).get("name") or ""
+    if stated and stated != name:
+        raise BadRequest(f"the name of the object ({stated}) does not match the name on the URL ({name})")
