@@ -84,7 +84,7 @@ def test_a_release_is_installed_upgraded_rolled_back_and_uninstalled(
     assert apps.read_namespaced_deployment("shop", "default").spec.replicas == 3
     assert core.read_namespaced_config_map("shop-config", "default").data == {"replicas": "3"}
 
-    config.rollback("shop", revision=1, wait="legacy", timeout=30)
+    config.rollback("shop", version=1, wait="legacy", timeout=30)
     assert apps.read_namespaced_deployment("shop", "default").spec.replicas == 1
 
     config.uninstall("shop", wait="legacy", timeout=30)

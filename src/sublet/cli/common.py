@@ -70,6 +70,33 @@ def run_until_signal(
     uvloop.run(main())
 
 
+def run_until_cancelled(work: Callable[[], Coroutine[Any, Any, None]]) -> None:
+    """Runs work that has no end of its own until SIGTERM or SIGINT; an error it raises is the command's."""
+
+    class Running:
+        def __init__(self) -> None:
+            self.task = asyncio.ensure_future(work())
+
+        async def ended(self) -> None:
+            await asyncio.wait({self.task})
+
+        async def stop(self) -> None:
+            self.task.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await self.task
+
+    running: list[Running] = []
+
+    async def start() -> Running:
+        running.append(Running())
+        return running[0]
+
+    async def ended() -> None:
+        await running[0].ended()
+
+    run_until_signal(start, ended)
+
+
 def host_options(command: Callable[..., None]) -> Callable[..., None]:
     """``--kubeconfig``, ``--context`` and ``-n``: which host cluster, and which namespace of it."""
     for option in (
