@@ -7,11 +7,13 @@ import json
 import ssl
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from apiserver_front import Front, front
 
 from sublet.apiserver.server import HTTPServer, tls_context
+from sublet.client.exchange import Connection, Request, Response
 from sublet.pki.authority import SERVER, Authority, KeyPair
 
 __all__ = ["front"]
@@ -113,6 +115,36 @@ async def test_a_renewed_certificate_is_served_to_new_connections(served: Served
     _, writer = await served.open()
     certificate = writer.get_extra_info("peercert")
     assert certificate["subject"] == ((("commonName", "renewed"),),)
+    writer.close()
+
+
+async def test_exec_over_tls_hands_the_connection_to_the_pods_node(served: Served) -> None:
+    class Echo:
+        """Stands for the node: answers the upgrade and says everything back."""
+
+        async def connect(self, _pod: Any, subresource: str, request: Request) -> Response:
+            assert (subresource, request.query) == ("exec", "container=c&command=sh")
+            assert request.upgradable
+
+            async def carry(connection: Connection) -> None:
+                while data := await connection.read():
+                    await connection.write(data)
+
+            return Response(101, [("Connection", "Upgrade"), ("Upgrade", "SPDY/3.1")], upgrade=carry)
+
+    front = served.front
+    await front.account("default")
+    pods = "/api/v1/namespaces/default/pods"
+    spec = {"nodeName": "n", "containers": [{"name": "c", "image": "i"}]}
+    await front.create(pods, {"metadata": {"name": "p"}, "spec": spec})
+    front.api.pod_streams = Echo()
+    reader, writer = await served.open(front.ca.issue("admin", ("system:masters",)))
+    head = "Host: x\r\nConnection: Upgrade\r\nUpgrade: SPDY/3.1\r\nContent-Length: 0\r\n\r\n"
+    writer.write(f"POST {pods}/p/exec?command=sh HTTP/1.1\r\n{head}".encode())
+    assert (await reader.readuntil(b"\r\n\r\n")).startswith(b"HTTP/1.1 101 ")
+    sent = bytes(range(256)) * 4096
+    writer.write(sent)
+    assert await asyncio.wait_for(reader.readexactly(len(sent)), 10) == sent
     writer.close()
 
 
