@@ -99,9 +99,7 @@ class Schema:
 
     @cached_property
     def properties(self) -> Mapping[str, Schema]:
-        return {
-            name: self._child(child) for name, child in (self.document.get("properties") or {}).items()
-        }
+        return {name: self._child(child) for name, child in (self.document.get("properties") or {}).items()}
 
     @cached_property
     def items(self) -> Schema | None:
