@@ -10,8 +10,9 @@ import asyncio
 import contextlib
 import ctypes
 import hashlib
+import time
 import zlib
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -171,6 +172,7 @@ class _Maker:
         found: Document = {}
         for entry, resource in pairs:
             found.update(maker.of(entry.kind, resource, custom=entry.custom))
+            _let_the_loop_run()
         return dict(sorted(found.items()))
 
     def custom_definitions(self, form: Format, pairs: Iterable[tuple[Entry, Resource]]) -> Document:
@@ -191,6 +193,7 @@ def _document2(maker: _Maker) -> Document:
     definitions: Document = {}
     for api_version in dict.fromkeys(resource.api_version for _, resource in pairs):
         definitions.update(schemas.openapi_definitions(maker.minor, api_version))
+        _let_the_loop_run()
     if not definitions:
         definitions.update(schemas.openapi_definitions(maker.minor, "v1"))
     definitions.update(maker.custom_definitions(2, pairs))
@@ -230,7 +233,7 @@ def _document3(maker: _Maker, group: str, version: str) -> Document:
         "info": maker.info(),
         "paths": maker.paths(3, pairs),
         "components": {
-            "schemas": {name: _as_version3(schema) for name, schema in sorted(definitions.items())},
+            "schemas": dict(_all_as_version3(definitions)),
             "securitySchemes": {"BearerToken": _SECURITY},
         },
     }
@@ -255,6 +258,17 @@ def _references(node: Any) -> list[str]:
         return []
     own = [node["$ref"].rpartition("/")[2]] if isinstance(node.get("$ref"), str) else []
     return own + [name for child in node.values() for name in _references(child)]
+
+
+def _let_the_loop_run() -> None:
+    """Gives the interpreter to the event loop's thread, which else waits out the switch interval."""
+    time.sleep(0)
+
+
+def _all_as_version3(definitions: Document) -> Iterator[tuple[str, Any]]:
+    for name in sorted(definitions):
+        yield name, _as_version3(definitions[name])
+        _let_the_loop_run()
 
 
 def _as_version3(node: Any) -> Any:
