@@ -9,8 +9,10 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric import ec
 
 from sublet.apiserver.api import APIServer
+from sublet.apiserver.authentication.build import AuthenticationSettings
 from sublet.apiserver.settings import APIServerSettings
 from sublet.client.client import Client
 from sublet.client.events import EventRecorder
@@ -24,10 +26,11 @@ from sublet.machinery.clock import SystemClock
 from sublet.machinery.status import NotFound
 from sublet.node.hollow import HollowNodes
 from sublet.node.hollow_registration import HollowSettings
+from sublet.pki.authority import Authority, write_key
 from sublet.reconcile.manager import Context, Manager, Registration
 from sublet.store.open import open_store
 
-SETTINGS = {"root_ca": "-----BEGIN CERTIFICATE-----\nnone\n-----END CERTIFICATE-----\n"}
+ROOT_CA = {"root_ca": "-----BEGIN CERTIFICATE-----\nnone\n-----END CERTIFICATE-----\n"}
 
 
 class Cluster:
@@ -76,10 +79,13 @@ def eventually() -> Callable[..., Awaitable[Any]]:
 
 @asynccontextmanager
 async def running(names: set[str] | None, nodes: int, **hollow: Any) -> AsyncIterator[Cluster]:
-    api = APIServer(APIServerSettings(), await open_store("memory://"))
+    key = write_key(ec.generate_private_key(ec.SECP256R1()))
+    settings = APIServerSettings(authentication=AuthenticationSettings(service_account_key=key))
+    api = APIServer(settings, await open_store("memory://"), detect_mutation=True)
     await api.start()
     tasks: list[asyncio.Task[Any]] = []
     rng = random.Random(1)
+    authority = Authority.create("ca")
     clock = SystemClock()
     shared = api.client_as(
         User("system:kube-controller-manager", ("system:authenticated",)), "kube-controller-manager"
@@ -90,7 +96,7 @@ async def running(names: set[str] | None, nodes: int, **hollow: Any) -> AsyncIte
         groups = ("system:serviceaccounts", "system:serviceaccounts:kube-system", "system:authenticated")
         client = api.client_as(User(registration.user_name, groups), registration.name)
         events = EventRecorder(client, registration.name)
-        return Context(client, informers, events, clock, rng, SETTINGS)
+        return Context(client, informers, events, clock, rng, {**ROOT_CA, "authority": authority})
 
     chosen = [each for each in catalog.load() if names is None or each.name in names]
     manager = Manager(chosen, context_for)
@@ -98,10 +104,10 @@ async def running(names: set[str] | None, nodes: int, **hollow: Any) -> AsyncIte
     try:
         await manager.start()
         if nodes:
-            settings = HollowSettings(names=[f"node-{n}" for n in range(nodes)], **hollow)
-            hollow_nodes = HollowNodes(cluster.client, settings)
+            hollow_settings = HollowSettings(names=[f"node-{n}" for n in range(nodes)], **hollow)
+            hollow_nodes = HollowNodes(cluster.client, hollow_settings)
             tasks.append(asyncio.create_task(hollow_nodes.run()))
-            tasks.append(asyncio.create_task(bind(cluster.client, list(settings.names))))
+            tasks.append(asyncio.create_task(bind(cluster.client, list(hollow_settings.names))))
             await asyncio.wait_for(hollow_nodes.registered.wait(), 10)
         yield cluster
     finally:

@@ -52,11 +52,13 @@ class Registration:
     enabled_by_default: bool = True
     service_account: str = ""
     """In kube-system; empty: the bootstrap roles' name, which is the controller's own."""
+    user: str = ""
+    """Acts as this user instead of a ServiceAccount; for those upstream runs as ``system:kube-controller-manager``."""
 
     @property
     def user_name(self) -> str:
         """``system:serviceaccount:kube-system:deployment-controller``."""
-        return f"system:serviceaccount:kube-system:{self.service_account or self.name}"
+        return self.user or f"system:serviceaccount:kube-system:{self.service_account or self.name}"
 
 
 class Manager:

@@ -1,0 +1,91 @@
+"""certificatesigningrequest-signing-controller: signs approved CSRs of the four ``kubernetes.io`` signers.
+
+Settings: ``authority`` is the cluster's :class:`~sublet.pki.authority.Authority`; without one the controller is idle.
+"""
+
+from __future__ import annotations
+
+import base64
+
+from sublet.kinds.resources import resource
+from sublet.machinery import objects
+from sublet.machinery.kind import Object
+from sublet.machinery.status import NotFound
+from sublet.pki.authority import CLIENT, SERVER, Authority
+from sublet.reconcile import certificates
+from sublet.reconcile.controller import Controller
+from sublet.reconcile.manager import Context, Registration
+from sublet.reconcile.workloads import set_condition
+
+_REQUESTS = resource("certificatesigningrequests.certificates.k8s.io")
+_SIGNERS = frozenset(
+    {
+        certificates.CLIENT_SIGNER,
+        certificates.KUBELET_CLIENT_SIGNER,
+        certificates.KUBELET_SERVING_SIGNER,
+        certificates.LEGACY_SIGNER,
+    }
+)
+_DAY = 86400.0
+_LONGEST_DAYS = 365.0
+
+
+def sign(authority: Authority, csr: Object) -> bytes:
+    """The certificate, PEM. Raises ``ValueError`` where the signer's rules forbid it."""
+    request = certificates.parse(csr)
+    if why := certificates.objection(csr, request):
+        raise ValueError(why)
+    spec = csr["spec"]
+    seconds = spec.get("expirationSeconds")
+    days = _LONGEST_DAYS if seconds is None else min(_LONGEST_DAYS, int(seconds) / _DAY)
+    usages = [usage for usage in (CLIENT, SERVER) if usage in (spec.get("usages") or ())]
+    return authority.certify(
+        request.public_key,
+        request.common_name,
+        request.organizations,
+        request.dns,
+        request.ips,
+        days,
+        usages or (CLIENT,),
+    )
+
+
+def setup(context: Context) -> Controller:
+    requests = context.informers.informer(_REQUESTS)
+    authority = context.settings.get("authority")
+
+    async def reconcile(name: str) -> None:
+        csr = requests.get("", name)
+        if authority is None or csr is None or objects.is_deleting(csr):
+            return
+        if csr["spec"].get("signerName") not in _SIGNERS:
+            return
+        if not certificates.is_approved(csr) or certificates.has_ended(csr):
+            return
+        status = dict(csr.get("status") or {})
+        try:
+            status["certificate"] = base64.b64encode(sign(authority, csr)).decode()
+        except ValueError as error:
+            now = objects.rfc3339(context.clock.now())
+            failed = {
+                "type": "Failed",
+                "status": "True",
+                "reason": "SignerValidationFailure",
+                "message": str(error),
+                "lastTransitionTime": now,
+                "lastUpdateTime": now,
+            }
+            status["conditions"] = set_condition(status.get("conditions") or (), failed)
+        try:
+            await context.client.update_status(_REQUESTS, {**csr, "status": status})
+        except NotFound:
+            return
+
+    controller = Controller("certificatesigningrequest-signing-controller", reconcile)
+    requests.add_handler(controller.enqueue_object)
+    return controller
+
+
+CONTROLLER = Registration(
+    "certificatesigningrequest-signing-controller", setup, service_account="certificate-controller"
+)
