@@ -17,7 +17,6 @@ from sublet.kinds import resources, schemas
 from sublet.machinery.kind import Column, Kind, Object, Resource, Subresource
 from sublet.machinery.schema import Schema
 
-_STRATEGY_FOLDERS = {"apiserverinternal": "internal", "storagemigration": "storagemigration"}
 _STRATEGY_SINGULARS = {"core/endpoint": "endpoints", "certificates/certificates": "certificatesigningrequest"}
 _COLUMN_KINDS = {
     "MutatingWebhookConfiguration": "MutatingWebhook",
@@ -55,7 +54,7 @@ def strategies() -> Mapping[tuple[str, str], Strategy]:
     found = dict(_UNLISTED)
     for name, create_on_update, unconditional, _, generation in _table("resource-strategies.tsv"):
         folder, _, singular = name.partition("/")
-        key = (_STRATEGY_FOLDERS.get(folder, folder), _STRATEGY_SINGULARS.get(name, singular))
+        key = (folder, _STRATEGY_SINGULARS.get(name, singular))
         found[key] = Strategy(
             create_on_update=create_on_update == "true",
             unconditional_update=unconditional == "true",
@@ -117,7 +116,9 @@ def builtin(
     resource = resources.resource(name)
     row = _row(resource)
     subresources = _subresources(row["subresources"])
-    strategy = strategies().get((group_folder(resource.group), row["singular"]), Strategy())
+    known = strategies()
+    key = (group_folder(resource.group), row["singular"])
+    strategy = known[key] if rules.get("stored", True) else known.get(key, Strategy())
     has_status = "status" in subresources
     if cells is not None and "columns" not in rules:
         rules["columns"] = columns()[_COLUMN_KINDS.get(resource.kind, resource.kind)]

@@ -10,7 +10,6 @@ from sublet.kinds.builtin import builtin
 from sublet.kinds.rules import show
 from sublet.kinds.rules.common import Errors, rule
 from sublet.machinery.kind import Object, Served
-from sublet.machinery.objects import parse_time
 from sublet.machinery.status import invalid, required
 
 _RENAMED = {
@@ -96,13 +95,6 @@ def _cells(event: Object, now: float) -> list[Any]:
         str(count),
         show.name(event),
     ]
-
-
-def last_seen_at(event: Object) -> float:
-    """Unix seconds of the event's last occurrence; 0 where it says none."""
-    series = (event.get("series") or {}).get("lastObservedTime")
-    text = series or event.get("lastTimestamp") or event.get("eventTime") or event.get("firstTimestamp")
-    return parse_time(text) if text else 0.0
 
 
 def _involved(field: str) -> Callable[[Object], str]:

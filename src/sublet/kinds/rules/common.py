@@ -6,7 +6,7 @@ Texts: reference/kubernetes-api.md E.1, E.2.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 from sublet.machinery import names
@@ -28,12 +28,6 @@ MAX_ANNOTATION_BYTES = 256 * 1024
 MAX_INT32 = (1 << 31) - 1
 
 _PERCENT = re.compile(r"\d+%").fullmatch
-_SELECTOR_OPERATORS = ("In", "NotIn", "Exists", "DoesNotExist")
-
-
-def too_few(path: str, count: int, least: int) -> FieldError:
-    items = "item" if least == 1 else "items"
-    return FieldError("FieldValueTooFew", path, f"Too few: {count}: must have at least {least} {items}")
 
 
 def named(path: str, value: str, rule: Callable[[str], Sequence[str]]) -> Errors:
@@ -167,11 +161,6 @@ def at_most_hundred_percent(path: str, value: Any) -> Errors:
 def is_zero(value: Any) -> bool:
     """Whether a count or percentage amounts to nothing."""
     return value in (0, "0%", None)
-
-
-def listed(errors: Iterable[FieldError]) -> Sequence[FieldError]:
-    """The errors as :class:`Kind` wants them."""
-    return list(errors)
 
 
 def rule(check: Callable[[Object], Errors]) -> Callable[[Object], Sequence[FieldError]]:
