@@ -8,8 +8,10 @@ from typing import TYPE_CHECKING
 from sublet.apiserver import decoding, negotiation
 from sublet.apiserver.conversion import CustomKind
 from sublet.apiserver.negotiation import Accepted
-from sublet.apiserver.options import WriteOptions
+from sublet.apiserver.options import WriteOptions, list_options
+from sublet.apiserver.reading import fresh_enough
 from sublet.apiserver.requestinfo import RequestInfo
+from sublet.apiserver.stored import key
 from sublet.apiserver.views import View
 from sublet.apiserver.writing import Write, Written
 from sublet.client.exchange import Request, Response, User
@@ -55,6 +57,15 @@ class Call:
         if self.request.user is None:
             raise Unauthorized()
         return self.request.user
+
+    async def get(self) -> Response:
+        """The object that the URL names, as fresh as ``resourceVersion`` asks."""
+        revision = list_options(self.info).revision if self.info.params else None
+        cache = await fresh_enough(self.api.registry, self.kind, revision)
+        entry = cache.get(key(self.kind.resource, self.namespace, self.info.name))
+        if entry is None:
+            raise self.not_found()
+        return Response(200, [("Content-Type", self.view.accepted.content_type)], self.view.one(entry))
 
     def decode(self, options: WriteOptions) -> Object:
         """The object in the body, in the version of the URL."""

@@ -46,7 +46,8 @@ from sublet.machinery.status import (
 )
 from sublet.store.interface import KeyExists, RevisionMismatch, Store, StoreError
 
-RETRIES = 5
+RETRIES = 50
+"""Attempts of a write that states no version, each on what the one that came between left."""
 GENERATE_ATTEMPTS = 8
 
 

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 from sublet.apiserver import decoding, negotiation
 from sublet.apiserver.calls import Call, status_view, warnings
+from sublet.apiserver.changes import APPLY, laying, patch_type
 from sublet.apiserver.conversion import CustomKind
 from sublet.apiserver.customkinds import scale_paths
-from sublet.apiserver.handlers.patch import APPLY, laying, patch_type
 from sublet.apiserver.options import WriteOptions, write_options
 from sublet.apiserver.reading import fresh_enough
 from sublet.apiserver.requestinfo import RequestInfo

@@ -5,9 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from sublet.apiserver.calls import Call
-from sublet.apiserver.handlers import get
-from sublet.apiserver.handlers.patch import APPLY, changes, patch_type
-from sublet.apiserver.handlers.update import replacement
+from sublet.apiserver.changes import APPLY, changes, patch_type, replacement
 from sublet.apiserver.options import write_options
 from sublet.apiserver.requestinfo import RequestInfo
 from sublet.apiserver.subresources import RULES
@@ -22,7 +20,7 @@ if TYPE_CHECKING:
 async def handle(request: Request, info: RequestInfo, api: APIServer) -> Response:
     """GET, PUT and PATCH; what each subresource may change is written in ``apiserver/subresources.py``."""
     if info.verb == "get":
-        return await get.handle(request, info, api)
+        return await Call.of(request, info, api).get()
     call = Call.of(request, info, api)
     if info.verb == "update":
         options = write_options(request, info, "UpdateOptions")
