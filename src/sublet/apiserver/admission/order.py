@@ -13,6 +13,7 @@ ORDER = (
     "serviceaccount",
     "noderestriction",
     "taintnodesbycondition",
+    "podsecurity",
     "priority",
     "defaulttolerationseconds",
     "defaultstorageclass",
