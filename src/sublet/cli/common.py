@@ -17,6 +17,8 @@ import click
 if TYPE_CHECKING:
     from sublet.client.client import Client
     from sublet.client.kubeconfig import ClusterAccess
+    from sublet.tenants.kubernetes import Tenant
+    from sublet.tenants.local import LocalTenants
 
 T = TypeVar("T")
 
@@ -140,6 +142,32 @@ async def host_cluster(kubeconfig: str | None, context: str) -> AsyncIterator[Ho
         yield Host(access, client, chosen or "in-cluster", kubeconfig)
     finally:
         await client.close()
+
+
+def local_tenants(host: Host) -> LocalTenants:
+    """The tenants that run as processes of this machine."""
+    from sublet.tenants.connect import home
+    from sublet.tenants.local import LocalTenants
+
+    return LocalTenants(home() / "tenants", host.context)
+
+
+async def all_tenants(host: Host, namespace: str = "") -> list[Tenant]:
+    """Tenants of both kinds: pods of the host, and processes of this machine."""
+    from sublet.tenants.kubernetes import Tenants
+
+    here = [tenant for tenant in local_tenants(host).list() if namespace in ("", tenant.namespace)]
+    return [*await Tenants(host.client).list(namespace), *here]
+
+
+async def find_tenant(host: Host, name: str, namespace: str = "") -> Tenant:
+    """One tenant of either kind. Raises ``TenantError``."""
+    from sublet.tenants.kubernetes import Tenants
+
+    for tenant in local_tenants(host).list():
+        if tenant.name == name and namespace in ("", tenant.namespace):
+            return tenant
+    return await Tenants(host.client).find(name, namespace)
 
 
 def run(main: Coroutine[Any, Any, T]) -> T:

@@ -8,11 +8,30 @@ import sys
 import tempfile
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
-from sublet.cli.common import host_cluster, host_options, run
+from sublet.cli.common import Host, find_tenant, host_cluster, host_options, local_tenants, run
 from sublet.cli.output import done, info
+
+if TYPE_CHECKING:
+    from sublet.tenants.connect import Endpoint
+
+
+async def _endpoint(host: Host, name: str, namespace: str, local_port: int) -> tuple[Endpoint, str]:
+    """How the tenant is reached from here, and its namespace."""
+    from sublet.tenants.connect import Endpoint, find_endpoint, wait_running
+    from sublet.tenants.kubernetes import Tenants
+
+    tenant = await find_tenant(host, name, namespace)
+    if tenant.driver == "local":
+        processes = local_tenants(host)
+        processes.resume(name)
+        return Endpoint(processes.access(name), "directly"), tenant.namespace
+    tenants = Tenants(host.client)
+    tenant = await wait_running(tenants, name, namespace, 30, info)
+    return await find_endpoint(tenants, tenant, host.context, host.kubeconfig, local_port), tenant.namespace
 
 
 async def connect_to(
@@ -29,18 +48,14 @@ async def connect_to(
     """Writes (or prints) a context for the tenant and makes it the current one."""
     from sublet.client import kubeconfig as files
     from sublet.machinery import codec
-    from sublet.tenants.connect import Endpoint, context_name, find_endpoint, wait_running
-    from sublet.tenants.kubernetes import Tenants
+    from sublet.tenants.connect import Endpoint, context_name
 
     async with host_cluster(kubeconfig, context) as host:
-        tenants = Tenants(host.client)
-        tenant = await wait_running(tenants, name, namespace, 30, info)
+        found, where = await _endpoint(host, name, namespace, local_port)
         if server:
             url = server if "://" in server else f"https://{server}"
-            found = Endpoint(replace(await tenants.access(tenant), server=url), f"at {url}")
-        else:
-            found = await find_endpoint(tenants, tenant, host.context, kubeconfig, local_port)
-        entry = context_as or context_name(name, tenant.namespace, host.context)
+            found = Endpoint(replace(found.access, server=url), f"at {url}")
+        entry = context_as or context_name(name, where, host.context)
     if print_only:
         click.echo(codec.encode_yaml(files.to_config(found.access, entry)), nl=False)
         return
@@ -59,14 +74,10 @@ def run_command(
     """Runs a command with KUBECONFIG pointing at the tenant; returns its exit code."""
     from sublet.client import kubeconfig as files
     from sublet.client.kubeconfig import ClusterAccess
-    from sublet.tenants.connect import find_endpoint, wait_running
-    from sublet.tenants.kubernetes import Tenants
 
     async def find() -> ClusterAccess:
         async with host_cluster(kubeconfig, context) as host:
-            tenants = Tenants(host.client)
-            tenant = await wait_running(tenants, name, namespace, 30, info)
-            return (await find_endpoint(tenants, tenant, host.context, kubeconfig)).access
+            return (await _endpoint(host, name, namespace, 0))[0].access
 
     access = run(find())
     with tempfile.TemporaryDirectory(prefix="sublet-") as scratch:

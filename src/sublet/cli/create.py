@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from sublet.cli.common import host_cluster, host_options, run
+from sublet.cli.common import Host, host_cluster, host_options, local_tenants, run
 from sublet.cli.output import done, info, step
 
 
@@ -21,6 +21,10 @@ from sublet.cli.output import done, info, step
 @click.option("--create-namespace/--no-create-namespace", default=True, show_default=True)
 @click.option("--upgrade", is_flag=True, help="Change the tenant if it exists.")
 @click.option("--connect/--no-connect", default=False, show_default=True, help="Connect once it is there.")
+@click.option(
+    "--driver", type=click.Choice(["auto", "kubernetes", "local"]), default="auto", show_default=True,
+    help="Where the control plane runs: a pod of the host, or a process here (auto: where nodes are hollow).",
+)  # fmt: skip
 @click.option("--expose", is_flag=True, help="Give the tenant's API a LoadBalancer Service.")
 @click.option("--timeout", default=300.0, show_default=True, help="Seconds to wait until it is ready.")
 def create(
@@ -34,6 +38,7 @@ def create(
     create_namespace: bool,
     upgrade: bool,
     connect: bool,
+    driver: str,
     expose: bool,
     timeout: float,
 ) -> None:
@@ -54,8 +59,15 @@ def create(
 
     async def main() -> None:
         async with host_cluster(kubeconfig, context) as host:
+            tenants = Tenants(host.client)
             with step(f"Creating tenant {name} in namespace {namespace}"):
-                await Tenants(host.client).create(
+                if driver == "local" or (driver == "auto" and await _only_hollow_nodes(host)):
+                    await local_tenants(host).create(
+                        name, namespace, configuration, codec.encode_yaml(document).decode(), host.access, tenants,
+                        progress=info,
+                    )  # fmt: skip
+                    return
+                await tenants.create(
                     name, namespace, configuration, codec.encode_yaml(document).decode(), image,
                     create_namespace=create_namespace, upgrade=upgrade, timeout=timeout, progress=info,
                 )  # fmt: skip
@@ -68,6 +80,21 @@ def create(
         run(connect_to(name, kubeconfig, context, namespace))
     else:
         info(f"- Use `sublet connect {name} --namespace {namespace}` to access the tenant cluster")
+
+
+async def _only_hollow_nodes(host: Host) -> bool:
+    """Whether the host can run no container: all its nodes only report."""
+    from sublet.kinds.resources import resource
+    from sublet.machinery.status import Forbidden
+
+    try:
+        nodes = (await host.client.list(resource("nodes")))["items"]
+    except Forbidden:
+        return False
+    versions = [
+        ((n.get("status") or {}).get("nodeInfo") or {}).get("containerRuntimeVersion", "") for n in nodes
+    ]
+    return bool(versions) and all(version.startswith("hollow://") for version in versions)
 
 
 COMMAND = create

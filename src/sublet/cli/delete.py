@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from sublet.cli.common import host_cluster, host_options, run
+from sublet.cli.common import find_tenant, host_cluster, host_options, local_tenants, run
 from sublet.cli.output import done, info, step
 
 
@@ -38,7 +38,7 @@ def delete(
         async with host_cluster(kubeconfig, context) as host:
             tenants = Tenants(host.client)
             try:
-                tenant = await tenants.find(name, namespace)
+                tenant = await find_tenant(host, name, namespace)
             except TenantError:
                 if ignore_not_found:
                     return None
@@ -47,6 +47,8 @@ def delete(
             BackgroundProxy(entry).stop()
             files.remove(kubeconfig or files.default_path(), entry, current=host.context)
             with step(f"Deleting tenant {name}"):
+                if tenant.driver == "local":
+                    await local_tenants(host).delete(name)
                 removed = await tenants.delete(
                     name, tenant.namespace, keep_pvc=keep_pvc, delete_namespace=delete_namespace,
                     grace=grace_period, progress=info,

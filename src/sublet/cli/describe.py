@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from sublet.cli.common import host_cluster, host_options, run
+from sublet.cli.common import find_tenant, host_cluster, host_options, local_tenants, run
 from sublet.cli.output import output_option, print_document
 
 
@@ -24,9 +24,10 @@ def describe(
 
     async def main() -> tuple[Tenant, str]:
         async with host_cluster(kubeconfig, context) as host:
-            tenants = Tenants(host.client)
-            tenant = await tenants.find(name, namespace)
-            return tenant, await tenants.configuration(tenant)
+            tenant = await find_tenant(host, name, namespace)
+            if tenant.driver == "local":
+                return tenant, local_tenants(host).configuration(name)
+            return tenant, await Tenants(host.client).configuration(tenant)
 
     tenant, text = run(main())
     if config_only:
@@ -44,6 +45,7 @@ def describe(
         else "embedded-database (sqlite)",
         "created": rfc3339(tenant.created),
         "status": tenant.status,
+        "driver": tenant.driver,
         "imageTags": {"controlPlane": tenant.image},
         "userConfigYaml": text,
     }
@@ -56,10 +58,12 @@ def describe(
     for label, key in (
         ("Name", "name"), ("Namespace", "namespace"), ("Version", "version"),
         ("Kubernetes", "kubernetesVersion"), ("Backing Store", "backingStore"), ("Created", "created"),
-        ("Status", "status"),
+        ("Status", "status"), ("Driver", "driver"),
     ):  # fmt: skip
         click.echo(f"{label + ':':<16}{document[key]}")
-    click.echo(f"{'Image:':<16}{tenant.image}\n\n---- sublet.yaml ----")
+    click.echo(
+        f"{'Image:':<16}{tenant.image or '(none: a process of this machine)'}\n\n---- sublet.yaml ----"
+    )
     click.echo(text if text.strip() not in ("", "{}") else "(defaults)")
 
 

@@ -6,7 +6,7 @@ import time
 
 import click
 
-from sublet.cli.common import host_cluster, host_options, run
+from sublet.cli.common import all_tenants, host_cluster, host_options, run
 from sublet.cli.output import age, info, output_option, print_document, print_table
 
 
@@ -18,11 +18,11 @@ def list_(kubeconfig: str | None, context: str, namespace: str, output: str | No
     from sublet.client.kubeconfig import contexts
     from sublet.machinery.objects import rfc3339
     from sublet.tenants.connect import context_name
-    from sublet.tenants.kubernetes import Tenant, Tenants
+    from sublet.tenants.kubernetes import Tenant
 
     async def main() -> tuple[list[Tenant], str]:
         async with host_cluster(kubeconfig, context) as host:
-            return await Tenants(host.client).list(namespace), host.context
+            return await all_tenants(host, namespace), host.context
 
     tenants, parent = run(main())
     current = contexts(kubeconfig)[1]

@@ -31,7 +31,8 @@ def hollow(
         from sublet.client.client import Client
         from sublet.client.http import HTTPTransport
         from sublet.client.kubeconfig import load
-        from sublet.node.hollow import HollowSettings, names, run_hollow
+        from sublet.node.hollow import names, run_hollow
+        from sublet.node.hollow_registration import HollowSettings
 
         client = Client(HTTPTransport(load(kubeconfig, context)), "sublet-hollow-node")
         try:

@@ -43,10 +43,14 @@ def parse_context(name: str) -> tuple[str, str, str] | None:
     return parts[1], parts[2], parts[3]
 
 
+def home() -> Path:
+    """Where this user's tenants and background proxies are noted: $SUBLET_HOME, else ``~/.sublet``."""
+    return Path(os.environ.get("SUBLET_HOME") or Path.home() / ".sublet")
+
+
 def state_directory() -> Path:
     """Where running background proxies are noted."""
-    home = Path(os.environ.get("SUBLET_HOME") or Path.home() / ".sublet")
-    return home / "connections"
+    return home() / "connections"
 
 
 @dataclass(frozen=True)

@@ -55,13 +55,9 @@ class Tenant:
     version: str
     created: float
     """Unix seconds."""
-    workload: Object
-    """The StatefulSet."""
-
-    @property
-    def image(self) -> str:
-        containers = self.workload["spec"]["template"]["spec"]["containers"]
-        return str(containers[0].get("image", ""))
+    image: str
+    driver: str = "kubernetes"
+    """``kubernetes``: its control plane is a pod of the host; ``local``: a process of this machine."""
 
 
 class Tenants:
@@ -119,20 +115,40 @@ class Tenants:
         Raises :class:`TenantError` for what the user must decide, ``StatusError`` for what the host refuses.
         """
         check_name(name)
+        await self._check_host(configuration)
+        await self.prepare(
+            name, namespace, configuration, config_yaml, image,
+            create_namespace=create_namespace, upgrade=upgrade, progress=progress,
+        )  # fmt: skip
+        progress("waiting for the control plane")
+        await self._wait_ready(name, namespace, image, timeout, progress)
+        return await self.find(name, namespace)
+
+    async def prepare(
+        self,
+        name: str,
+        namespace: str,
+        configuration: Configuration,
+        config_yaml: str,
+        image: str,
+        *,
+        create_namespace: bool = True,
+        upgrade: bool = False,
+        progress: Progress = lambda _step: None,
+    ) -> None:
+        """Applies a tenant's host objects; without an image all but the pod that would run it."""
         await self._ensure_namespace(name, namespace, create_namespace, progress)
         await self._check_free(name, namespace, upgrade)
-        await self._check_host(configuration)
         sync = catalog.settings(configuration.sync)
         wanted = manifests(
             name, namespace, configuration, config_yaml, image,
             catalog.host_rules(sync), catalog.cluster_rules(sync),
         )  # fmt: skip
+        if not image:
+            wanted = [obj for obj in wanted if obj["kind"] != "StatefulSet"]
         progress(f"applying {len(wanted)} objects in namespace {namespace}")
         for obj in wanted:
             await self._apply(obj)
-        progress("waiting for the control plane")
-        await self._wait_ready(name, namespace, image, timeout, progress)
-        return await self.find(name, namespace)
 
     async def _ensure_namespace(self, name: str, namespace: str, create: bool, progress: Progress) -> None:
         deadline = self._clock.monotonic() + 60
@@ -376,7 +392,7 @@ def _tenant(workload: Object, pods: list[Object]) -> Tenant:
                                   and objects.labels(p).get("release") == name]),
         version=objects.labels(workload).get("app.kubernetes.io/version", ""),
         created=objects.parse_time(workload["metadata"]["creationTimestamp"]),
-        workload=workload,
+        image=str(workload["spec"]["template"]["spec"]["containers"][0].get("image", "")),
     )  # fmt: skip
 
 
