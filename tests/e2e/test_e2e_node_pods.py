@@ -362,6 +362,43 @@ async def test_limits_reach_the_cgroup_and_too_much_memory_kills(cluster: Cluste
     await cluster.remove("oom")
 
 
+async def test_resized_container_gets_new_limits_without_a_restart(cluster: Cluster) -> None:
+    limits = {"cpu": "100m", "memory": "32Mi"}
+    container = {
+        "name": "c",
+        "command": ["sleep", "1000"],
+        "resources": {"limits": limits, "requests": limits},
+    }
+    await cluster.create("grows", container)
+    before = await cluster.until("grows", ready)
+    more = {"cpu": "200m", "memory": "64Mi"}
+    patch = {"spec": {"containers": [{"name": "c", "resources": {"limits": more, "requests": more}}]}}
+    await cluster.client.patch(PODS, "grows", patch, "default", kind="strategic", subresource="resize")
+    after = await cluster.until(
+        "grows", lambda s: s["containerStatuses"][0].get("resources", {}).get("limits") == more
+    )
+    assert (
+        after["status"]["containerStatuses"][0]["containerID"]
+        == before["status"]["containerStatuses"][0]["containerID"]
+    )
+    files = "/sys/fs/cgroup/memory/memory.limit_in_bytes", "/sys/fs/cgroup/memory.max"
+    _, out, _ = await cluster.kubectl("exec", "grows", "--", "sh", "-c", f"cat {files[0]} || cat {files[1]}")
+    assert out == f"{64 << 20}\n"
+    await cluster.remove("grows")
+
+
+async def test_host_network_pod_has_the_nodes_address(cluster: Cluster) -> None:
+    container = {
+        "name": "c",
+        "command": ["httpd", "-f", "-p", "28418", "-h", "/etc"],
+        "readinessProbe": {"tcpSocket": {"port": 28418}, "periodSeconds": 1},
+    }
+    await cluster.create("host", container, hostNetwork=True)
+    pod = await cluster.until("host", ready)
+    assert pod["status"]["podIP"] == cluster.settings.node_ip
+    await cluster.remove("host")
+
+
 async def test_users_groups_and_read_only_root_hold(cluster: Cluster) -> None:
     container = {
         "name": "c",

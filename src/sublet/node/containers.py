@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any, TypeVar
 
-from sublet.machinery import objects
+from sublet.machinery import objects, quantity
 from sublet.machinery.kind import Object
 from sublet.machinery.status import StatusError
 from sublet.node import containermounts, environment, hooks, podconfig, poddata, resources
@@ -18,6 +18,7 @@ from sublet.node.context import NodeContext
 from sublet.node.cri import CRIError
 from sublet.node.environment import ConfigError, PodFacts
 from sublet.node.images import Record, StartError
+from sublet.node.plan import Kill
 from sublet.node.poddata import Container
 from sublet.node.runtime import PodRuntime, RunningContainer
 
@@ -192,10 +193,66 @@ class Containers:
             if not error.not_found:
                 raise
 
+    async def resize(
+        self, pod: Object, view: PodRuntime, record: Record
+    ) -> tuple[list[Kill], dict[str, dict[str, Any]]]:
+        """Gives running containers the resources the pod has now, where those differ from what its status says.
+
+        Gives the containers whose resize policy wants a restart instead, and by name the resources of those that
+        could not be changed and keep what they had.
+        """
+        restart, kept = [], {}
+        status = pod.get("status") or {}
+        known = [*(status.get("containerStatuses") or []), *(status.get("initContainerStatuses") or [])]
+        for entry in known:
+            container = poddata.find_container(pod, entry["name"])
+            running = view.latest(entry["name"])
+            if container is None or running is None or not running.running or "resources" not in entry:
+                continue
+            if entry.get("containerID") != f"containerd://{running.id}":
+                continue
+            old, new = entry["resources"], container.get("resources") or {}
+            if _amounts(old) == _amounts(new):
+                continue
+            if _restarts(container, old, new):
+                restart.append(Kill(running, f"Container {running.name} resize requires restart"))
+            else:
+                limits = resources.linux_resources(pod, container, self._context.memory)
+                limits.cpu_period = limits.cpu_period or 100_000
+                limits.cpu_quota = limits.cpu_quota or -1
+                limits.oom_score_adj = 0
+                try:
+                    await self._context.cri.update_resources(running.id, limits)
+                except CRIError as error:
+                    record("Warning", "ResizeFailed", f"Container {running.name}: {error.message}")
+                    kept[running.name] = old
+        return restart, kept
+
     async def messages(self, pod: Object, view: PodRuntime) -> dict[str, str]:
         """Termination messages of ended containers by id."""
         ended = [c for found in view.containers.values() for c in found[:2] if c.ended]
         return await asyncio.to_thread(lambda: {c.id: termination_message(c) for c in ended}) if ended else {}
+
+
+def _amounts(found: dict[str, Any]) -> dict[tuple[str, str], int]:
+    return {
+        (side, name): quantity.parse(value).nano
+        for side in ("limits", "requests")
+        for name, value in (found.get(side) or {}).items()
+        if name in ("cpu", "memory")
+    }
+
+
+def _restarts(container: Container, old: dict[str, Any], new: dict[str, Any]) -> bool:
+    """Whether the resize policy of a resource that changes is RestartContainer."""
+    before, after = _amounts(old), _amounts(new)
+    changed = {
+        name
+        for side, name in before.keys() | after.keys()
+        if before.get((side, name)) != after.get((side, name))
+    }
+    policies = container.get("resizePolicy") or []
+    return any(p["resourceName"] in changed and p["restartPolicy"] == "RestartContainer" for p in policies)
 
 
 def termination_message(container: RunningContainer) -> str:

@@ -80,19 +80,19 @@ class Images:
             message = f'Container image "{container["image"]}" is not present with pull policy of Never'
             record("Warning", "ErrImageNeverPull", message)
             raise StartError("ErrImageNeverPull", message)
-        return await self._pull(pod, name, present, record, wait)
+        return await self._pull(pod, name, container["image"], present, record, wait)
 
     async def _pull(
-        self, pod: Object, name: str, present: m.Image | None, record: Record,
+        self, pod: Object, name: str, shown: str, present: m.Image | None, record: Record,
         wait: Callable[[Awaitable[str]], Awaitable[str]],
     ) -> m.Image:  # fmt: skip
         key, now = f"{objects.uid(pod)}/{name}", self._clock.now()
         if key in self._failed:
             since, message = self._failed[key]
             if self._backoff.remaining(key, since, now):
-                record("Normal", "BackOff", f'Back-off pulling image "{name}"')
-                raise StartError("ImagePullBackOff", f'Back-off pulling image "{name}": {message}')
-        record("Normal", "Pulling", f'Pulling image "{name}"')
+                record("Normal", "BackOff", f'Back-off pulling image "{shown}"')
+                raise StartError("ImagePullBackOff", f'Back-off pulling image "{shown}": {message}')
+        record("Normal", "Pulling", f'Pulling image "{shown}"')
         try:
             reference = await self._attempt(pod, name, wait)
         except CRIError as error:
@@ -100,24 +100,24 @@ class Images:
                 record(
                     "Normal",
                     "Pulled",
-                    f'No registry answers; using the image "{name}" present on this machine',
+                    f'No registry answers; using the image "{shown}" present on this machine',
                 )
                 return present
             self._backoff.next(key, now)
             self._failed[key] = (self._clock.now(), f"ErrImagePull: {error.message}")
-            record("Warning", "Failed", f'Failed to pull image "{name}": {error.message}')
+            record("Warning", "Failed", f'Failed to pull image "{shown}": {error.message}')
             record("Warning", "Failed", "Error: ErrImagePull")
             raise StartError("ErrImagePull", error.message) from None
         self._failed.pop(key, None)
         self._backoff.forget(key)
         image = await self._cri.image(reference)
         if image is None:
-            raise StartError("ErrImagePull", f'the pulled image "{name}" is not there')
+            raise StartError("ErrImagePull", f'the pulled image "{shown}" is not there')
         took = self._clock.now() - now
         record(
             "Normal",
             "Pulled",
-            f'Successfully pulled image "{name}" in {took:.3f}s. Image size: {image.size} bytes.',
+            f'Successfully pulled image "{shown}" in {took:.3f}s. Image size: {image.size} bytes.',
         )
         return image
 

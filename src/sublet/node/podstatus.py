@@ -37,6 +37,8 @@ class Observed:
     """Whether the pod is through: containers stopped, none will be started again."""
     failed: tuple[str, str] | None = None
     """(reason, message) where the node itself ended the pod (deadline, no admission)."""
+    resources: Mapping[str, dict[str, Any]] = field(default_factory=dict)
+    """Container name → the resources it has, where they could not be made those of the pod."""
     rejected: bool = False
     """Whether the node did not take the pod at all: then there is nothing to say of its containers."""
 
@@ -101,6 +103,10 @@ def container_status(
     if last is None or last.state == m.CREATED:
         _never_started(status, seen, old, waits, initialized)
         return status
+    if wanted := seen.resources.get(name) or container.get("resources"):
+        status["resources"] = wanted
+        if wanted.get("requests"):
+            status["allocatedResources"] = wanted["requests"]
     status["image"] = last.image or status["image"]
     status["imageID"] = last.image_ref
     status["containerID"] = f"containerd://{last.id}"

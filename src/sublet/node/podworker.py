@@ -62,6 +62,7 @@ class PodWorker:
         self._volumes: dict[str, Path] = {}
         self._stopping: dict[str, asyncio.Task[None]] = {}
         self._halted: set[str] = set()
+        self._kept: dict[str, dict[str, Any]] = {}
 
     def update(self, pod: Object) -> None:
         """The API's object changed."""
@@ -141,7 +142,7 @@ class PodWorker:
         context = self._context
         self._probes.know(self.pod)
         self.view = await context.view.pod(self.uid)
-        self._probes.follow(self.pod, self.view)
+        self._probes.follow(self.pod, self.view, self._containers.facts(self.pod, self.view).pod_ips)
         if (left := self._deadline()) is not None and left <= 0:
             message = "Pod was active on the node longer than the specified deadline"
             self._failed = ("DeadlineExceeded", message)
@@ -150,6 +151,9 @@ class PodWorker:
             return 0.0
         if planning.init_failed(self.pod, self.view) or planning.mains_ended(self.pod, self.view):
             return await self._finish()
+        resized, self._kept = await self._containers.resize(self.pod, self.view, self._record)
+        for kill in resized:
+            await self._kill(kill)
         await self._publish()
         steps = planning.plan(self.pod, self.view, self._probes)
         for kill in steps.kill:
@@ -164,7 +168,7 @@ class PodWorker:
             wait = min(wait, await self._start(container))
         if steps.kill or steps.start:
             self.view = await context.view.pod(self.uid)
-            self._probes.follow(self.pod, self.view)
+            self._probes.follow(self.pod, self.view, self._containers.facts(self.pod, self.view).pod_ips)
             if (
                 any(self.view.latest(c["name"]) is None for c in poddata.containers(self.pod))
                 and not self._waiting
@@ -194,6 +198,8 @@ class PodWorker:
 
     async def _new_sandbox(self, attempt: int) -> None:
         context = self._context
+        if attempt:
+            self._record("Normal", "SandboxChanged", "Pod sandbox changed, it will be killed and re-created.")
         await self._stop_sandboxes()
         used = {c.sandbox for found in self.view.containers.values() for c in found}
         for old in self.view.sandboxes:
@@ -410,6 +416,7 @@ class PodWorker:
                 ended=ended,
                 failed=self._failed,
                 rejected=self._rejected,
+                resources=self._kept,
             )
         )
         self.pod = await self._status.write(self.pod, status)

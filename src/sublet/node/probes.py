@@ -77,8 +77,8 @@ class Probes:
         for container in poddata.all_containers(pod):
             self._probed[container["name"]] = frozenset(k for k in KINDS if container.get(f"{k}Probe"))
 
-    def follow(self, pod: Object, view: PodRuntime) -> None:
-        """Starts probing running containers, ends it for those that are not."""
+    def follow(self, pod: Object, view: PodRuntime, ips: tuple[str, ...]) -> None:
+        """Starts probing running containers at the pod's addresses, ends it for those that are not."""
         self.know(pod)
         running = {c.id: c for c in view.running}
         for gone in self._states.keys() - running.keys():
@@ -91,7 +91,7 @@ class Probes:
             _adopt(state, pod, seen)
             for kind in KINDS:
                 if probe := container.get(f"{kind}Probe"):
-                    work = self._probe(pod, container, seen, kind, probe, state, view.ips)
+                    work = self._probe(pod, container, seen, kind, probe, state, ips)
                     state.tasks[kind] = asyncio.create_task(work)
 
     def stop(self) -> None:
