@@ -51,7 +51,8 @@ class StreamConnection:
     async def close(self) -> None:
         self._writer.close()
         with contextlib.suppress(ConnectionError, ssl.SSLError, TimeoutError):
-            await asyncio.wait_for(self._writer.wait_closed(), 5)
+            async with asyncio.timeout(5):
+                await self._writer.wait_closed()
 
 
 async def forward(access: ClusterAccess, request: Request) -> Response:
@@ -83,12 +84,10 @@ async def send(
     port = target.port or (443 if context else 80)
     name = (server_hostname or target.hostname) if context else None
     try:
-        reader, writer = await asyncio.wait_for(
-            asyncio.open_connection(
+        async with asyncio.timeout(_CONNECT_SECONDS):
+            reader, writer = await asyncio.open_connection(
                 target.hostname, port, ssl=context, server_hostname=name, limit=_HEAD_LIMIT
-            ),
-            _CONNECT_SECONDS,
-        )
+            )
     except (OSError, TimeoutError) as error:
         why = str(error) or "no answer in time"
         raise ServiceUnavailable(f"cannot reach {target.netloc}: {why}") from None

@@ -120,7 +120,8 @@ async def import_archive(socket: Path, path: Path, snapshotter: str) -> None:
     process = await asyncio.create_subprocess_exec(
         *command, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT
     )
-    output, _ = await asyncio.wait_for(process.communicate(), 300)
+    async with asyncio.timeout(300):
+        output, _ = await process.communicate()
     if process.returncode:
         raise ServiceUnavailable(
             f"cannot import the images in {path}: {output.decode(errors='replace').strip()}"

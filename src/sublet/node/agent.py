@@ -250,7 +250,9 @@ class Agent:
         while True:
             try:
                 delay = _AFTER_EVENT[quiet] if quiet < len(_AFTER_EVENT) else _QUIET_RELIST
-                await asyncio.wait_for(self._relist.wait(), delay)
+                # not wait_for: before Python 3.12 it can lose a cancellation
+                async with asyncio.timeout(delay):
+                    await self._relist.wait()
                 quiet = 0
             except TimeoutError:
                 quiet += 1

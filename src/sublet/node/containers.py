@@ -179,7 +179,8 @@ class Containers:
                 run = hooks.run_handler(
                     self._context.cri, container, running.id, handler, self._host(pod, view)
                 )
-                await asyncio.wait_for(run, grace)
+                async with asyncio.timeout(grace):
+                    await run
             except hooks.HookError as error:
                 record("Warning", "FailedPreStopHook", f"PreStopHook failed: {error}")
             except TimeoutError:

@@ -70,7 +70,8 @@ class HTTPServer:
         self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, connection: StreamConnection
     ) -> None:
         try:
-            request = await asyncio.wait_for(read_request(reader, writer), _HEAD_SECONDS)
+            async with asyncio.timeout(_HEAD_SECONDS):
+                request = await read_request(reader, writer)
             response = await self._application.handle(request)
         except StatusError as error:
             response = refusal(error)

@@ -132,7 +132,8 @@ class PodWorker:
             if isinstance(error, VolumeError):
                 self._record("Warning", "FailedMount", str(error))
         with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(self._wake.wait(), delay)
+            async with asyncio.timeout(delay):
+                await self._wake.wait()
         return False
 
     # One step towards what is wanted
