@@ -24,6 +24,11 @@ async def test_deletion_answers_a_status_with_details(client: Client, make_confi
         await client.get(MAPS, "settings", "default")
 
 
+async def test_deleting_a_pod_answers_the_pod(client: Client, default_account: None, make_pod: MAKE) -> None:
+    await client.create(PODS, make_pod())
+    assert (await client.delete(PODS, "web", "default"))["kind"] == "Pod"
+
+
 async def test_an_object_with_finalizers_stays_until_they_are_gone(
     client: Client, make_config_map: MAKE
 ) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import random
-import uuid
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -48,11 +47,18 @@ def prepare_create(obj: Object, kind: Kind, now: float, rng: random.Random) -> N
     """Fills in what only the server sets on a new object, in the order clients are used to see."""
     metadata = metadata_of(obj)
     rest = {k: v for k, v in metadata.items() if k not in _SERVER_SET}
-    rest["uid"] = str(uuid.UUID(int=rng.getrandbits(128), version=4))
+    rest["uid"] = new_uid(rng)
     rest["creationTimestamp"] = objects.rfc3339(now)
     if kind.generation:
         rest["generation"] = 1
     obj["metadata"] = _ordered(rest)
+
+
+def new_uid(rng: random.Random) -> str:
+    """A version 4 UUID. The class of the standard library is slower than the rest of the metadata together."""
+    bits = rng.getrandbits(128) & ~(0xF << 76) & ~(0x3 << 62) | (4 << 76) | (2 << 62)
+    text = f"{bits:032x}"
+    return f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}"
 
 
 def generate_name(obj: Object, rng: random.Random) -> None:

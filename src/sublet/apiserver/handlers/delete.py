@@ -16,6 +16,15 @@ if TYPE_CHECKING:
     from sublet.apiserver.api import APIServer
 
 
+_STORAGE = "storage.k8s.io"
+RETURNED = frozenset((
+    "pods", "services", "serviceaccounts", "persistentvolumeclaims", "persistentvolumes", "podtemplates",
+    "resourcequotas", f"storageclasses.{_STORAGE}", f"csidrivers.{_STORAGE}", f"csinodes.{_STORAGE}",
+    f"volumeattachments.{_STORAGE}", f"volumeattributesclasses.{_STORAGE}",
+))  # fmt: skip
+"""Kinds whose deletion answers the object even when it is gone, as their OpenAPI operations say."""
+
+
 async def handle(request: Request, info: RequestInfo, api: APIServer) -> Response:
     """A Status when the object is gone, else the object as it lingers."""
     call = Call.of(request, info, api)
@@ -29,7 +38,6 @@ def answer(call: Call, written: Written) -> Response:
     """What a deletion answers."""
     if not written.deleted:
         return call.respond(written)
-    # A pod that was waiting out its grace period goes out as an object, like any other deletion that ends here.
-    if written.object["metadata"].get("deletionTimestamp") and call.kind.grace is not None:
+    if call.kind.resource.qualified in RETURNED:
         return call.respond(written)
     return negotiation.respond(deletion.success(call.kind, written.object), status_view(call.view.accepted))
