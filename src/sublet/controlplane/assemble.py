@@ -66,6 +66,8 @@ class Assembly:
     """Further names and addresses of the serving certificate."""
     advertise_address: str = "127.0.0.1"
     service_cidr: str = "10.96.0.0/16"
+    pod_cidr: str = ""
+    """From which every node gets a range of its own; empty: nodes bring their own."""
     cluster_domain: str = "cluster.local"
     controllers: bool = True
     disabled_controllers: frozenset[str] = frozenset()
@@ -276,6 +278,7 @@ class ControlPlane:
             "root_ca": self.pki.ca.cert_pem.decode(),
             "authority": self.pki.ca,
             "cluster_domain": self.assembly.cluster_domain,
+            "cluster_cidr": self.assembly.pod_cidr,
         }
 
     def _start_scheduler(self) -> None:

@@ -60,6 +60,7 @@ def assembly(settings: RunSettings, chosen: configuration.Configuration) -> Asse
         sans=(*settings.sans, *control_plane.proxy.extra_sans),
         advertise_address=settings.advertise_address or "127.0.0.1",
         service_cidr=settings.service_cidr or chosen.networking.service_cidr or Assembly.service_cidr,
+        pod_cidr=chosen.networking.pod_cidr,
         cluster_domain=chosen.networking.advanced.cluster_domain,
     )
 
