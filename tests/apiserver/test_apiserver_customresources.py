@@ -256,6 +256,34 @@ async def test_a_changed_default_shows_on_old_objects(client: Client, served: Ob
     assert (await client.list(WIDGETS, "default"))["items"][0]["spec"]["shape"] == "round"
 
 
+async def test_selection_goes_by_the_new_schema_at_once(client: Client, served: Object) -> None:
+    await client.create(WIDGETS, widget("r"))
+    assert len((await client.list(WIDGETS, "default", field_selector="spec.color=red"))["items"]) == 1
+    crd = await client.get(CRDS, "widgets.example.com")
+    version = crd["spec"]["versions"][0]
+    properties = version["schema"]["openAPIV3Schema"]["properties"]["spec"]["properties"]
+    properties["shape"] = {"type": "string", "default": "round"}
+    version["selectableFields"].append({"jsonPath": ".spec.shape"})
+    await client.update(CRDS, crd)
+    found = await client.list(WIDGETS, "default", field_selector="spec.shape=round")
+    assert [objects.name(item) for item in found["items"]] == ["r"]
+
+
+async def test_a_watch_ends_when_the_schema_changes(client: Client, served: Object) -> None:
+    async def watched() -> list[str]:
+        return [event.type async for event in client.watch(WIDGETS, "default")]
+
+    watching = asyncio.create_task(watched())
+    await client.create(WIDGETS, widget())
+    await asyncio.sleep(0.1)
+    crd = await client.get(CRDS, "widgets.example.com")
+    properties = crd["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["properties"]["spec"]["properties"]
+    properties["shape"] = {"type": "string"}
+    await client.update(CRDS, crd)
+    async with asyncio.timeout(2):
+        assert await watching == ["ADDED"]
+
+
 async def test_deletion_takes_the_objects_along(client: Client, served: Object) -> None:
     held = widget()
     held["metadata"]["finalizers"] = ["example.com/hold"]

@@ -98,6 +98,8 @@ class CustomResources:
         self._registry = registry
         self._follower: asyncio.Task[None] | None = None
         self._definitions: dict[str, Object] = {}
+        self._served: dict[str, tuple[Any, ...]] = {}
+        """Name -> what was served of it, to tell changes from mere conditions."""
         self._tasks: dict[str, asyncio.Task[None]] = {}
 
     async def start(self) -> None:
@@ -170,6 +172,9 @@ class CustomResources:
     def _serve(self, crd: Object) -> None:
         spec = crd["spec"]
         group, plural = spec["group"], spec["names"]["plural"]
+        state = (spec, (crd.get("status") or {}).get("acceptedNames"), objects.is_deleting(crd))
+        if self._served.get(objects.name(crd)) == state and self._registry.kinds.is_custom(group, plural):
+            return
         try:
             kind = customkinds.build(crd, self._registry.minor)
             old = self._registry.kinds.stored(group, plural)
@@ -177,16 +182,27 @@ class CustomResources:
         except (ValueError, KeyError, StopIteration) as error:
             _log.warning("the definition %s cannot be served: %s", objects.name(crd), error)
             return
+        self._served[objects.name(crd)] = state
         if old is not None:
-            self._registry.forget(old)
+            self._retire(old)
 
     def _unserve(self, group: str, plural: str) -> None:
         kinds = self._registry.kinds
+        self._served.pop(f"{plural}.{group}", None)
         if kinds.is_custom(group, plural):
             old = kinds.stored(group, plural)
             kinds.remove(group, plural)
             if old is not None:
-                self._registry.forget(old)
+                self._retire(old)
+
+    def _retire(self, kind: Kind) -> None:
+        """Ends the watches that show objects by a schema that is no more; clients resume with the new one."""
+        cache = self._registry.cache(kind)
+        cache.end_watchers(WatcherOverrun(f"the definition of {kind.resource.qualified} changed"))
+        for entry in cache.entries():
+            # What was decoded lacks what the new schema defaults and holds what it prunes.
+            entry.forget()
+        self._registry.forget(kind)
 
     def _begin(self, name: str, work: Any) -> None:
         """Runs the work of one definition after what is still running for it."""
