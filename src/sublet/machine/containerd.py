@@ -19,7 +19,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from sublet.machine import leftovers
-from sublet.machinery.status import ServiceUnavailable
+from sublet.machinery.status import ServiceUnavailable, StatusError
 
 log = logging.getLogger(__name__)
 
@@ -207,8 +207,8 @@ class Containerd:
             return False
         cri = CRI(str(self.settings.socket))
         try:
-            await cri.version(timeout=2.0)
-        except ServiceUnavailable:
+            await cri.status(timeout=2.0)
+        except StatusError:
             return False
         finally:
             await cri.close()

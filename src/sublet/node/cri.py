@@ -64,8 +64,8 @@ class CRI:
             _RUNTIME + "Version", m.VersionRequest(version="v1"), m.VersionResponse, timeout=timeout
         )
 
-    async def status(self) -> m.StatusResponse:
-        return await self._call(_RUNTIME + "Status", m.StatusRequest(), m.StatusResponse)
+    async def status(self, timeout: float | None = None) -> m.StatusResponse:
+        return await self._call(_RUNTIME + "Status", m.StatusRequest(), m.StatusResponse, timeout=timeout)
 
     async def run_sandbox(self, config: m.PodSandboxConfig, handler: str = "") -> str:
         """Creates and starts a sandbox with its network; gives its id."""
@@ -231,7 +231,8 @@ def _translated(error: Any, method: str) -> CRIError | ServiceUnavailable:
     import grpc
 
     code, details = error.code(), error.details() or ""
-    if code == grpc.StatusCode.UNAVAILABLE:
+    # containerd says so while it finds its containers again after a start
+    if code == grpc.StatusCode.UNAVAILABLE or "server is not initialized yet" in details:
         return ServiceUnavailable(f"the container runtime does not answer {method}: {details}")
     translated = CRIError(details or f"the container runtime failed {method}: {code.name}")
     translated.not_found = code == grpc.StatusCode.NOT_FOUND or "not found" in details
