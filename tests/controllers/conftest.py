@@ -30,6 +30,7 @@ from sublet.pki.authority import Authority, write_key
 from sublet.reconcile.manager import Context, Manager, Registration
 from sublet.store.open import open_store
 
+DETECT = True
 ROOT_CA = {"root_ca": "-----BEGIN CERTIFICATE-----\nnone\n-----END CERTIFICATE-----\n"}
 
 
@@ -81,7 +82,7 @@ def eventually() -> Callable[..., Awaitable[Any]]:
 async def running(names: set[str] | None, nodes: int, **hollow: Any) -> AsyncIterator[Cluster]:
     key = write_key(ec.generate_private_key(ec.SECP256R1()))
     settings = APIServerSettings(authentication=AuthenticationSettings(service_account_key=key))
-    api = APIServer(settings, await open_store("memory://"), detect_mutation=True)
+    api = APIServer(settings, await open_store("memory://"), detect_mutation=DETECT)
     await api.start()
     tasks: list[asyncio.Task[Any]] = []
     rng = random.Random(1)

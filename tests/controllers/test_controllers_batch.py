@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator
 from datetime import UTC, datetime
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -10,6 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from conftest import running
 from sublet.controllers import disruption, resourcequota, ttl_after_finished
 from sublet.controllers.cronjob import schedule
 from sublet.kinds.resources import resource
@@ -185,3 +187,84 @@ async def test_a_cron_job_starts_the_job_that_is_due(cluster: Any, eventually: A
     assert found["status"]["active"][0]["name"] == job["metadata"]["name"]
     assert job["metadata"]["ownerReferences"][0]["kind"] == "CronJob"
     assert "batch.kubernetes.io/cronjob-scheduled-timestamp" in job["metadata"]["annotations"]
+
+
+def work(**spec: Any) -> dict[str, Any]:
+    pod = {"spec": {"restartPolicy": "Never", "containers": [{"name": "c", "image": "busybox"}]}}
+    return {"template": pod, **spec}
+
+
+async def finish(cluster: Any, name: str, phase: str) -> None:
+    await cluster.client.patch(
+        resource("pods"), name, {"status": {"phase": phase}}, "test", subresource="status"
+    )
+
+
+async def conditions(cluster: Any, name: str) -> dict[str, str]:
+    found = await cluster.get("jobs.batch", name)
+    listed = (found.get("status") or {}).get("conditions") or ()
+    return {c["type"]: c.get("reason", "") for c in listed if c["status"] == "True"}
+
+
+@pytest.fixture
+async def nodeless() -> AsyncIterator[Any]:
+    async with running(None, 0) as found:
+        await found.namespace()
+        yield found
+
+
+async def test_a_job_beyond_its_backoff_limit_fails_and_its_pods_are_freed(
+    nodeless: Any, eventually: Any
+) -> None:
+    await nodeless.make("jobs.batch", "bad", work(backoffLimit=0))
+    pods = await eventually(lambda: nodeless.items("pods"))
+    await finish(nodeless, pods[0]["metadata"]["name"], "Failed")
+
+    async def failed() -> bool:
+        return (await conditions(nodeless, "bad")).get("Failed") == "BackoffLimitExceeded"
+
+    await eventually(failed)
+    found = await nodeless.get("jobs.batch", "bad")
+    assert found["status"]["failed"] == 1 and not found["status"].get("active")
+    assert not (await nodeless.items("pods"))[0]["metadata"].get("finalizers")
+
+
+async def test_a_suspended_job_gives_its_pods_up_and_starts_again(nodeless: Any, eventually: Any) -> None:
+    await nodeless.make("jobs.batch", "later", work(parallelism=2, completions=2))
+
+    async def has(number: int) -> bool:
+        return len(await nodeless.items("pods")) == number
+
+    await eventually(lambda: has(2))
+    await nodeless.client.patch(resource("jobs.batch"), "later", {"spec": {"suspend": True}}, "test")
+    await eventually(lambda: has(0))
+    found = await nodeless.get("jobs.batch", "later")
+    assert "startTime" not in found["status"] and "Suspended" in await conditions(nodeless, "later")
+    assert not found["status"].get("failed")
+    await nodeless.client.patch(resource("jobs.batch"), "later", {"spec": {"suspend": False}}, "test")
+    await eventually(lambda: has(2))
+
+
+async def test_a_finished_job_with_a_time_to_live_is_deleted_with_its_pods(
+    nodeless: Any, eventually: Any
+) -> None:
+    await nodeless.make("jobs.batch", "brief", work(ttlSecondsAfterFinished=0))
+    pods = await eventually(lambda: nodeless.items("pods"))
+    await finish(nodeless, pods[0]["metadata"]["name"], "Succeeded")
+
+    async def gone() -> bool:
+        return not await nodeless.items("jobs.batch") and not await nodeless.items("pods")
+
+    await eventually(gone)
+
+
+async def test_a_deleted_job_frees_its_pods(nodeless: Any, eventually: Any) -> None:
+    """The tracking finalizer must not keep the pods of a job that is gone."""
+    await nodeless.make("jobs.batch", "short", work(parallelism=3, completions=3))
+
+    async def has(number: int) -> bool:
+        return len(await nodeless.items("pods")) == number
+
+    await eventually(lambda: has(3))
+    await nodeless.client.delete(resource("jobs.batch"), "short", "test", propagation="Background")
+    await eventually(lambda: has(0))

@@ -177,3 +177,11 @@ def test_pods_of_ended_and_doubled_indexes_are_surplus() -> None:
     books = accounts.Accounts(completed_indexes={0})
     names = {p["metadata"]["uid"] for p in decisions.surplus_pods(owner, books, active, 0)}
     assert {"a", "d"} < names and len(names) == 3
+
+
+def test_an_index_that_failed_waits_before_its_next_pod() -> None:
+    failed = pod("a", "Failed", 0)
+    terminated = {"state": {"terminated": {"exitCode": 1, "finishedAt": "1970-01-01T00:01:40Z"}}}
+    failed["status"]["containerStatuses"] = [terminated]
+    assert decisions.index_backoffs([failed], {0: 1}, 104.0) == {0: 6.0}
+    assert decisions.index_backoffs([failed], {0: 1}, 111.0) == {}

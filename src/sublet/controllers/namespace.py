@@ -44,67 +44,60 @@ class Remains:
         return not self.counts and not self.failures and not self.undiscovered
 
 
-def conditions(remains: Remains, old: Sequence[Object], now: float) -> list[Object]:
-    """The namespace's five deletion conditions, in order."""
+_FINE = {
+    "NamespaceDeletionDiscoveryFailure": ("ResourcesDiscovered", "All resources successfully discovered"),
+    "NamespaceDeletionGroupVersionParsingFailure": (
+        "ParsedGroupVersions",
+        "All legacy kube types successfully parsed",
+    ),
+    "NamespaceDeletionContentFailure": (
+        "ContentDeleted",
+        "All content successfully deleted, may be waiting on finalization",
+    ),
+    "NamespaceContentRemaining": ("ContentRemoved", "All content successfully removed"),
+    "NamespaceFinalizersRemaining": (
+        "ContentHasNoFinalizers",
+        "All content-preserving finalizers finished",
+    ),
+}
+"""Deletion condition -> reason and message while it is False."""
 
-    def entry(kind: str, true: tuple[str, str] | None, false: tuple[str, str]) -> Object:
-        reason, message = true or false
-        return {
+
+def problems(remains: Remains) -> dict[str, tuple[str, str]]:
+    """Deletion condition that is True -> reason and message."""
+    found = {}
+    if remains.undiscovered:
+        text = f"{len(remains.undiscovered)} failing: {', '.join(remains.undiscovered)}"
+        text = f"Discovery failed for some groups, {text}"
+        found["NamespaceDeletionDiscoveryFailure"] = ("DiscoveryFailed", text)
+    if remains.failures:
+        text = f"{len(remains.failures)} remaining: {', '.join(sorted(remains.failures))}"
+        text = f"Failed to delete all resource types, {text}"
+        found["NamespaceDeletionContentFailure"] = ("ContentDeletionFailed", text)
+    if remains.counts:
+        listed = (f"{name} has {n} resource instances" for name, n in sorted(remains.counts.items()))
+        text = f"Some resources are remaining: {', '.join(listed)}"
+        found["NamespaceContentRemaining"] = ("SomeResourcesRemain", text)
+    if remains.finalizers:
+        listed = (f"{name} in {n} resource instances" for name, n in sorted(remains.finalizers.items()))
+        text = f"Some content in the namespace has finalizers remaining: {', '.join(listed)}"
+        found["NamespaceFinalizersRemaining"] = ("SomeFinalizersRemain", text)
+    return found
+
+
+def conditions(remains: Remains, old: Sequence[Object], now: float) -> list[Object]:
+    """The namespace's conditions with its five deletion conditions as they should be."""
+    bad = problems(remains)
+    result = list(old)
+    for kind, fine in _FINE.items():
+        reason, message = bad.get(kind, fine)
+        new = {
             "type": kind,
-            "status": "True" if true else "False",
+            "status": "True" if kind in bad else "False",
             "lastTransitionTime": objects.rfc3339(now),
             "reason": reason,
             "message": message,
         }
-
-    discovery = failure = remaining = finalizers = None
-    if remains.undiscovered:
-        listed = ", ".join(remains.undiscovered)
-        discovery = (
-            "DiscoveryFailed",
-            f"Discovery failed for some groups, {len(remains.undiscovered)} failing: {listed}",
-        )
-    if remains.failures:
-        listed = ", ".join(sorted(remains.failures))
-        failure = (
-            "ContentDeletionFailed",
-            f"Failed to delete all resource types, {len(remains.failures)} remaining: {listed}",
-        )
-    if remains.counts:
-        listed = ", ".join(f"{name} has {n} resource instances" for name, n in sorted(remains.counts.items()))
-        remaining = ("SomeResourcesRemain", f"Some resources are remaining: {listed}")
-    if remains.finalizers:
-        listed = ", ".join(
-            f"{name} in {n} resource instances" for name, n in sorted(remains.finalizers.items())
-        )
-        finalizers = (
-            "SomeFinalizersRemain",
-            f"Some content in the namespace has finalizers remaining: {listed}",
-        )
-    result = list(old)
-    for new in (
-        entry(
-            "NamespaceDeletionDiscoveryFailure",
-            discovery,
-            ("ResourcesDiscovered", "All resources successfully discovered"),
-        ),
-        entry(
-            "NamespaceDeletionGroupVersionParsingFailure",
-            None,
-            ("ParsedGroupVersions", "All legacy kube types successfully parsed"),
-        ),
-        entry(
-            "NamespaceDeletionContentFailure",
-            failure,
-            ("ContentDeleted", "All content successfully deleted, may be waiting on finalization"),
-        ),
-        entry("NamespaceContentRemaining", remaining, ("ContentRemoved", "All content successfully removed")),
-        entry(
-            "NamespaceFinalizersRemaining",
-            finalizers,
-            ("ContentHasNoFinalizers", "All content-preserving finalizers finished"),
-        ),
-    ):
         result = set_condition(result, new)
     return result
 

@@ -50,45 +50,58 @@ def missing(secret: Object, root_ca: str) -> dict[str, str]:
     return found
 
 
-def setup(context: Context) -> Controller:
-    root_ca = str(context.settings.get("root_ca") or "")
-    client = context.client
-    secrets = context.informers.informer(_SECRETS, field_selector=f"type={TYPE}")
-    secrets.add_index(_INDEX, account_keys)
-    accounts = context.informers.informer(_ACCOUNTS)
+class TokenSecrets:
+    def __init__(self, context: Context) -> None:
+        self._client = context.client
+        self._root_ca = str(context.settings.get("root_ca") or "")
+        self._secrets = context.informers.informer(_SECRETS, field_selector=f"type={TYPE}")
+        self._secrets.add_index(_INDEX, account_keys)
+        self._accounts = context.informers.informer(_ACCOUNTS)
+        self.controller = Controller("serviceaccount-token-controller", self.reconcile)
+        self._secrets.add_handler(self.controller.enqueue_object)
+        self._accounts.add_handler(self._on_account)
 
-    async def reconcile(key: str) -> None:
-        secret = secrets.get(*objects.split_key(key))
+    def _on_account(self, event: str, account: Object, _old: Object | None) -> None:
+        for secret in self._secrets.by_index(_INDEX, objects.key(account)):
+            if event == "delete" or not belongs(secret, account):
+                self.controller.enqueue(objects.key(secret))
+
+    async def reconcile(self, key: str) -> None:
+        secret = self._secrets.get(*objects.split_key(key))
         if secret is None or objects.is_deleting(secret) or not account_keys(secret):
             return
-        name = objects.annotations(secret)[ACCOUNT_NAME]
-        account = await account_of(objects.namespace(secret), name)
+        account = await self._account(objects.namespace(secret), objects.annotations(secret)[ACCOUNT_NAME])
         if account is None or not belongs(secret, account):
-            with contextlib.suppress(NotFound):
-                await client.delete(
-                    _SECRETS, objects.name(secret), objects.namespace(secret), uid=objects.uid(secret)
-                )
+            await self._delete(secret)
             return
-        added = missing(secret, root_ca)
+        added = missing(secret, self._root_ca)
         if not added and ACCOUNT_UID in objects.annotations(secret):
             return
         if "token" in added:
-            added["token"] = base64.b64encode((await token(secret, name)).encode()).decode()
+            token = await self._token(secret, objects.name(account))
+            added["token"] = base64.b64encode(token.encode()).decode()
         annotations = {**objects.annotations(secret), ACCOUNT_UID: objects.uid(account)}
         metadata = {**secret["metadata"], "annotations": annotations}
         data = {**(secret.get("data") or {}), **added}
-        await client.update(_SECRETS, {**secret, "metadata": metadata, "data": data})
+        await self._client.update(_SECRETS, {**secret, "metadata": metadata, "data": data})
 
-    async def account_of(namespace: str, name: str) -> Object | None:
-        found = accounts.get(namespace, name)
+    async def _delete(self, secret: Object) -> None:
+        with contextlib.suppress(NotFound):
+            await self._client.delete(
+                _SECRETS, objects.name(secret), objects.namespace(secret), uid=objects.uid(secret)
+            )
+
+    async def _account(self, namespace: str, name: str) -> Object | None:
+        """Asks the API before an account counts as gone."""
+        found = self._accounts.get(namespace, name)
         if found is not None:
             return found
         try:
-            return await client.get(_ACCOUNTS, name, namespace)
+            return await self._client.get(_ACCOUNTS, name, namespace)
         except NotFound:
             return None
 
-    async def token(secret: Object, account: str) -> str:
+    async def _token(self, secret: Object, account: str) -> str:
         bound = {
             "apiVersion": "v1",
             "kind": "Secret",
@@ -100,21 +113,14 @@ def setup(context: Context) -> Controller:
             "kind": "TokenRequest",
             "spec": {"audiences": [], "expirationSeconds": _SECONDS, "boundObjectRef": bound},
         }
-        made = await client.create(
+        made = await self._client.create(
             _ACCOUNTS, asked, objects.namespace(secret), name=account, subresource="token"
         )
         return str(made["status"]["token"])
 
-    controller = Controller("serviceaccount-token-controller", reconcile)
 
-    def on_account(event: str, account: Object, _old: Object | None) -> None:
-        for secret in secrets.by_index(_INDEX, objects.key(account)):
-            if event == "delete" or not belongs(secret, account):
-                controller.enqueue(objects.key(secret))
-
-    secrets.add_handler(controller.enqueue_object)
-    accounts.add_handler(on_account)
-    return controller
+def setup(context: Context) -> Controller:
+    return TokenSecrets(context).controller
 
 
 CONTROLLER = Registration("serviceaccount-token-controller", setup, user="system:kube-controller-manager")

@@ -146,7 +146,7 @@ class GarbageCollector:
             await self._wait_for_dependents(node)
             return
         owners = owners_of(latest["metadata"])
-        if not owners:
+        if not owners or objects.is_deleting(latest):
             return
         solid, dangling, waiting = await self._classify(node, owners)
         if solid:

@@ -125,6 +125,31 @@ def wanted_active(job: Object, accounts: Accounts, active: int) -> int:
     return max(0, min(left, parallelism(job)))
 
 
+def index_backoffs(pods: Sequence[Object], failures: Mapping[int, int], now: float) -> dict[int, float]:
+    """Seconds until the next pod of an index may start, for those that failed lately (backoffLimitPerIndex)."""
+    found: dict[int, float] = {}
+    for pod in pods:
+        index = indexes.of_pod(pod)
+        if index is None or not failures.get(index) or workloads.is_active(pod):
+            continue
+        left = _ended(pod) + backoff(failures[index]) - now
+        found[index] = max(found.get(index, 0.0), left)
+    return {index: left for index, left in found.items() if left > 0}
+
+
+def _ended(pod: Object) -> float:
+    """When the pod's last container ended; where it does not say, when the pod was deleted or made."""
+    times = [
+        finished
+        for container in (pod.get("status") or {}).get("containerStatuses") or ()
+        if (finished := ((container.get("state") or {}).get("terminated") or {}).get("finishedAt"))
+    ]
+    metadata = pod.get("metadata") or {}
+    if not times and (known := metadata.get("deletionTimestamp") or metadata.get("creationTimestamp")):
+        times = [known]
+    return max((objects.parse_time(time) for time in times), default=0.0)
+
+
 def pending_indexes(job: Object, accounts: Accounts, taken: set[int], count: int) -> list[int]:
     """The first ``count`` indexes that neither ended nor have a pod."""
     found: list[int] = []

@@ -215,8 +215,9 @@ class JobReconciler:
         wait = record.last + decisions.backoff(record.count) - self._context.clock.now()
         if wait > 0 and record.count and not per_index:
             return active, None, wait
-        made, error = await self._create_pods(key, job, accounts, pods, missing, failures)
-        return [*active, *made], error, 0.0
+        waits = decisions.index_backoffs(pods, failures, self._context.clock.now()) if per_index else {}
+        made, error = await self._create_pods(key, job, accounts, pods, missing, failures, frozenset(waits))
+        return [*active, *made], error, min(waits.values(), default=0.0)
 
     async def _create_pods(
         self,
@@ -226,6 +227,7 @@ class JobReconciler:
         pods: Sequence[Object],
         count: int,
         failures: dict[int, int],
+        waiting: frozenset[int],
     ) -> tuple[list[Object], Exception | None]:
         chosen: list[int] = []
         if accounting.is_indexed(job):
@@ -236,7 +238,7 @@ class JobReconciler:
                 if workloads.is_active(pod) or (only_failed and not workloads.is_finished(pod))
             ]
             taken = {index for pod in holding if (index := indexes.of_pod(pod)) is not None}
-            chosen = decisions.pending_indexes(job, accounts, taken, count)
+            chosen = decisions.pending_indexes(job, accounts, taken | waiting, count)
             count = len(chosen)
         self._expected.expect_creations(key, count)
         made: list[Object] = []
