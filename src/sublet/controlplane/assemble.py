@@ -169,6 +169,8 @@ class ControlPlane:
             await self._start_controllers()
         if assembly.scheduler:
             self._start_scheduler()
+        if assembly.nodes:
+            self._workers.insert(0, self._joining())
         for worker in self._workers:
             await worker.start()
 
@@ -244,6 +246,13 @@ class ControlPlane:
                 client_key=self.pki.key("apiserver-kubelet-client").read_bytes(),
             ),
         )
+
+    def _joining(self) -> Worker:
+        from sublet.controlplane.joining import Joining
+
+        host = self.assembly.advertise_address
+        server = f"https://{f'[{host}]' if ':' in host else host}:{self.port}"
+        return Joining(self.client(user_agent="sublet-joining"), server, self.pki.ca.cert_pem)
 
     def _system(self, name: str) -> Client:
         return self.api.client_as(User(f"system:{name}", ("system:authenticated",)), name)

@@ -4,18 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import logging
 
 from sublet.client.client import Client
+from sublet.controlplane.joining import apply
 from sublet.kinds.resources import resource
 from sublet.machinery.kind import Object, Resource
-from sublet.machinery.status import StatusError
-
-logger = logging.getLogger(__name__)
 
 NAMESPACE = "kube-system"
 PORT = 1053
-_RETRY_SECONDS = 2.0
 _LABELS = {"k8s-app": "kube-dns"}
 
 
@@ -113,26 +109,10 @@ class ClusterDNS:
         self._task: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
-        self._task = asyncio.create_task(self._apply(), name="cluster-dns")
+        self._task = asyncio.create_task(apply(self._client, self._manifests), name="cluster-dns")
 
     async def stop(self) -> None:
         if self._task is not None:
             self._task.cancel()
             with contextlib.suppress(asyncio.CancelledError):
                 await self._task
-
-    async def _apply(self) -> None:
-        waiting = list(self._manifests)
-        while waiting:
-            where, obj = waiting[0]
-            metadata = obj["metadata"]
-            try:
-                await self._client.patch(
-                    where, metadata["name"], obj, metadata.get("namespace", ""),
-                    kind="apply", field_manager="sublet", force=True,
-                )  # fmt: skip
-            except StatusError as error:
-                logger.warning("cluster DNS: %s %s: %s", where.qualified, metadata["name"], error)
-                await asyncio.sleep(_RETRY_SECONDS)
-                continue
-            waiting.pop(0)
