@@ -35,6 +35,7 @@ async def settings() -> AsyncIterator[ContainerdSettings]:
     made = ContainerdSettings(directory / "c", cgroup_root=CGROUP)
     yield made
     await Containerd(made).teardown()
+    network(made).teardown()
     shutil.rmtree(directory, ignore_errors=True)
 
 
