@@ -6,16 +6,19 @@ Settings: ``authority`` is the cluster's :class:`~sublet.pki.authority.Authority
 from __future__ import annotations
 
 import base64
+from typing import TYPE_CHECKING
 
 from sublet.kinds.resources import resource
 from sublet.machinery import objects
 from sublet.machinery.kind import Object
 from sublet.machinery.status import NotFound
-from sublet.pki.authority import CLIENT, SERVER, Authority
 from sublet.reconcile import certificates
 from sublet.reconcile.controller import Controller
 from sublet.reconcile.manager import Context, Registration
 from sublet.reconcile.workloads import set_condition
+
+if TYPE_CHECKING:
+    from sublet.pki.authority import Authority
 
 _REQUESTS = resource("certificatesigningrequests.certificates.k8s.io")
 _SIGNERS = frozenset(
@@ -32,6 +35,8 @@ _LONGEST_DAYS = 365.0
 
 def sign(authority: Authority, csr: Object) -> bytes:
     """The certificate, PEM. Raises ``ValueError`` where the signer's rules forbid it."""
+    from sublet.pki.authority import CLIENT, SERVER  # 12 MB, for clusters in which someone asks
+
     request = certificates.parse(csr)
     if why := certificates.objection(csr, request):
         raise ValueError(why)

@@ -15,7 +15,7 @@ from collections.abc import Callable, Sequence
 from sublet.controllers.garbage_collector.graph import FOREGROUND, ORPHAN, Graph, Node, Owner, owners_of
 from sublet.machinery import objects
 from sublet.machinery.kind import Object, Resource
-from sublet.machinery.status import Conflict, NotFound, StatusError
+from sublet.machinery.status import Conflict, NotFound, ServiceUnavailable, StatusError
 from sublet.reconcile.controller import Controller
 from sublet.reconcile.discovery import discover
 from sublet.reconcile.manager import Context
@@ -33,8 +33,8 @@ _Change = Callable[[Object], Object | None]
 """metadata -> the parts of it to change, or None where it is as wanted"""
 
 
-class UnknownOwnerKind(Exception):
-    """An owner reference names a kind that is not served (yet)."""
+class UnknownOwnerKind(ServiceUnavailable):
+    """An owner reference names a kind that is not served (yet): nothing can be said about the owner."""
 
 
 class GarbageCollector:
@@ -51,6 +51,8 @@ class GarbageCollector:
         self._informed: set[Resource] = set()
         self._absent: OrderedDict[str, None] = OrderedDict()
         self._refresh = asyncio.Event()
+        self._unresolved: set[str] = set()
+        """Dependents whose owner's kind was not known: looked at again after the next discovery."""
 
     async def run(self) -> None:
         try:
@@ -96,6 +98,8 @@ class GarbageCollector:
         discovery = await discover(self._client)
         self._kinds = {(found.resource.api_version, found.resource.kind): found.resource
                        for found in discovery.resources}  # fmt: skip
+        while self._unresolved:
+            self._deletions.enqueue(self._unresolved.pop())
         wanted = {
             found
             for found in discovery.with_verbs("delete", "list", "watch")
@@ -187,7 +191,7 @@ class GarbageCollector:
     async def _live_owner(self, node: Node, owner: Owner) -> Object | None:
         resource = self._kinds.get((owner.api_version, owner.kind))
         if resource is None:
-            resource = await self._any_version(owner)
+            resource = self._any_version(node, owner)
         if resource.namespaced and not node.namespace:
             message = (
                 f"ownerRef [{owner.api_version}/{owner.kind}, namespace: , name: {owner.name}, uid: {owner.uid}] "
@@ -211,13 +215,13 @@ class GarbageCollector:
             )
         return None
 
-    async def _any_version(self, owner: Owner) -> Resource:
+    def _any_version(self, node: Node, owner: Owner) -> Resource:
         """The owner's resource in the version the reference names, which need not be the preferred one."""
         group, _, version = owner.api_version.rpartition("/")
         for resource in self._kinds.values():
             if resource.group == group and resource.kind == owner.kind:
                 return Resource(group, version, resource.plural, resource.kind, resource.namespaced)
-        self._refresh.set()
+        self._unresolved.add(node.uid)
         raise UnknownOwnerKind(f"no resource of kind {owner.kind} in {owner.api_version} is served")
 
     def _invalid_owner(self, node: Node, message: str) -> None:
