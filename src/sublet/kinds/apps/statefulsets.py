@@ -52,6 +52,18 @@ def _default(obj: Object) -> None:
     pod_defaults.template(obj)
 
 
+def _with_claims(spec: Object) -> Object:
+    """The spec with a volume per claim template, as its pods will have them: containers may mount those."""
+    claims = [((c or {}).get("metadata") or {}).get("name") for c in spec.get("volumeClaimTemplates") or ()]
+    template = spec.get("template")
+    if not claims or not isinstance(template, dict):
+        return spec
+    pod = template.get("spec") or {}
+    volumes = [volume for volume in pod.get("volumes") or () if volume.get("name") not in claims]
+    volumes += [{"name": name, "persistentVolumeClaim": {"claimName": name}} for name in claims if name]
+    return {**spec, "template": {**template, "spec": {**pod, "volumes": volumes}}}
+
+
 def _validate(obj: Object) -> Errors:
     spec = spec_of(obj)
     policy, strategy = spec.get("podManagementPolicy"), spec.get("updateStrategy") or {}
@@ -63,7 +75,7 @@ def _validate(obj: Object) -> Errors:
         yield from one_of(where, retention.get(field), ("Delete", "Retain"))
     yield from workload.counts(spec, "replicas", "minReadySeconds", "revisionHistoryLimit")
     yield from not_negative("spec.ordinals.start", (spec.get("ordinals") or {}).get("start"))
-    yield from workload.selector_and_template(spec, "statefulset", owner="StatefulSet")
+    yield from workload.selector_and_template(_with_claims(spec), "statefulset", owner="StatefulSet")
 
 
 def _strategy(strategy: Object) -> Errors:
