@@ -23,6 +23,7 @@ from sublet.node.logs import LogOptions, read_log
 from sublet.node.runtime import PodRuntime, RunningContainer, RuntimeView
 from sublet.node.settings import NodeSettings
 from sublet.node.streaming import splice_to, supported_protocols
+from sublet.node.tunnelled import asks_for_tunnel, tunnel_to
 
 _TRUE = ("1", "true", "True")
 
@@ -201,10 +202,11 @@ class NodeServer:
         sandbox = view.sandbox
         if sandbox is None or not sandbox.ready:
             raise NotFound(f'pod "{name}" is not running')
-        headers = supported_protocols(request)
+        tunnelled = asks_for_tunnel(request)
+        headers = [] if tunnelled else supported_protocols(request)
         ports = [_number("port", value) for value in query.get("port") or query.get("ports") or []]
         url = await self._cri.port_forward_url(m.PortForwardRequest(sandbox.id, ports))
-        return await splice_to(url, request, headers)
+        return await tunnel_to(url, request) if tunnelled else await splice_to(url, request, headers)
 
 
 def _one(query: dict[str, list[str]], key: str) -> str:
