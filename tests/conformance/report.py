@@ -81,7 +81,7 @@ def print_table(result: dict[str, Any], verbose: bool) -> None:
     print(f"\n{'passed/total':24}" + "".join(f"{'group ' + group:>12}" for group in result["groups"]))
     for area in areas:
         cells = [group.get(area) for group in result["groups"].values()]
-        shown = "".join(f"{f'{c["passed"]}/{c["total"]}' if c else '-':>12}" for c in cells)
+        shown = "".join(f"{_cell(cell):>12}" for cell in cells)
         print(f"{area:24}{shown}")
     for group, by_area in result["groups"].items():
         total = by_area["total"]
@@ -94,6 +94,10 @@ def print_table(result: dict[str, Any], verbose: bool) -> None:
                 print(f"NO TEST  {name}")
     for fault in result["faults"]:
         print(f"WRONG    {fault}")
+
+
+def _cell(numbers: dict[str, int] | None) -> str:
+    return f"{numbers['passed']}/{numbers['total']}" if numbers else "-"
 
 
 def main() -> int:

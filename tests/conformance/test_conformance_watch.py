@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterator
 from contextlib import ExitStack
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -168,7 +169,7 @@ def test_concurrent_watches_agree_on_the_order(api: API, namespace: str, busy: t
             version = watches[-1].next()[1]["metadata"]["resourceVersion"]
         ends = [watch.next()[1]["metadata"]["resourceVersion"] for watch in watches]
         # watch number n has read one event more than where number n + 1 begins
-        assert ends[:-1] != [] and all(int(a) < int(b) for a, b in zip(ends, ends[1:], strict=False))
+        assert all(int(a) < int(b) for a, b in pairwise(ends))
         last = ends[-1]
         for watch, end in zip(watches[:-1], ends[:-1], strict=True):
             position = ends.index(end)

@@ -564,9 +564,15 @@ async def test_claim_of_a_local_volume_keeps_its_data(cluster: Cluster, tmp_path
     assert (tmp_path / "f").read_text() == "kept\n"
 
 
-async def test_kubectl_exec_passes_input_output_and_exit_code(cluster: Cluster) -> None:
-    await cluster.create("shell", {"name": "c", "command": ["sleep", "1000"]})
-    await cluster.until("shell", ready)
+@pytest.mark.parametrize("websockets", ["true", "false"])
+async def test_kubectl_exec_passes_input_output_and_exit_code(
+    cluster: Cluster, websockets: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By WebSocket, and by SPDY."""
+    monkeypatch.setenv("KUBECTL_REMOTE_COMMAND_WEBSOCKETS", websockets)
+    if websockets == "true":
+        await cluster.create("shell", {"name": "c", "command": ["sleep", "1000"]})
+        await cluster.until("shell", ready)
     code, out, err = await cluster.kubectl(
         "exec", "shell", "--", "sh", "-c", "echo out; echo err >&2; exit 3"
     )
@@ -595,7 +601,12 @@ async def test_kubectl_attach_sends_input_to_the_container(cluster: Cluster) -> 
     assert "said" in out
 
 
-async def test_kubectl_forwards_a_port_and_the_proxy_answers(cluster: Cluster) -> None:
+@pytest.mark.parametrize("websockets", ["true", "false"])
+async def test_kubectl_forwards_a_port_and_the_proxy_answers(
+    cluster: Cluster, websockets: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By WebSocket, and by SPDY."""
+    monkeypatch.setenv("KUBECTL_PORT_FORWARD_WEBSOCKETS", websockets)
     await cluster.create(
         "web", {"name": "c", "command": ["sh", "-c", "echo page > /index.html; exec httpd -f -p 8080 -h /"]}
     )

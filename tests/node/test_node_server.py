@@ -115,8 +115,8 @@ def upgrade(**headers: str) -> Request:
 
 
 def test_protocols_the_runtime_does_not_speak_are_refused() -> None:
-    """kubectl offers v5 alone, and falls back to SPDY upon an error."""
-    for protocols in ("v5.channel.k8s.io", "SPDY/3.1+portforward.k8s.io"):
+    """Clients such as kubectl fall back to SPDY upon an error."""
+    for protocols in ("v6.channel.k8s.io", "graphql-ws"):
         with pytest.raises(BadRequest, match="not spoken here"):
             supported_protocols(upgrade(upgrade="websocket", sec_websocket_protocol=protocols))
     with pytest.raises(BadRequest, match="Upgrade request required"):

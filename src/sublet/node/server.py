@@ -20,6 +20,7 @@ from sublet.node import crimessages as m
 from sublet.node import poddata
 from sublet.node.cri import CRI, CRIError
 from sublet.node.logs import LogOptions, read_log
+from sublet.node.remotecommand import Wanted, asks_for_v5, translate_to
 from sublet.node.runtime import PodRuntime, RunningContainer, RuntimeView
 from sublet.node.settings import NodeSettings
 from sublet.node.streaming import splice_to, supported_protocols
@@ -171,7 +172,8 @@ class NodeServer:
         _, running = await self._container(pod, container)
         if running is None or not running.running:
             raise NotFound(f'container "{container}" in pod "{name}" is not running')
-        headers = supported_protocols(request)
+        by_v5 = asks_for_v5(request)
+        headers = [] if by_v5 else supported_protocols(request)
         tty = _flag(query, "tty")
         stdin, stdout, stderr = (_flag(query, key) for key in ("input", "output", "error"))
         try:
@@ -184,14 +186,14 @@ class NodeServer:
                 )
             else:
                 spec = poddata.find_container(pod, container) or {}
-                tty = bool(spec.get("tty"))
+                tty, stdin = bool(spec.get("tty")), stdin and bool(spec.get("stdin"))
                 url = await self._cri.attach_url(
-                    m.AttachRequest(
-                        running.id, stdin and bool(spec.get("stdin")), tty, stdout, stderr and not tty
-                    )
+                    m.AttachRequest(running.id, stdin, tty, stdout, stderr and not tty)
                 )
         except CRIError as error:
             raise NotFound(error.message) if error.not_found else error from None
+        if by_v5:
+            return await translate_to(url, request, Wanted(stdin, stdout, stderr, tty))
         return await splice_to(url, request, headers)
 
     async def _port_forward(

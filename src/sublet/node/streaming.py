@@ -1,6 +1,7 @@
 """Handing exec, attach and port-forward over to the runtime's streaming endpoint, byte by byte.
 
-The runtime (containerd's CRI) speaks SPDY/3.1 and the ``v4.channel.k8s.io`` family over WebSocket. What it does not speak is refused with an HTTP error, upon which clients fall back to SPDY.
+The runtime (containerd's CRI) speaks SPDY/3.1 and the ``v4.channel.k8s.io`` family over WebSocket. What it does not speak is translated (``remotecommand``, ``tunnelled``) or refused with an HTTP error, upon
+which clients fall back to SPDY.
 """
 
 from __future__ import annotations

@@ -66,9 +66,7 @@ def _block(document: Any, known: Mapping[str, Any], path: str) -> dict[str, Any]
     for key in document:
         if key not in known:
             raise unknown_key(f"{path}.{key}", str(key), list(known))
-    return {
-        key: parse(sync.settings, document.get(key), f"{path}.{key}") for key, sync in known.items()
-    }
+    return {key: parse(sync.settings, document.get(key), f"{path}.{key}") for key, sync in known.items()}
 
 
 def _enabled(chosen: SyncSettings) -> Iterator[tuple[ToHost | FromHost, Any]]:

@@ -203,8 +203,8 @@ class Follow:
     events: frozenset[str] = frozenset({"add", "update", "delete"})
 
 
-class Decoration(Protocol):
-    def __call__(self, tenant: Object, scope: Scope) -> tuple[dict[str, str], dict[str, str]]: ...
+Decoration = Callable[[Object, Scope], tuple[dict[str, str], dict[str, str]]]
+"""(labels, annotations) for the copy of a tenant object."""
 
 
 def _no_decoration(_tenant: Object, _scope: Scope) -> tuple[dict[str, str], dict[str, str]]:
@@ -249,6 +249,8 @@ class ToHost:
     """Annotations that flow from the host to the tenant only."""
     status: bool = False
     """Whether status is a subresource."""
+    before: Callable[[Pair, Scope, Any], Awaitable[None]] = _nothing
+    """What must happen before the tenant's object is written."""
     after: Callable[[Pair, Scope, Any], Awaitable[None]] = _nothing
     """What remains once the pair is written: other subresources."""
     survives_recreation: bool = False
@@ -276,5 +278,3 @@ class FromHost:
     setup: Callable[[Scope, Any], Sequence[Runnable]]
     host_rules: Callable[[Any], Sequence[Rule]] = lambda _settings: ()
     cluster_rules: Callable[[Any], Sequence[Rule]] = lambda _settings: ()
-
-

@@ -247,7 +247,9 @@ class Mapping:
 
     @cached_property
     def _suffix(self) -> re.Pattern[str]:
-        return re.compile(rf"([a-z0-9](?:[a-z0-9.-]*?[a-z0-9])?)-x-[a-z0-9][a-z0-9-]*?-x-{re.escape(self.tenant)}\b")
+        return re.compile(
+            rf"([a-z0-9](?:[a-z0-9.-]*?[a-z0-9])?)-x-[a-z0-9][a-z0-9-]*?-x-{re.escape(self.tenant)}\b"
+        )
 
     @cached_property
     def _where(self) -> re.Pattern[str]:

@@ -48,14 +48,8 @@ def merged(
     host's keys had come from the tenant, so that those it no longer has are removed and the others are the host's.
     """
     if last is None:
-        before = {key: value for key, value in host.items() if key in from_tenant or key in tenant}
-        last = before, host
-        # What the host has and the tenant has not, and did not have before, was added on the host.
-        added = {key: value for key, value in host.items() if key not in before}
-        tenant = {**added, **tenant}
-        last = {**added, **before}, host
-        new_tenant, new_host = _merge(tenant, host, last)
-        return new_tenant, new_host
+        added = {key: value for key, value in host.items() if key not in tenant and key not in from_tenant}
+        return {**tenant, **added}, {**tenant, **added}
     return _merge(tenant, host, last)
 
 
