@@ -78,6 +78,20 @@ def build(
     return BuiltImage(output, name, digest, output.stat().st_size)
 
 
+def fingerprint() -> str:
+    """Changes whenever the image would: sublet's own files, and what it depends on (by name and version)."""
+    import sublet
+
+    digest = hashlib.sha256(f"{sys.version} {sys.base_prefix}".encode())
+    for distribution in _distributions():
+        digest.update(f"{distribution.metadata['Name']} {distribution.version}\n".encode())
+    root = Path(sublet.__file__).parent
+    for path, relative in _walk(root, frozenset({"__pycache__"})):
+        digest.update(relative.encode())
+        digest.update(path.read_bytes())
+    return digest.hexdigest()
+
+
 class _Layer:
     """One layer: a tar with every file once, fixed times and owners, so equal contents give equal bytes."""
 
