@@ -22,6 +22,7 @@ from sublet.apiserver.authorization.rbac import RBAC
 from sublet.apiserver.customresources import CustomResources
 from sublet.apiserver.discovery import Discovery
 from sublet.apiserver.duties import Duties
+from sublet.apiserver.hosted_services import HostedServiceDuty, ServiceAllocator
 from sublet.apiserver.kindset import KindSet
 from sublet.apiserver.metrics import Metrics
 from sublet.apiserver.node_ports import NodePorts
@@ -53,7 +54,8 @@ Check = Callable[[], Awaitable[None]]
 class APIServer:
     """Answers requests (:class:`~sublet.client.exchange.Application`) between :meth:`start` and :meth:`stop`.
 
-    ``pod_streams`` carries logs, exec and the like to nodes; without it they are refused.
+    ``pod_streams`` carries logs, exec and the like to nodes; without it they are refused. ``service_allocator`` gives
+    Services their addresses in place of the server's own range.
     """
 
     def __init__(
@@ -64,6 +66,7 @@ class APIServer:
         clock: Clock | None = None,
         rng: random.Random | None = None,
         pod_streams: PodStreams | None = None,
+        service_allocator: ServiceAllocator | None = None,
         detect_mutation: bool = False,
     ) -> None:
         self.settings = settings
@@ -71,6 +74,7 @@ class APIServer:
         self.clock = clock or SystemClock()
         self.rng: random.Random = rng or random.SystemRandom()
         self.pod_streams = pod_streams
+        self._service_allocator = service_allocator
         self.metrics = Metrics(self.clock)
         self.kinds = KindSet(_kinds(settings.minor))
         self.discovery = Discovery(self.kinds)
@@ -100,9 +104,12 @@ class APIServer:
             self.reader, self._allowed, Escalation(self.authorizer, self.rbac), self.clock, self.rng
         )
         self.registry.admission = Admission(order.load(self.settings.disabled_admission), context)
-        ips = ServiceIPs(self.registry, self.settings.service_cidr)
-        ports = NodePorts(self.registry, self.settings.node_ports)
-        self.registry.duties["", "services"] = ServiceDuty(ips, ports)
+        if self._service_allocator is not None:
+            self.registry.duties["", "services"] = HostedServiceDuty(self.registry, self._service_allocator)
+        else:
+            ips = ServiceIPs(self.registry, self.settings.service_cidr)
+            ports = NodePorts(self.registry, self.settings.node_ports)
+            self.registry.duties["", "services"] = ServiceDuty(ips, ports)
         self.registry.duties["apiextensions.k8s.io", "customresourcedefinitions"] = self.custom_resources
 
     async def _allowed(

@@ -58,7 +58,7 @@ class ServiceDuty:
         taken = _Taken(self.ips, self.ports, dry_run=dry_run)
         errors: list[FieldError] = []
         try:
-            _keep_allocated(new, old)
+            keep_allocated(new, old)
             self._families(new, old, errors)
             if not errors:
                 await self._addresses(new, old, taken, errors)
@@ -149,7 +149,7 @@ class ServiceDuty:
         self.ports.promise(taken.new_ports)
 
 
-def _keep_allocated(new: Object, old: Object | None) -> None:
+def keep_allocated(new: Object, old: Object | None) -> None:
     """An update that leaves out what was allocated keeps it; one that no longer needs it gives it up."""
     if old is None:
         return
