@@ -52,6 +52,16 @@ async def test_a_started_process_is_found_again_by_its_record(processes):
     assert 0 <= processes.seconds("one") < 5
 
 
+async def test_a_started_process_holds_nothing_open_of_who_started_it(processes):
+    reading, writing = os.pipe()
+    os.set_inheritable(writing, True)
+    pid = processes.start(sleeper())
+    os.close(writing)
+    assert await asyncio.wait_for(asyncio.to_thread(os.read, reading, 1), 5) == b""
+    os.close(reading)
+    assert alive(pid)
+
+
 async def test_a_recycled_process_id_is_not_mistaken_for_the_process(processes):
     pid = processes.start(sleeper())
     record = processes.directory / "one.pid"

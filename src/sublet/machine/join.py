@@ -39,6 +39,7 @@ from sublet.netproxy.rules import ProxySettings
 
 log = logging.getLogger(__name__)
 
+_DNS_PORT = 1053
 _RETRY_FIRST, _RETRY_LAST = 1.0, 30.0
 
 
@@ -94,10 +95,12 @@ class _Node:
         self.settings = settings
         self.places = settings.places
         self.containerd = Containerd(self.places.containerd)
+        self._proxy_ready, self._dns_ready = asyncio.Event(), asyncio.Event()
 
     async def run(self) -> None:
         from sublet.node.join import credentials
 
+        self.places.ready_file.unlink(missing_ok=True)
         self.places.directory.mkdir(parents=True, exist_ok=True, mode=0o711)
         starting = asyncio.create_task(self._start_containerd())
         try:
@@ -114,7 +117,17 @@ class _Node:
             self.containerd.run(),
             self._agent(join, access.ca_data, network, worker),
             self._companions(network, worker),
+            self._announce(worker),
         )
+
+    async def _announce(self, worker: NetworkWorker) -> None:
+        """Says once that pods can run, reach Services and resolve names."""
+        await worker.ready.wait()
+        await self._proxy_ready.wait()
+        if self.settings.dns:
+            await self._dns_ready.wait()
+        write_whole(self.places.ready_file, str(os.getpid()))
+        await asyncio.Event().wait()
 
     async def _start_containerd(self) -> None:
         await self.containerd.start()
@@ -172,7 +185,7 @@ class _Node:
         provisioner = ProvisionerSettings(self.settings.name, self.places.volumes)
         works: list[Coroutine[Any, Any, None]] = [
             self._keep("pod network", worker.run),
-            self._keep("service proxy", lambda client: NetProxy(client, proxy).run()),
+            self._keep("service proxy", lambda client: self._proxy(client, proxy)),
             self._keep("local-path provisioner", lambda client: Provisioner(client, provisioner).run()),
         ]
         if self.settings.dns:
@@ -215,15 +228,41 @@ class _Node:
         finally:
             await client.close()
 
+    async def _proxy(self, client: Client, settings: ProxySettings) -> None:
+        proxy = NetProxy(client, settings)
+        telling = asyncio.create_task(_pass_on(proxy.ready, self._proxy_ready))
+        try:
+            await proxy.run()
+        finally:
+            telling.cancel()
+
     async def _dns(self, client: Client, network: addons.ClusterNetwork, worker: NetworkWorker) -> None:
         await worker.ready.wait()
-        server = DNSServer(client, DNSSettings(host=worker.gateway, port=0, domain=network.cluster_domain))
-        await server.start()
+        server = await _dns_server(client, worker.gateway, network.cluster_domain)
         try:
             await addons.publish_dns(client, self.settings.name, worker.gateway, server.port)
+            self._dns_ready.set()
             await asyncio.Event().wait()
         finally:
             await server.stop()
+
+
+async def _dns_server(client: Client, host: str, domain: str) -> DNSServer:
+    """On the usual port of the pod network's own address, or on any, should someone have taken it."""
+    for port in (_DNS_PORT, 0):
+        server = DNSServer(client, DNSSettings(host=host, port=port, domain=domain))
+        try:
+            await server.start()
+        except OSError:
+            await server.stop()
+        else:
+            return server
+    raise ServiceUnavailable(f"the cluster's DNS cannot listen on {host}")
+
+
+async def _pass_on(source: asyncio.Event, target: asyncio.Event) -> None:
+    await source.wait()
+    target.set()
 
 
 async def import_base_images(containerd: Containerd) -> None:

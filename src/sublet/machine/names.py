@@ -54,3 +54,8 @@ class NodePlaces:
     @property
     def volumes(self) -> Path:
         return self.directory / "volumes"
+
+    @property
+    def ready_file(self) -> Path:
+        """Holds the process id of the node once pods can run and reach Services and names."""
+        return self.directory / "ready"

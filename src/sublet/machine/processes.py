@@ -114,6 +114,7 @@ class Processes:
                     (os.POSIX_SPAWN_OPEN, 0, "/dev/null", os.O_RDONLY, 0),
                     (os.POSIX_SPAWN_OPEN, 1, log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600),
                     (os.POSIX_SPAWN_DUP2, 1, 2),
+                    *((os.POSIX_SPAWN_CLOSE, descriptor) for descriptor in _inherited()),
                 ],
                 setsid=True,
                 setsigmask=[],
@@ -219,6 +220,17 @@ def write_whole(path: Path, text: str) -> None:
         file.flush()
         os.fsync(file.fileno())
     temporary.replace(path)
+
+
+def _inherited() -> list[int]:
+    """What would stay open in a program: a pipe of ours, kept open, would keep whoever reads it waiting."""
+    found = []
+    for entry in Path("/proc/self/fd").iterdir():
+        descriptor = int(entry.name)
+        with contextlib.suppress(OSError):
+            if descriptor > 2 and os.get_inheritable(descriptor):
+                found.append(descriptor)
+    return found
 
 
 def _stat(pid: int) -> tuple[int, int, str] | None:

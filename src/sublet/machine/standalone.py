@@ -37,7 +37,7 @@ from sublet.machine.join import (
 from sublet.machine.names import NodePlaces
 from sublet.machine.processes import Processes, Program, exclusive, write_whole
 from sublet.machinery.clock import Clock, SystemClock
-from sublet.machinery.status import BadRequest, NotFound, ServiceUnavailable, StatusError, Timeout
+from sublet.machinery.status import BadRequest, ServiceUnavailable, StatusError, Timeout
 
 Mode = Literal["auto", "containers", "hollow"]
 Progress = Callable[[str], None]
@@ -390,9 +390,10 @@ async def _node_ready(
     end = time.monotonic() + settings.timeout
     while time.monotonic() < end:
         _check_alive(settings, processes, NODE)
-        if processes.pid(NODE) is not None:
+        pid = processes.pid(NODE)
+        if pid is not None and _is_ready(settings, found, pid):
             try:
-                if await node_exists(client, settings.name) and await _dns_there(settings, found, client):
+                if await node_exists(client, settings.name):
                     return
             except StatusError:
                 pass  # a control plane that restarts
@@ -403,12 +404,11 @@ async def _node_ready(
     )
 
 
-async def _dns_there(settings: StandaloneSettings, found: Preflight, client: Client) -> bool:
+def _is_ready(settings: StandaloneSettings, found: Preflight, pid: int) -> bool:
+    """Whether this very process says so: what the API knows may be from before a reboot."""
     if found.mode == "hollow":
         return True
-    name = f"{addons.DNS_SERVICE}-{settings.name}"
     try:
-        await client.get(resource("endpointslices.discovery.k8s.io"), name, "kube-system")
-    except NotFound:
+        return settings.places.ready_file.read_text() == str(pid)
+    except OSError:
         return False
-    return True
