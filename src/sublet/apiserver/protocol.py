@@ -84,6 +84,7 @@ class HTTPProtocol(asyncio.Protocol):
         self._body: list[bytes] = []
         self._body_size = 0
         self._expect = False
+        self._over_tls = False
         self.deadline = 0.0
         """Loop time by which the peer must have done its part; 0: it is our turn."""
         self.ending = False
@@ -98,6 +99,7 @@ class HTTPProtocol(asyncio.Protocol):
         if isinstance(peer, tuple) and len(peer) >= 2:
             self._remote = f"[{peer[0]}]:{peer[1]}" if ":" in peer[0] else f"{peer[0]}:{peer[1]}"
         tls = transport.get_extra_info("ssl_object")
+        self._over_tls = tls is not None
         if tls is not None:
             self._peer_certificate = tls.getpeercert(binary_form=True)
         self._await_peer(_HEAD_SECONDS)
@@ -118,9 +120,9 @@ class HTTPProtocol(asyncio.Protocol):
         one that is gone. Over TLS the connection closes anyway."""
         if self._upgraded is not None:
             self._upgraded.feed_eof()
-            return True
+            return not self._over_tls
         self._close_after = True
-        return self._task is not None and not self._streaming
+        return self._task is not None and not self._streaming and not self._over_tls
 
     def data_received(self, data: bytes) -> None:
         if self._upgraded is not None:
