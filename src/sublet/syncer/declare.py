@@ -95,6 +95,8 @@ class Scope:
     service: ControlPlaneService
     clock: Clock
     rng: random.Random
+    synced: frozenset[Resource] = frozenset()
+    """The kinds that are synced to the host: only of those may host objects be watched."""
 
     def tenant_objects(self, kind: Resource) -> Informer:
         """All of the tenant's objects of a kind."""
@@ -245,6 +247,7 @@ class ToHost:
     """Further labels and annotations of the copy, of our own."""
     not_copied: frozenset[str] = frozenset()
     """Annotations that stay where they are."""
+    not_copied_labels: frozenset[str] = frozenset()
     host_decides: frozenset[str] = frozenset()
     """Annotations that flow from the host to the tenant only."""
     status: bool = False

@@ -34,7 +34,7 @@ def of_copy(
     """The whole host object, with everything that says whose copy it is."""
     kind = sync.resource
     name = mapping.host_name_of(tenant, kind)
-    labels = copied_labels(tenant, mapping)
+    labels = copied_labels(tenant, sync, mapping)
     annotations = copied_annotations(tenant, sync, mapping)
     metadata: Object = {
         "name": name,
@@ -53,8 +53,9 @@ def of_copy(
     return {**body, "apiVersion": kind.api_version, "kind": kind.kind, "metadata": metadata}
 
 
-def copied_labels(tenant: Object, mapping: Mapping) -> dict[str, str]:
-    return mapping.labels(objects.labels(tenant))
+def copied_labels(tenant: Object, sync: ToHost, mapping: Mapping) -> dict[str, str]:
+    labels = objects.labels(tenant)
+    return mapping.labels({k: v for k, v in labels.items() if k not in sync.not_copied_labels})
 
 
 def copied_annotations(tenant: Object, sync: ToHost, mapping: Mapping) -> dict[str, str]:
@@ -84,7 +85,7 @@ def update(pair: Pair, sync: ToHost, scope: Scope) -> None:
     more_labels, more_annotations = sync.decorate(pair.tenant_now, scope)
     annotations_before = objects.annotations(pair.host_now)
     own_labels = {**more_labels, **mapping.identity_labels(pair.tenant_now, kind)}
-    labels = _flow(pair, "labels", scope, frozenset(), frozenset(), names.managed_labels)
+    labels = _flow(pair, "labels", scope, sync.not_copied_labels, frozenset(), names.managed_labels)
     annotations = _flow(
         pair, "annotations", scope, sync.not_copied, sync.host_decides, names.managed_annotations
     )
@@ -98,7 +99,7 @@ def update(pair: Pair, sync: ToHost, scope: Scope) -> None:
     own_annotations |= more_annotations
     own_annotations |= mapping.identity_annotations(pair.tenant_now, kind, objects.name(pair.host_now))
     own_annotations |= _came_from_tenant(
-        copied_annotations(pair.tenant, sync, mapping), copied_labels(pair.tenant, mapping), mapping
+        copied_annotations(pair.tenant, sync, mapping), copied_labels(pair.tenant, sync, mapping), mapping
     )
     metadata = pair.host["metadata"]
     metadata["labels"] = {**labels, **own_labels}

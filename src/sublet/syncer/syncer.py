@@ -11,6 +11,7 @@ from sublet.client.events import EventRecorder
 from sublet.client.informer import InformerFactory
 from sublet.kinds.resources import resource
 from sublet.machinery.clock import Clock, SystemClock
+from sublet.machinery.kind import Resource
 from sublet.syncer import catalog
 from sublet.syncer.apiservice import APIService
 from sublet.syncer.declare import ControlPlaneService, Runnable, Scope
@@ -48,13 +49,10 @@ class Syncer:
 
     async def start(self) -> None:
         """Returns at once; syncing begins as soon as both clusters have answered."""
-        scope = self._scope = self._make_scope()
         sync = self.settings.sync or catalog.settings({})
-        self.engines = [
-            Engine(each, scope, sync.to_host[key])
-            for key, each in catalog.to_host().items()
-            if sync.to_host[key].enabled
-        ]
+        enabled = {key: each for key, each in catalog.to_host().items() if sync.to_host[key].enabled}
+        scope = self._scope = self._make_scope(frozenset(each.resource for each in enabled.values()))
+        self.engines = [Engine(each, scope, sync.to_host[key]) for key, each in enabled.items()]
         workers: list[tuple[str, Runnable]] = [(engine.controller.name, engine) for engine in self.engines]
         for key, source in catalog.from_host().items():
             made = source.setup(scope, sync.from_host[key])
@@ -64,7 +62,7 @@ class Syncer:
         await scope.host_informers.start()
         self._tasks = [asyncio.create_task(_forever(name, worker), name=name) for name, worker in workers]
 
-    def _make_scope(self) -> Scope:
+    def _make_scope(self, synced: frozenset[Resource]) -> Scope:
         settings = self.settings
         host_informers = InformerFactory(self.host, self.clock, self.rng)
         own = host_informers.informer(
@@ -83,6 +81,7 @@ class Syncer:
             service=ControlPlaneService(own, settings.host_namespace, settings.service),
             clock=self.clock,
             rng=self.rng,
+            synced=synced,
         )
 
     async def synced(self) -> None:

@@ -240,10 +240,14 @@ def _node_names(pod: Object) -> Sequence[str]:
     return (node,) if node else ()
 
 
+def _setup(scope: Scope, settings: Settings) -> Sequence[Nodes]:
+    return [Nodes(scope, settings)] if _PODS in scope.synced else []
+
+
 SYNC = FromHost(
     resource=_NODES,
     key="nodes",
     settings=Settings,
-    setup=lambda scope, settings: [Nodes(scope, settings)],
+    setup=_setup,
     cluster_rules=lambda settings: (Rule(("",), ("nodes",), READ),) if settings.enabled else (),
 )
