@@ -52,8 +52,9 @@ class HTTPProtocol(asyncio.Protocol):
 
     __slots__ = (
         "_body", "_body_size", "_close_after", "_drained", "_expect", "_flush_scheduled", "_head_bytes",
-        "_headers", "_headers_complete", "_leftover", "_out", "_out_size", "_parser", "_paused", "_peer_certificate", "_queue",
-        "_reading", "_refused", "_remote", "_server", "_streaming", "_task", "_transport", "_upgraded",
+        "_headers", "_headers_complete", "_leftover", "_out", "_out_size", "_over_tls",
+        "_parser", "_paused", "_peer_certificate",
+        "_queue", "_reading", "_refused", "_remote", "_server", "_streaming", "_task", "_transport", "_upgraded",
         "_upgrading", "_url", "deadline", "ending",
     )  # fmt: skip
 
