@@ -240,6 +240,7 @@ async def test_nobody_grants_what_they_do_not_hold(api: APIServer, client: Clien
                     {
                         "name": "a.b.c", "sideEffects": "None", "admissionReviewVersions": ["v1"],
                         "clientConfig": {"url": "https://example.com/x"},
+                        "matchConditions": [{"name": "always", "expression": "true"}],
                         "rules": [
                             {"operations": ["CREATE"], "apiGroups": [""], "apiVersions": ["v1"], "resources": ["pods"]}
                         ],

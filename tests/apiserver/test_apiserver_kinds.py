@@ -42,6 +42,8 @@ async def test_a_sample_of_every_kind_can_be_created_read_and_written_back_uncha
             continue
         same = await client.update(kind.resource, copy.deepcopy(made))
         assert same["metadata"]["resourceVersion"] == made["metadata"]["resourceVersion"], kind.resource.kind
+        if kind.resource.kind.endswith("WebhookConfiguration"):
+            await client.delete(kind.resource, made["metadata"]["name"])  # nobody answers there
     assert [r for r in refused if "release of sublet" not in r[1]] == []
 
 

@@ -12,6 +12,7 @@ import sublet
 from sublet.apiserver import bootstrap, chain, customresources
 from sublet.apiserver.admission import order
 from sublet.apiserver.admission.framework import Admission, Context
+from sublet.apiserver.admission.webhooks import Webhooks
 from sublet.apiserver.authentication.build import build as build_authenticator
 from sublet.apiserver.authorization.authorizer import Authorizer, permission
 from sublet.apiserver.authorization.bootstrap import node_rules
@@ -33,6 +34,7 @@ from sublet.apiserver.service_ips import ServiceIPs
 from sublet.apiserver.services import ServiceDuty
 from sublet.apiserver.settings import APIServerSettings
 from sublet.apiserver.watchcache import Computed, WatchCaches
+from sublet.apiserver.webhookclient import Endpoints, Resolve, WebhookClient
 from sublet.client.client import Client
 from sublet.client.exchange import Request, Response, User
 from sublet.client.inprocess import InProcessTransport
@@ -67,6 +69,7 @@ class APIServer:
         rng: random.Random | None = None,
         pod_streams: PodStreams | None = None,
         service_allocator: ServiceAllocator | None = None,
+        resolve_service: Resolve | None = None,
         detect_mutation: bool = False,
     ) -> None:
         self.settings = settings
@@ -91,7 +94,11 @@ class APIServer:
             (self.node_authorizer, self.rbac), self.rbac, lambda: self.caches.fresh(1.0)
         )
         self.reader = RegistryReader(self.registry)
-        self.custom_resources = CustomResources(self.registry)
+        self.endpoints = Endpoints(self.reader.get, self.reader.list)
+        self.resolve_service: Resolve = resolve_service or self.endpoints.resolve
+        self.webhook_client = WebhookClient(self.resolve_service)
+        self.webhooks = Webhooks(self.registry, self.webhook_client)
+        self.custom_resources = CustomResources(self.registry, self.webhook_client)
         self.client = Client(InProcessTransport(self, SYSTEM_USER), "sublet-apiserver")
         self._duties = Duties(self)
         self._started = False
@@ -101,8 +108,9 @@ class APIServer:
     def _plug_in(self) -> None:
         """Gives the registry what needs the registry itself."""
         context = Context(
-            self.reader, self._allowed, Escalation(self.authorizer, self.rbac), self.clock, self.rng
-        )
+            self.reader, self._allowed, Escalation(self.authorizer, self.rbac), self.clock, self.rng,
+            webhooks=self.webhooks,
+        )  # fmt: skip
         self.registry.admission = Admission(order.load(self.settings.disabled_admission), context)
         if self._service_allocator is not None:
             self.registry.duties["", "services"] = HostedServiceDuty(self.registry, self._service_allocator)
@@ -110,6 +118,7 @@ class APIServer:
             ips = ServiceIPs(self.registry, self.settings.service_cidr)
             ports = NodePorts(self.registry, self.settings.node_ports)
             self.registry.duties["", "services"] = ServiceDuty(ips, ports)
+        self.metrics.sources.append(self.webhooks.metrics.lines)
         self.registry.duties["apiextensions.k8s.io", "customresourcedefinitions"] = self.custom_resources
 
     async def _allowed(
@@ -144,6 +153,8 @@ class APIServer:
         await self.metrics.stop()
         await self._duties.stop()
         await self.custom_resources.stop()
+        self.webhooks.stop()
+        await self.webhook_client.close()
         await self.node_authorizer.stop()
         await self.rbac.stop()
         await self.caches.stop()

@@ -80,8 +80,9 @@ class Call:
 
     def write(self, options: WriteOptions) -> Write:
         return Write(
-            self.user, self.resource, options, self.info.subresource, warnings=warnings(self.request)
-        )
+            self.user, self.resource, options, self.info.subresource, warnings=warnings(self.request),
+            annotations=self.request.context.setdefault("audit_annotations", {}),
+        )  # fmt: skip
 
     def respond(self, written: Written, status: int = 200) -> Response:
         """The response with an object as a write left it."""

@@ -6,6 +6,7 @@ Keys of ``request.context``, in the order they come to be:
 - ``info`` (RequestInfo): what is asked;
 - ``warnings`` (list[str]): texts to send as ``Warning`` headers; anyone may append;
 - ``impersonator`` (User): who really asks, when another user is impersonated;
+- ``audit_annotations`` (dict[str, str]): what admission notes for the audit log;
 - ``authorization`` (str): why the request was allowed.
 
 ``request.user`` is the user from authentication on.

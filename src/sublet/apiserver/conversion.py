@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Protocol
 
 from sublet.machinery.kind import Kind, Object, Resource
 from sublet.machinery.schema import Schema
@@ -16,6 +17,14 @@ def _nothing(_obj: Object) -> None:
 
 def _no_errors(_version: str, _obj: Object) -> Sequence[FieldError]:
     return ()
+
+
+class Converter(Protocol):
+    """Brings objects to another version by asking somebody else."""
+
+    async def convert(self, objs: Sequence[Object], api_version: str) -> list[Object]:
+        """New objects in ``api_version``, in the order given. Raises ``StatusError``."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -35,6 +44,10 @@ class CustomKind(Kind):
     """Version -> a kind with the columns and cells of that version."""
     terminating: bool = False
     """Its definition is being deleted: nothing new is created."""
+    converter: Converter | None = None
+    """Conversion by webhook; None: versions differ in their name alone. Ask ``crd_conversion``."""
+    finishing: Mapping[str, Callable[[Object], None]] = field(default_factory=dict)
+    """Version -> prunes and defaults an object of it, in place."""
     deprecations: Mapping[str, str] = field(default_factory=dict)
     """Version -> warning for every request to it."""
 

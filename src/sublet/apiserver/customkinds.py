@@ -8,13 +8,13 @@ from dataclasses import replace
 from typing import Any
 
 from sublet.apiserver import crd_schema
-from sublet.apiserver.conversion import CustomKind
+from sublet.apiserver.conversion import Converter, CustomKind
 from sublet.kinds import schemas as builtin_schemas
 from sublet.machinery import codec, strict, table
 from sublet.machinery.jsonpath import JSONPath
 from sublet.machinery.kind import Kind, Object, Resource, Served, Subresource
 from sublet.machinery.schema import Schema
-from sublet.machinery.status import FieldError, InternalError
+from sublet.machinery.status import FieldError
 
 Version = Mapping[str, Any]
 _FIXED = ("apiVersion", "kind", "metadata")
@@ -25,10 +25,11 @@ def unserved(crd: Object) -> list[str]:
     return [v["name"] for v in crd["spec"]["versions"] if not v.get("served")]
 
 
-def build(crd: Object, minor: str) -> CustomKind:
+def build(crd: Object, minor: str, converter: Converter | None = None) -> CustomKind:
     """The kind, stored in the definition's storage version. The definition has been validated.
 
-    ``minor`` says which Kubernetes' ObjectMeta its objects have.
+    ``minor`` says which Kubernetes' ObjectMeta its objects have, ``converter`` who converts between its versions
+    where a webhook does.
     """
     spec = crd["spec"]
     versions: Sequence[Version] = spec["versions"]
@@ -39,7 +40,6 @@ def build(crd: Object, minor: str) -> CustomKind:
     resource = _resource(spec, storage["name"])
     default = _defaulting(schemas[storage["name"]])
     subresources = _subresources(resource, versions)
-    converting = _conversion(crd)
     columns, cells = table.custom_columns(storage.get("additionalPrinterColumns") or ())
     kind = CustomKind(
         resource,
@@ -48,9 +48,7 @@ def build(crd: Object, minor: str) -> CustomKind:
         categories=tuple(stated.get("categories") or ()),
         subresources=subresources,
         also_served=tuple(
-            _served(
-                _resource(spec, v["name"]), resource, schemas[v["name"]], schemas[storage["name"]], converting
-            )
+            _served(_resource(spec, v["name"]), resource, schemas[v["name"]], schemas[storage["name"]])
             for v in versions
             if v is not storage
         ),
@@ -68,6 +66,8 @@ def build(crd: Object, minor: str) -> CustomKind:
         errors=_validation(schemas),
         renew=_renewing(schemas[storage["name"]], default),
         stated_list_kind=stated.get("listKind") or "",
+        converter=converter,
+        finishing={name: _renewing(schema, _defaulting(schema)) for name, schema in schemas.items()},
         terminating=bool(crd["metadata"].get("deletionTimestamp")),
         deprecations=_deprecations(resource, versions),
     )
@@ -155,22 +155,10 @@ def _validation(schemas: Mapping[str, Schema]) -> Callable[[str, Object], Sequen
 # -- versions --
 
 
-def _conversion(crd: Object) -> Callable[[Object, Resource], Object]:
-    strategy = (crd["spec"].get("conversion") or {}).get("strategy") or "None"
-    name = crd["metadata"]["name"]
-
-    def relabel(obj: Object, to: Resource) -> Object:
-        fresh: Object = codec.decode_json(codec.encode_json(obj))
-        fresh["apiVersion"] = to.api_version
-        return fresh
-
-    def refuse(obj: Object, to: Resource) -> Object:
-        raise InternalError(
-            f"conversion webhook for {obj.get('apiVersion')}, Kind={to.kind} failed: this release of sublet does not call "
-            f"conversion webhooks, so {name} only answers in its storage version"
-        )
-
-    return refuse if strategy == "Webhook" else relabel
+def _relabelled(obj: Object, to: Resource) -> Object:
+    fresh: Object = codec.decode_json(codec.encode_json(obj))
+    fresh["apiVersion"] = to.api_version
+    return fresh
 
 
 def _served(
@@ -178,19 +166,18 @@ def _served(
     stored: Resource,
     schema: Schema,
     stored_schema: Schema,
-    convert: Callable[[Object, Resource], Object],
 ) -> Served:
     default = _defaulting(schema)
 
     def from_stored(obj: Object) -> Object:
-        converted = convert(obj, served)
+        converted = _relabelled(obj, served)
         strict.prune(converted, schema)
         default(converted)
         return converted
 
     def to_stored(obj: Object) -> Object:
         default(obj)
-        converted = convert(obj, stored)
+        converted = _relabelled(obj, stored)
         strict.prune(converted, stored_schema)
         return converted
 

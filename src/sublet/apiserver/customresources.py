@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import uuid
 from dataclasses import replace
 from typing import Any
 
 from sublet.apiserver import crd_validation, customkinds
+from sublet.apiserver.crd_conversion import WebhookConverter
 from sublet.apiserver.deletion import CLEANUP, DeleteOptions
 from sublet.apiserver.registry import Registry
 from sublet.apiserver.stored import key_prefix, place
 from sublet.apiserver.watchcache import WatcherOverrun
+from sublet.apiserver.webhookclient import WebhookClient
 from sublet.apiserver.writing import Transaction, Write
 from sublet.client.exchange import User
 from sublet.machinery import codec, objects
@@ -82,20 +85,15 @@ def _warnings(new: Object, old: Object | None) -> list[str]:
             told.append(
                 f"{paths[0]}.x-kubernetes-validations{more}: CEL rules are kept but not enforced by this release of sublet"
             )
-        conversion = (new.get("spec") or {}).get("conversion") or {}
-        if conversion.get("strategy") == "Webhook":
-            told.append(
-                "spec.conversion: conversion webhooks are not called by this release of sublet; "
-                "objects are only served in the storage version"
-            )
     return told
 
 
 class CustomResources:
     """Keeps the served kinds in step with the definitions; the registry's duty around their writes."""
 
-    def __init__(self, registry: Registry) -> None:
+    def __init__(self, registry: Registry, webhooks: WebhookClient) -> None:
         self._registry = registry
+        self._webhooks = webhooks
         self._follower: asyncio.Task[None] | None = None
         self._definitions: dict[str, Object] = {}
         self._served: dict[str, tuple[Any, ...]] = {}
@@ -176,7 +174,8 @@ class CustomResources:
         if self._served.get(objects.name(crd)) == state and self._registry.kinds.is_custom(group, plural):
             return
         try:
-            kind = customkinds.build(crd, self._registry.minor)
+            converter = WebhookConverter.of(crd, self._webhooks, self._new_uid)
+            kind = customkinds.build(crd, self._registry.minor, converter)
             old = self._registry.kinds.stored(group, plural)
             self._registry.kinds.add(kind, unserved=customkinds.unserved(crd))
         except (ValueError, KeyError, StopIteration) as error:
@@ -185,6 +184,9 @@ class CustomResources:
         self._served[objects.name(crd)] = state
         if old is not None:
             self._retire(old)
+
+    def _new_uid(self) -> str:
+        return str(uuid.UUID(int=self._registry.rng.getrandbits(128), version=4))
 
     def _unserve(self, group: str, plural: str) -> None:
         kinds = self._registry.kinds

@@ -25,6 +25,20 @@ class DeleteOptions:
     resource_version: str = ""
     dry_run: bool = False
 
+    def body(self) -> dict[str, Any]:
+        """As an options object, for admission."""
+        found: dict[str, Any] = {"kind": "DeleteOptions", "apiVersion": "meta.k8s.io/v1"}
+        if self.grace is not None:
+            found["gracePeriodSeconds"] = self.grace
+        preconditions = {"uid": self.uid, "resourceVersion": self.resource_version}
+        if kept := {key: value for key, value in preconditions.items() if value}:
+            found["preconditions"] = kept
+        if self.propagation:
+            found["propagationPolicy"] = self.propagation
+        if self.dry_run:
+            found["dryRun"] = ["All"]
+        return found
+
 
 def check_preconditions(obj: Object, kind: Kind, options: DeleteOptions) -> None:
     """Raises ``Conflict`` when the object is not the one meant."""

@@ -10,7 +10,7 @@ import asyncio
 import contextlib
 import resource
 from bisect import bisect_left
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -64,6 +64,8 @@ class Metrics:
     durations: dict[Labels, Histogram] = field(default_factory=dict)
     loop_lag: Histogram = field(default_factory=lambda: Histogram(_LAG_BUCKETS))
     gauges: list[tuple[str, str, Callable[[], float]]] = field(default_factory=list)
+    sources: list[Callable[[], Iterable[str]]] = field(default_factory=list)
+    """Others that count: each gives lines in the text format when asked."""
     started: float = 0.0
     _lag_task: asyncio.Task[None] | None = None
 
@@ -120,6 +122,8 @@ class Metrics:
         )
         lines.extend(self.loop_lag.lines("sublet_loop_lag_seconds", ""))
         self._gauge_lines(lines)
+        for source in self.sources:
+            lines.extend(source())
         return "\n".join(lines) + "\n"
 
     def _gauge_lines(self, lines: list[str]) -> None:

@@ -11,7 +11,7 @@ import random
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from sublet.apiserver import conversion, deletion, objectmeta, stored
+from sublet.apiserver import conversion, crd_conversion, deletion, objectmeta, stored
 from sublet.apiserver.admission.framework import CREATE, DELETE, UPDATE, Admission, Attributes
 from sublet.apiserver.deletion import DeleteOptions
 from sublet.apiserver.kindset import KindSet
@@ -89,6 +89,8 @@ class Registry:
         tag = f"{self._tag} {kind.storage_tag}" if isinstance(kind, conversion.CustomKind) else self._tag
         renew = kind.renew if isinstance(kind, conversion.CustomKind) else kind.default
         made = StoredFormat(kind.resource, tag, renew)
+        if isinstance(kind, conversion.CustomKind) and kind.converter is not None:
+            made.versions = {resource.version: resource for resource in kind.served()}
         # The kind is kept beside its format: an id is only unique while the object lives.
         self._formats[id(kind)] = (kind, made)
         return made
@@ -147,7 +149,7 @@ class Registry:
         entry = await self.entry(kind, namespace, name)
         if entry is None:
             raise not_found(kind.resource.group, kind.resource.plural, name)
-        return self.decode(kind, entry)
+        return await crd_conversion.current(kind, self.decode(kind, entry))
 
     # -- create --
 
@@ -163,7 +165,7 @@ class Registry:
             raise StatusError(
                 "resourceVersion should not be set on objects to be created", code=500, reason=""
             )
-        new = conversion.to_stored(kind, write.resource, obj)
+        new = await crd_conversion.to_stored(kind, write.resource, obj)
         objectmeta.prepare_create(new, kind, self.clock.now(), self.rng)
         generated = not new["metadata"].get("name") and bool(new["metadata"].get("generateName"))
         if generated:
@@ -171,7 +173,7 @@ class Registry:
             objectmeta.generate_name(new, self.rng)
         kind.default(new)
         if not write.applied:
-            self._manage(kind, None, new, write)  # what the kind and admission add is nobody's
+            await self._manage(kind, None, new, write)  # what the kind and admission add is nobody's
         kind.prepare_create(new)
         kind.default(new)
         attributes = self._attributes(CREATE, kind, write, new, None)
@@ -277,11 +279,11 @@ class Registry:
     async def _update_once(
         self, kind: Kind, fmt: StoredFormat, entry: Value, change: Change, write: Write
     ) -> Written:
-        old = fmt.decode(entry.value, entry.revision)
-        current = conversion.from_stored(kind, write.resource, fmt.decode(entry.value, entry.revision))
+        old = await crd_conversion.current(kind, fmt.decode(entry.value, entry.revision))
+        current = await crd_conversion.from_stored(kind, write.resource, fmt.decode(entry.value, entry.revision))
         changed = change(current)
         self._check_revision(kind, changed, old, write)
-        new = conversion.to_stored(kind, write.resource, changed)
+        new = await crd_conversion.to_stored(kind, write.resource, changed)
         self._prepare_update(kind, new, old, write)
         kind.default(new)
         attributes = self._attributes(UPDATE, kind, write, new, old)
@@ -294,7 +296,7 @@ class Registry:
             write.warnings += kind.warnings(new, old)
             await self._validate(attributes)
             if not write.applied:
-                self._manage(kind, old, new, write)
+                await self._manage(kind, old, new, write)
             if unchanged(new, old):
                 return Written(old, entry.value, entry.revision)
             return await self._store_changed(kind, fmt, entry, new, old, write)
@@ -386,7 +388,8 @@ class Registry:
     def _errors(self, kind: Kind, obj: Object, write: Write) -> Sequence[FieldError]:
         """What breaks the kind's own rules; custom resources obey the schema of the version the client speaks."""
         if isinstance(kind, conversion.CustomKind):
-            return kind.errors(write.resource.version, obj)
+            spoken = write.resource if kind.converter is None else kind.resource
+            return kind.errors(spoken.version, obj)
         return kind.validate(obj)
 
     # -- delete --
@@ -407,13 +410,14 @@ class Registry:
 
     async def _delete_once(self, kind: Kind, entry: Value, options: DeleteOptions, write: Write) -> Written:
         fmt = self.format(kind)
-        old = fmt.decode(entry.value, entry.revision)
+        old = await crd_conversion.current(kind, fmt.decode(entry.value, entry.revision))
         deletion.check_preconditions(old, kind, options)
         attributes = self._attributes(DELETE, kind, write, None, old)
         attributes.dry_run = options.dry_run
+        attributes.options = options.body()
         await self._admit(kind, attributes)
         await self._validate(attributes)
-        new = fmt.decode(entry.value, entry.revision)
+        new = await crd_conversion.current(kind, fmt.decode(entry.value, entry.revision))
         at_once = deletion.mark(new, kind, options, self.clock.now())
         if options.dry_run:
             return Written(old if at_once else new, entry.value, 0, deleted=at_once)
@@ -444,7 +448,7 @@ class Registry:
         for _ in range(RETRIES * 4):
             if entry is None:
                 return None
-            obj = fmt.decode(entry.value, entry.revision)
+            obj = await crd_conversion.current(kind, fmt.decode(entry.value, entry.revision))
             if not edit(obj):
                 return obj
             try:
@@ -478,6 +482,7 @@ class Registry:
             write.options.dry_run,
             write.options.body,
             write.warnings,
+            annotations=write.annotations,
         )
 
     async def _admit(self, kind: Kind, attributes: Attributes) -> None:
@@ -502,11 +507,11 @@ class Registry:
         if duty is not None:
             await duty.wrote(new, old)
 
-    def _manage(self, kind: Kind, old: Object | None, new: Object, write: Write) -> None:
+    async def _manage(self, kind: Kind, old: Object | None, new: Object, write: Write) -> None:
         """Fills managedFields, in the version the client used."""
         resource = write.resource
-        before = None if old is None else conversion.from_stored(kind, resource, old)
-        after = conversion.from_stored(kind, resource, new)
+        before = None if old is None else await crd_conversion.from_stored(kind, resource, old)
+        after = await crd_conversion.from_stored(kind, resource, new)
         managedfields.update(
             before, after, manager=write.options.manager, api_version=resource.api_version,
             subresource=write.subresource, now=self.clock.now(), schema=self.schema(kind, resource),

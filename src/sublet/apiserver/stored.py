@@ -7,7 +7,7 @@ sublet version, Kubernetes minor, or storage version of a custom resource) is de
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from sublet.machinery import codec
@@ -29,12 +29,14 @@ class StoredFormat:
     date, in place (defaults, and for custom resources pruning).
     """
 
-    __slots__ = ("_opening", "_skip", "item_head", "object_head", "renew", "resource", "tag")
+    __slots__ = ("_opening", "_skip", "item_head", "object_head", "renew", "resource", "tag", "versions")
 
     def __init__(self, resource: Resource, tag: str, renew: Callable[[Object], None]) -> None:
         self.resource = resource
         self.tag = tag
         self.renew = renew
+        self.versions: Mapping[str, Resource] = {}
+        """Where a webhook converts: versions by name. A value that was written in another than today's keeps it."""
         self._opening = tag.encode() + b"\n" + OPENING
         self._skip = len(self._opening)
         self.object_head = object_head(resource)
@@ -67,8 +69,17 @@ class StoredFormat:
         obj: Object = {"kind": self.resource.kind, "apiVersion": self.resource.api_version, **body}
         obj["metadata"]["resourceVersion"] = str(revision)
         if not self.is_current(value):
-            self.renew(obj)
+            written = self._written(value[:newline])
+            if written is None or written == self.resource:
+                self.renew(obj)
+            else:
+                obj["apiVersion"] = written.api_version
         return obj
+
+    def _written(self, tag: bytes) -> Resource | None:
+        """The version that a value with this tag is in, where that matters."""
+        words = tag.decode("utf-8", "replace").split(" ")
+        return self.versions.get(words[3]) if self.versions and len(words) > 3 else None
 
     def outgoing(self, value: bytes, revision: int) -> bytes:
         """The whole object as JSON in the stored version."""

@@ -31,6 +31,8 @@ class Write:
     options: WriteOptions = field(default_factory=WriteOptions)
     subresource: str = ""
     warnings: list[str] = field(default_factory=list)
+    annotations: dict[str, str] = field(default_factory=dict)
+    """What admission notes for the audit log."""
     applied: bool = False
     """The change is server-side apply's and has set managedFields itself."""
     prepare: Callable[[Object, Object], None] | None = None

@@ -20,6 +20,18 @@ CREATE, UPDATE, DELETE, CONNECT = "CREATE", "UPDATE", "DELETE", "CONNECT"
 
 
 @dataclass(slots=True)
+class Reinvocation:
+    """The second mutating pass over one write: it takes place when a webhook or policy has changed the object."""
+
+    wanted: bool = False
+    """Set by whoever changed the object and is not a plug-in of this package."""
+    running: bool = False
+    """Whether this is the second pass."""
+    states: dict[str, Any] = field(default_factory=dict)
+    """What a plug-in remembers between the two, by its name."""
+
+
+@dataclass(slots=True)
 class Attributes:
     """One write on its way. Mutating plug-ins change ``object`` in place and then set :attr:`mutated`."""
 
@@ -41,6 +53,12 @@ class Attributes:
     mutated: bool = False
     settled: list[Callable[[], None]] = field(default_factory=list)
     """Called once the write is stored or refused."""
+    reinvocation: Reinvocation = field(default_factory=Reinvocation)
+    annotations: dict[str, str] = field(default_factory=dict)
+    """For the audit log."""
+    shown: tuple[Object | None, Object | None] | None = None
+    """(new, old) as webhooks and policies see them where that is neither ``object`` nor a version of it: the options
+    of a connection, the Scale of an object."""
 
     def settle(self) -> None:
         """The write is over."""
@@ -107,6 +125,14 @@ class Grants(Protocol):
     def check_binding(self, user: User, plural: str, binding: Object, old: Object | None = None) -> None: ...
 
 
+class Reviewers(Protocol):
+    """Who is asked about writes from outside: admission webhooks."""
+
+    async def mutate(self, attributes: Attributes) -> None: ...
+
+    async def validate(self, attributes: Attributes) -> None: ...
+
+
 @dataclass(frozen=True, slots=True)
 class Context:
     """What plug-ins get to work with."""
@@ -118,6 +144,7 @@ class Context:
     rng: random.Random
     promises: Promises = field(default_factory=Promises)
     """Of quota to writes on their way."""
+    webhooks: Reviewers | None = None
 
 
 Step = Callable[[Attributes, Context], Awaitable[None]]
@@ -159,7 +186,13 @@ class Admission:
         self.context = context
 
     async def admit(self, attributes: Attributes) -> None:
-        """The mutating pass."""
+        """The mutating pass, and a second one where webhooks or policies changed what plug-ins have seen."""
+        await self._admit(attributes)
+        if attributes.reinvocation.wanted:
+            attributes.reinvocation.running = True
+            await self._admit(attributes)
+
+    async def _admit(self, attributes: Attributes) -> None:
         for plugin in self.plugins:
             if plugin.admit is not None and plugin.handles(attributes):
                 await plugin.admit(attributes, self.context)

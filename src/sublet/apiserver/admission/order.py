@@ -27,6 +27,8 @@ ORDER = (
     "defaultingressclass",
     "rbacescalation",
     "unenforced",
+    "mutatingadmissionwebhook",
+    "validatingadmissionwebhook",
     "resourcequota",
 )
 """Modules of ``plugins/``. ResourceQuota is last: what it counts must not be refused afterwards."""

@@ -12,8 +12,8 @@ from sublet.machinery.status import forbidden
 
 _ADMISSION = "admissionregistration.k8s.io"
 _WHAT: Mapping[tuple[str, str], str] = {
-    (_ADMISSION, "mutatingwebhookconfigurations"): "admission webhooks are not called",
-    (_ADMISSION, "validatingwebhookconfigurations"): "admission webhooks are not called",
+    (_ADMISSION, "mutatingwebhookconfigurations"): "match conditions are not evaluated",
+    (_ADMISSION, "validatingwebhookconfigurations"): "match conditions are not evaluated",
     (_ADMISSION, "validatingadmissionpolicybindings"): "validating admission policies are not evaluated",
     (_ADMISSION, "mutatingadmissionpolicybindings"): "mutating admission policies are not evaluated",
     ("apiregistration.k8s.io", "apiservices"): "requests are not passed on to aggregated API servers",
@@ -29,7 +29,7 @@ def _handles(attributes: Attributes) -> bool:
     if attributes.plural == "apiservices":
         return bool((obj.get("spec") or {}).get("service"))
     if attributes.plural.endswith("webhookconfigurations"):
-        return bool(obj.get("webhooks"))
+        return any(webhook.get("matchConditions") for webhook in obj.get("webhooks") or ())
     return True
 
 

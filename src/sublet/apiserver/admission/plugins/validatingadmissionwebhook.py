@@ -1,0 +1,18 @@
+"""ValidatingAdmissionWebhook: webhooks that may refuse what is written."""
+
+from __future__ import annotations
+
+from sublet.apiserver.admission import webhookrules
+from sublet.apiserver.admission.framework import Attributes, Context, Plugin
+
+
+def _handles(attributes: Attributes) -> bool:
+    return not webhookrules.is_exempt(attributes)
+
+
+async def _validate(attributes: Attributes, context: Context) -> None:
+    if context.webhooks is not None:
+        await context.webhooks.validate(attributes)
+
+
+PLUGIN = Plugin("ValidatingAdmissionWebhook", _handles, validate=_validate)

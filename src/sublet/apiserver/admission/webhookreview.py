@@ -1,0 +1,179 @@
+"""AdmissionReview: what a webhook is asked and what it may answer (reference B.17, webhook wire)."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from sublet.apiserver.admission.framework import CREATE, DELETE, UPDATE, Attributes
+from sublet.apiserver.admission.webhookrules import Webhook, namespace_of
+from sublet.apiserver.authentication.userinfo import user_info
+from sublet.apiserver.webhookclient import CallFailed
+from sublet.machinery import codec
+from sublet.machinery.kind import Kind, Object, Resource
+from sublet.machinery.status import Cause, InternalError, StatusError
+
+GROUP = "admission.k8s.io"
+VERSIONS = ("v1", "v1beta1")
+_OPTIONS = {CREATE: "CreateOptions", UPDATE: "UpdateOptions", DELETE: "DeleteOptions"}
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """A webhook's answer that obeys the rules."""
+
+    allowed: bool
+    status: Mapping[str, Any] = field(default_factory=dict)
+    patch: Any = None
+    """The decoded JSON patch, None where there is none."""
+    warnings: tuple[str, ...] = ()
+    annotations: Mapping[str, str] = field(default_factory=dict)
+
+
+def version_for(webhook: Webhook) -> str:
+    """The first version of AdmissionReview that both sides speak. Raises :class:`CallFailed`."""
+    for version in webhook.versions:
+        if version in VERSIONS:
+            return version
+    raise CallFailed(f"webhook does not accept known AdmissionReview versions ({', '.join(VERSIONS)})")
+
+
+def review(
+    attributes: Attributes,
+    resource: Resource,
+    version: str,
+    uid: str,
+    new: Object | None,
+    old: Object | None,
+) -> bytes:
+    """The document to send; ``new`` and ``old`` are in the version of ``resource``."""
+    asked = attributes.resource
+    request: Object = {
+        "uid": uid,
+        "kind": kind_of(attributes.kind, resource, attributes.subresource),
+        "resource": _resource(resource),
+    }
+    if attributes.subresource:
+        request["subResource"] = attributes.subresource
+    request["requestKind"] = kind_of(attributes.kind, asked, attributes.subresource)
+    request["requestResource"] = _resource(asked)
+    if attributes.subresource:
+        request["requestSubResource"] = attributes.subresource
+    if attributes.name:
+        request["name"] = attributes.name
+    if namespace := namespace_of(attributes):
+        request["namespace"] = namespace
+    request |= {
+        "operation": attributes.operation,
+        "userInfo": user_info(attributes.user),
+        "object": new,
+        "oldObject": old,
+        "dryRun": attributes.dry_run,
+        "options": options_of(attributes),
+    }
+    return codec.encode_json(
+        {"kind": "AdmissionReview", "apiVersion": f"{GROUP}/{version}", "request": request}
+    )
+
+
+def kind_of(kind: Kind, resource: Resource, subresource: str) -> Object:
+    """Group, version and kind of what is written: a subresource may have its own."""
+    group, version, name = resource.group, resource.version, resource.kind
+    below = kind.subresources.get(subresource) if subresource else None
+    if below is not None:
+        name = below.kind
+        if below.version:
+            group, version = below.group, below.version
+        elif below.kind == kind.resource.kind:
+            name = resource.kind
+    return {"group": group, "version": version, "kind": name}
+
+
+def _resource(resource: Resource) -> Object:
+    return {"group": resource.group, "version": resource.version, "resource": resource.plural}
+
+
+def options_of(attributes: Attributes) -> Object | None:
+    """The options as admission sees them: those of a patch are those of the create or update it becomes."""
+    kind = _OPTIONS.get(attributes.operation)
+    if kind is None:
+        return None
+    kept = {k: v for k, v in attributes.options.items() if k not in ("kind", "apiVersion", "force")}
+    return {"kind": kind, "apiVersion": "meta.k8s.io/v1", **kept}
+
+
+def read(document: Object, version: str, uid: str, *, mutating: bool) -> Answer:
+    """The answer in a document that a webhook sent. Raises :class:`CallFailed`."""
+    found = (document.get("apiVersion"), document.get("kind"))
+    if found != (f"{GROUP}/{version}", "AdmissionReview"):
+        raise _bad(
+            f"expected webhook response of {GROUP}/{version}, Kind=AdmissionReview, "
+            f"got {found[0] or ''}, Kind={found[1] or ''}"
+        )
+    response = document.get("response")
+    if not isinstance(response, dict):
+        raise CallFailed("webhook response was absent")
+    if version == "v1" and response.get("uid") != uid:
+        raise _bad(f'expected response.uid="{uid}", got "{response.get("uid") or ""}"')
+    status = response.get("status")
+    return Answer(
+        response.get("allowed") is True,
+        status if isinstance(status, dict) else {},
+        _patch(response, version) if mutating else None,
+        tuple(str(text) for text in response.get("warnings") or ()),
+        {str(k): str(v) for k, v in (response.get("auditAnnotations") or {}).items()},
+    )
+
+
+def _patch(response: Object, version: str) -> Any:
+    encoded, kind = response.get("patch"), response.get("patchType")
+    if not encoded:
+        if kind and version == "v1":
+            raise _bad("webhook returned response.patchType but not response.patch")
+        return None
+    if not kind and version == "v1":
+        raise _bad("webhook returned response.patch but not response.patchType")
+    if (kind or "JSONPatch") != "JSONPatch":
+        raise _bad(f'webhook returned invalid response.patchType of "{kind}"')
+    try:
+        return codec.decode_json(base64.b64decode(encoded, validate=True))
+    except (binascii.Error, codec.DecodeError, TypeError, ValueError) as error:
+        raise _bad(f"response.patch cannot be read: {error}") from None
+
+
+def _bad(why: str) -> CallFailed:
+    return CallFailed(f"received invalid webhook response: {why}")
+
+
+def denied(name: str, status: Mapping[str, Any]) -> StatusError:
+    """The refusal as the client gets it: the webhook's own Status, saying who refused."""
+    by = f'admission webhook "{name}" denied the request'
+    message, reason = str(status.get("message") or ""), str(status.get("reason") or "")
+    if message or reason:
+        by = f"{by}: {message or reason}"
+    else:
+        by += " without explanation"
+    code = status.get("code")
+    details: Mapping[str, Any] = status.get("details") or {}
+    return StatusError(
+        by,
+        code=code if isinstance(code, int) and code >= 400 else 400,
+        reason=reason,
+        name=str(details.get("name") or ""),
+        group=str(details.get("group") or ""),
+        kind=str(details.get("kind") or ""),
+        uid=str(details.get("uid") or ""),
+        causes=[
+            Cause(str(c.get("reason") or ""), str(c.get("message") or ""), str(c.get("field") or ""))
+            for c in details.get("causes") or ()
+        ],
+        retry_after=int(details.get("retryAfterSeconds") or 0),
+    )
+
+
+def failed(text: str) -> StatusError:
+    """An error inside admission, as upstream wraps it."""
+    return InternalError(f"Internal error occurred: {text}", causes=[Cause("", text)])

@@ -1,0 +1,168 @@
+"""Which webhooks a write concerns: rules, scopes, match policies and selectors (reference B.17)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from sublet.apiserver.admission.framework import CREATE, UPDATE, Attributes
+from sublet.apiserver.webhookclient import ClientConfig
+from sublet.machinery import objects, selectors
+from sublet.machinery.kind import Kind, Object, Resource
+from sublet.machinery.selectors import Selector
+
+GROUP = "admissionregistration.k8s.io"
+MUTATING, VALIDATING = "mutatingwebhookconfigurations", "validatingwebhookconfigurations"
+EXEMPT = frozenset((
+    MUTATING, VALIDATING, "validatingadmissionpolicies", "validatingadmissionpolicybindings",
+    "mutatingadmissionpolicies", "mutatingadmissionpolicybindings",
+))  # fmt: skip
+"""Resources of :data:`GROUP` that no webhook may guard: a broken one could not be put right."""
+
+
+@dataclass(frozen=True, slots=True)
+class Webhook:
+    """One webhook of a configuration, read once."""
+
+    configuration: str
+    name: str
+    index: int
+    """Its place in the configuration."""
+    rules: Sequence[Mapping[str, Any]]
+    client: ClientConfig
+    namespaces: Selector
+    labels: Selector
+    equivalent: bool
+    """matchPolicy Equivalent: also called for other versions of what its rules name."""
+    fails_open: bool
+    """failurePolicy Ignore."""
+    seconds: float
+    side_effects: str
+    reinvoked: bool
+    """reinvocationPolicy IfNeeded."""
+    versions: Sequence[str]
+    """Of AdmissionReview."""
+    conditions: Sequence[Mapping[str, Any]]
+    """matchConditions."""
+
+    @property
+    def identity(self) -> tuple[str, str, int]:
+        return self.configuration, self.name, self.index
+
+
+def read(configuration: Object) -> tuple[Webhook, ...]:
+    """The webhooks of a stored configuration, defaults filled in. Raises ``BadRequest`` for a selector that is none."""
+    return tuple(
+        _webhook(objects.name(configuration), index, stated)
+        for index, stated in enumerate(configuration.get("webhooks") or ())
+    )
+
+
+def _webhook(configuration: str, index: int, stated: Mapping[str, Any]) -> Webhook:
+    return Webhook(
+        configuration,
+        str(stated.get("name") or ""),
+        index,
+        tuple(stated.get("rules") or ()),
+        ClientConfig.of(stated.get("clientConfig") or {}),
+        _selector(stated.get("namespaceSelector")),
+        _selector(stated.get("objectSelector")),
+        (stated.get("matchPolicy") or "Equivalent") == "Equivalent",
+        (stated.get("failurePolicy") or "Fail") == "Ignore",
+        float(stated.get("timeoutSeconds") or 10),
+        str(stated.get("sideEffects") or "Unknown"),
+        stated.get("reinvocationPolicy") == "IfNeeded",
+        tuple(stated.get("admissionReviewVersions") or ()),
+        tuple(stated.get("matchConditions") or ()),
+    )
+
+
+def _selector(stated: Mapping[str, Any] | None) -> Selector:
+    return selectors.from_label_selector(stated or {})
+
+
+def is_exempt(attributes: Attributes) -> bool:
+    """Whether no webhook is asked about the write."""
+    return attributes.group == GROUP and attributes.plural in EXEMPT
+
+
+def namespace_of(attributes: Attributes) -> str:
+    """The namespace a review names: for a Namespace itself its own name."""
+    if attributes.target == ("", "namespaces"):
+        return attributes.name
+    return attributes.namespace
+
+
+def labels_of_namespace(attributes: Attributes) -> Mapping[str, str] | None:
+    """The labels that a namespaceSelector looks at, where the write itself says them: a Namespace that is written."""
+    if (
+        attributes.target == ("", "namespaces")
+        and not attributes.subresource
+        and attributes.operation in (CREATE, UPDATE)
+    ):
+        return objects.labels(attributes.new())
+    return None
+
+
+def matches_labels(selector: Selector, attributes: Attributes) -> bool:
+    """objectSelector: the new object or the old one."""
+    if selector.everything:
+        return True
+    return any(
+        obj is not None and isinstance(obj.get("metadata"), dict) and selector.matches(objects.labels(obj))
+        for obj in (attributes.object, attributes.old_object)
+    )
+
+
+def matched(webhook: Webhook, attributes: Attributes) -> Resource | None:
+    """The version in which the webhook sees the object; None where no rule is about the write."""
+    asked = attributes.resource
+    for rule in webhook.rules:
+        if _matches(rule, attributes, asked):
+            return asked
+    if not webhook.equivalent:
+        return None
+    others = equivalents(attributes.kind, asked)
+    for rule in webhook.rules:
+        for other in others:
+            if _matches(rule, attributes, other):
+                return other
+    return None
+
+
+def equivalents(kind: Kind, asked: Resource) -> list[Resource]:
+    """The other groups and versions under which the same object is served."""
+    return [resource for resource in kind.served() if resource != asked]
+
+
+def _matches(rule: Mapping[str, Any], attributes: Attributes, resource: Resource) -> bool:
+    return (
+        _has(rule.get("operations"), attributes.operation)
+        and _has(rule.get("apiGroups"), resource.group)
+        and _has(rule.get("apiVersions"), resource.version)
+        and _names(rule.get("resources") or (), resource.plural, attributes.subresource)
+        and _in_scope(rule.get("scope") or "*", attributes)
+    )
+
+
+def _has(stated: Iterable[str] | None, wanted: str) -> bool:
+    return any(each in ("*", wanted) for each in stated or ())
+
+
+def _names(stated: Iterable[str], plural: str, subresource: str) -> bool:
+    for each in stated:
+        resource, _, below = each.partition("/")
+        if resource in ("*", plural) and below in ("*", subresource):
+            return True
+    return False
+
+
+def _in_scope(scope: str, attributes: Attributes) -> bool:
+    namespaced = attributes.target != ("", "namespaces") and bool(attributes.namespace)
+    match scope:
+        case "Namespaced":
+            return namespaced
+        case "Cluster":
+            return not namespaced
+    return True

@@ -1,0 +1,359 @@
+"""Asks admission webhooks: mutating ones one after another, validating ones all at once (reference B.17).
+
+Configurations are read from the watch cache at every write, so that they take effect as soon as they are stored.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import uuid
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from sublet.apiserver import crd_conversion, decoding, follower
+from sublet.apiserver.admission import webhookreview, webhookrules
+from sublet.apiserver.admission.framework import CREATE, Attributes
+from sublet.apiserver.admission.webhookmetrics import WebhookMetrics
+from sublet.apiserver.admission.webhookreview import Answer
+from sublet.apiserver.admission.webhookrules import Webhook
+from sublet.apiserver.conversion import CustomKind
+from sublet.apiserver.registry import Registry
+from sublet.apiserver.webhookclient import CallFailed, WebhookClient
+from sublet.machinery import codec, objects, patch
+from sublet.machinery.kind import Object, Resource
+from sublet.machinery.status import BadRequest, StatusError, not_found
+
+_log = logging.getLogger(__name__)
+_STATE = "webhooks"
+
+
+class Conditions(Protocol):
+    """Evaluates matchConditions."""
+
+    async def __call__(
+        self, conditions: Sequence[Mapping[str, Any]], attributes: Attributes, new: Object | None,
+        old: Object | None, resource: Resource,
+    ) -> bool:  # fmt: skip
+        """Whether all hold. Raises ``ValueError`` where one cannot be evaluated."""
+        ...
+
+
+@dataclass(slots=True)
+class _Passes:
+    """What the two mutating passes over one write know of each other."""
+
+    called: set[tuple[str, str, int]] = field(default_factory=set)
+    """Webhooks that may be called again, called since the object last changed."""
+    again: set[tuple[str, str, int]] = field(default_factory=set)
+    """Webhooks to call in the second pass."""
+    left: Object | None = None
+    """The object as the last webhook of the first pass left it."""
+
+    def changed(self) -> None:
+        self.again |= self.called
+        self.called = set()
+
+
+class Configurations:
+    """The webhooks of one kind of configuration, in the order they are called: by the configuration's name."""
+
+    def __init__(self, registry: Registry, plural: str) -> None:
+        prefix = f"/registry/{webhookrules.GROUP}/{plural}/"
+        self._follow = follower.CatchUp(registry.caches.cache(prefix), self._changed, self._reset)
+        self._by_name: dict[str, tuple[Webhook, ...]] = {}
+        self._ordered: tuple[Webhook, ...] = ()
+
+    def current(self) -> tuple[Webhook, ...]:
+        self._follow.catch_up()
+        return self._ordered
+
+    def stop(self) -> None:
+        self._follow.stop()
+
+    def _reset(self) -> None:
+        self._by_name = {}
+        self._ordered = ()
+
+    def _changed(self, key: str, configuration: Object | None) -> None:
+        name = key.rpartition("/")[2]
+        self._by_name.pop(name, None)
+        if configuration is not None:
+            self._by_name[name] = webhookrules.read(configuration)
+        self._ordered = tuple(hook for name in sorted(self._by_name) for hook in self._by_name[name])
+
+
+class Webhooks:
+    """The admission webhooks of one API server."""
+
+    def __init__(
+        self, registry: Registry, client: WebhookClient, *, conditions: Conditions | None = None
+    ) -> None:
+        self.metrics = WebhookMetrics()
+        self.conditions = conditions
+        """None: nobody evaluates matchConditions, and configurations with them are refused."""
+        self._registry = registry
+        self._client = client
+        self._mutating = Configurations(registry, webhookrules.MUTATING)
+        self._validating = Configurations(registry, webhookrules.VALIDATING)
+
+    def stop(self) -> None:
+        self._mutating.stop()
+        self._validating.stop()
+
+    # -- mutating --
+
+    async def mutate(self, attributes: Attributes) -> None:
+        """Lets the webhooks change the object, in place. Raises what refuses the write."""
+        hooks = self._mutating.current()
+        if not hooks or webhookrules.is_exempt(attributes):
+            return
+        reinvocation = attributes.reinvocation
+        passes: _Passes = reinvocation.states.setdefault(_STATE, _Passes())
+        if reinvocation.running and passes.left is not None and passes.left != attributes.object:
+            passes.changed()  # by a plug-in between the two passes
+        for place, hook in enumerate(hooks):
+            matched = await self._matched(hook, attributes)
+            if matched is None or (reinvocation.running and hook.identity not in passes.again):
+                continue
+            if await self._mutate(hook, matched, attributes, place):
+                passes.changed()
+                reinvocation.wanted = True
+            if hook.reinvoked:
+                passes.called.add(hook.identity)
+        if passes.called and attributes.object is not None:
+            passes.left = codec.copied(attributes.object)
+
+    async def _mutate(self, hook: Webhook, resource: Resource, attributes: Attributes, place: int) -> bool:
+        """Calls one webhook; whether it changed the object."""
+        kind = attributes.kind
+        new, old = await self._versions(resource, attributes)
+        answer = await self._asked(hook, resource, attributes, new, old, place, mutating=True)
+        changed = False
+        if answer is not None and answer.patch:
+            changed = await self._lay(hook, resource, attributes, new, answer.patch)
+            attributes.mutated = attributes.mutated or changed
+        note = {"configuration": hook.configuration, "webhook": hook.name, "mutated": changed}
+        round_ = 1 if attributes.reinvocation.running else 0
+        attributes.annotations[f"mutation.webhook.admission.k8s.io/round_{round_}_index_{place}"] = (
+            json.dumps(note, separators=(",", ":"))
+        )
+        if changed:
+            kind.default(attributes.new())
+        return changed
+
+    async def _lay(
+        self, hook: Webhook, resource: Resource, attributes: Attributes, new: Object | None, operations: Any
+    ) -> bool:
+        """Applies a JSON patch to the object as the webhook saw it; whether that changed anything."""
+        if new is None or attributes.object is None:
+            raise webhookreview.failed(
+                f'admission webhook "{hook.name}" attempted to modify the object, which is not supported for '
+                "this operation"
+            )
+        kind, registry = attributes.kind, self._registry
+        try:
+            patched = patch.json_patch(new, operations)
+            custom = isinstance(kind, CustomKind)
+            schema = registry.schema(kind, resource)
+            decoding.checked(patched, resource, schema, "Ignore", [], custom=custom)
+        except StatusError as error:
+            raise webhookreview.failed(error.message) from None
+        if codec.same(patched, new):
+            return False
+        _keep_identity(patched, attributes.object, attributes.operation)
+        stored = await crd_conversion.to_stored(kind, resource, patched)
+        attributes.object.clear()
+        attributes.object.update(stored)
+        return True
+
+    # -- validating --
+
+    async def validate(self, attributes: Attributes) -> None:
+        """Asks all webhooks at once. Raises the first refusal, after all have answered."""
+        hooks = self._validating.current()
+        if not hooks or webhookrules.is_exempt(attributes):
+            return
+        calls = []
+        errors: list[StatusError] = []
+        for place, hook in enumerate(hooks):
+            matched = await self._matched(hook, attributes)
+            if matched is not None:
+                calls.append(self._validate(hook, matched, attributes, place, errors))
+        if len(calls) == 1:
+            await calls[0]
+        elif calls:
+            await asyncio.gather(*calls)
+        if errors:
+            raise errors[0]
+
+    async def _validate(
+        self, hook: Webhook, resource: Resource, attributes: Attributes, place: int, errors: list[StatusError]
+    ) -> None:
+        try:
+            new, old = await self._versions(resource, attributes)
+            await self._asked(hook, resource, attributes, new, old, place, mutating=False)
+        except StatusError as error:
+            errors.append(error)
+
+    # -- both --
+
+    async def _matched(self, hook: Webhook, attributes: Attributes) -> Resource | None:
+        """The version in which the webhook wants the object, None where it does not want it."""
+        if not webhookrules.matches_labels(hook.labels, attributes):
+            return None
+        resource = webhookrules.matched(hook, attributes)
+        if resource is None or not await self._in_namespace(hook, attributes):
+            return None
+        if hook.conditions:
+            return resource if await self._conditions_hold(hook, resource, attributes) else None
+        return resource
+
+    async def _in_namespace(self, hook: Webhook, attributes: Attributes) -> bool:
+        if hook.namespaces.everything:
+            return True
+        namespace = webhookrules.namespace_of(attributes)
+        if not namespace:
+            return True  # cluster-scoped objects have no namespace that could exempt them
+        labels = webhookrules.labels_of_namespace(attributes)
+        if labels is None:
+            labels = await self._labels_of(namespace)
+        return hook.namespaces.matches(labels)
+
+    async def _labels_of(self, namespace: str) -> Mapping[str, str]:
+        kind = self._registry.kinds.stored("", "namespaces")
+        if kind is None:
+            raise not_found("", "namespaces", namespace)
+        prefix = "/registry/core/namespaces/"
+        entry = self._registry.cache(kind).get(prefix + namespace)
+        if entry is None:
+            entry = await self._registry.entry(kind, "", namespace)
+        if entry is None:
+            raise not_found("", "namespaces", namespace)
+        return objects.labels(entry.object)
+
+    async def _conditions_hold(self, hook: Webhook, resource: Resource, attributes: Attributes) -> bool:
+        try:
+            if self.conditions is None:
+                raise ValueError("this release of sublet does not evaluate match conditions")
+            new, old = await self._versions(resource, attributes)
+            return await self.conditions(hook.conditions, attributes, new, old, resource)
+        except ValueError as error:
+            if hook.fails_open:
+                return False
+            raise webhookreview.failed(str(error)) from None
+
+    async def _versions(
+        self, resource: Resource, attributes: Attributes
+    ) -> tuple[Object | None, Object | None]:
+        """The new and the old object in the version that a webhook wants. Do not change them."""
+        if attributes.shown is not None:
+            return attributes.shown
+        kind = attributes.kind
+        present = [obj for obj in (attributes.object, attributes.old_object) if obj is not None]
+        made = iter(await crd_conversion.in_version(kind, resource, present))
+        new = next(made) if attributes.object is not None else None
+        return new, next(made) if attributes.old_object is not None else None
+
+    async def _asked(
+        self, hook: Webhook, resource: Resource, attributes: Attributes, new: Object | None,
+        old: Object | None, place: int, *, mutating: bool,
+    ) -> Answer | None:  # fmt: skip
+        """The answer of a webhook that allows the write; None where it could not be called and that is ignored.
+
+        Raises the refusal, or what says that the call failed.
+        """
+        type_ = "admit" if mutating else "validating"
+        if attributes.dry_run and hook.side_effects not in ("None", "NoneOnDryRun"):
+            raise BadRequest(f'admission webhook "{hook.name}" does not support dry run')
+        clock = self._registry.clock
+        begun = clock.monotonic()
+        measure = _Measure(self.metrics, hook.name, type_, attributes.operation)
+        try:
+            answer = await self._call(hook, resource, attributes, new, old, mutating=mutating)
+        except CallFailed as error:
+            seconds = clock.monotonic() - begun
+            text = _failure(hook.name, str(error))
+            if hook.fails_open:
+                _log.warning("failed open: %s", text)
+                measure.failed_open(seconds)
+                word = "mutation" if mutating else "validating"
+                round_ = 1 if attributes.reinvocation.running else 0
+                key = f"failed-open.{word}.webhook.admission.k8s.io/round_{round_}_index_{place}"
+                attributes.annotations[key] = hook.name
+                return None
+            measure.failed(seconds)
+            raise webhookreview.failed(text) from None
+        for key, value in answer.annotations.items():
+            attributes.annotations[f"{hook.name}/{key}"] = value
+        attributes.warnings.extend(answer.warnings)
+        if answer.allowed:
+            measure.allowed(clock.monotonic() - begun)
+            return answer
+        refusal = webhookreview.denied(hook.name, answer.status)
+        measure.refused(clock.monotonic() - begun, refusal.code)
+        raise refusal
+
+    async def _call(
+        self, hook: Webhook, resource: Resource, attributes: Attributes, new: Object | None,
+        old: Object | None, *, mutating: bool,
+    ) -> Answer:  # fmt: skip
+        version = webhookreview.version_for(hook)
+        uid = str(uuid.UUID(int=self._registry.rng.getrandbits(128), version=4))
+        document = webhookreview.review(attributes, resource, version, uid, new, old)
+        answered = await self._client.post(hook.client, document, hook.seconds)
+        return webhookreview.read(answered, version, uid, mutating=mutating)
+
+
+def _failure(name: str, why: str) -> str:
+    if why.startswith("received invalid webhook response"):
+        return f'failed calling webhook "{name}": {why}'
+    return f'failed calling webhook "{name}": failed to call webhook: {why}'
+
+
+def _keep_identity(patched: Object, before: Object, operation: str) -> None:
+    """A webhook may not move an object elsewhere. Raises ``BadRequest``."""
+    metadata, was = patched.get("metadata"), before.get("metadata") or {}
+    if not isinstance(metadata, dict):
+        raise BadRequest("an admission webhook took the object's metadata away")
+    if (metadata.get("namespace") or "") != (was.get("namespace") or ""):
+        raise BadRequest(
+            "the namespace of the provided object does not match the namespace sent on the request"
+        )
+    if operation == CREATE:
+        for key in ("uid", "creationTimestamp"):
+            if key in was:
+                metadata[key] = was[key]
+
+
+@dataclass(frozen=True, slots=True)
+class _Measure:
+    """Counts one call."""
+
+    metrics: WebhookMetrics
+    name: str
+    type: str
+    operation: str
+
+    def allowed(self, seconds: float) -> None:
+        self._observe(seconds, 200, rejected=False)
+
+    def refused(self, seconds: float, code: int) -> None:
+        self._observe(seconds, code, rejected=True)
+        self.metrics.rejected(self.name, self.type, self.operation, "no_error", code)
+
+    def failed(self, seconds: float) -> None:
+        self._observe(seconds, 500, rejected=True)
+        self.metrics.rejected(self.name, self.type, self.operation, "calling_webhook_error", 0)
+
+    def failed_open(self, seconds: float) -> None:
+        self._observe(seconds, 200, rejected=False)
+        self.metrics.failed_open(self.name, self.type)
+
+    def _observe(self, seconds: float, code: int, *, rejected: bool) -> None:
+        self.metrics.observe(self.name, self.type, self.operation, seconds, code, rejected=rejected)
+
+
+__all__ = ["Conditions", "Configurations", "Webhooks"]

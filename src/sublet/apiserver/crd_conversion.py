@@ -1,0 +1,211 @@
+"""Conversion of custom resources between their versions by webhook (ConversionReview; reference B.18).
+
+Everything that needs an object in another version than the one it has asks here; where no webhook converts, the
+answer is immediate. An object is in the version that its ``apiVersion`` says: values that were stored before the
+storage version changed keep their old one until they are written again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from sublet.apiserver import conversion
+from sublet.apiserver.conversion import CustomKind
+from sublet.apiserver.webhookclient import CallFailed, ClientConfig, WebhookClient
+from sublet.machinery import codec, names
+from sublet.machinery.kind import Kind, Object, Resource
+from sublet.machinery.status import StatusError
+
+GROUP = "apiextensions.k8s.io"
+VERSIONS = ("v1", "v1beta1")
+SECONDS = 30.0
+"""How long one webhook may take, as upstream."""
+BATCH = 500
+"""Objects per review at most."""
+
+
+@dataclass(frozen=True, slots=True)
+class WebhookConverter:
+    """Converts the objects of one definition (:class:`~sublet.apiserver.conversion.Converter`)."""
+
+    client: WebhookClient
+    config: ClientConfig
+    versions: Sequence[str]
+    """``conversionReviewVersions`` of the definition."""
+    new_uid: Callable[[], str]
+
+    @classmethod
+    def of(cls, crd: Object, client: WebhookClient, new_uid: Callable[[], str]) -> WebhookConverter | None:
+        """None where the definition's strategy is not Webhook."""
+        stated = (crd.get("spec") or {}).get("conversion") or {}
+        if stated.get("strategy") != "Webhook":
+            return None
+        webhook = stated.get("webhook") or {}
+        config = ClientConfig.of(webhook.get("clientConfig") or {})
+        return cls(client, config, tuple(webhook.get("conversionReviewVersions") or ()), new_uid)
+
+    async def convert(self, objs: Sequence[Object], api_version: str) -> list[Object]:
+        """New objects in ``api_version``, in the order given. Raises ``StatusError`` (500)."""
+        batches = [objs[start : start + BATCH] for start in range(0, len(objs), BATCH)]
+        answers = await asyncio.gather(*(self._convert(batch, api_version) for batch in batches))
+        return [obj for answer in answers for obj in answer]
+
+    async def _convert(self, objs: Sequence[Object], api_version: str) -> list[Object]:
+        what = f"{objs[0].get('apiVersion')}, Kind={objs[0].get('kind')}"
+        try:
+            converted = await self._ask(objs, api_version)
+        except CallFailed as error:
+            raise _failure(f"conversion webhook for {what} failed: {error}") from None
+        if len(converted) != len(objs):
+            raise _failure(
+                f"conversion webhook for {what} returned {len(converted)} objects, expected {len(objs)}"
+            )
+        return [
+            _accepted(what, index, old, new, api_version)
+            for index, (old, new) in enumerate(zip(objs, converted, strict=True))
+        ]
+
+    async def _ask(self, objs: Sequence[Object], api_version: str) -> Sequence[Any]:
+        version = next((v for v in self.versions if v in VERSIONS), None)
+        if version is None:
+            raise CallFailed(f"no known ConversionReview version is accepted ({', '.join(VERSIONS)})")
+        uid = self.new_uid()
+        document = {
+            "kind": "ConversionReview",
+            "apiVersion": f"{GROUP}/{version}",
+            "request": {"uid": uid, "desiredAPIVersion": api_version, "objects": list(objs)},
+        }
+        answer = await self.client.post(self.config, codec.encode_json(document), SECONDS)
+        return _converted(answer, version, uid)
+
+
+def _failure(text: str) -> StatusError:
+    return StatusError(text, code=500, reason="")
+
+
+def _converted(answer: Object, version: str, uid: str) -> Sequence[Any]:
+    """The objects in a ConversionReview that was answered. Raises :class:`CallFailed`."""
+    found = (answer.get("apiVersion"), answer.get("kind"))
+    if found != (f"{GROUP}/{version}", "ConversionReview"):
+        raise CallFailed(
+            f"expected webhook response of {GROUP}/{version}, Kind=ConversionReview, "
+            f"got {found[0] or ''}, Kind={found[1] or ''}"
+        )
+    response = answer.get("response")
+    if not isinstance(response, dict):
+        raise CallFailed("no response provided")
+    if version == "v1" and response.get("uid") != uid:
+        raise CallFailed(f'expected response.uid="{uid}", got "{response.get("uid") or ""}"')
+    result = response.get("result") or {}
+    if result.get("status") != "Success":
+        message = result.get("message")
+        raise CallFailed(
+            str(message)
+            if message
+            else f"response.result.status was '{result.get('status') or ''}', not 'Success'"
+        )
+    objs = response.get("convertedObjects") or ()
+    return objs if isinstance(objs, list) else ()
+
+
+def _accepted(what: str, index: int, old: Object, new: Any, api_version: str) -> Object:
+    """The converted object with the old one's metadata; of that a webhook may change labels and annotations alone."""
+    begin = f"conversion webhook for {what} returned invalid converted object at index {index}: "
+    if not isinstance(new, dict) or not isinstance(new.get("metadata"), dict):
+        raise _failure(f"{begin}it is no object with metadata")
+    if new.get("apiVersion") != api_version:
+        raise _failure(
+            f"{begin}invalid groupVersion (expected {api_version}, received {new.get('apiVersion') or ''})"
+        )
+    if new.get("kind") != old.get("kind"):
+        raise _failure(f"{begin}invalid kind (expected {old.get('kind')}, received {new.get('kind') or ''})")
+    before, after = old.get("metadata") or {}, new["metadata"]
+    for key, word in (("name", "name"), ("namespace", "namespace"), ("uid", "UID")):
+        if (before.get(key) or "") != (after.get(key) or ""):
+            raise _failure(
+                f"{begin}must have the same {word}: {before.get(key) or ''} != {after.get(key) or ''}"
+            )
+    metadata = codec.copied(before)
+    for key in ("labels", "annotations"):
+        metadata.pop(key, None)
+        stated = after.get(key)
+        if not stated:
+            continue
+        if problem := _problem(key, stated):
+            raise _failure(
+                f"conversion webhook for {what} returned invalid metadata in object at index {index}: {problem}"
+            )
+        metadata[key] = stated
+    return {**new, "metadata": metadata}
+
+
+def _problem(key: str, stated: Any) -> str:
+    """What is wrong with labels or annotations, ``""`` if nothing."""
+    if not isinstance(stated, dict) or not all(isinstance(v, str) for v in stated.values()):
+        return f"metadata.{key} must be a map of strings"
+    for name, value in stated.items():
+        wrong = names.qualified_name(name.lower() if key == "annotations" else name)
+        if not wrong and key == "labels":
+            wrong = names.label_value(value)
+        if wrong:
+            return f"metadata.{key}: {name}: {wrong[0]}"
+    return ""
+
+
+# -- for those who read and write objects --
+
+
+def converter_of(kind: Kind) -> conversion.Converter | None:
+    """What converts the kind's objects by asking somebody; None where conversion is a function."""
+    return kind.converter if isinstance(kind, CustomKind) else None
+
+
+async def in_version(kind: Kind, resource: Resource, objs: Sequence[Object]) -> list[Object]:
+    """The objects as served in ``resource``, those of other versions converted together. Inputs stay as they are."""
+    if not isinstance(kind, CustomKind) or kind.converter is None:
+        return [conversion.from_stored(kind, resource, obj) for obj in objs]
+    wanted = resource.api_version
+    others = [obj for obj in objs if obj.get("apiVersion") != wanted]
+    if not others:
+        return list(objs)
+    made = iter(await kind.converter.convert(others, wanted))
+    found = []
+    for obj in objs:
+        if obj.get("apiVersion") == wanted:
+            found.append(obj)
+        else:
+            new = next(made)
+            _finish(kind.finishing, resource.version, new)
+            found.append(new)
+    return found
+
+
+async def from_stored(kind: Kind, resource: Resource, obj: Object) -> Object:
+    """One object as served in ``resource``; the same one when it is in that version."""
+    return (await in_version(kind, resource, [obj]))[0]
+
+
+async def current(kind: Kind, obj: Object) -> Object:
+    """An object that was read from the store in the stored version of today."""
+    if not isinstance(kind, CustomKind) or kind.converter is None:
+        return obj
+    return (await in_version(kind, kind.resource, [obj]))[0]
+
+
+async def to_stored(kind: Kind, resource: Resource, obj: Object) -> Object:
+    """One object in the stored version; ``obj``, which is in ``resource``, is the caller's no more."""
+    if not isinstance(kind, CustomKind) or kind.converter is None:
+        return conversion.to_stored(kind, resource, obj)
+    if resource != kind.resource:
+        _finish(kind.finishing, resource.version, obj)
+    return (await in_version(kind, kind.resource, [obj]))[0]
+
+
+def _finish(finishing: Mapping[str, Callable[[Object], None]], version: str, obj: Object) -> None:
+    """Prunes and defaults an object of a version."""
+    finish = finishing.get(version)
+    if finish is not None:
+        finish(obj)

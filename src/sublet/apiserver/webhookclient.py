@@ -1,0 +1,385 @@
+"""Calls of webhooks: HTTPS to a URL or to a Service, with texts as upstream's clients give them (reference B.17).
+
+aiohttp is loaded with the first call. Connections are kept and used again; redirects are not followed.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import binascii
+import json
+import re
+import socket
+import ssl
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from sublet.machinery.codec import DecodeError, decode_json
+from sublet.machinery.kind import Object
+
+if TYPE_CHECKING:
+    import aiohttp
+
+Resolve = Callable[[str, str, int], Awaitable[tuple[str, int]]]
+"""(namespace, Service, its port) -> (address, port) to dial. Raises :class:`CallFailed`."""
+
+MAX_ANSWER = 32 << 20
+"""Bytes of an answer that are read at most."""
+_CONTEXTS = 64
+_KEEPALIVE_SECONDS = 90.0
+_AGAIN = 2
+_HEADERS = {
+    "Accept": "application/json, */*",
+    "Content-Type": "application/json",
+    "User-Agent": "kube-apiserver-admission",
+}
+_MEANINGS: Mapping[int, str] = {
+    400: "the server rejected our request for an unknown reason",
+    401: "the server has asked for the client to provide credentials",
+    404: "the server could not find the requested resource",
+    405: "the server does not allow this method on the requested resource",
+    406: "the server was unable to respond with a content type that the client supports",
+    409: "the server reported a conflict",
+    410: "the server reported that the resource is gone",
+    415: "the server was unable to handle the content type of the request",
+    422: "the server rejected our request due to an error in our request",
+    429: "the server has received too many requests and has asked us to try again later",
+    503: "the server is currently unable to handle the request",
+    504: "the server was unable to return a response in the time allotted, but may still be processing the request",
+}  # fmt: skip
+"""What client-go says where a server does not."""
+_mismatch = re.compile(r"certificate is not valid for '([^']*)'").search
+
+
+class CallFailed(Exception):
+    """A webhook could not be called, or its answer is no answer; ``str()`` is upstream's text."""
+
+
+@dataclass(frozen=True, slots=True)
+class ClientConfig:
+    """Where a webhook listens: ``url``, or ``namespace`` and ``name`` of a Service with ``path`` and ``port``."""
+
+    url: str = ""
+    namespace: str = ""
+    name: str = ""
+    path: str = ""
+    port: int = 443
+    ca: bytes = b""
+    """PEM; empty: the system's authorities."""
+
+    @classmethod
+    def of(cls, config: Mapping[str, Any]) -> ClientConfig:
+        """From a ``clientConfig`` of a webhook configuration, a CRD conversion or the like."""
+        try:
+            ca = base64.b64decode(config.get("caBundle") or "")
+        except (binascii.Error, ValueError):
+            ca = b"not base64"
+        service = config.get("service")
+        if not service:
+            return cls(str(config.get("url") or ""), ca=ca)
+        return cls(
+            "",
+            str(service.get("namespace") or ""),
+            str(service.get("name") or ""),
+            str(service.get("path") or ""),
+            int(service.get("port") or 443),
+            ca,
+        )
+
+    @property
+    def address(self) -> str:
+        """The URL without query; for a Service under the name its certificate must have."""
+        if self.url:
+            return self.url
+        return f"https://{self.name}.{self.namespace}.svc:{self.port}/{self.path.lstrip('/')}"
+
+
+class WebhookClient:
+    """Posts JSON documents to webhooks; used by one event loop, closed with :meth:`close`."""
+
+    def __init__(self, resolve: Resolve) -> None:
+        self._resolve = resolve
+        self._sessions: dict[bool, aiohttp.ClientSession] = {}
+        self._contexts: dict[bytes, ssl.SSLContext] = {}
+
+    async def post(
+        self, config: ClientConfig, document: bytes, seconds: float, *, told: bool = True
+    ) -> Object:
+        """The JSON object that the webhook answered.
+
+        ``told``: the webhook learns of the time it has (``?timeout=10s``). Raises :class:`CallFailed`.
+        """
+        address = config.address + (f"?timeout={seconds:g}s" if told else "")
+        try:
+            async with asyncio.timeout(seconds):
+                status, body = await self._answer(config, address, document)
+        except TimeoutError:
+            raise CallFailed(f'Post "{address}": context deadline exceeded') from None
+        if not 200 <= status <= 206:
+            raise CallFailed(_meaning(status, body))
+        try:
+            answer = decode_json(body)
+        except DecodeError as error:
+            raise CallFailed(f"couldn't get version/kind; json parse error: {error}") from None
+        if not isinstance(answer, dict):
+            raise CallFailed("couldn't get version/kind; json parse error: the answer is no JSON object")
+        return answer
+
+    async def close(self) -> None:
+        sessions, self._sessions = list(self._sessions.values()), {}
+        for session in sessions:
+            await session.close()
+
+    async def _answer(self, config: ClientConfig, address: str, document: bytes) -> tuple[int, bytes]:
+        import aiohttp
+
+        context = self._context(config.ca)
+        session = self._session(service=not config.url)
+        for attempt in range(_AGAIN):
+            use = _Use()
+            try:
+                async with session.post(
+                    address, data=document, headers=_HEADERS, ssl=context, allow_redirects=False,
+                    timeout=aiohttp.ClientTimeout(total=None), trace_request_ctx=use,
+                ) as response:  # fmt: skip
+                    body = await response.content.read(MAX_ANSWER + 1)
+                    while not response.content.at_eof() and len(body) <= MAX_ANSWER:
+                        body += await response.content.read(MAX_ANSWER + 1 - len(body))
+                    if len(body) > MAX_ANSWER:
+                        raise CallFailed(f'Post "{address}": the answer is larger than {MAX_ANSWER} bytes')
+                    return response.status, body
+            except (aiohttp.ClientError, OSError) as error:
+                if use.again and attempt + 1 < _AGAIN and _is_stale(error):
+                    continue  # the peer had closed a kept connection; nothing of the request was read
+                raise CallFailed(f'Post "{address}": {reason(error, config)}') from None
+        raise CallFailed(f'Post "{address}": EOF')
+
+    def _session(self, *, service: bool) -> aiohttp.ClientSession:
+        import aiohttp
+
+        session = self._sessions.get(service)
+        if session is None:
+            resolver: Any = _ServiceResolver(self._resolve) if service else aiohttp.ThreadedResolver()
+            connector = aiohttp.TCPConnector(
+                limit=0, keepalive_timeout=_KEEPALIVE_SECONDS, use_dns_cache=False, resolver=resolver
+            )
+            trace = aiohttp.TraceConfig()
+            trace.on_connection_reuseconn.append(_reused)
+            session = aiohttp.ClientSession(connector=connector, trust_env=False, trace_configs=[trace])
+            self._sessions[service] = session
+        return session
+
+    def _context(self, ca: bytes) -> ssl.SSLContext:
+        known = self._contexts.pop(ca, None)
+        if known is None:
+            known = tls_context(ca)
+            while len(self._contexts) >= _CONTEXTS:
+                del self._contexts[next(iter(self._contexts))]
+        self._contexts[ca] = known
+        return known
+
+
+def tls_context(ca: bytes) -> ssl.SSLContext:
+    """A client context that believes what ``ca`` (PEM) signed, or the system's authorities where it is empty.
+
+    Raises :class:`CallFailed`.
+    """
+    if not ca:
+        context = ssl.create_default_context()
+    else:
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+        try:
+            context.load_verify_locations(cadata=ca.decode("ascii"))
+        except (ssl.SSLError, ValueError):
+            raise CallFailed(
+                "could not get REST client: unable to load root certificates: unable to parse bytes as PEM block"
+            ) from None
+    # As Go: a certificate that is trusted itself needs no authority above it, and only its alternative names count.
+    context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
+    context.verify_flags &= ~getattr(ssl, "VERIFY_X509_STRICT", 0)
+    context.hostname_checks_common_name = False
+    context.set_alpn_protocols(["http/1.1"])
+    return context
+
+
+@dataclass(slots=True)
+class _Use:
+    again: bool = False
+    """Whether a kept connection carried the request."""
+
+
+async def _reused(_session: Any, trace: Any, _parameters: Any) -> None:
+    trace.trace_request_ctx.again = True
+
+
+class _ServiceResolver:
+    """aiohttp's resolver for the names of Services."""
+
+    def __init__(self, resolve: Resolve) -> None:
+        self._resolve = resolve
+
+    async def resolve(self, host: str, port: int = 0, family: Any = socket.AF_UNSPEC) -> list[dict[str, Any]]:
+        name, _, rest = host.partition(".")
+        try:
+            address, target = await self._resolve(rest.removesuffix(".svc"), name, port)
+        except CallFailed as error:
+            raise _UnresolvedError(str(error)) from None
+        found = await asyncio.get_running_loop().getaddrinfo(address, target, type=socket.SOCK_STREAM)
+        return [
+            {
+                "hostname": host, "host": where[0], "port": where[1], "family": kind, "proto": protocol,
+                "flags": socket.AI_NUMERICHOST,
+            }
+            for kind, _, protocol, _, where in found
+        ]  # fmt: skip
+
+    async def close(self) -> None:
+        return None
+
+
+class _UnresolvedError(OSError):
+    pass
+
+
+def _is_stale(error: BaseException) -> bool:
+    import aiohttp
+
+    return isinstance(
+        error, (aiohttp.ServerDisconnectedError, ConnectionError, aiohttp.ClientOSError)
+    ) and not (isinstance(error, aiohttp.ClientConnectorError))
+
+
+def reason(error: BaseException, config: ClientConfig | None = None) -> str:
+    """What stopped a connection, in Go's words."""
+    import aiohttp
+
+    cause = getattr(error, "os_error", None) or getattr(error, "certificate_error", None) or error
+    if isinstance(cause, _UnresolvedError):
+        return str(cause)
+    if isinstance(cause, ssl.SSLCertVerificationError):
+        return f"tls: failed to verify certificate: x509: {_certificate(cause)}"
+    if isinstance(cause, ssl.SSLError):
+        return f"tls: {(cause.reason or str(cause)).lower().replace('_', ' ')}"
+    if isinstance(error, aiohttp.ServerDisconnectedError):
+        return "EOF"
+    if isinstance(cause, socket.gaierror):
+        host = getattr(error, "host", "") or (config.address if config else "")
+        return f"dial tcp: lookup {host}: no such host"
+    if isinstance(error, aiohttp.ClientConnectorError):
+        return f"dial tcp {_endpoint(error, cause)}: connect: {_words(cause)}"
+    if isinstance(cause, ConnectionResetError):
+        return "read: connection reset by peer"
+    return str(error) or type(error).__name__
+
+
+def _endpoint(error: Any, cause: BaseException) -> str:
+    """The address dialled, which asyncio tells in its message alone; else the host's name."""
+    found = re.search(r"\('([^']+)', (\d+)", str(cause))
+    host, port = (found[1], found[2]) if found else (str(error.host), str(error.port))
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
+def _words(cause: BaseException) -> str:
+    import errno
+    import os
+
+    number = getattr(cause, "errno", None)
+    if number == errno.ECONNREFUSED or isinstance(cause, ConnectionRefusedError):
+        return "connection refused"
+    return os.strerror(number).lower() if isinstance(number, int) and number > 0 else str(cause)
+
+
+def _certificate(error: ssl.SSLCertVerificationError) -> str:
+    if found := _mismatch(error.verify_message):
+        return f"certificate is not valid for {found[1]}"
+    match error.verify_code:
+        case 9 | 10:
+            return "certificate has expired or is not yet valid"
+        case 18 | 19 | 20 | 21:
+            return "certificate signed by unknown authority"
+    return error.verify_message or str(error)
+
+
+def _meaning(status: int, body: bytes) -> str:
+    """What a failing answer says: its Status, or what client-go makes of the code."""
+    try:
+        document = decode_json(body)
+    except DecodeError:
+        document = None
+    if isinstance(document, dict) and document.get("kind") == "Status" and document.get("message"):
+        return str(document["message"])
+    text = body[:2048].decode("utf-8", "replace").strip() or "unknown"
+    if status == 403:
+        return text
+    if found := _MEANINGS.get(status):
+        return found
+    if status >= 500:
+        quoted = json.dumps(text, ensure_ascii=False)
+        return f"an error on the server ({quoted}) has prevented the request from succeeding"
+    return f"the server responded with the status code {status} but did not return more information"
+
+
+Reader = Callable[[str, str, str, str], Awaitable[Object | None]]
+"""(group, plural, namespace, name) -> the object, or None."""
+Lister = Callable[[str, str, str], Awaitable[Sequence[Object]]]
+"""(group, plural, namespace) -> the objects there."""
+
+
+class Endpoints:
+    """Resolves Services from what the API server itself holds: a ready endpoint, else the ClusterIP."""
+
+    def __init__(self, read: Reader, listed: Lister) -> None:
+        self._read = read
+        self._listed = listed
+        self._turn = 0
+
+    async def resolve(self, namespace: str, name: str, port: int) -> tuple[str, int]:
+        """An address behind a Service's port. Raises :class:`CallFailed`."""
+        service = await self._read("", "services", namespace, name)
+        if service is None:
+            raise CallFailed(f'service "{name}" not found')
+        spec = service.get("spec") or {}
+        stated = next((p for p in spec.get("ports") or () if p.get("port") == port), None)
+        if spec.get("type") == "ExternalName":
+            if not spec.get("externalName"):
+                raise CallFailed(f'no external name for service "{name}"')
+            return str(spec["externalName"]), port
+        if stated is None:
+            raise CallFailed(f'no service port {port} found for service "{name}"')
+        found = await self._ready(namespace, name, str(stated.get("name") or ""))
+        if found:
+            self._turn += 1
+            return found[self._turn % len(found)]
+        address = spec.get("clusterIP") or ""
+        if address in ("", "None"):
+            raise CallFailed(f'no endpoints available for service "{name}"')
+        return str(address), port
+
+    async def ready(self, namespace: str, name: str, port: str) -> bool:
+        """Whether anything is ready behind a Service's port of that name."""
+        return bool(await self._ready(namespace, name, port))
+
+    async def _ready(self, namespace: str, name: str, port: str) -> list[tuple[str, int]]:
+        found: list[tuple[str, int]] = []
+        for each in await self._listed("discovery.k8s.io", "endpointslices", namespace):
+            labels = each["metadata"].get("labels") or {}
+            if labels.get("kubernetes.io/service-name") == name and each.get("addressType") != "FQDN":
+                found += _addresses(each, port)
+        return sorted(set(found))
+
+
+def _addresses(slice_: Object, port: str) -> list[tuple[str, int]]:
+    numbers = [
+        int(p["port"])
+        for p in slice_.get("ports") or ()
+        if str(p.get("name") or "") == port and p.get("port")
+    ]
+    return [
+        (str(address), number)
+        for endpoint in slice_.get("endpoints") or ()
+        if (endpoint.get("conditions") or {}).get("ready") is not False
+        for address in (endpoint.get("addresses") or ())[:1]
+        for number in numbers
+    ]
