@@ -45,6 +45,7 @@ Progress = Callable[[str], None]
 
 CONTROL_PLANE, NODE = "control-plane", "node"
 _STARTED_TOO_OFTEN = 3
+_PORT_SECONDS = 3.0
 
 
 def default_data_dir() -> Path:
@@ -154,7 +155,7 @@ async def up(
         found = preflight(settings)
         processes = Processes(settings.run_dir)
         if processes.pid(CONTROL_PLANE) is None:
-            _check_port(settings)
+            await _check_port(settings)
         _save(settings)
         address = settings.node_ip or _address(found.mode)
         first = [_control_plane(settings, address)]
@@ -252,16 +253,26 @@ async def load_image(settings: StandaloneSettings, archive: Path) -> None:
 # -- steps of up --
 
 
-def _check_port(settings: StandaloneSettings) -> None:
+async def _check_port(settings: StandaloneSettings) -> None:
+    """A process that was just killed may hold its port for a moment longer."""
+    end = time.monotonic() + _PORT_SECONDS
+    while (why := _taken(settings)) and time.monotonic() < end:
+        await asyncio.sleep(0.05)
+    if why:
+        raise ServiceUnavailable(
+            f"the control plane cannot listen on {settings.host}:{settings.port} ({why}); "
+            "choose another with --port"
+        )
+
+
+def _taken(settings: StandaloneSettings) -> str:
     with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             probe.bind((settings.host, settings.port))
         except OSError as error:
-            raise ServiceUnavailable(
-                f"the control plane cannot listen on {settings.host}:{settings.port} ({error.strerror}); "
-                "choose another with --port"
-            ) from None
+            return error.strerror or str(error)
+    return ""
 
 
 def _save(settings: StandaloneSettings) -> None:
