@@ -1,0 +1,188 @@
+"""Kubernetes' URL, IP and CIDR functions."""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+from collections.abc import Callable
+from typing import Any
+from urllib.parse import SplitResult, parse_qs, quote, urlsplit
+
+from sublet.machinery.cel import functions as f
+from sublet.machinery.cel.errors import EvaluationError
+from sublet.machinery.cel.functions import define
+from sublet.machinery.cel.values import Opaque
+
+Address = ipaddress.IPv4Address | ipaddress.IPv6Address
+
+
+class _Wrapped(Opaque):
+    """Something from the standard library."""
+
+    __slots__ = ("inner",)
+
+    def __init__(self, inner: Any) -> None:
+        self.inner = inner
+
+    def __eq__(self, other: object) -> bool:
+        return type(other) is type(self) and bool(other.inner == self.inner)
+
+    def __hash__(self) -> int:
+        return hash(self.inner)
+
+    def __str__(self) -> str:
+        return str(self.inner)
+
+
+class IP(_Wrapped):
+    __slots__ = ()
+    type_name = "net.IP"
+
+
+class CIDR(_Wrapped):
+    """An interface: the address as written, and its network."""
+
+    __slots__ = ()
+    type_name = "net.CIDR"
+
+
+class URL(_Wrapped):
+    __slots__ = ("text",)
+    type_name = "kubernetes.URL"
+
+    def __init__(self, inner: SplitResult, text: str) -> None:
+        super().__init__(inner)
+        self.text = text
+
+    def __str__(self) -> str:
+        return self.text
+
+
+# -- addresses --
+
+
+def _address(text: str) -> Address:
+    if "%" in text:
+        raise EvaluationError(f'IP Address "{text[:60]}" with zone value is not allowed')
+    try:
+        found = ipaddress.ip_address(text)
+    except ValueError as error:
+        raise EvaluationError(
+            f"IP Address '{text[:60]}' parse error during conversion from string: {error}"
+        ) from error
+    if isinstance(found, ipaddress.IPv6Address) and found.ipv4_mapped is not None:
+        raise EvaluationError(f'IPv4-mapped IPv6 address "{text[:60]}" is not allowed')
+    return found
+
+
+def _ip(value: Any) -> IP:
+    return IP(value.inner.ip) if isinstance(value, CIDR) else IP(_address(value))
+
+
+def _cidr(text: str) -> CIDR:
+    host, slash, bits = text.partition("/")
+    address = _address(host)
+    if not slash or not re.fullmatch(r"0|[1-9]\d{0,2}", bits) or int(bits) > address.max_prefixlen:
+        raise EvaluationError(f"CIDR '{text[:60]}' parse error during conversion from string")
+    return CIDR(ipaddress.ip_interface(f"{host}/{bits}"))
+
+
+def _good(make: Callable[[str], Any]) -> Callable[[str], bool]:
+    def test(text: str) -> bool:
+        try:
+            make(text)
+        except EvaluationError:
+            return False
+        return True
+
+    return test
+
+
+def _contains_ip(network: CIDR, value: Any) -> bool:
+    address = value.inner if isinstance(value, IP) else _address(value)
+    return address.version == network.inner.version and address in network.inner.network
+
+
+def _contains_cidr(network: CIDR, value: Any) -> bool:
+    other = value if isinstance(value, CIDR) else _cidr(value)
+    if other.inner.version != network.inner.version:
+        return False
+    return bool(other.inner.network.subnet_of(network.inner.network))
+
+
+def _global_unicast(value: IP) -> bool:
+    a: Address = value.inner
+    broadcast = a.version == 4 and int(a) == 2**32 - 1
+    return not (broadcast or a.is_unspecified or a.is_loopback or a.is_multicast or a.is_link_local)
+
+
+def _link_local_multicast(value: IP) -> bool:
+    a: Address = value.inner
+    if a.version == 4:
+        return a in ipaddress.ip_network("224.0.0.0/24")
+    return a.is_multicast and a.packed[1] & 0x0F == 2
+
+
+# -- URLs --
+
+
+def _url(text: str) -> URL:
+    try:
+        parts = urlsplit(text)
+        port = parts.port
+    except ValueError as error:
+        raise EvaluationError(f"URL parse error during conversion from string: {error}") from error
+    absolute = bool(parts.scheme and (parts.netloc or parts.path.startswith("/")))
+    if not (absolute or text.startswith("/")) or re.search(r"[\x00-\x20\x7f]", text) or (port or 0) < 0:
+        raise EvaluationError(
+            f'URL parse error during conversion from string: parse "{text[:100]}": invalid URI for request'
+        )
+    if re.search(r"%(?![0-9a-fA-F]{2})", text):
+        raise EvaluationError(
+            f'URL parse error during conversion from string: parse "{text[:100]}": invalid URL escape'
+        )
+    return URL(parts, text)
+
+
+def _hostname(url: URL) -> str:
+    found = re.match(r"(?:.*@)?(\[[^\]]*\]|[^:]*)", url.inner.netloc)
+    return found[1].strip("[]") if found else ""
+
+
+def _port(url: URL) -> str:
+    found = re.search(r":(\d*)$", url.inner.netloc)
+    return found[1] if found else ""
+
+
+def _path(url: URL) -> str:
+    return quote(url.inner.path, safe="/%:@!$&'()*+,;=~-._")
+
+
+_I, _C, _U = IP.type_name, CIDR.type_name, URL.type_name
+NETWORK = (
+    define("ip", f"(string) {_I}; {_C}.() {_I}", _ip, f.traverse),
+    define("isIP", "(string) bool", _good(_address), f.traverse),
+    define("ip.isCanonical", "(string) bool", lambda t: str(_address(t)) == t, f.traverse),
+    define("family", f"{_I}.() int", lambda i: i.inner.version),
+    define("isUnspecified", f"{_I}.() bool", lambda i: i.inner.is_unspecified),
+    define("isLoopback", f"{_I}.() bool", lambda i: i.inner.is_loopback),
+    define("isLinkLocalMulticast", f"{_I}.() bool", _link_local_multicast),
+    define("isLinkLocalUnicast", f"{_I}.() bool", lambda i: i.inner.is_link_local and not i.inner.is_multicast),
+    define("isGlobalUnicast", f"{_I}.() bool", _global_unicast),
+    define("cidr", f"(string) {_C}", _cidr, f.traverse),
+    define("isCIDR", "(string) bool", _good(_cidr), f.traverse),
+    define("containsIP", f"{_C}.(string) bool; {_C}.({_I}) bool", _contains_ip, f.argument),
+    define("containsCIDR", f"{_C}.(string) bool; {_C}.({_C}) bool", _contains_cidr, f.argument),
+    define("masked", f"{_C}.() {_C}", lambda c: CIDR(ipaddress.ip_interface(str(c.inner.network)))),
+    define("prefixLength", f"{_C}.() int", lambda c: c.inner.network.prefixlen),
+    define("url", f"(string) {_U}", _url, f.traverse),
+    define("isURL", "(string) bool", _good(_url), f.traverse),
+    define("getScheme", f"{_U}.() string", lambda u: u.inner.scheme),
+    define("getHost", f"{_U}.() string", lambda u: u.inner.netloc.rpartition("@")[2]),
+    define("getHostname", f"{_U}.() string", _hostname),
+    define("getPort", f"{_U}.() string", _port),
+    define("getEscapedPath", f"{_U}.() string", _path),
+    define("getQuery", f"{_U}.() map(string, list(string))",
+           lambda u: parse_qs(u.inner.query, keep_blank_values=True, max_num_fields=10_000)),
+    define("string", f"({_I}) string; ({_C}) string", str),
+)  # fmt: skip
