@@ -111,8 +111,11 @@ class API:
     def typed(self, api_version: str, plural: str, namespace: str = "") -> Resource:
         """A built-in resource by protobuf."""
         group = api_version.rpartition("/")[0]
-        kind = catalog.load()[group, plural].resource.kind
-        return Resource(self, api_version, plural, kind, namespace, protobuf=True)
+        for kind in catalog.load().values():
+            for served in (kind.resource, *(other.resource for other in kind.also_served)):
+                if (served.group, served.plural) == (group, plural):
+                    return Resource(self, api_version, plural, served.kind, namespace, protobuf=True)
+        raise LookupError(f"no built-in {plural} in {api_version}")
 
     def dynamic(self, api_version: str, plural: str, kind: str, namespace: str = "") -> Resource:
         """Any resource by JSON."""

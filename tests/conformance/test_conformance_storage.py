@@ -101,10 +101,14 @@ def test_csi_storage_capacities(api: API, namespace: str) -> None:
             "capacity": "100Gi",
         }
 
+    def edit(obj: Object) -> None:
+        obj["capacity"] = "30Gi"
+        obj["metadata"]["annotations"]["updated"] = "true"
+
     updated = api_operations(
         resource, make,
         edit_patch={"metadata": {"annotations": {"patched": "true"}}, "capacity": "20Gi"},
-        edit=lambda o: (o.update(capacity="30Gi"), o["metadata"]["annotations"].update(updated="true")) and None,
+        edit=edit,
         check_edit=lambda o: o["capacity"] == "30Gi",
         selector=selector,
     )  # fmt: skip
