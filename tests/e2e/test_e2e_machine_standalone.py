@@ -56,6 +56,10 @@ WEB = {
             },
         },
         {
+            "apiVersion": "v1", "kind": "Service", "metadata": {"name": "web"},
+            "spec": {"clusterIP": "None", "selector": {"app": "web"}, "ports": [{"port": 8080}]},
+        },
+        {
             "apiVersion": "v1", "kind": "Service", "metadata": {"name": "front"},
             "spec": {"selector": {"app": "web"}, "ports": [{"port": 80, "targetPort": 8080}]},
         },
@@ -186,7 +190,7 @@ async def test_from_nothing_to_services_through_kills_and_a_reboot_and_back_to_n
     assert not any(machine.pids().values())
     await standalone.up(settings)
     assert await machine.until_ready() != containers
-    said = (await machine.ask("http://web-0.web/index.html")).split()
+    said = (await machine.ask("http://web-0.web:8080/index.html")).split()
     assert said == ["web-0", "web-0"]
 
     # down ends everything but the data
@@ -196,7 +200,7 @@ async def test_from_nothing_to_services_through_kills_and_a_reboot_and_back_to_n
     assert machine.traces() == []
     await standalone.up(settings)
     await machine.until_ready()
-    said = (await machine.ask("http://web-1.web/index.html")).split()
+    said = (await machine.ask("http://web-1.web:8080/index.html")).split()
     assert said == ["web-1"] * 3
 
     await standalone.clean(settings)

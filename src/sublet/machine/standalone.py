@@ -45,7 +45,6 @@ Progress = Callable[[str], None]
 
 CONTROL_PLANE, NODE = "control-plane", "node"
 _STARTED_TOO_OFTEN = 3
-_PORT_SECONDS = 3.0
 
 
 def default_data_dir() -> Path:
@@ -255,14 +254,13 @@ async def load_image(settings: StandaloneSettings, archive: Path) -> None:
 
 async def _check_port(settings: StandaloneSettings) -> None:
     """A process that was just killed may hold its port for a moment longer."""
-    end = time.monotonic() + _PORT_SECONDS
-    while (why := _taken(settings)) and time.monotonic() < end:
+    for _ in range(60):
+        if not (why := _taken(settings)):
+            return
         await asyncio.sleep(0.05)
-    if why:
-        raise ServiceUnavailable(
-            f"the control plane cannot listen on {settings.host}:{settings.port} ({why}); "
-            "choose another with --port"
-        )
+    raise ServiceUnavailable(
+        f"the control plane cannot listen on {settings.host}:{settings.port} ({why}); choose another with --port"
+    )
 
 
 def _taken(settings: StandaloneSettings) -> str:
