@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING
 from sublet.apiserver import decoding, negotiation
 from sublet.apiserver.conversion import CustomKind
 from sublet.apiserver.negotiation import Accepted
-from sublet.apiserver.options import WriteOptions, list_options
+from sublet.apiserver.options import ListOptions, WriteOptions, list_options
 from sublet.apiserver.reading import fresh_enough
 from sublet.apiserver.requestinfo import RequestInfo
+from sublet.apiserver.selection import Selection
 from sublet.apiserver.stored import key
-from sublet.apiserver.views import View
+from sublet.apiserver.views import View, columns_of
 from sublet.apiserver.writing import Write, Written
 from sublet.client.exchange import Request, Response, User
 from sublet.machinery.kind import Kind, Object, Resource
@@ -65,7 +66,24 @@ class Call:
         entry = cache.get(key(self.kind.resource, self.namespace, self.info.name))
         if entry is None:
             raise self.not_found()
+        if self.view.converts:
+            await self.view.prepare([entry])
         return Response(200, [("Content-Type", self.view.accepted.content_type)], self.view.one(entry))
+
+    def selection(self) -> Selection:
+        """What a list or watch wants, by the fields of the version asked for."""
+        found = Selection.of(columns_of(self.kind, self.resource), self.info)
+        if self.view.converts and found.by_content:
+            found.look_at(self.view.look, self.resource.api_version)
+        return found
+
+    async def selected(self, options: ListOptions) -> Selection:
+        """As :meth:`selection`, with everything converted that its fields need."""
+        found = self.selection()
+        if self.view.converts and found.by_content:
+            cache = await fresh_enough(self.api.registry, self.kind, options.revision)
+            await self.view.prepare(cache.entries(found.prefix))
+        return found
 
     def decode(self, options: WriteOptions) -> Object:
         """The object in the body, in the version of the URL."""
@@ -89,6 +107,8 @@ class Call:
         return Response(status, [("Content-Type", self.view.accepted.content_type)], self.body(written))
 
     def body(self, written: Written) -> bytes:
+        if written.shown is not None:
+            return self.view.encoded(written.shown)
         if written.revision:
             return self.view.one(Entry("", written.value, written.revision, 0))
         from sublet.apiserver import conversion

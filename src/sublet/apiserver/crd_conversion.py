@@ -8,16 +8,21 @@ storage version changed keep their old one until they are written again.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from sublet.apiserver import conversion
 from sublet.apiserver.conversion import CustomKind
+from sublet.apiserver.watchcache import CachedEntry
 from sublet.apiserver.webhookclient import CallFailed, ClientConfig, WebhookClient
 from sublet.machinery import codec, names
 from sublet.machinery.kind import Kind, Object, Resource
 from sublet.machinery.status import StatusError
+
+if TYPE_CHECKING:
+    from sublet.apiserver.registry import Registry
+    from sublet.apiserver.writing import Value
 
 GROUP = "apiextensions.k8s.io"
 VERSIONS = ("v1", "v1beta1")
@@ -202,6 +207,65 @@ async def to_stored(kind: Kind, resource: Resource, obj: Object) -> Object:
     if resource != kind.resource:
         _finish(kind.finishing, resource.version, obj)
     return (await in_version(kind, kind.resource, [obj]))[0]
+
+
+@dataclass(slots=True)
+class _Slot:
+    """Of a cached entry: its object in another version, or the conversion that is on its way."""
+
+    obj: Object | None = None
+    task: asyncio.Task[None] | None = None
+
+
+async def shown(
+    registry: Registry, kind: Kind, resource: Resource, values: Iterable[Value]
+) -> dict[tuple[str, int], Object]:
+    """(key, revision) -> the object in the version of ``resource``; all are converted together, and cached entries
+    once for everybody who asks. Do not change them. Raises ``StatusError`` (500)."""
+    found: dict[tuple[str, int], Object] = {}
+    tasks: set[asyncio.Task[None]] = set()
+    slots: list[tuple[Value, _Slot]] = []
+    missing: list[tuple[Value, _Slot]] = []
+    for value in values:
+        slot = _slot(value, resource)
+        slots.append((value, slot))
+        if slot.obj is not None:
+            continue
+        if slot.task is not None and not slot.task.done():
+            tasks.add(slot.task)
+        else:
+            missing.append((value, slot))
+    if missing:
+        # A task of its own: others wait for it too, and go on waiting when this request ends.
+        task = asyncio.create_task(_fill(registry, kind, resource, missing))
+        task.add_done_callback(lambda done: done.cancelled() or done.exception())
+        for _, slot in missing:
+            slot.task = task
+        tasks.add(task)
+    for task in tasks:
+        await asyncio.shield(task)
+    for value, slot in slots:
+        if slot.obj is None:
+            raise _failure(f"the conversion of {value.key} failed for another request")
+        found[value.key, value.revision] = slot.obj
+    return found
+
+
+def _slot(value: Value, resource: Resource) -> _Slot:
+    if isinstance(value, CachedEntry):
+        return value.once(("conversion", resource.api_version), lambda _entry: _Slot())
+    return _Slot()
+
+
+async def _fill(
+    registry: Registry, kind: Kind, resource: Resource, missing: Sequence[tuple[Value, _Slot]]
+) -> None:
+    objs = [
+        value.object if isinstance(value, CachedEntry) else registry.decode(kind, value)
+        for value, _ in missing
+    ]
+    for (_, slot), obj in zip(missing, await in_version(kind, resource, objs), strict=True):
+        slot.obj = obj
 
 
 def _finish(finishing: Mapping[str, Callable[[Object], None]], version: str, obj: Object) -> None:

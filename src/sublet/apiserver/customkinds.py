@@ -197,7 +197,9 @@ def _tables(kind: CustomKind, versions: Sequence[Version]) -> dict[str, Kind]:
     made: dict[str, Kind] = {}
     for version in versions:
         columns, cells = table.custom_columns(version.get("additionalPrinterColumns") or ())
-        made[version["name"]] = Kind(kind.resource, kind.singular, columns=columns, cells=cells)
+        made[version["name"]] = Kind(
+            kind.resource, kind.singular, columns=columns, cells=cells, selectable=_selectable([version])
+        )
     return made
 
 

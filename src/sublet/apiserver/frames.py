@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from sublet.apiserver.selection import Selection
@@ -25,6 +26,14 @@ class Framer:
     @property
     def content_type(self) -> str:
         return self.view.accepted.stream_content_type
+
+    async def prepare(self, events: Sequence[CachedEvent]) -> None:
+        """Has a webhook convert what these events show; nothing where none converts. Raises ``StatusError``."""
+        if not self.view.converts:
+            return
+        self.view.converted.clear()
+        entries = {id(e): e for event in events for e in (event.entry, event.previous) if e is not None}
+        await self.view.prepare(entries.values())
 
     def event(self, event: CachedEvent) -> bytes:
         """The frame of an event, ``b""`` when this watch is not concerned."""
@@ -54,7 +63,7 @@ class Framer:
 
     def added(self, entry: CachedEntry) -> bytes:
         """The frame for an object of the initial state."""
-        if self.view.plain:
+        if self.view.raw(entry):
             raw = self.view.registry.format(self.view.kind).outgoing(entry.value, entry.revision)
             return b'{"type":"ADDED","object":%b}\n' % raw
         return self._frame("ADDED", self._shaped(self.view.object(entry)))
@@ -64,7 +73,7 @@ class Framer:
         source = event.entry
         if kind == "DELETED" and event.type == "update" and event.previous is not None:
             source = event.previous
-        if self.view.plain:
+        if self.view.raw(source):
             raw = self.view.registry.format(self.view.kind).outgoing(source.value, event.revision)
             return b'{"type":"%b","object":%b}\n' % (kind.encode(), raw)
         obj = self.view.object(source)

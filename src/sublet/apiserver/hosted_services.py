@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import Protocol
 
-from sublet.apiserver.registry import Registry, Transaction
+from sublet.apiserver.registry import Registry
 from sublet.apiserver.services import keep_allocated
+from sublet.apiserver.writing import Transaction
 from sublet.machinery import objects
 from sublet.machinery.kind import Object
 from sublet.machinery.status import already_exists

@@ -184,7 +184,7 @@ class Registry:
             self._raise(kind, new, [*objectmeta.validate_create(new, kind), *self._errors(kind, new, write)])
             write.warnings += kind.warnings(new, None)
             await self._validate(attributes)
-            return await self._store_new(kind, new, write, generated)
+            return await self._shown(kind, write, await self._store_new(kind, new, write, generated))
         finally:
             attributes.settle()
 
@@ -253,7 +253,8 @@ class Registry:
                     raise not_found(kind.resource.group, kind.resource.plural, name)
                 return await self._create_by_update(kind, namespace, name, change(None), write)
             try:
-                return await self._update_once(kind, self.format(kind), entry, change, write)
+                written = await self._update_once(kind, self.format(kind), entry, change, write)
+                return await self._shown(kind, write, written)
             except RevisionMismatch as mismatch:
                 entry = mismatch.current
         raise conflict(kind.resource.group, kind.resource.plural, name)
@@ -403,7 +404,7 @@ class Registry:
             if entry is None:
                 raise not_found(kind.resource.group, kind.resource.plural, name)
             try:
-                return await self._delete_once(kind, entry, options, write)
+                return await self._shown(kind, write, await self._delete_once(kind, entry, options, write))
             except RevisionMismatch as mismatch:
                 entry = mismatch.current
         raise conflict(kind.resource.group, kind.resource.plural, name)
@@ -464,6 +465,16 @@ class Registry:
         raise conflict(kind.resource.group, kind.resource.plural, name)
 
     # -- steps --
+
+    async def _shown(self, kind: Kind, write: Write, written: Written) -> Written:
+        """Has a webhook convert what a write left to the client's version."""
+        if (
+            isinstance(kind, conversion.CustomKind)
+            and kind.converter is not None
+            and write.resource != kind.resource
+        ):
+            written.shown = await crd_conversion.from_stored(kind, write.resource, written.object)
+        return written
 
     def _attributes(
         self, operation: str, kind: Kind, write: Write, new: Object | None, old: Object | None

@@ -28,8 +28,22 @@ class Selection:
             self.fields = None
         if self.fields is not None:
             _check_fields(kind, self.fields)
-        self.identity = (str(self.labels or ""), str(self.fields or ""))
+        self.identity: tuple[str, ...] = (str(self.labels or ""), str(self.fields or ""))
         """Equal for selections that choose the same objects of a namespace."""
+
+        self._look: Callable[[CachedEntry], Object] = _own
+
+    @property
+    def by_content(self) -> bool:
+        """Whether fields beyond name and namespace are looked at."""
+        return self.fields is not None and any(
+            requirement.field not in _ALWAYS for requirement in self.fields.requirements
+        )
+
+    def look_at(self, look: Callable[[CachedEntry], Object], api_version: str) -> None:
+        """Lets fields be those of another version of the objects than the one they are stored in."""
+        self._look = look
+        self.identity = (*self.identity[:2], api_version)
 
     @classmethod
     def of(cls, kind: Kind, info: RequestInfo) -> Selection:
@@ -76,7 +90,12 @@ class Selection:
         if self.fields is None:
             return True
         namespace, name = stored.place(entry.key, stored.key_prefix(self.kind.resource))
-        return self.fields.matches(_lookup(self.kind, lambda: entry.object, namespace, name))
+        return self.fields.matches(_lookup(self.kind, lambda: self._look(entry), namespace, name))
+
+
+def _own(entry: CachedEntry) -> Object:
+    found: Object = entry.object
+    return found
 
 
 def _lookup(kind: Kind, obj: Callable[[], Object], namespace: str, name: str) -> Callable[[str], str]:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
-from sublet.apiserver import conversion, negotiation
+from sublet.apiserver import conversion, crd_conversion, negotiation
 from sublet.apiserver.conversion import CustomKind
 from sublet.apiserver.negotiation import Accepted
 from sublet.apiserver.registry import Registry
@@ -14,6 +14,7 @@ from sublet.apiserver.watchcache import CachedEntry
 from sublet.apiserver.writing import Value
 from sublet.machinery import codec, table
 from sublet.machinery.kind import Kind, Object, Resource
+from sublet.machinery.status import InternalError
 
 META = "meta.k8s.io"
 
@@ -28,11 +29,52 @@ class View:
     accepted: Accepted
     include_object: str = "Metadata"
     """For tables: ``None``, ``Metadata`` or ``Object``."""
+    converted: dict[tuple[str, int], Object] = field(default_factory=dict, compare=False)
+    """(key, revision) -> what :meth:`prepare` had a webhook convert."""
 
     @property
     def plain(self) -> bool:
         """Whether stored bytes may go out as they are."""
         return self.accepted.plain and self.resource == self.kind.resource
+
+    @property
+    def converts(self) -> bool:
+        """Whether a webhook converts: then values are to be given to :meth:`prepare` before they are shown."""
+        return isinstance(self.kind, CustomKind) and self.kind.converter is not None
+
+    async def prepare(self, values: Iterable[Value]) -> None:
+        """Has a webhook convert those values that are not in the version asked for, all at once.
+
+        Metadata alone is the same in all versions. Raises ``StatusError`` (500).
+        """
+        if not self.converts or self.accepted.view == "PartialObjectMetadata":
+            return
+        others = [value for value in values if not self._is_in_version(value)]
+        if others:
+            self.converted.update(
+                await crd_conversion.shown(self.registry, self.kind, self.resource, others)
+            )
+
+    def _is_in_version(self, value: Value) -> bool:
+        """Whether a stored value is in the version asked for."""
+        if (value.key, value.revision) in self.converted:
+            return True
+        return self._stored(value).get("apiVersion") == self.resource.api_version
+
+    def _stored(self, value: Value) -> Object:
+        """The object as it was stored. Do not change it."""
+        if isinstance(value, CachedEntry):
+            whole: Object = value.object
+            return whole
+        return self.registry.decode(self.kind, value)
+
+    def look(self, value: Value) -> Object:
+        """The object in the version asked for if it was prepared, else as it was stored. Do not change it."""
+        return self.converted.get((value.key, value.revision)) or self._stored(value)
+
+    def raw(self, value: Value) -> bool:
+        """Whether the bytes of this value may go out as they are."""
+        return self.plain and (not self.converts or self.registry.format(self.kind).is_current(value.value))
 
     @property
     def identity(self) -> tuple[Any, ...]:
@@ -41,15 +83,19 @@ class View:
 
     def object(self, value: Value) -> Object:
         """The object in the version asked for. Do not change it: it may be the cache's own."""
-        if isinstance(value, CachedEntry):
-            whole: Object = value.object
-        else:
-            whole = self.registry.decode(self.kind, value)
-        return conversion.from_stored(self.kind, self.resource, whole)
+        whole = self._stored(value)
+        if not self.converts:
+            return conversion.from_stored(self.kind, self.resource, whole)
+        found = self.converted.get((value.key, value.revision))
+        if found is not None or self.accepted.view == "PartialObjectMetadata":
+            return found or whole
+        if whole.get("apiVersion") == self.resource.api_version:
+            return whole
+        raise InternalError(f"Internal error occurred: {value.key} was not converted before it was shown")
 
     def one(self, value: Value) -> bytes:
         """One stored object."""
-        if self.plain:
+        if self.raw(value):
             return self.registry.format(self.kind).outgoing(value.value, value.revision)
         if isinstance(value, CachedEntry):
             return value.once(("one", self.identity), lambda entry: self.encoded(self.object(entry)))
@@ -91,7 +137,7 @@ class View:
         self, entries: Sequence[Value], revision: int, continue_token: str = "", remaining: int = 0
     ) -> bytes:
         """A whole List."""
-        if self.plain:
+        if self.plain and (not self.converts or all(map(self.raw, entries))):
             return self._joined(entries, revision, continue_token, remaining)
         objs = [self.object(entry) for entry in entries]
         metadata = _list_metadata(str(revision), continue_token, remaining)

@@ -51,6 +51,8 @@ class Written:
     revision: int
     created: bool = False
     deleted: bool = False
+    shown: Object | None = None
+    """The object in the version the client speaks, where a webhook converts to it."""
 
 
 class Transaction(Protocol):

@@ -10,7 +10,6 @@ from sublet.apiserver.calls import Call
 from sublet.apiserver.options import WriteOptions, delete_options, list_options
 from sublet.apiserver.reading import page
 from sublet.apiserver.requestinfo import RequestInfo
-from sublet.apiserver.selection import Selection
 from sublet.client.exchange import Request, Response
 from sublet.machinery.status import NotFound
 
@@ -24,7 +23,9 @@ async def handle(request: Request, info: RequestInfo, api: APIServer) -> Respons
     """The List of the objects that were deleted or marked, as they were."""
     call = Call.of(request, info, api)
     options = delete_options(request, info)
-    found = await page(api.registry, call.kind, Selection.of(call.kind, info), list_options(info))
+    wanted = list_options(info)
+    found = await page(api.registry, call.kind, await call.selected(wanted), wanted)
+    await call.view.prepare(found.entries)
     write = call.write(WriteOptions(dry_run=options.dry_run))
     gate = asyncio.Semaphore(AT_ONCE)
     prefix = stored.key_prefix(call.kind.resource)

@@ -8,7 +8,6 @@ from sublet.apiserver.calls import Call
 from sublet.apiserver.options import list_options
 from sublet.apiserver.reading import page
 from sublet.apiserver.requestinfo import RequestInfo
-from sublet.apiserver.selection import Selection
 from sublet.client.exchange import Request, Response
 
 if TYPE_CHECKING:
@@ -18,6 +17,8 @@ if TYPE_CHECKING:
 async def handle(request: Request, info: RequestInfo, api: APIServer) -> Response:
     """One page (or all) of the selected objects, as of one revision."""
     call = Call.of(request, info, api)
-    found = await page(api.registry, call.kind, Selection.of(call.kind, info), list_options(info))
+    options = list_options(info)
+    found = await page(api.registry, call.kind, await call.selected(options), options)
+    await call.view.prepare(found.entries)
     body = call.view.listing(found.entries, found.revision, found.continue_token, found.remaining)
     return Response(200, [("Content-Type", call.view.accepted.content_type)], body)

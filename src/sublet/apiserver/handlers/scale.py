@@ -46,6 +46,7 @@ async def handle(request: Request, info: RequestInfo, api: APIServer) -> Respons
         entry = cache.get(key(call.kind.resource, call.namespace, info.name))
         if entry is None:
             raise call.not_found()
+        await call.view.prepare([entry])
         return _respond(call, _scale(call, call.view.object(entry), paths))
     if info.verb == "update":
         options = write_options(request, info, "UpdateOptions")

@@ -31,7 +31,7 @@ async def handle(request: Request, info: RequestInfo, api: APIServer) -> Respons
     """A stream of frames."""
     call = Call.of(request, info, api, watch=True)
     options = list_options(info, watch=True)
-    selection = Selection.of(call.kind, info)
+    selection = call.selection()
     framer = Framer(call.view, selection)
     headers = [("Content-Type", framer.content_type)]
     try:
@@ -91,6 +91,12 @@ async def _frames(call: Call, framer: Framer, opened: _Opened, options: ListOpti
     ends = begun + (options.timeout or rng.uniform(SHORTEST, LONGEST))
     next_mark = begun + rng.uniform(0.75, 1.0) * BOOKMARK_SECONDS
     with opened.watcher as watcher:
+        if framer.view.converts:
+            try:
+                await framer.view.prepare(opened.initial)
+            except StatusError as error:
+                yield framer.error(error)
+                return
         for chunk in _initial(framer, opened):
             yield chunk
         while True:
@@ -108,6 +114,12 @@ async def _frames(call: Call, framer: Framer, opened: _Opened, options: ListOpti
                 if isinstance(error, Compacted):
                     yield framer.error(Expired(str(error)))
                 return
+            if framer.view.converts:
+                try:
+                    await framer.prepare(events)
+                except StatusError as error:
+                    yield framer.error(error)
+                    return
             frames = [frame for event in events if (frame := framer.event(event))]
             if frames:
                 yield b"".join(frames) if len(frames) > 1 else frames[0]
