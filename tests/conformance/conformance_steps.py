@@ -76,7 +76,7 @@ def refused(reason: str, text: str = "") -> Iterator[list[APIError]]:
         raise AssertionError(f"was not refused ({reason})")
 
 
-def gone(resource: Resource, name: str) -> None:
+def gone(resource: Resource, name: str, limit: float = LIMIT) -> None:
     """Waits until the object is not found."""
 
     def ask() -> bool:
@@ -88,13 +88,14 @@ def gone(resource: Resource, name: str) -> None:
             raise
         return False
 
-    wait_for(ask, f"{resource.plural} {name} is deleted")
+    wait_for(ask, f"{resource.plural} {name} is deleted", limit)
 
 
-def wait_count(resource: Resource, count: int, **query: Any) -> None:
+def wait_count(resource: Resource, count: int, limit: float = LIMIT, **query: Any) -> None:
     wait_for(
         lambda: len(resource.items(**query)) == count,
         f"{count} {resource.plural} with {query}",
+        limit,
     )
 
 

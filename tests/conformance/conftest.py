@@ -34,8 +34,9 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 @pytest.fixture(scope="module")
-def plane() -> Iterator[RunningControlPlane]:
-    with running_control_plane(nodes=1) as running:
+def plane(request: pytest.FixtureRequest) -> Iterator[RunningControlPlane]:
+    """``NODES`` in the module says how many hollow nodes it has (1)."""
+    with running_control_plane(nodes=getattr(request.module, "NODES", 1)) as running:
         yield running
 
 
