@@ -453,6 +453,11 @@ class HTTPProtocol(asyncio.Protocol):
         else:
             self._transport.close()
 
+    @property
+    def idle(self) -> bool:
+        """Whether no request is being answered."""
+        return self._task is None
+
     def end(self) -> None:
         """Ends the connection in good order: idle ones now, streams with their last chunk, others after their
         answer."""

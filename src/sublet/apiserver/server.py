@@ -16,6 +16,7 @@ from sublet.apiserver.protocol import HTTPProtocol
 from sublet.client.exchange import Application
 
 _SWEEP_SECONDS = 2.0
+_LINGER_SECONDS = 0.2
 _NAMES_LIMIT = 512
 _KEEP_ALIVE = {"TCP_KEEPIDLE": 60, "TCP_KEEPINTVL": 15, "TCP_KEEPCNT": 4}
 """Seconds of silence before probing, seconds between probes, probes without answer."""
@@ -129,9 +130,13 @@ class HTTPServer:
                 await self._sweeper
         for connection in tuple(self.connections):
             connection.end()
-        if self.connections:
-            self._emptied = self.loop.create_future()
-            await asyncio.wait((self._emptied,), timeout=grace)
+        self._emptied = self.loop.create_future()
+        deadline = self.loop.time() + grace
+        while self.connections and self.loop.time() < deadline:
+            await asyncio.wait((self._emptied,), timeout=_LINGER_SECONDS)
+            for connection in tuple(self.connections):
+                if connection.idle:
+                    connection.abort()  # its peer does not answer the end of TLS, and nothing is owed to it
         for connection in tuple(self.connections):
             connection.abort()
         self._server = None

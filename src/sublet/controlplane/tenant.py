@@ -105,7 +105,7 @@ def _assemble(
         disabled_controllers=HOST_CONTROLLERS - (_NODE_CONTROLLERS if own_scheduler else frozenset()),
         nodes=False,
         api_options={"service_allocator": HostServices(host, syncing)},
-        settings={"publish_endpoint": False, "disabled_admission": ("TaintNodesByCondition",)},
+        settings={"disabled_admission": ("TaintNodesByCondition",)},
     )
     plane = ControlPlane(made)
     plane.set_pod_streams(HostPodStreams(access, host, syncing.mapping))
