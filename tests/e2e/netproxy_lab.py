@@ -59,6 +59,7 @@ class Lab:
         self._in(self.node, "ip", "address", "add", "10.244.0.1/24", "dev", "br0")
         self._in(self.node, "ip", "link", "set", "br0", "up")
         self._in(self.node, "sysctl", "-qw", "net.ipv4.ip_forward=1")
+        self._in(self.node, "sysctl", "-qw", "net.ipv4.conf.br0.route_localnet=1")
         self._in(self.node, "sysctl", "-qw", "net.bridge.bridge-nf-call-iptables=1")
         for number in (2, 3, 4):
             self._pod(f"pod{number}", f"10.244.0.{number}")
@@ -109,6 +110,13 @@ class Lab:
         server = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
         assert server.stdout is not None and server.stdout.readline() == "ready\n"
         self._servers.append(server)
+
+    def route_loopback(self, pod: str) -> None:
+        """Makes a pod send what is for 127.0.0.1 to its node."""
+        space = f"{self.prefix}-{pod}"
+        self._in(space, "sysctl", "-qw", "net.ipv4.conf.eth0.route_localnet=1")
+        self._in(space, "ip", "address", "delete", "127.0.0.1/8", "dev", "lo")
+        self._in(space, "ip", "route", "add", "127.0.0.1", "via", "10.244.0.1", "dev", "eth0")
 
     def ask(
         self, place: str, host: str, port: int, *, times: int = 1, kind: str = "tcp", source: int = 0

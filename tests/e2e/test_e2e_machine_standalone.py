@@ -61,7 +61,10 @@ WEB = {
         },
         {
             "apiVersion": "v1", "kind": "Service", "metadata": {"name": "front"},
-            "spec": {"selector": {"app": "web"}, "ports": [{"port": 80, "targetPort": 8080}]},
+            "spec": {
+                "type": "NodePort", "selector": {"app": "web"},
+                "ports": [{"port": 80, "targetPort": 8080}],
+            },
         },
     ],
 }  # fmt: skip
@@ -171,6 +174,11 @@ async def test_from_nothing_to_services_through_kills_and_a_reboot_and_back_to_n
     assert (await machine.ask()).strip() in ("web-0", "web-1")
     address = machine.kubectl("get", "service", "front", "-o", "jsonpath={.spec.clusterIP}")
     assert run("curl", "-sfm", "5", f"http://{address}/index.html").stdout.strip() in ("web-0", "web-1")
+    port = machine.kubectl("get", "service", "front", "-o", "jsonpath={.spec.ports[0].nodePort}")
+    assert run("curl", "-sfm", "5", f"http://127.0.0.1:{port}/index.html").stdout.strip() in (
+        "web-0",
+        "web-1",
+    )
 
     # again: nothing changes
     before = machine.pids()

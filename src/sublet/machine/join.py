@@ -28,7 +28,7 @@ from sublet.machine import addons
 from sublet.machine.containerd import Containerd, missing
 from sublet.machine.images import base_images
 from sublet.machine.names import DEFAULT_DIRECTORY, NodePlaces
-from sublet.machine.network import NetworkWorker
+from sublet.machine.network import NetworkWorker, allow_loopback_sources
 from sublet.machine.processes import write_whole
 from sublet.machine.provisioner import Provisioner, ProvisionerSettings
 from sublet.machinery.clock import SystemClock
@@ -124,6 +124,7 @@ class _Node:
         """Says once that pods can run, reach Services and resolve names."""
         await worker.ready.wait()
         await self._proxy_ready.wait()
+        allow_loopback_sources(self.places.bridge)
         if self.settings.dns:
             await self._dns_ready.wait()
         write_whole(self.places.ready_file, str(os.getpid()))
@@ -181,7 +182,9 @@ class _Node:
 
     async def _companions(self, network: addons.ClusterNetwork, worker: NetworkWorker) -> None:
         """Everything beside the agent that works on the API as this node."""
-        proxy = ProxySettings(self.places.cluster, self.settings.name, (network.pod_cidr,))
+        proxy = ProxySettings(
+            self.places.cluster, self.settings.name, (network.pod_cidr,), pod_bridge=self.places.bridge
+        )
         provisioner = ProvisionerSettings(self.settings.name, self.places.volumes)
         works: list[Coroutine[Any, Any, None]] = [
             self._keep("pod network", worker.run),

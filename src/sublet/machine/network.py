@@ -7,6 +7,7 @@ import hashlib
 import json
 import logging
 import subprocess
+from pathlib import Path
 
 from sublet.client.client import Client
 from sublet.client.informer import Informer
@@ -125,6 +126,15 @@ def ensure_bridge(bridge: str, gateway: str, pod_cidr: str) -> None:
         done = subprocess.run(command, capture_output=True, text=True, timeout=20)
         if done.returncode and not (harmless and (harmless in done.stderr or "File exists" in done.stderr)):
             raise ServiceUnavailable(f"cannot make the bridge {bridge}: {done.stderr.strip()}")
+
+
+def allow_loopback_sources(bridge: str) -> None:
+    """Lets node ports answer on 127.0.0.1. Only once the service proxy's rules keep pods from misusing it."""
+    file = Path("/proc/sys/net/ipv4/conf") / bridge / "route_localnet"
+    try:
+        file.write_text("1")
+    except OSError as error:
+        log.info("node ports do not answer on 127.0.0.1: %s", error.strerror)
 
 
 def _reach(node: Object) -> tuple[str, str]:

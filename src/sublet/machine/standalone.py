@@ -346,10 +346,11 @@ def _node(settings: StandaloneSettings, found: Preflight) -> Program:
 
 async def _ready(settings: StandaloneSettings, processes: Processes) -> ClusterAccess:
     """Waits for ``/readyz``; puts the administrator's kubeconfig in its place."""
+    watch = _Watch(settings, processes)
     written = settings.data_dir / "control-plane" / "kubeconfig.yaml"
     end = time.monotonic() + settings.timeout
     while time.monotonic() < end:
-        _check_alive(settings, processes, CONTROL_PLANE)
+        watch.check(CONTROL_PLANE)
         if processes.pid(CONTROL_PLANE) is not None and written.exists():
             access = kubeconfig.load(written)
             client = Client(HTTPTransport(access, request_seconds=5.0), "sublet-standalone")
@@ -368,17 +369,31 @@ async def _ready(settings: StandaloneSettings, processes: Processes) -> ClusterA
     )
 
 
-def _check_alive(settings: StandaloneSettings, processes: Processes, name: str) -> None:
-    """Raises :class:`ServiceUnavailable` with the end of its log for a program that ends again and again."""
-    for each in supervision.status(settings.run_dir):
-        if each.name == name and each.restarts >= _STARTED_TOO_OFTEN:
+class _Watch:
+    """Sees, while ``up`` waits, that what it waits for can still come."""
+
+    def __init__(self, settings: StandaloneSettings, processes: Processes) -> None:
+        self._directory = settings.run_dir
+        self._processes = processes
+        self._left = _STARTED_TOO_OFTEN
+
+    def check(self, name: str) -> None:
+        """Raises :class:`ServiceUnavailable` with the end of its log for a program that ends again and again."""
+        log_end = self._processes.log_end
+        for each in supervision.status(self._directory):
+            if each.name == name and each.restarts >= _STARTED_TOO_OFTEN:
+                raise ServiceUnavailable(
+                    f"the {name} does not stay up; the end of its log {each.log_file}:\n{log_end(name)}"
+                )
+        if self._processes.pid(supervision.SUPERVISOR) is not None:
+            return
+        if not self._left:
             raise ServiceUnavailable(
-                f"the {name} does not stay up; the end of its log {each.log_file}:\n{processes.log_end(name)}"
+                f"the supervisor does not stay up; the end of its log:\n{log_end(supervision.SUPERVISOR)}"
             )
-    if processes.pid(supervision.SUPERVISOR) is None:
-        raise ServiceUnavailable(
-            f"the supervisor has ended; the end of its log:\n{processes.log_end(supervision.SUPERVISOR)}"
-        )
+        # one that was being killed when it was asked to work
+        self._left -= 1
+        supervision.supervise(self._directory, supervision.read_programs(self._directory))
 
 
 async def _write_join_settings(
@@ -396,9 +411,10 @@ async def _write_join_settings(
 async def _node_ready(
     settings: StandaloneSettings, found: Preflight, client: Client, processes: Processes
 ) -> None:
+    watch = _Watch(settings, processes)
     end = time.monotonic() + settings.timeout
     while time.monotonic() < end:
-        _check_alive(settings, processes, NODE)
+        watch.check(NODE)
         pid = processes.pid(NODE)
         if pid is not None and _is_ready(settings, found, pid):
             try:

@@ -49,6 +49,9 @@ class ProxySettings:
     cluster_cidrs: tuple[str, ...] = ()
     """Ranges of all pods; what comes from elsewhere to a ClusterIP leaves with the node's address."""
     masquerade_all: bool = False
+    pod_bridge: str = ""
+    """Device of this node's pods, if it may carry loopback sources (``route_localnet``): then node ports answer on
+    127.0.0.1 too."""
 
     @property
     def table(self) -> str:
@@ -84,7 +87,7 @@ def fragment(
 
 def ruleset(fragments: Iterable[Fragment], family: Family, settings: ProxySettings) -> Ruleset:
     """The whole table. Where two Services claim one address and port, the first given keeps it."""
-    chains = _fixed_chains(family)
+    chains = _fixed_chains(family, settings.pod_bridge)
     sets: dict[str, str] = {}
     maps = _maps(family)
     elements: dict[str, dict[str, str]] = {name: {} for name in maps}
@@ -111,12 +114,16 @@ def _maps(family: Family) -> dict[str, str]:
     }
 
 
-def _fixed_chains(family: Family) -> dict[str, tuple[str, ...]]:
+def _fixed_chains(family: Family, pod_bridge: str) -> dict[str, tuple[str, ...]]:
     destination = f"{family} daddr . meta l4proto . th dport"
     local = f"fib daddr type local {_TRANSPORT} meta l4proto . th dport"
     loopback = "127.0.0.0/8" if family == "ip" else "::1"
     mark = f"{MASQUERADE_MARK:#x}"
     firewall = f"ct state new {_TRANSPORT} {destination} vmap @firewall-ips"
+    on_loopback = bool(pod_bridge) and family == "ip"
+    # the kernel takes a loopback source for a stray, except on devices that allow it; a pod must not use that
+    strays = (f'iifname "{pod_bridge}" ip daddr {loopback} drop',) if on_loopback else ()
+    node_ports = f"{local} vmap @service-nodeports"
     return {
         "nat-prerouting": ("jump services",),
         "nat-output": ("jump services",),
@@ -125,15 +132,14 @@ def _fixed_chains(family: Family) -> dict[str, tuple[str, ...]]:
             f"meta mark set meta mark xor {mark}",
             "masquerade fully-random",
         ),
-        "firewall-prerouting": (firewall,),
+        "firewall-prerouting": (*strays, firewall),
         "firewall-output": (firewall,),
         "filter-input": ("ct state new jump unserved",),
         "filter-forward": ("ct state new jump unserved",),
         "filter-output": ("ct state new jump unserved",),
         "services": (
             f"{_TRANSPORT} {destination} vmap @service-ips",
-            # a loopback source never reaches a pod: the kernel takes it for a stray
-            f"{family} daddr != {loopback} {local} vmap @service-nodeports",
+            node_ports if on_loopback else f"{family} daddr != {loopback} {node_ports}",
         ),
         "unserved": (
             f"{_TRANSPORT} {destination} vmap @unserved-ips",
