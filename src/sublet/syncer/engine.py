@@ -29,6 +29,7 @@ _UNSEEN_SECONDS = 5.0
 _FIRST_DELAY = 0.02
 _LONGEST_DELAY = 60.0
 _OUTAGE_DELAY = 2.0
+_FOREIGN_DELAY = 30.0
 
 
 @dataclass(slots=True)
@@ -58,6 +59,7 @@ class Engine:
         self._latest_tenant = Latest()
         self._latest_host = Latest()
         self._failures: dict[str, int] = {}
+        self._said: dict[str, str] = {}
         self.tenant.add_handler(self._tenant_changed)
         self.host.add_handler(self._host_changed)
         for follow in sync.follows:
@@ -127,6 +129,7 @@ class Engine:
             self._say(tenant, "SyncError", error.message)
             return self._later(key, _LONGEST_DELAY)
         self._failures.pop(key, None)
+        self._said.pop(key, None)
         return result
 
     def _later(self, key: str, limit: float) -> Result:
@@ -139,6 +142,10 @@ class Engine:
         name, namespace = objects.name(tenant), objects.namespace(tenant)
         host = self.scope.mapping.host_name_of(tenant, self.sync.resource)
         message = self.scope.mapping.sanitise(message, host, name, namespace)
+        key = objects.key(tenant)
+        if self._said.get(key) == message:
+            return  # still so: every attempt would be a write
+        self._said[key] = message
         self.scope.events.event(tenant, self.sync.resource, "Warning", reason, message)
 
     async def _reconcile(self, key: str, tenant: Object | None) -> Result | None:
@@ -236,7 +243,7 @@ class Engine:
             return None
         if objects.uid(found) != known.host_uid:
             log.info("%s %s: another object has the name of its copy on the host", self.controller.name, key)
-            return None
+            return Result(_FOREIGN_DELAY)
         pair = Pair(tenant, found, known.last_tenant, known.last_host)
         metadata.update(pair, self.sync, self.scope)
         known.created = await self._write(self.scope.host, found, pair.host)
@@ -268,7 +275,7 @@ class Engine:
         if self.scope.mapping.tenant_key(found, self.sync.resource) == key:
             return Result(0.5 if objects.is_deleting(found) else 0.05)
         log.info("%s %s: another object has the name of its copy on the host", self.controller.name, key)
-        return None
+        return Result(_FOREIGN_DELAY)
 
     # -- both are there --
 
