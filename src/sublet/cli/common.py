@@ -157,7 +157,9 @@ async def all_tenants(host: Host, namespace: str = "") -> list[Tenant]:
     from sublet.tenants.kubernetes import Tenants
 
     here = [tenant for tenant in local_tenants(host).list() if namespace in ("", tenant.namespace)]
-    return [*await Tenants(host.client).list(namespace), *here]
+    known = {(tenant.name, tenant.namespace) for tenant in here}
+    there = await Tenants(host.client).list(namespace)
+    return [*(tenant for tenant in there if (tenant.name, tenant.namespace) not in known), *here]
 
 
 async def find_tenant(host: Host, name: str, namespace: str = "") -> Tenant:

@@ -41,6 +41,7 @@ _PODS = resource("pods")
 _SECRETS = resource("secrets")
 _SERVICES = resource("services")
 _STATEFUL_SETS = resource("statefulsets.apps")
+_ACCOUNTS = resource("serviceaccounts")
 _CLAIMS = resource("persistentvolumeclaims")
 _IMAGE_PROBLEMS = frozenset({"ErrImageNeverPull", "ErrImagePull", "ImagePullBackOff", "InvalidImageName"})
 
@@ -70,11 +71,21 @@ class Tenants:
     # -- find --
 
     async def list(self, namespace: str = "") -> list[Tenant]:
-        """All tenants the user may see: everywhere, or in the one namespace."""
+        """All tenants the user may see: everywhere, or in the one namespace.
+
+        What an interrupted ``create`` or ``delete`` left is listed as ``Incomplete``.
+        """
         selector = f"app={APP},release"
         found = await self._client.list(_STATEFUL_SETS, namespace, label_selector=selector)
         pods = await self._client.list(_PODS, namespace, label_selector=selector)
-        return [_tenant(workload, pods["items"]) for workload in found["items"]]
+        tenants = [_tenant(workload, pods["items"]) for workload in found["items"]]
+        whole = {(tenant.name, tenant.namespace) for tenant in tenants}
+        accounts = await self._client.list(_ACCOUNTS, namespace, label_selector=selector)
+        return tenants + [
+            tenant
+            for tenant in map(_incomplete, accounts["items"])
+            if tenant is not None and (tenant.name, tenant.namespace) not in whole
+        ]
 
     async def find(self, name: str, namespace: str = "") -> Tenant:
         """The tenant of this name. Raises :class:`TenantError` when there is none, or several."""
@@ -304,8 +315,8 @@ class Tenants:
         for kind in _own_resources(keep_pvc):
             await self._remove_all(kind, namespace, own)
         await self._gone(self._client.delete(_SECRETS, made.kubeconfig_secret, namespace))
-        for kind in ("clusterrolebindings", "clusterroles"):
-            where = resource(f"{kind}.rbac.authorization.k8s.io")
+        for plural in ("clusterrolebindings", "clusterroles"):
+            where = resource(f"{plural}.rbac.authorization.k8s.io")
             with contextlib.suppress(Forbidden):
                 await self._gone(self._client.delete(where, cluster_role_name(name, namespace)))
         removed = await self._delete_namespace(name, namespace, delete_namespace, progress)
@@ -371,9 +382,14 @@ class Tenants:
 
 
 def _own_resources(keep_pvc: bool) -> Sequence[Resource]:
-    found = ["services", "secrets", "serviceaccounts", "roles.rbac.authorization.k8s.io",
-             "rolebindings.rbac.authorization.k8s.io"]  # fmt: skip
-    return [resource(name) for name in found] + ([] if keep_pvc else [_CLAIMS])
+    """Accounts are last: by them an interrupted deletion is found again."""
+    found = [
+        "services",
+        "secrets",
+        "roles.rbac.authorization.k8s.io",
+        "rolebindings.rbac.authorization.k8s.io",
+    ]
+    return [*([] if keep_pvc else [_CLAIMS]), *(resource(name) for name in found), _ACCOUNTS]
 
 
 def _resource_of(obj: Object) -> Resource:
@@ -394,6 +410,21 @@ def _tenant(workload: Object, pods: list[Object]) -> Tenant:
         created=objects.parse_time(workload["metadata"]["creationTimestamp"]),
         image=str(workload["spec"]["template"]["spec"]["containers"][0].get("image", "")),
     )  # fmt: skip
+
+
+def _incomplete(account: Object) -> Tenant | None:
+    """A tenant of which a ServiceAccount is there, but no StatefulSet; None for its second account."""
+    name = objects.labels(account)["release"]
+    if objects.name(account) != TenantNames(name).service_account:
+        return None
+    return Tenant(
+        name=name,
+        namespace=objects.namespace(account),
+        status="Incomplete",
+        version=objects.labels(account).get("app.kubernetes.io/version", ""),
+        created=objects.parse_time(account["metadata"]["creationTimestamp"]),
+        image="",
+    )
 
 
 def _status(workload: Object, pods: list[Object]) -> str:
