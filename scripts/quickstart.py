@@ -114,9 +114,10 @@ def talk_to_containers() -> None:
     kubectl("exec", pod, "--", "wget", "-qO-", "http://web.default.svc.cluster.local/")
     kubectl("exec", pod, "--", "cat", "/secret/password")
     console.print()
-    kubectl("cp", f"{pod}:/www/index.html", "/tmp/sublet-quickstart-page.html")
-    console.print(Path("/tmp/sublet-quickstart-page.html").read_text(), end="", markup=False)
-    Path("/tmp/sublet-quickstart-page.html").unlink()
+    copied = DATA / "starts.txt"
+    kubectl("cp", "store-0:/data/starts", str(copied))
+    console.print(copied.read_text(), end="", markup=False)
+    copied.unlink()
     port_forward()
     kubectl("logs", pod, "--tail=2")
 
