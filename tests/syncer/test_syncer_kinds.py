@@ -205,3 +205,49 @@ async def test_a_pod_the_host_refuses_says_why_in_the_tenants_words(clusters: St
     assert "exceeded quota" in event["message"]
     assert "-x-" not in event["message"]
     assert HOST not in event["message"]
+
+
+async def test_a_tenant_is_kept_to_its_nodes(clusters: Start) -> None:
+    selector = {"labels": {"pool": "tenants"}}
+    tenant, host = await clusters(sync={"fromHost": {"nodes": {"enabled": True, "selector": selector}}})
+    (node,) = await until(lambda: host.items("nodes", ""))
+    await tenant.make("pods", "web", spec=pod_spec())
+    copy = await tenant.copied("pods", "web")
+    assert copy["spec"]["nodeSelector"] == {"pool": "tenants"}
+    await asyncio.sleep(0.2)
+    assert not (await tenant.get("pods", "web"))["spec"].get("nodeName")
+    await host.client.patch(
+        resource("nodes"), node["metadata"]["name"], {"metadata": {"labels": {"pool": "tenants"}}}
+    )
+    await tenant.running("web")
+
+
+async def test_a_claim_without_a_class_shows_the_hosts_default(clusters: Start) -> None:
+    tenant, host = await clusters()
+    default = {"annotations": {"storageclass.kubernetes.io/is-default-class": "true"}}
+    await host.make(
+        "storageclasses.storage.k8s.io", "local", provisioner="example.org/local", metadata=default
+    )
+    spec = claim_spec()
+    del spec["storageClassName"]
+    await tenant.make("persistentvolumeclaims", "data", spec=spec)
+
+    async def shown() -> bool:
+        claim = await tenant.get("persistentvolumeclaims", "data")
+        return claim["spec"].get("storageClassName") == "local"
+
+    await until(shown)
+
+
+async def test_the_api_service_comes_back(clusters: Start) -> None:
+    tenant, host = await clusters()
+    own = await host.get("services", "acme", HOST)
+    before = await tenant.get("services", "kubernetes")
+    await tenant.delete("services", "kubernetes")
+
+    async def again() -> bool:
+        now = await tenant.get("services", "kubernetes")
+        same = now["spec"]["clusterIP"] == own["spec"]["clusterIP"]
+        return bool(same and now["metadata"]["uid"] != before["metadata"]["uid"])
+
+    await until(again)

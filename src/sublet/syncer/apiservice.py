@@ -30,6 +30,14 @@ def wanted(current: Object, host: Object) -> Object:
     return made
 
 
+def _first() -> Object:
+    """As the API server makes it at its first start."""
+    labels = {"component": "apiserver", "provider": "kubernetes"}
+    metadata = {"name": "kubernetes", "namespace": "default", "labels": labels}
+    spec = {"type": "ClusterIP", "sessionAffinity": "None"}
+    return {"apiVersion": "v1", "kind": "Service", "metadata": metadata, "spec": spec}
+
+
 class APIService:
     """Makes the Service again when its address has changed: the old one leads nowhere."""
 
@@ -53,9 +61,13 @@ class APIService:
         namespace, name = objects.split_key(servicespec.API_SERVICE)
         try:
             host = self._scope.service.object
-            current = await self._scope.tenant.get(_SERVICES, name, namespace)
-        except (Waiting, NotFound):
+        except Waiting:
             return Result(1.0)
+        try:
+            current = await self._scope.tenant.get(_SERVICES, name, namespace)
+        except NotFound:
+            await self._scope.tenant.create(_SERVICES, wanted(_first(), host), namespace)
+            return None
         new = wanted(current, host)
         if new == current:
             return None

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
+from dataclasses import replace
 
 from sublet.client.client import Client
 from sublet.client.events import EventRecorder
@@ -16,7 +17,7 @@ from sublet.syncer import catalog
 from sublet.syncer.apiservice import APIService
 from sublet.syncer.declare import ControlPlaneService, Runnable, Scope
 from sublet.syncer.engine import Engine
-from sublet.syncer.settings import SyncerSettings
+from sublet.syncer.settings import SyncerSettings, SyncSettings
 
 log = logging.getLogger(__name__)
 
@@ -51,7 +52,7 @@ class Syncer:
         """Returns at once; syncing begins as soon as both clusters have answered."""
         sync = self.settings.sync or catalog.settings({})
         enabled = {key: each for key, each in catalog.to_host().items() if sync.to_host[key].enabled}
-        scope = self._scope = self._make_scope(frozenset(each.resource for each in enabled.values()))
+        scope = self._scope = self._make_scope(sync, frozenset(each.resource for each in enabled.values()))
         self.engines = [Engine(each, scope, sync.to_host[key]) for key, each in enabled.items()]
         workers: list[tuple[str, Runnable]] = [(engine.controller.name, engine) for engine in self.engines]
         for key, source in catalog.from_host().items():
@@ -62,8 +63,8 @@ class Syncer:
         await scope.host_informers.start()
         self._tasks = [asyncio.create_task(_forever(name, worker), name=name) for name, worker in workers]
 
-    def _make_scope(self, synced: frozenset[Resource]) -> Scope:
-        settings = self.settings
+    def _make_scope(self, sync: SyncSettings, synced: frozenset[Resource]) -> Scope:
+        settings = replace(self.settings, sync=sync)
         host_informers = InformerFactory(self.host, self.clock, self.rng)
         own = host_informers.informer(
             resource("services"),

@@ -43,6 +43,7 @@ async def to_host(tenant: Object, scope: Scope, settings: Settings) -> Object:
     if tenant["spec"].get("resourceClaims"):
         raise Waiting("pods with resource claims are not synced to the host", seconds=60)
     around = surroundings(tenant, scope, settings)
+    _check_node(tenant, scope)
     made = await tokens.issue(tenant, scope, in_secret=settings.use_secrets_for_sa_tokens)
     around = replace(around, tokens=made)
     annotations = {}
@@ -71,7 +72,22 @@ def surroundings(tenant: Object, scope: Scope, settings: Settings) -> Surroundin
         tolerations=tuple(_toleration(text) for text in settings.enforce_tolerations),
         runtime_class=settings.runtime_class_name,
         priority_class=settings.priority_class_name,
+        node_selector=dict(_node_settings(scope).selector.labels),
     )
+
+
+def _node_settings(scope: Scope) -> Any:
+    """``sync.fromHost.nodes``: which nodes the tenant may see and use."""
+    if scope.settings.sync is None:
+        raise RuntimeError("the syncer was started without the settings of synced kinds")
+    return scope.settings.sync.from_host["nodes"]
+
+
+def _check_node(tenant: Object, scope: Scope) -> None:
+    """A pod that names its node may only name one that the tenant has."""
+    node = tenant["spec"].get("nodeName")
+    if node and _node_settings(scope).enabled and scope.tenant_objects(_NODES).get("", node) is None:
+        raise Waiting(f'node "{node}" is not one of this cluster', seconds=15)
 
 
 def _api_address(scope: Scope) -> str:

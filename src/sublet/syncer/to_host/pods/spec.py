@@ -37,6 +37,8 @@ class Surroundings:
     tolerations: tuple[Any, ...] = ()
     runtime_class: str = ""
     priority_class: str = ""
+    node_selector: dict[str, str] = field(default_factory=dict)
+    """Labels of the nodes that the tenant may use."""
 
 
 def host_spec(pod: Object, around: Surroundings) -> Object:
@@ -63,6 +65,8 @@ def host_spec(pod: Object, around: Surroundings) -> Object:
         environment.prepend(container, variables)
     volumes.translate(spec, name, namespace, around.tokens, around.mapping)
     scheduling.translate(spec, namespace, around.mapping)
+    if around.node_selector:
+        spec["nodeSelector"] = {**(spec.get("nodeSelector") or {}), **around.node_selector}
     if around.tolerations:
         spec["tolerations"] = scheduling.merged_tolerations(
             list(around.tolerations), spec.get("tolerations") or []
