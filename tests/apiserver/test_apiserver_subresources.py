@@ -217,6 +217,14 @@ async def test_approval_writes_conditions_alone(client: Client) -> None:
     assert "certificate" not in approved["status"]
 
 
+async def test_approval_may_annotate(client: Client) -> None:
+    made = await request(client)
+    made["metadata"]["annotations"] = {"approved-by": "jane"}
+    made["status"] = {"conditions": [{"type": "Approved", "status": "True", "reason": "r"}]}
+    approved = await client.update(CSRS, made, subresource="approval")
+    assert approved["metadata"]["annotations"] == {"approved-by": "jane"}
+
+
 async def test_only_who_may_approve_for_the_signer_does(api: APIServer, client: Client) -> None:
     made = await request(client)
     group = "certificates.k8s.io"

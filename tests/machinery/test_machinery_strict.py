@@ -194,3 +194,13 @@ def test_pruning_keeps_declared_implicit_and_preserved_fields() -> None:
         'unknown field "y"',
     ]
     assert obj["spec"] == {"a": 1} and obj["inner"] == {"kind": "Pod", "metadata": {}} and obj["list"] == [{}]
+
+
+def test_the_metadata_of_an_embedded_resource_is_pruned_to_that_of_objects() -> None:
+    inner = {"type": "object", "x-kubernetes-embedded-resource": True}
+    tree = Schema({"type": "object", "properties": {"list": {"type": "array", "items": inner}}})
+    obj: dict[str, Any] = {
+        "list": [{"kind": "Pod", "metadata": {"name": "a", "labels": {"x": "y"}, "other": 1}}]
+    }
+    assert strict.prune(obj, tree, schemas.object_meta()) == ['unknown field "list[0].metadata.other"']
+    assert obj["list"][0]["metadata"] == {"name": "a", "labels": {"x": "y"}}

@@ -87,8 +87,9 @@ def checked(
 def _shape_problems(obj: Object, resource: Resource, schema: Schema, custom: bool) -> list[str]:
     """Messages about unknown fields, which are dropped; wrong types of built-in kinds raise."""
     if custom:
-        result = strict.check(obj.get("metadata") or {}, schemas.object_meta(), path=("metadata",))
-        result.unknown += strict.prune(obj, schema)
+        meta = schemas.object_meta()
+        result = strict.check(obj.get("metadata") or {}, meta, path=("metadata",))
+        result.unknown += strict.prune(obj, schema, meta)
     else:
         result = strict.check(obj, schema)
     if result.errors:

@@ -175,11 +175,14 @@ class _Maker:
             _let_the_loop_run()
         return dict(sorted(found.items()))
 
-    def custom_definitions(self, form: Format, pairs: Iterable[tuple[Entry, Resource]]) -> Document:
+    def custom_definitions(
+        self, form: Format, pairs: Iterable[tuple[Entry, Resource]], core: Document
+    ) -> Document:
+        """``core``: the definitions of core/v1, for the texts of what all kinds have."""
         found: Document = {}
         for entry, resource in pairs:
             if entry.custom:
-                found.update(_custom(entry.kind, resource, form))
+                found.update(_custom(entry.kind, resource, form, core))
         return found
 
 
@@ -196,7 +199,7 @@ def _document2(maker: _Maker) -> Document:
         _let_the_loop_run()
     if not definitions:
         definitions.update(schemas.openapi_definitions(maker.minor, "v1"))
-    definitions.update(maker.custom_definitions(2, pairs))
+    definitions.update(maker.custom_definitions(2, pairs, definitions))
     return {
         "swagger": "2.0",
         "info": maker.info(),
@@ -224,7 +227,7 @@ def _document3(maker: _Maker, group: str, version: str) -> Document:
         wanted = [
             f"{_META}.{name}" for name in ("ObjectMeta", "ListMeta", "DeleteOptions", "Status", "Patch")
         ]
-        definitions |= _closure(meta, wanted) | maker.custom_definitions(3, pairs)
+        definitions |= _closure(meta, wanted) | maker.custom_definitions(3, pairs, meta)
         if any("scale" in entry.kind.subresources for entry, _ in pairs):
             scale = schemas.openapi_definitions(maker.minor, "autoscaling/v1")
             definitions |= _closure(scale, ["io.k8s.api.autoscaling.v1.Scale"])
@@ -285,7 +288,7 @@ def _as_version3(node: Any) -> Any:
     return {key: _as_version3(child) for key, child in node.items()}
 
 
-def _custom(kind: Kind, resource: Resource, form: Format) -> Document:
+def _custom(kind: Kind, resource: Resource, form: Format, core: Document) -> Document:
     """The definitions of a custom resource's object and List."""
     schema = kind.version_schema(resource.version) if isinstance(kind, CustomKind) else None
     body: Document = dict(schema.document) if schema is not None else {"type": "object"}
@@ -295,7 +298,7 @@ def _custom(kind: Kind, resource: Resource, form: Format) -> Document:
     gvk = {"group": resource.group, "version": resource.version}
     body["type"] = "object"
     if not body.get("x-kubernetes-preserve-unknown-fields") or body.get("properties"):
-        body["properties"] = {**(body.get("properties") or {}), **_typed(prefix, "ObjectMeta")}
+        body["properties"] = {**(body.get("properties") or {}), **_typed(core, "ConfigMap")}
     body["x-kubernetes-group-version-kind"] = [{**gvk, "kind": resource.kind}]
     name = definition_name(resource, resource.kind)
     listed: Document = {
@@ -303,7 +306,7 @@ def _custom(kind: Kind, resource: Resource, form: Format) -> Document:
         "type": "object",
         "required": ["items"],
         "properties": {
-            **_typed(prefix, "ListMeta"),
+            **_typed(core, "ConfigMapList"),
             "items": {
                 "description": f"List of {resource.plural}.",
                 "type": "array",
@@ -315,16 +318,10 @@ def _custom(kind: Kind, resource: Resource, form: Format) -> Document:
     return {name: body, definition_name(resource, kind.list_kind): listed}
 
 
-def _typed(prefix: str, meta: str) -> Document:
-    """The properties that every object and List has."""
-    return {
-        "apiVersion": {
-            "description": "The version of this representation of an object: its group and version.",
-            "type": "string",
-        },
-        "kind": {"description": "The REST resource this object represents, in CamelCase.", "type": "string"},
-        "metadata": {"description": "Standard metadata.", "$ref": f"{prefix}{_META}.{meta}"},
-    }
+def _typed(core: Document, like: str) -> Document:
+    """The properties that every object and List has, as a built-in one has them."""
+    properties = core[f"io.k8s.api.core.v1.{like}"]["properties"]
+    return {name: properties[name] for name in ("apiVersion", "kind", "metadata")}
 
 
 _SAID_IN_3_ONLY = ("nullable", "oneOf", "anyOf", "allOf", "not", "x-kubernetes-validations")

@@ -51,7 +51,7 @@ def _approval(new: Object, old: Object) -> None:
     status = dict(old.get("status") or {})
     if conditions is not None:
         status["conditions"] = conditions
-    _only(new, old, status=status)
+    _only(new, old, status=status, metadata=new["metadata"])
 
 
 def _validate_approval(new: Object, old: Object) -> Sequence[FieldError]:

@@ -162,7 +162,7 @@ class Client:
         assert not isinstance(response.body, bytes)
         try:
             if response.status >= 400:
-                raise _error(response.status, b"".join([chunk async for chunk in response.body]))
+                raise refusal(response.status, b"".join([chunk async for chunk in response.body]))
             async for line in lines(response.body):
                 event = _event(line)
                 if event["type"] == "ERROR":
@@ -199,7 +199,7 @@ class Client:
         response = await self.transport.request(self._request(method, path, query, encoded, content_type))
         assert isinstance(response.body, bytes)
         if response.status >= 400:
-            raise _error(response.status, response.body)
+            raise refusal(response.status, response.body)
         decoded: Object = codec.decode_json(response.body)
         return decoded
 
@@ -250,7 +250,8 @@ def _event(line: bytes) -> Any:
         raise ServiceUnavailable(f"the watch broke off in the middle of an event: {error}") from error
 
 
-def _error(status: int, body: bytes) -> StatusError:
+def refusal(status: int, body: bytes) -> StatusError:
+    """What an answer of 400 or above means: its Status, or its plain text by the code."""
     try:
         decoded = codec.decode_json(body)
     except ValueError:

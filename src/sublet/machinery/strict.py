@@ -108,10 +108,13 @@ def duplicates(data: bytes, decoded: Any) -> list[str]:
     return found
 
 
-def prune(obj: dict[str, Any], schema: Schema) -> list[str]:
-    """Drops what a custom resource's structural schema does not declare; returns ``unknown field "…"`` texts."""
+def prune(obj: dict[str, Any], schema: Schema, object_meta: Schema | None = None) -> list[str]:
+    """Drops what a custom resource's structural schema does not declare; returns ``unknown field "…"`` texts.
+
+    With ``object_meta`` the metadata of embedded resources is pruned to it.
+    """
     walk = _Walk()
-    _prune_object(obj, schema, walk, whole=True)
+    _prune_object(obj, schema, walk, object_meta, whole=True)
     return walk.unknown
 
 
@@ -464,30 +467,34 @@ def _key_count(value: Any) -> int:
 _TYPE_META = ("apiVersion", "kind", "metadata")
 
 
-def _prune_object(obj: dict[str, Any], schema: Schema, walk: _Walk, *, whole: bool = False) -> None:
+def _prune_object(
+    obj: dict[str, Any], schema: Schema, walk: _Walk, meta: Schema | None, *, whole: bool = False
+) -> None:
     properties: Mapping[str, Schema] = schema.properties
     additional = schema.additional
     implicit = _TYPE_META if whole or schema.embedded_resource else ()
     for key in list(obj):
         child = properties.get(key)
         if key in implicit and (child is None or key == "metadata"):
+            if key == "metadata" and meta is not None and not whole and isinstance(obj[key], dict):
+                walk.unknown += check(obj[key], meta, path=(*walk.path, key)).unknown
             continue
         if child is None:
             child = additional
         if child is not None:
             walk.path.append(key)
-            _prune(obj[key], child, walk)
+            _prune(obj[key], child, walk, meta)
             walk.path.pop()
         elif not schema.preserve_unknown:
             walk.report_unknown(key)
             del obj[key]
 
 
-def _prune(value: Any, schema: Schema, walk: _Walk) -> None:
+def _prune(value: Any, schema: Schema, walk: _Walk, meta: Schema | None) -> None:
     if type(value) is dict:
-        _prune_object(value, schema, walk)
+        _prune_object(value, schema, walk, meta)
     elif type(value) is list and schema.items is not None:
         for index, item in enumerate(value):
             walk.path.append(index)
-            _prune(item, schema.items, walk)
+            _prune(item, schema.items, walk, meta)
             walk.path.pop()

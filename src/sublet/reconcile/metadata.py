@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator
 from typing import Any, Protocol
 from urllib.parse import urlencode
 
-from sublet.client.client import Client, lines
+from sublet.client.client import Client, lines, refusal
 from sublet.client.exchange import Request
 from sublet.machinery import codec
 from sublet.machinery.kind import Object, Resource
@@ -94,10 +94,9 @@ class MetadataWatch:
         )
         if not isinstance(response.body, bytes):
             raise ServiceUnavailable(f"listing {self.resource.qualified}: the answer is a stream")
-        document = codec.decode_json(response.body)
         if response.status >= 400:
-            raise from_object(document)
-        return document
+            raise refusal(response.status, response.body)
+        return codec.decode_json(response.body)
 
     async def _watch(self, version: str) -> AsyncIterator[Any]:
         query = urlencode({"watch": "true", "resourceVersion": version, "allowWatchBookmarks": "true"})
@@ -105,9 +104,9 @@ class MetadataWatch:
         request = Request("GET", self.resource.path(), query, headers)
         response = await self._client.transport.stream(request)
         if isinstance(response.body, bytes):
-            raise from_object(codec.decode_json(response.body))
+            raise refusal(response.status, response.body)
         if response.status >= 400:
-            raise from_object(codec.decode_json(b"".join([chunk async for chunk in response.body])))
+            raise refusal(response.status, b"".join([chunk async for chunk in response.body]))
         stream = lines(response.body)
         try:
             async for line in stream:
