@@ -19,6 +19,8 @@ from sublet.testing import RunningControlPlane, running_control_plane
 
 Kubectl = Callable[..., str]
 RUN = "conformance"
+ADVERTISED = "192.0.2.10"
+"""The API server tells pods this address; it listens on loopback, whose address no Endpoints may hold."""
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -36,7 +38,9 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 @pytest.fixture(scope="module")
 def plane(request: pytest.FixtureRequest) -> Iterator[RunningControlPlane]:
     """``NODES`` in the module says how many hollow nodes it has (1)."""
-    with running_control_plane(nodes=getattr(request.module, "NODES", 1)) as running:
+    with running_control_plane(
+        nodes=getattr(request.module, "NODES", 1), advertise_address=ADVERTISED
+    ) as running:
         yield running
 
 

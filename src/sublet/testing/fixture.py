@@ -77,11 +77,12 @@ class RunningControlPlane:
 @contextmanager
 def running_control_plane(
     *, controllers: bool = True, scheduler: bool = True, minor: str = "1.36", nodes: int = 0,
-    data_dir: Path | None = None,
+    data_dir: Path | None = None, advertise_address: str = "127.0.0.1",
 ) -> Iterator[RunningControlPlane]:  # fmt: skip
     """A control plane for the length of a ``with`` block.
 
-    Without ``data_dir`` it keeps everything in memory; ``nodes`` hollow nodes report pods as running.
+    Without ``data_dir`` it keeps everything in memory; ``nodes`` hollow nodes report pods as running. Service
+    ``default/kubernetes`` gets endpoints when ``advertise_address`` is no loopback address.
     """
     loop = _Loop()
     with tempfile.TemporaryDirectory(prefix="sublet-test-") as scratch:
@@ -91,6 +92,7 @@ def running_control_plane(
             minor=minor,
             controllers=controllers,
             scheduler=scheduler,
+            advertise_address=advertise_address,
         )
 
         async def start() -> ControlPlane:
