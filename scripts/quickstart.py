@@ -26,7 +26,7 @@ HOME = Path(
 DATA = HOME / "standalone"
 KUBECONFIG = DATA / "quickstart.yaml"
 TENANT = "demo"
-console = Console(highlight=False, soft_wrap=True)
+console = Console(highlight=False, width=None if sys.stdout.isatty() else 160)
 
 
 class Failed(SystemExit):
@@ -52,7 +52,7 @@ def run(*command: str, quiet: bool = False, check: bool = True, stdin: str | Non
     )  # fmt: skip
     output = ran.stdout.rstrip()
     if not quiet and output:
-        console.print(output, markup=False)
+        console.print(output, markup=False, soft_wrap=True)
     if check and ran.returncode:
         raise Failed(
             f"error: `{' '.join(command)}` failed with exit code {ran.returncode}"
@@ -85,15 +85,25 @@ def side_by_side() -> None:
     """The tenant's pods and services beside the host's namespace."""
     context = run("kubectl", "config", "current-context", quiet=True)
     host = context.split("_", 3)[3]
-    tenant_view = kubectl("get", "pods,services", "-A", quiet=True)
-    host_view = kubectl("--context", host, "-n", f"sublet-{TENANT}", "get", "pods,services", quiet=True)
+    where = "NAMESPACE:.metadata.namespace,"
+    pods = "POD:.metadata.name,STATUS:.status.phase,IP:.status.podIP"
+    services = "SERVICE:.metadata.name,CLUSTER-IP:.spec.clusterIP"
+    inside = ("get", "-A", "-o")
+    outside = ("--context", host, "-n", f"sublet-{TENANT}", "get", "-o")
+    views = [
+        "\n\n".join(
+            kubectl(*get, f"custom-columns={prefix}{columns}", kind, quiet=True)
+            for kind, columns in (("pods", pods), ("services", services))
+        )
+        for get, prefix in ((inside, where), (outside, ""))
+    ]
     console.print(
         Columns(
             [
                 Panel(
                     tenant_view, title=f"tenant {TENANT}: kubectl get pods,services -A", border_style="green"
                 ),
-                Panel(host_view, title=f"host: namespace sublet-{TENANT}", border_style="blue"),
+                Panel(views[1], title=f"host: namespace sublet-{TENANT}", border_style="blue", expand=False),
             ]
         )
     )
@@ -205,7 +215,8 @@ def main() -> None:
             title=f"ready after {time.monotonic() - started:.0f} s: what to try next",
             border_style="green",
             expand=False,
-        )
+        ),
+        soft_wrap=True,
     )
 
 
