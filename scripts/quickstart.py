@@ -5,6 +5,7 @@ Every step is a command that a user can run as well; it is printed before it run
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shutil
@@ -97,14 +98,11 @@ def side_by_side() -> None:
         )
         for get, prefix in ((inside, where), (outside, ""))
     ]
+    titles = ((f"tenant {TENANT}", "green"), (f"host: namespace sublet-{TENANT}", "blue"))
     console.print(
         Columns(
-            [
-                Panel(
-                    tenant_view, title=f"tenant {TENANT}: kubectl get pods,services -A", border_style="green"
-                ),
-                Panel(views[1], title=f"host: namespace sublet-{TENANT}", border_style="blue", expand=False),
-            ]
+            Panel(view, title=title, border_style=colour, expand=False)
+            for view, (title, colour) in zip(views, titles, strict=True)
         )
     )
 
@@ -172,6 +170,9 @@ def use_host(document: dict[str, Any]) -> None:
 def main() -> None:
     if "--clean" in sys.argv:
         show("sublet", "standalone", "clean", "--data-dir", str(DATA))
+        for folder in (HOME / "connections", HOME / "tenants", HOME):
+            with contextlib.suppress(OSError):  # not there, or it holds what is not the tour's
+                folder.rmdir()
         return
     started = time.monotonic()
     if shutil.which("kubectl") is None:
