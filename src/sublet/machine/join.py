@@ -40,6 +40,8 @@ from sublet.netproxy.rules import ProxySettings
 log = logging.getLogger(__name__)
 
 _DNS_PORT = 1053
+_STATUS_PERIOD = 2.0
+"""Seconds: a node is not ready before it has a pod network, which comes right after it has registered."""
 _RETRY_FIRST, _RETRY_LAST = 1.0, 30.0
 
 
@@ -112,7 +114,7 @@ class _Node:
             await asyncio.gather(starting, return_exceptions=True)
         async with self._client() as client:
             network = await _patiently("the cluster's network", lambda: addons.read_network(client))
-        worker = NetworkWorker(self.places, self.settings.name, network.pod_cidr)
+        worker = NetworkWorker(self.places, self._node_ip(), network.pod_cidr)
         await _all(
             self.containerd.run(),
             self._agent(join, access.ca_data, network, worker),
@@ -129,6 +131,9 @@ class _Node:
             await self._dns_ready.wait()
         write_whole(self.places.ready_file, str(os.getpid()))
         await asyncio.Event().wait()
+
+    def _node_ip(self) -> str:
+        return self.settings.node_ip or own_address(self.settings.server)
 
     async def _start_containerd(self) -> None:
         await self.containerd.start()
@@ -168,13 +173,14 @@ class _Node:
                 node_name=settings.name,
                 data_dir=settings.data_dir,
                 cri_socket=str(self.places.containerd.socket),
-                node_ip=settings.node_ip or own_address(settings.server),
+                node_ip=self._node_ip(),
                 cluster_dns=(settings.cluster_dns or network.cluster_dns,),
                 cluster_domain=network.cluster_domain,
                 client_ca=client_ca,
                 port=settings.agent_port,
                 cgroup_root=self.places.cgroup_root,
                 registry_may_be_absent=True,
+                status_period=_STATUS_PERIOD,
                 version=settings.version,
             ),
             on_pod_range=worker.set_range,

@@ -15,7 +15,6 @@ from sublet.kinds.resources import resource
 from sublet.machine.names import NodePlaces
 from sublet.machine.podnetwork import PodNetwork, PodNetworkSettings
 from sublet.machine.processes import write_whole
-from sublet.machinery import objects
 from sublet.machinery.kind import Object
 from sublet.machinery.status import ServiceUnavailable
 
@@ -27,9 +26,9 @@ _RETRY = 5.0
 class NetworkWorker:
     """``set_range`` is what the node agent calls; ``ready`` is set once pods can have addresses."""
 
-    def __init__(self, places: NodePlaces, node_name: str, cluster_cidr: str) -> None:
+    def __init__(self, places: NodePlaces, node_ip: str, cluster_cidr: str) -> None:
         self._places = places
-        self._node = node_name
+        self._node_ip = node_ip
         self._cluster_cidr = cluster_cidr
         self._range = ""
         self._changed = asyncio.Event()
@@ -68,12 +67,11 @@ class NetworkWorker:
             self._changed.set()
 
     async def _sync(self, nodes: Informer) -> None:
+        # a second node on this machine has its bridge here: a route would only hide it
         others = {
             cidr: address
-            for node in nodes.list()
-            if objects.name(node) != self._node
-            for cidr, address in [_reach(node)]
-            if cidr and address
+            for cidr, address in map(_reach, nodes.list())
+            if cidr and address not in ("", self._node_ip)
         }
         network = self._network()
         try:
