@@ -234,21 +234,6 @@ async def test_nobody_grants_what_they_do_not_hold(api: APIServer, client: Clien
     ("name", "obj"),
     [
         (
-            "validatingwebhookconfigurations.admissionregistration.k8s.io",
-            {
-                "webhooks": [
-                    {
-                        "name": "a.b.c", "sideEffects": "None", "admissionReviewVersions": ["v1"],
-                        "clientConfig": {"url": "https://example.com/x"},
-                        "matchConditions": [{"name": "always", "expression": "true"}],
-                        "rules": [
-                            {"operations": ["CREATE"], "apiGroups": [""], "apiVersions": ["v1"], "resources": ["pods"]}
-                        ],
-                    }
-                ]
-            },
-        ),
-        (
             "apiservices.apiregistration.k8s.io",
             {
                 "spec": {

@@ -12,6 +12,7 @@ import sublet
 from sublet.apiserver import bootstrap, chain, customresources
 from sublet.apiserver.admission import order
 from sublet.apiserver.admission.framework import Admission, Context
+from sublet.apiserver.admission.policies import PolicyAdmission
 from sublet.apiserver.admission.webhooks import Webhooks
 from sublet.apiserver.authentication.build import build as build_authenticator
 from sublet.apiserver.authorization.authorizer import Authorizer, permission
@@ -97,7 +98,8 @@ class APIServer:
         self.endpoints = Endpoints(self.reader.get, self.reader.list)
         self.resolve_service: Resolve = resolve_service or self.endpoints.resolve
         self.webhook_client = WebhookClient(self.resolve_service)
-        self.webhooks = Webhooks(self.registry, self.webhook_client)
+        self.policies = PolicyAdmission(self.registry, self.authorizer)
+        self.webhooks = Webhooks(self.registry, self.webhook_client, conditions=self.policies.conditions)
         self.custom_resources = CustomResources(self.registry, self.webhook_client)
         self.client = Client(InProcessTransport(self, SYSTEM_USER), "sublet-apiserver")
         self._duties = Duties(self)
@@ -109,7 +111,7 @@ class APIServer:
         """Gives the registry what needs the registry itself."""
         context = Context(
             self.reader, self._allowed, Escalation(self.authorizer, self.rbac), self.clock, self.rng,
-            webhooks=self.webhooks,
+            webhooks=self.webhooks, policies=self.policies,
         )  # fmt: skip
         self.registry.admission = Admission(order.load(self.settings.disabled_admission), context)
         if self._service_allocator is not None:
@@ -154,6 +156,7 @@ class APIServer:
         await self._duties.stop()
         await self.custom_resources.stop()
         self.webhooks.stop()
+        self.policies.stop()
         await self.webhook_client.close()
         await self.node_authorizer.stop()
         await self.rbac.stop()

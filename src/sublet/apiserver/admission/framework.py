@@ -126,7 +126,7 @@ class Grants(Protocol):
 
 
 class Reviewers(Protocol):
-    """Who is asked about writes from outside: admission webhooks."""
+    """Who is asked about writes besides the plug-ins' own rules: admission webhooks, admission policies."""
 
     async def mutate(self, attributes: Attributes) -> None: ...
 
@@ -145,6 +145,7 @@ class Context:
     promises: Promises = field(default_factory=Promises)
     """Of quota to writes on their way."""
     webhooks: Reviewers | None = None
+    policies: Reviewers | None = None
 
 
 Step = Callable[[Attributes, Context], Awaitable[None]]

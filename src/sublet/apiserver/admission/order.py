@@ -26,8 +26,9 @@ ORDER = (
     "certificatesubjectrestriction",
     "defaultingressclass",
     "rbacescalation",
-    "unenforced",
+    "mutatingadmissionpolicy",
     "mutatingadmissionwebhook",
+    "validatingadmissionpolicy",
     "validatingadmissionwebhook",
     "resourcequota",
 )

@@ -117,14 +117,24 @@ def matches_labels(selector: Selector, attributes: Attributes) -> bool:
 
 def matched(webhook: Webhook, attributes: Attributes) -> Resource | None:
     """The version in which the webhook sees the object; None where no rule is about the write."""
+    return matched_by(webhook.rules, webhook.equivalent, attributes)
+
+
+def matched_by(
+    rules: Sequence[Mapping[str, Any]], equivalent: bool, attributes: Attributes
+) -> Resource | None:
+    """The version of the object that one of the rules names; None where none is about the write.
+
+    ``equivalent``: other versions than the client's count too.
+    """
     asked = attributes.resource
-    for rule in webhook.rules:
+    for rule in rules:
         if _matches(rule, attributes, asked):
             return asked
-    if not webhook.equivalent:
+    if not equivalent:
         return None
     others = equivalents(attributes.kind, asked)
-    for rule in webhook.rules:
+    for rule in rules:
         for other in others:
             if _matches(rule, attributes, other):
                 return other

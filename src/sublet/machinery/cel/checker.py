@@ -83,6 +83,9 @@ class Checker:
 
     def _select(self, node: syntax.Select) -> Type:
         name = syntax.qualified_name(node)
+        if name in self._scopes[0]:
+            node.qualified = name
+            return self._scopes[0][name]
         if name in types.TYPE_NAMES and self._variable(name.partition(".")[0]) is None:
             node.qualified = name
             return Type("type", kind="type")

@@ -88,13 +88,12 @@ class Compiler:
             kind = TypeValue(types.TYPE_NAMES[node.name])
             return lambda a: kind
 
-        def ident(a: Activation) -> Any:
-            a.cost += 1
-            return a.slots[slot]
-
-        return ident
+        return _variable(slot)
 
     def _select(self, node: syntax.Select) -> Step:
+        slot = self._scope.get(node.qualified)
+        if slot is not None:
+            return _variable(slot)
         if node.qualified:
             kind = TypeValue(types.TYPE_NAMES[node.qualified])
             return lambda a: kind
@@ -229,6 +228,14 @@ class Compiler:
         value, slot = self.compile(node.value), self._slot()
         body = self._within({node.name: slot}, node.body)
         return _optional_map(value, slot, body, wrap=node.optional == "optMap")
+
+
+def _variable(slot: int) -> Step:
+    def variable(a: Activation) -> Any:
+        a.cost += 1
+        return a.slots[slot]
+
+    return variable
 
 
 def _logical(operator: str, parts: Sequence[Step]) -> Step:

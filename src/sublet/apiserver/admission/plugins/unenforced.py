@@ -1,6 +1,6 @@
 """Refuses configuration that this release could store but would not obey.
 
-An admission webhook or policy that is silently ignored is a hole in somebody's defences, so it is not accepted.
+What is silently ignored is a hole in somebody's defences or a puzzle to them, so it is not accepted.
 """
 
 from __future__ import annotations
@@ -10,12 +10,7 @@ from collections.abc import Mapping
 from sublet.apiserver.admission.framework import Attributes, Context, Plugin
 from sublet.machinery.status import forbidden
 
-_ADMISSION = "admissionregistration.k8s.io"
 _WHAT: Mapping[tuple[str, str], str] = {
-    (_ADMISSION, "mutatingwebhookconfigurations"): "match conditions are not evaluated",
-    (_ADMISSION, "validatingwebhookconfigurations"): "match conditions are not evaluated",
-    (_ADMISSION, "validatingadmissionpolicybindings"): "validating admission policies are not evaluated",
-    (_ADMISSION, "mutatingadmissionpolicybindings"): "mutating admission policies are not evaluated",
     ("apiregistration.k8s.io", "apiservices"): "requests are not passed on to aggregated API servers",
 }
 
@@ -26,11 +21,7 @@ def _handles(attributes: Attributes) -> bool:
     if attributes.subresource:
         return False
     obj = attributes.object or {}
-    if attributes.plural == "apiservices":
-        return bool((obj.get("spec") or {}).get("service"))
-    if attributes.plural.endswith("webhookconfigurations"):
-        return any(webhook.get("matchConditions") for webhook in obj.get("webhooks") or ())
-    return True
+    return bool((obj.get("spec") or {}).get("service"))
 
 
 async def _validate(attributes: Attributes, _context: Context) -> None:

@@ -1,0 +1,317 @@
+"""ValidatingAdmissionPolicies and MutatingAdmissionPolicies at work (reference B.17).
+
+Policies and bindings are read from the watch cache at every write, so that they take effect as soon as they are stored.
+The expression language is imported when the first of them is met.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from sublet.apiserver import crd_conversion, decoding, follower
+from sublet.apiserver.admission import webhookrules
+from sublet.apiserver.admission.framework import Attributes
+from sublet.apiserver.admission.policies_match import ConfigurationError, Match, params
+from sublet.apiserver.authorization.authorizer import Authorizer
+from sublet.apiserver.conversion import CustomKind
+from sublet.apiserver.registry import Registry
+from sublet.machinery import codec, objects, patch
+from sublet.machinery.kind import Object, Resource
+from sublet.machinery.status import StatusError, invalid_object, not_found
+
+if TYPE_CHECKING:
+    from sublet.apiserver.admission.policies_compile import Compiled, Condition
+    from sublet.apiserver.admission.policies_evaluate import Evaluation, Outcome
+
+GROUP = webhookrules.GROUP
+VALIDATING, MUTATING = "validatingadmissionpolicies", "mutatingadmissionpolicies"
+_STATE = "policies"
+_MOST_CONDITIONS = 512
+
+
+@dataclass(slots=True)
+class Binding:
+    name: str
+    spec: Mapping[str, Any]
+    match: Match | None
+
+    @classmethod
+    def of(cls, obj: Object) -> Binding:
+        spec = obj.get("spec") or {}
+        return cls(objects.name(obj), spec, Match.of(spec.get("matchResources")))
+
+
+class Policy:
+    """A stored policy; its expressions are compiled when it first concerns a write."""
+
+    def __init__(self, obj: Object, *, mutating: bool) -> None:
+        self.name = objects.name(obj)
+        self.spec: Mapping[str, Any] = obj.get("spec") or {}
+        self.match = Match.of(self.spec.get("matchConstraints"))
+        self.fails_open = self.spec.get("failurePolicy") == "Ignore"
+        self.reinvoked = self.spec.get("reinvocationPolicy") == "IfNeeded"
+        self._object = obj
+        self._mutating = mutating
+        self._compiled: Compiled | None = None
+
+    def compiled(self) -> Compiled:
+        if self._compiled is None:
+            from sublet.apiserver.admission.policies_compile import compile_policy
+
+            self._compiled = compile_policy(self._object, mutating=self._mutating)
+        return self._compiled
+
+
+class Policies:
+    """The policies of one sort with their bindings, as they are stored now."""
+
+    def __init__(self, registry: Registry, plural: str) -> None:
+        self.mutating = plural == MUTATING
+        caches = registry.caches
+        bindings = plural.removesuffix("policies") + "policybindings"
+        self._policies = follower.CatchUp(
+            caches.cache(f"/registry/{GROUP}/{plural}/"), self._policy, lambda: self._by_name.clear()
+        )
+        self._bindings = follower.CatchUp(
+            caches.cache(f"/registry/{GROUP}/{bindings}/"), self._binding, lambda: self._bound.clear()
+        )
+        self._by_name: dict[str, Policy] = {}
+        self._bound: dict[str, Binding] = {}
+
+    def current(self) -> Iterator[tuple[Policy, Binding]]:
+        """Every policy with each of its bindings, by name."""
+        self._policies.catch_up()
+        self._bindings.catch_up()
+        if not self._bound or not self._by_name:
+            return
+        bindings = [self._bound[name] for name in sorted(self._bound)]
+        for name in sorted(self._by_name):
+            for binding in bindings:
+                if binding.spec.get("policyName") == name:
+                    yield self._by_name[name], binding
+
+    def stop(self) -> None:
+        self._policies.stop()
+        self._bindings.stop()
+
+    def _policy(self, key: str, obj: Object | None) -> None:
+        name = key.rpartition("/")[2]
+        self._by_name.pop(name, None)
+        if obj is not None:
+            self._by_name[name] = Policy(obj, mutating=self.mutating)
+
+    def _binding(self, key: str, obj: Object | None) -> None:
+        name = key.rpartition("/")[2]
+        self._bound.pop(name, None)
+        if obj is not None:
+            self._bound[name] = Binding.of(obj)
+
+
+class PolicyAdmission:
+    """What the two admission plug-ins and the webhooks' matchConditions ask."""
+
+    def __init__(self, registry: Registry, authorizer: Authorizer) -> None:
+        self._registry = registry
+        self._authorizer = authorizer
+        self._validating = Policies(registry, VALIDATING)
+        self._mutating = Policies(registry, MUTATING)
+        self._conditions: dict[tuple[str, ...], list[Condition]] = {}
+        """Of webhooks, by their text."""
+
+    def stop(self) -> None:
+        self._validating.stop()
+        self._mutating.stop()
+
+    # -- validating --
+
+    async def validate(self, attributes: Attributes) -> None:
+        """Raises the first refusal of a policy; warnings and audit annotations go to the attributes."""
+        if webhookrules.is_exempt(attributes):
+            await self._check(attributes)
+            return
+        outcomes: list[Outcome] = []
+        for policy, binding in list(self._validating.current()):
+            try:
+                for evaluation in await self._evaluations(policy, binding, attributes):
+                    outcomes += evaluation.validate()
+            except ConfigurationError as error:
+                from sublet.apiserver.admission.policies_evaluate import misconfigured
+
+                outcomes += misconfigured(policy, binding, str(error))
+        if outcomes:
+            from sublet.apiserver.admission.policies_evaluate import enforce
+
+            enforce(outcomes, attributes)
+
+    async def _check(self, attributes: Attributes) -> None:
+        """Policies and webhook configurations whose expressions do not compile are refused."""
+        obj, old = attributes.object, attributes.old_object
+        if obj is None or attributes.subresource:
+            return
+        key = "webhooks" if attributes.plural.endswith("webhookconfigurations") else "spec"
+        if old is not None and old.get(key) == obj.get(key):
+            return
+        if attributes.plural in (VALIDATING, MUTATING):
+            from sublet.apiserver.admission.policies_compile import compile_policy
+
+            errors = compile_policy(obj, mutating=attributes.plural == MUTATING).errors
+        elif any(webhook.get("matchConditions") for webhook in obj.get("webhooks") or ()):
+            from sublet.apiserver.admission.policies_compile import condition_errors
+
+            errors = condition_errors(obj)
+        else:
+            return
+        if errors:
+            raise invalid_object(GROUP, attributes.kind.resource.kind, attributes.name, errors)
+
+    # -- mutating --
+
+    async def mutate(self, attributes: Attributes) -> None:
+        """Lets the policies change the object, in place. Raises what refuses the write."""
+        if webhookrules.is_exempt(attributes) or attributes.object is None:
+            return
+        again = attributes.reinvocation.running
+        seen: set[tuple[str, str]] = attributes.reinvocation.states.setdefault(_STATE, set())
+        for policy, binding in list(self._mutating.current()):
+            if again and (policy.name, binding.name) in seen and not policy.reinvoked:
+                continue
+            try:
+                evaluations = await self._evaluations(policy, binding, attributes)
+                for place in range(len(evaluations)):
+                    evaluation = evaluations[place]
+                    seen.add((policy.name, binding.name))
+                    if place:
+                        # What the one before changed must be seen.
+                        evaluation = (await self._evaluations(policy, binding, attributes))[place]
+                    await self._mutate(evaluation, attributes)
+            except (ConfigurationError, ValueError) as error:
+                if not policy.fails_open:
+                    from sublet.apiserver.admission.policies_evaluate import refuse_mutation
+
+                    raise refuse_mutation(policy, binding, attributes, str(error)) from None
+
+    async def _mutate(self, evaluation: Evaluation, attributes: Attributes) -> None:
+        kind, registry = attributes.kind, self._registry
+        schema = registry.schema(kind, evaluation.resource)
+        for change in evaluation.mutations(schema):
+            if attributes.shown is not None:
+                raise ConfigurationError(
+                    f"{attributes.plural}/{attributes.subresource} cannot be changed by a policy"
+                )
+            before = evaluation.object
+            changed = change(before)
+            try:
+                if isinstance(changed, list):
+                    changed = patch.json_patch(before, changed)
+                custom = isinstance(kind, CustomKind)
+                decoding.checked(changed, evaluation.resource, schema, "Ignore", [], custom=custom)
+            except StatusError as error:
+                raise ConfigurationError(error.message) from None
+            if codec.same(changed, before):
+                continue
+            for key in ("name", "namespace", "uid", "generateName", "creationTimestamp", "resourceVersion"):
+                if (before["metadata"].get(key) or "") != ((changed.get("metadata") or {}).get(key) or ""):
+                    raise ConfigurationError(f"metadata.{key} may not be changed")
+            stored = await crd_conversion.to_stored(kind, evaluation.resource, codec.copied(changed))
+            target = attributes.new()
+            target.clear()
+            target.update(stored)
+            kind.default(target)
+            attributes.mutated = attributes.reinvocation.wanted = True
+            evaluation.object = (await self._versions(evaluation.resource, attributes))[0]
+
+    # -- both --
+
+    async def _evaluations(
+        self, policy: Policy, binding: Binding, attributes: Attributes
+    ) -> list[Evaluation]:
+        """One evaluation for each parameter; none where the policy is not about the write."""
+        if policy.match is None:
+            return []
+        labels = self._labels(attributes)
+        resource = policy.match.resource(attributes, labels)
+        if resource is None or (
+            binding.match is not None and binding.match.resource(attributes, labels) is None
+        ):
+            return []
+        from sublet.apiserver.admission.policies_evaluate import Evaluation
+
+        new, old = await self._versions(resource, attributes)
+        namespace = self._namespace(attributes) if attributes.namespace else None
+        compiled = policy.compiled()
+        if compiled.errors:
+            raise ConfigurationError(str(compiled.errors[0]))
+        made = [
+            Evaluation(policy, binding, compiled, attributes, resource, new, old, namespace, param,
+                       self._authorizer.authorize)
+            for param in self._params(policy, binding, attributes)
+        ]  # fmt: skip
+        return [evaluation for evaluation in made if evaluation.concerned()]
+
+    def _params(self, policy: Policy, binding: Binding, attributes: Attributes) -> Sequence[Object | None]:
+        kind, reference = policy.spec.get("paramKind"), binding.spec.get("paramRef")
+        if not kind or not reference:
+            return [None]
+        try:
+            found = params(self._registry, kind, reference, attributes.namespace)
+        except ConfigurationError as error:
+            raise ConfigurationError(f"failed to configure binding: {error}") from None
+        if not found:
+            if reference.get("parameterNotFoundAction") == "Deny":
+                raise ConfigurationError(
+                    "failed to configure binding: no params found for policy binding with `Deny` parameterNotFoundAction"
+                )
+            return []
+        return found
+
+    def _labels(self, attributes: Attributes) -> Any:
+        def labels() -> Mapping[str, str]:
+            own = webhookrules.labels_of_namespace(attributes)
+            if own is not None:
+                return own
+            return objects.labels(self._namespace(attributes))
+
+        return labels
+
+    def _namespace(self, attributes: Attributes) -> Object:
+        name = webhookrules.namespace_of(attributes)
+        kind = self._registry.kinds.stored("", "namespaces")
+        entry = None if kind is None else self._registry.cache(kind).get(f"/registry/core/namespaces/{name}")
+        if entry is None:
+            raise not_found("", "namespaces", name)
+        found: Object = entry.object
+        return found
+
+    async def _versions(
+        self, resource: Resource, attributes: Attributes
+    ) -> tuple[Object | None, Object | None]:
+        """The new and the old object in one version. Do not change them."""
+        if attributes.shown is not None:
+            return attributes.shown
+        present = [obj for obj in (attributes.object, attributes.old_object) if obj is not None]
+        made = iter(await crd_conversion.in_version(attributes.kind, resource, present))
+        new = next(made) if attributes.object is not None else None
+        return new, next(made) if attributes.old_object is not None else None
+
+    async def conditions(
+        self, conditions: Sequence[Mapping[str, Any]], attributes: Attributes, new: Object | None,
+        old: Object | None, resource: Resource,
+    ) -> bool:  # fmt: skip
+        """Whether the matchConditions of a webhook all hold. Raises ``ValueError`` where that cannot be told."""
+        from sublet.apiserver.admission.policies_compile import compile_conditions
+        from sublet.apiserver.admission.policies_evaluate import conditions_hold
+        from sublet.apiserver.admission.policies_request import values
+
+        key = tuple(str(condition.get("expression")) for condition in conditions)
+        compiled = self._conditions.get(key)
+        if compiled is None:
+            errors: list[Any] = []
+            compiled = compile_conditions(conditions, "matchConditions", errors)
+            if errors:
+                raise ValueError(str(errors[0]))
+            if len(self._conditions) >= _MOST_CONDITIONS:
+                self._conditions.clear()
+            self._conditions[key] = compiled
+        return conditions_hold(compiled, values(attributes, resource, new, old, self._authorizer.authorize))

@@ -1,0 +1,260 @@
+"""The expressions of admission policies and of webhooks' matchConditions, compiled (reference B.17, B.18).
+
+Imports the expression language, which is only loaded once the first expression is met.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property, lru_cache
+from typing import Any
+
+from sublet.machinery.cel import types
+from sublet.machinery.cel.authorizer import Authorizer, ResourceCheck
+from sublet.machinery.cel.environment import Environment, Program
+from sublet.machinery.cel.errors import CompileError
+from sublet.machinery.cel.types import BOOL, DYN, NULL, STRING, Field, Type
+from sublet.machinery.kind import Object
+from sublet.machinery.status import FieldError, invalid
+
+CONDITIONS_BUDGET = 2_500_000
+"""Cost units for all match conditions of one policy or webhook: a quarter of what evaluation may take."""
+
+
+def _object(name: str, /, **fields: Type) -> Type:
+    made = {key.rstrip("_"): Field(kind, key.rstrip("_")) for key, kind in fields.items()}
+    return types.object_type(name, lambda: made)
+
+
+def _request_type() -> Type:
+    strings = types.list_of(STRING)
+    kind = _object("kubernetes.GroupVersionKind", group=STRING, version=STRING, kind=STRING)
+    resource = _object("kubernetes.GroupVersionResource", group=STRING, version=STRING, resource=STRING)
+    user = _object(
+        "kubernetes.UserInfo",
+        username=STRING,
+        uid=STRING,
+        groups=strings,
+        extra=types.map_of(STRING, strings),
+    )
+    return _object(
+        "kubernetes.AdmissionRequest", kind=kind, resource=resource, subResource=STRING, requestKind=kind,
+        requestResource=resource, requestSubResource=STRING, name=STRING, namespace=STRING, operation=STRING,
+        userInfo=user, dryRun=BOOL, options=DYN,
+    )  # fmt: skip
+
+
+def _patch_type() -> Type:
+    return _object("JSONPatch", op=STRING, path=STRING, from_=STRING, value=DYN)
+
+
+@dataclass(frozen=True)
+class Environments:
+    """The environment of all policies; each policy adds its ``variables``."""
+
+    base: Environment
+    variables: Mapping[str, Type]
+
+    @classmethod
+    def make(cls) -> Environments:
+        variables: dict[str, Type] = {
+            "object": DYN, "oldObject": DYN, "request": _request_type(),
+            "authorizer": types.parse(Authorizer.type_name),
+            "authorizer.requestResource": types.parse(ResourceCheck.type_name),
+        }  # fmt: skip
+        anything = types.object_type("Object")
+        constructs = {"Object": anything, "Object.*": anything, "JSONPatch": _patch_type()}
+        return cls(Environment(variables, constructs), variables)
+
+    @cached_property
+    def conditions(self) -> Environment:
+        """Of webhooks' matchConditions: neither params nor the namespace nor variables."""
+        return self.base.extended(self.variables)
+
+    @cached_property
+    def plain(self) -> Environment:
+        """Of validating policies: no types to construct."""
+        return Environment(self.variables)
+
+    def policy(
+        self, params: bool, variables: Mapping[str, Type], *, mutating: bool, typed: bool = True
+    ) -> Environment:
+        made: dict[str, Type] = {**self.variables, "namespaceObject": DYN}
+        if params:
+            made["params"] = DYN
+        fields = {name: Field(kind, name) for name, kind in variables.items()}
+        if typed:
+            made["variables"] = types.object_type("kubernetes.variables", lambda: fields)
+        return (self.base if mutating else self.plain).extended(made)
+
+
+@lru_cache(maxsize=1)
+def environments() -> Environments:
+    """They hold nothing but the language, so one will do for all."""
+    return Environments.make()
+
+
+@dataclass(frozen=True, slots=True)
+class Condition:
+    name: str
+    program: Program
+
+
+@dataclass(frozen=True, slots=True)
+class Validation:
+    expression: str
+    program: Program
+    message: str
+    message_program: Program | None
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Mutation:
+    apply: bool
+    """ApplyConfiguration; else JSONPatch."""
+    program: Program
+
+
+@dataclass(slots=True)
+class Compiled:
+    """A policy whose expressions all compiled, or :attr:`errors`."""
+
+    conditions: list[Condition] = field(default_factory=list)
+    variables: dict[str, Program] = field(default_factory=dict)
+    validations: list[Validation] = field(default_factory=list)
+    audits: list[tuple[str, Program]] = field(default_factory=list)
+    mutations: list[Mutation] = field(default_factory=list)
+    errors: list[FieldError] = field(default_factory=list)
+
+
+class _Compiling:
+    """Compiles one policy; errors gather."""
+
+    def __init__(self, spec: Mapping[str, Any], *, mutating: bool) -> None:
+        self.spec = spec
+        self.mutating = mutating
+        self.params = bool(spec.get("paramKind"))
+        self.types: dict[str, Type] = {}
+        self.made = Compiled()
+
+    def environment(self, *, variables: bool = True) -> Environment:
+        return environments().policy(self.params, self.types, mutating=self.mutating, typed=variables)
+
+    def one(
+        self, path: str, text: str, wanted: Sequence[Type], *, says: str, variables: bool = True
+    ) -> Program | None:
+        return compile_one(self.environment(variables=variables), path, text, wanted, says, self.made.errors)
+
+    def all(self) -> Compiled:
+        for index, each in enumerate(self.spec.get("matchConditions") or ()):
+            path = f"spec.matchConditions[{index}].expression"
+            program = self.one(path, _text(each, "expression"), (BOOL,), says="bool", variables=False)
+            if program is not None:
+                self.made.conditions.append(Condition(str(each.get("name") or ""), program))
+        for index, each in enumerate(self.spec.get("variables") or ()):
+            name = str(each.get("name") or "")
+            program = self.one(f"spec.variables[{index}].expression", _text(each, "expression"), (), says="")
+            self.types[name] = DYN if program is None else program.type
+            if program is not None:
+                self.made.variables[name] = program
+        self._validations()
+        self._audits()
+        self._mutations()
+        return self.made
+
+    def _validations(self) -> None:
+        for index, each in enumerate(self.spec.get("validations") or ()):
+            path = f"spec.validations[{index}]"
+            text = _text(each, "expression")
+            program = self.one(f"{path}.expression", text, (BOOL,), says="bool")
+            message = None
+            if _text(each, "messageExpression"):
+                stated = _text(each, "messageExpression")
+                message = self.one(f"{path}.messageExpression", stated, (STRING,), says="string")
+            if program is not None:
+                self.made.validations.append(
+                    Validation(
+                        text, program, _text(each, "message"), message, str(each.get("reason") or "Invalid")
+                    )
+                )
+
+    def _audits(self) -> None:
+        for index, each in enumerate(self.spec.get("auditAnnotations") or ()):
+            path = f"spec.auditAnnotations[{index}].valueExpression"
+            program = self.one(
+                path, _text(each, "valueExpression"), (STRING, NULL), says="string or null_type"
+            )
+            if program is not None:
+                self.made.audits.append((str(each.get("key") or ""), program))
+
+    def _mutations(self) -> None:
+        for index, each in enumerate(self.spec.get("mutations") or ()):
+            apply = each.get("patchType") == "ApplyConfiguration"
+            key = "applyConfiguration" if apply else "jsonPatch"
+            path = f"spec.mutations[{index}].{key}.expression"
+            wanted = types.object_type("Object") if apply else types.list_of(types.object_type("JSONPatch"))
+            says = "Object" if apply else "list(JSONPatch)"
+            program = self.one(path, _text(each.get(key) or {}, "expression"), (wanted,), says=says)
+            if program is not None:
+                self.made.mutations.append(Mutation(apply, program))
+
+
+def compile_policy(policy: Object, *, mutating: bool) -> Compiled:
+    """All expressions of a policy."""
+    return _Compiling(policy.get("spec") or {}, mutating=mutating).all()
+
+
+def compile_one(
+    environment: Environment,
+    path: str,
+    text: str,
+    wanted: Sequence[Type],
+    says: str,
+    errors: list[FieldError],
+) -> Program | None:
+    """One expression, whose value must have one of the types; what is wrong goes to ``errors``."""
+    if not text:
+        return None
+    try:
+        program = environment.compile(text)
+    except CompileError as error:
+        errors.append(invalid(path, text, f"compilation failed: {error}"))
+        return None
+    if wanted and not any(types.assignable(kind, program.type, {}) for kind in wanted):
+        errors.append(invalid(path, text, f"compilation failed: must evaluate to {says}"))
+        return None
+    return program
+
+
+def compile_conditions(
+    conditions: Sequence[Mapping[str, Any]], path: str, errors: list[FieldError]
+) -> list[Condition]:
+    """The matchConditions of a webhook; ``path`` is theirs (``webhooks[0].matchConditions``)."""
+    made = []
+    for index, each in enumerate(conditions):
+        where = f"{path}[{index}].expression"
+        text = _text(each, "expression")
+        program = compile_one(environments().conditions, where, text, (BOOL,), "bool", errors)
+        if program is not None:
+            made.append(Condition(str(each.get("name") or ""), program))
+    return made
+
+
+def condition_errors(configuration: Object) -> list[FieldError]:
+    """What does not compile in the matchConditions of a webhook configuration."""
+    errors: list[FieldError] = []
+    for path, conditions in _stated_conditions(configuration):
+        compile_conditions(conditions, path, errors)
+    return errors
+
+
+def _stated_conditions(configuration: Object) -> Iterator[tuple[str, Sequence[Mapping[str, Any]]]]:
+    for index, webhook in enumerate(configuration.get("webhooks") or ()):
+        if webhook.get("matchConditions"):
+            yield f"webhooks[{index}].matchConditions", webhook["matchConditions"]
+
+
+def _text(stated: Mapping[str, Any], key: str) -> str:
+    return str(stated.get(key) or "").strip()

@@ -1,0 +1,363 @@
+"""ValidatingAdmissionPolicy and MutatingAdmissionPolicy over a whole API server."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import pytest
+
+from sublet.apiserver.api import APIServer
+from sublet.client.client import Client
+from sublet.client.exchange import User
+from sublet.kinds.resources import resource
+from sublet.machinery.kind import Object
+from sublet.machinery.status import Invalid, StatusError
+
+GROUP = "admissionregistration.k8s.io"
+POLICIES, BINDINGS = (
+    resource(f"validatingadmissionpolicies.{GROUP}"), resource(f"validatingadmissionpolicybindings.{GROUP}"),
+)  # fmt: skip
+MUTATING, MUTATING_BINDINGS = (
+    resource(f"mutatingadmissionpolicies.{GROUP}"), resource(f"mutatingadmissionpolicybindings.{GROUP}"),
+)  # fmt: skip
+MAPS, DEPLOYMENTS, NAMESPACES = resource("configmaps"), resource("deployments.apps"), resource("namespaces")
+ON_MAPS: Object = {
+    "resourceRules": [
+        {
+            "apiGroups": [""],
+            "apiVersions": ["v1"],
+            "resources": ["configmaps"],
+            "operations": ["CREATE", "UPDATE"],
+        }
+    ]
+}
+ON_DEPLOYMENTS: Object = {
+    "resourceRules": [
+        {"apiGroups": ["apps"], "apiVersions": ["v1"], "resources": ["deployments"], "operations": ["CREATE"]}
+    ]
+}
+MAKE = Callable[..., Object]
+Bind = Callable[..., Awaitable[None]]
+
+
+def deployment(name: str = "web", **spec: Any) -> Object:
+    labels = {"app": name}
+    return {
+        "metadata": {"name": name, "namespace": "default"},
+        "spec": {
+            "selector": {"matchLabels": labels},
+            "template": {
+                "metadata": {"labels": labels},
+                "spec": {"containers": [{"name": "main", "image": "nginx"}]},
+            },
+            **spec,
+        },
+    }
+
+
+@pytest.fixture
+def validating(client: Client) -> Bind:
+    """Creates a policy of ConfigMaps and a binding of it."""
+    numbers = itertools.count()
+
+    async def make(binding: Object | None = None, **spec: Any) -> None:
+        name = f"policy-{next(numbers)}"
+        await client.create(
+            POLICIES, {"metadata": {"name": name}, "spec": {"matchConstraints": ON_MAPS, **spec}}
+        )
+        bound = {"policyName": name, "validationActions": ["Deny"], **(binding or {})}
+        await client.create(BINDINGS, {"metadata": {"name": f"{name}-binding"}, "spec": bound})
+
+    return make
+
+
+@pytest.fixture
+def mutating(client: Client) -> Bind:
+    """Creates a mutating policy of Deployments, bound everywhere."""
+    numbers = itertools.count()
+
+    async def make(expression: str, *, patch: bool = False, **spec: Any) -> None:
+        name = f"mutating-{next(numbers)}"
+        key, kind = ("jsonPatch", "JSONPatch") if patch else ("applyConfiguration", "ApplyConfiguration")
+        await client.create(
+            MUTATING,
+            {
+                "metadata": {"name": name},
+                "spec": {
+                    "matchConstraints": ON_DEPLOYMENTS,
+                    "reinvocationPolicy": "Never",
+                    "mutations": [{"patchType": kind, key: {"expression": expression}}],
+                    **spec,
+                },
+            },
+        )
+        await client.create(
+            MUTATING_BINDINGS, {"metadata": {"name": f"{name}-binding"}, "spec": {"policyName": name}}
+        )
+
+    return make
+
+
+async def test_a_false_validation_refuses_with_its_message(
+    client: Client, validating: Bind, make_config_map: MAKE
+) -> None:
+    await validating(
+        validations=[
+            {
+                "expression": "'owner' in object.data",
+                "messageExpression": "'no owner in ' + object.metadata.name",
+            }
+        ]
+    )
+    with pytest.raises(Invalid) as refused:
+        await client.create(MAPS, make_config_map(a="1"))
+    assert refused.value.message == (
+        "configmaps \"settings\" is forbidden: ValidatingAdmissionPolicy 'policy-0' with binding 'policy-0-binding' "
+        "denied request: no owner in settings"
+    )
+    assert (refused.value.code, refused.value.reason) == (422, "Invalid")
+    await client.create(MAPS, make_config_map(owner="me"))
+
+
+async def test_the_default_message_names_the_expression_and_the_reason_sets_the_code(
+    client: Client, validating: Bind, make_config_map: MAKE
+) -> None:
+    await validating(validations=[{"expression": "has(object.data.owner)", "reason": "Forbidden"}])
+    with pytest.raises(
+        StatusError, match=r"denied request: failed expression: has\(object\.data\.owner\)"
+    ) as refused:
+        await client.create(MAPS, make_config_map(a="1"))
+    assert refused.value.code == 403
+
+
+async def test_variables_are_evaluated_when_used(
+    client: Client, validating: Bind, make_config_map: MAKE
+) -> None:
+    await validating(
+        variables=[
+            {"name": "count", "expression": "int(object.data.count)"},
+            {"name": "odd", "expression": "variables.count % 2 == 1"},
+        ],
+        validations=[{"expression": "variables.odd"}],
+    )
+    await client.create(MAPS, make_config_map(count="3"))
+    with pytest.raises(Invalid, match=r"failed expression: variables\.odd"):
+        await client.create(MAPS, make_config_map("even", count="2"))
+
+
+async def test_an_error_refuses_or_is_ignored_by_failure_policy(
+    client: Client, validating: Bind, make_config_map: MAKE
+) -> None:
+    await validating(failurePolicy="Ignore", validations=[{"expression": "object.data.missing == 'x'"}])
+    await client.create(MAPS, make_config_map("tolerated", a="1"))
+    await validating(validations=[{"expression": "object.data.missing == 'x'"}])
+    with pytest.raises(Invalid, match="resulted in error: no such key: missing"):
+        await client.create(MAPS, make_config_map(a="1"))
+
+
+async def test_match_conditions_and_selectors_exempt(
+    client: Client, validating: Bind, make_config_map: MAKE
+) -> None:
+    await validating(
+        binding={"matchResources": {"namespaceSelector": {"matchLabels": {"guarded": "yes"}}}},
+        matchConditions=[
+            {"name": "not-system", "expression": "!request.userInfo.username.startsWith('system:')"}
+        ],
+        validations=[{"expression": "false"}],
+    )
+    await client.create(MAPS, make_config_map("free"))
+    await client.create(NAMESPACES, {"metadata": {"name": "guarded", "labels": {"guarded": "yes"}}})
+    with pytest.raises(Invalid):
+        await client.create(MAPS, make_config_map("held", "guarded"))
+
+
+async def test_params_are_read_from_the_object_the_binding_names(
+    client: Client, validating: Bind, make_config_map: MAKE
+) -> None:
+    spec: Object = {
+        "paramKind": {"apiVersion": "v1", "kind": "ConfigMap"},
+        "matchConditions": [{"name": "others", "expression": "object.metadata.name != 'limits'"}],
+        "validations": [{"expression": "int(object.data.size) <= int(params.data.most)"}],
+    }
+    reference = {"name": "limits", "namespace": "default", "parameterNotFoundAction": "Deny"}
+    await validating(binding={"paramRef": reference}, **spec)
+    with pytest.raises(
+        Invalid, match="no params found for policy binding with `Deny` parameterNotFoundAction"
+    ):
+        await client.create(MAPS, make_config_map(size="3"))
+    # A policy cannot keep its own parameters from being made: the binding is deleted for the while.
+    await client.delete(BINDINGS, "policy-0-binding")
+    await client.create(MAPS, make_config_map("limits", most="5"))
+    await client.create(
+        BINDINGS,
+        {
+            "metadata": {"name": "again"},
+            "spec": {"policyName": "policy-0", "validationActions": ["Deny"], "paramRef": reference},
+        },
+    )
+    await client.create(MAPS, make_config_map(size="3"))
+    with pytest.raises(Invalid):
+        await client.create(MAPS, make_config_map("great", size="7"))
+
+
+async def test_missing_params_can_be_allowed(client: Client, validating: Bind, make_config_map: MAKE) -> None:
+    reference = {"name": "limits", "namespace": "default", "parameterNotFoundAction": "Allow"}
+    await validating(
+        binding={"paramRef": reference},
+        paramKind={"apiVersion": "v1", "kind": "ConfigMap"},
+        validations=[{"expression": "params.data.no == 'never'"}],
+    )
+    await client.create(MAPS, make_config_map())
+
+
+async def test_the_authorizer_answers_for_the_requesting_user(
+    api: APIServer, client: Client, validating: Bind, make_config_map: MAKE
+) -> None:
+    await validating(
+        validations=[
+            {
+                "expression": "authorizer.group('').resource('secrets').namespace('default').check('get').allowed()"
+            },
+            {"expression": "authorizer.requestResource.check('create').allowed()"},
+            {
+                "expression": "!authorizer.serviceAccount('default', 'default').path('/metrics').check('get').allowed()"
+            },
+        ]
+    )
+    await client.create(MAPS, make_config_map())
+    role: Object = {
+        "metadata": {"name": "maps"},
+        "rules": [{"apiGroups": [""], "resources": ["configmaps"], "verbs": ["*"]}],
+    }
+    rbac = "rbac.authorization.k8s.io"
+    await client.create(resource(f"clusterroles.{rbac}"), role)
+    await client.create(
+        resource(f"clusterrolebindings.{rbac}"),
+        {
+            "metadata": {"name": "maps"},
+            "roleRef": {"apiGroup": rbac, "kind": "ClusterRole", "name": "maps"},
+            "subjects": [{"kind": "User", "name": "ann", "apiGroup": rbac}],
+        },
+    )
+    ann = api.client_as(User("ann", ("system:authenticated",)), "tester")
+    with pytest.raises(Invalid, match=r"failed expression: authorizer\.group"):
+        await ann.create(MAPS, make_config_map("anns"))
+
+
+async def test_the_namespace_is_an_object_too(
+    client: Client, validating: Bind, make_config_map: MAKE
+) -> None:
+    await validating(validations=[{"expression": "namespaceObject.metadata.name == 'kube-system'"}])
+    await client.create(MAPS, make_config_map("fine", "kube-system"))
+    with pytest.raises(Invalid):
+        await client.create(MAPS, make_config_map())
+
+
+@pytest.mark.parametrize(
+    ("expression", "why"),
+    [
+        ("object.spec.", "Syntax error"),
+        ("nothing == 1", r"undeclared reference to 'nothing'"),
+        ("1 + 1", "must evaluate to bool"),
+        ("request.nothing == ''", "undefined field 'nothing'"),
+        ("params.data.x == ''", "undeclared reference to 'params'"),
+    ],
+)
+async def test_a_policy_that_does_not_compile_is_refused(client: Client, expression: str, why: str) -> None:
+    spec = {"matchConstraints": ON_MAPS, "validations": [{"expression": expression}]}
+    with pytest.raises(
+        Invalid,
+        match=rf"spec\.validations\[0\]\.expression: Invalid value: .*compilation failed: (.|\n)*{why}",
+    ):
+        await client.create(POLICIES, {"metadata": {"name": "broken"}, "spec": spec})
+
+
+async def test_a_costly_expression_is_stopped(
+    client: Client, validating: Bind, make_config_map: MAKE
+) -> None:
+    numbers = str(list(range(60)))
+    expression = "true"
+    for depth in range(5):
+        expression = f"{numbers}.all(v{depth}, {expression})"
+    await validating(validations=[{"expression": expression}])
+    with pytest.raises(Invalid, match="operation cancelled: actual cost limit exceeded"):
+        await client.create(MAPS, make_config_map())
+
+
+async def test_policies_do_not_guard_policies(client: Client, validating: Bind) -> None:
+    everything = {
+        "resourceRules": [{"apiGroups": ["*"], "apiVersions": ["*"], "resources": ["*"], "operations": ["*"]}]
+    }
+    await validating(matchConstraints=everything, validations=[{"expression": "false"}])
+    await client.delete(BINDINGS, "policy-0-binding")
+    await client.delete(POLICIES, "policy-0")
+
+
+async def test_a_configuration_is_laid_over_the_object(client: Client, mutating: Bind) -> None:
+    await mutating(
+        "Object{metadata: Object.metadata{annotations: {'by': 'policy'}}, spec: Object.spec{replicas: 3, "
+        "template: Object.spec.template{spec: Object.spec.template.spec{containers: ["
+        "Object.spec.template.spec.containers{name: 'main', imagePullPolicy: 'Never'}, "
+        "Object.spec.template.spec.containers{name: 'proxy', image: 'envoy'}]}}}}"
+    )
+    made = await client.create(DEPLOYMENTS, deployment())
+    assert (made["spec"]["replicas"], made["metadata"]["annotations"]) == (3, {"by": "policy"})
+    main, proxy = made["spec"]["template"]["spec"]["containers"]
+    assert (main["image"], main["imagePullPolicy"]) == ("nginx", "Never")
+    assert (proxy["image"], proxy["terminationMessagePath"]) == ("envoy", "/dev/termination-log")
+
+
+async def test_a_json_patch_changes_the_object(client: Client, mutating: Bind) -> None:
+    await mutating(
+        "[JSONPatch{op: 'test', path: '/spec/replicas', value: 1}, JSONPatch{op: 'add', path: '/metadata/labels', "
+        "value: {}}, JSONPatch{op: 'add', path: '/metadata/labels/' + jsonpatch.escapeKey('example.com/team'), value: 'x'}]",
+        patch=True,
+    )
+    made = await client.create(DEPLOYMENTS, deployment())
+    assert made["metadata"]["labels"] == {"example.com/team": "x"}
+
+
+async def test_a_configuration_may_not_change_atomic_lists(client: Client, mutating: Bind) -> None:
+    await mutating(
+        "Object{spec: Object.spec{template: Object.spec.template{spec: Object.spec.template.spec{containers: ["
+        "Object.spec.template.spec.containers{name: 'main', args: ['x']}]}}}}"
+    )
+    with pytest.raises(StatusError, match="may not mutate atomic arrays, maps or structs"):
+        await client.create(DEPLOYMENTS, deployment())
+
+
+async def test_types_must_be_named_after_their_place(client: Client, mutating: Bind) -> None:
+    await mutating("Object{spec: Object.status{replicas: 3}}")
+    with pytest.raises(StatusError, match=r'unexpected type name "Object\.status", expected "Object\.spec"'):
+        await client.create(DEPLOYMENTS, deployment())
+
+
+async def test_an_optional_field_is_left_out(client: Client, mutating: Bind) -> None:
+    await mutating("Object{spec: Object.spec{?replicas: optional.none(), paused: true}}")
+    made = await client.create(DEPLOYMENTS, deployment(replicas=4))
+    assert (made["spec"]["replicas"], made["spec"]["paused"]) == (4, True)
+
+
+async def test_a_policy_that_asks_for_it_sees_what_later_ones_changed(client: Client, mutating: Bind) -> None:
+    await mutating(
+        "Object{spec: Object.spec{replicas: object.spec.replicas + 1}}",
+        reinvocationPolicy="IfNeeded",
+        matchConditions=[{"name": "paused", "expression": "has(object.spec.paused) && object.spec.paused"}],
+    )
+    await mutating("Object{spec: Object.spec{paused: true}}")
+    made = await client.create(DEPLOYMENTS, deployment())
+    assert made["spec"]["replicas"] == 2
+
+
+async def test_match_conditions_of_webhooks_must_compile(client: Client) -> None:
+    webhook = {
+        "name": "a.example.com", "clientConfig": {"url": "https://127.0.0.1:1/"}, "sideEffects": "None",
+        "admissionReviewVersions": ["v1"], "matchConditions": [{"name": "broken", "expression": "..."}],
+    }  # fmt: skip
+    with pytest.raises(Invalid, match="compilation failed"):
+        await client.create(
+            resource(f"validatingwebhookconfigurations.{GROUP}"),
+            {"metadata": {"name": "hooks"}, "webhooks": [webhook]},
+        )
