@@ -154,7 +154,7 @@ def test_pods_count(api: API, namespace: str, quotas: Quotas) -> None:
         pods.update(found)
     quotas.uses("test-quota", used)
     pods.delete("test-pod", gracePeriodSeconds=0)
-    none = {key: "0" for key in used}
+    none = dict.fromkeys(used, "0")
     quotas.uses("test-quota", {**none, "resourcequotas": "1"})
 
 
@@ -203,7 +203,7 @@ def test_terminating_scopes(api: API, namespace: str, quotas: Quotas) -> None:
         "pods": "1", "requests.cpu": "500m", "requests.memory": "200Mi", "limits.cpu": "1",
         "limits.memory": "400Mi",
     }  # fmt: skip
-    none = {key: "0" for key in full}
+    none = dict.fromkeys(full, "0")
     for name, counts, others, more in (
         ("test-pod", "quota-not-terminating", "quota-terminating", {}),
         ("terminating-pod", "quota-terminating", "quota-not-terminating", {"activeDeadlineSeconds": 3600}),

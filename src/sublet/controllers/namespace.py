@@ -188,6 +188,9 @@ class NamespaceReconciler:
             except StatusError as error:
                 remains.failures.append(f"{each.qualified}: {error}")
             if each.qualified == "pods" and ("pods." in remains.counts or remains.failures):
+                # Everything else waits for them, so what keeps them is a failure of the whole deletion.
+                kept = ", ".join(sorted(remains.finalizers))
+                remains.failures += [f"pods: kept by the finalizers {kept}"] if kept else []
                 break
         return remains
 
