@@ -172,7 +172,9 @@ class Resource:
             content_type = PROTOBUF if self._protobuf else JSON
         if content_type:
             headers["Content-Type"] = content_type
-        return self.api.request(method, path, body, headers).object
+        answer = self.api.request(method, path, body, headers)
+        assert answer.headers["content-type"].startswith(PROTOBUF if self._protobuf else JSON), answer.headers
+        return answer.object
 
     def whole(self, obj: Object) -> Object:
         """The object with its apiVersion and kind, which items of lists lack."""
