@@ -327,3 +327,23 @@ async def test_a_copy_that_lost_its_label_gets_it_back(clusters: Start) -> None:
 
     await until(labelled)
     assert (await tenant.get("configmaps", "settings"))["metadata"]["uid"] == made["metadata"]["uid"]
+
+
+async def test_a_service_whose_copy_was_lost_takes_the_new_address(clusters: Start) -> None:
+    """As after a restore: the host gives another address, and an address cannot be changed."""
+    tenant, host = await clusters()
+    made = await tenant.make("services", "web", spec={"ports": [{"port": 80}]})
+    await tenant.syncer.stop()
+    await host.delete("services", "web-x-default-x-acme", "sublet-acme")
+    await host.make(
+        "services", "taker", spec={"clusterIP": made["spec"]["clusterIP"], "ports": [{"port": 80}]}
+    )
+    await tenant.syncer.start()
+
+    async def same() -> bool:
+        copy, mine = await tenant.copy("services", "web"), await tenant.get("services", "web")
+        return bool(copy["spec"]["clusterIP"] == mine["spec"]["clusterIP"] != made["spec"]["clusterIP"])
+
+    await until(same)
+    await asyncio.sleep(0.3)
+    assert await same()

@@ -16,6 +16,7 @@ from sublet.machinery.kind import Object
 from sublet.machinery.status import (
     AlreadyExists,
     Conflict,
+    Invalid,
     NotFound,
     ServiceUnavailable,
     StatusError,
@@ -81,8 +82,9 @@ class HostServices:
         where = self._settings.host_namespace
         try:
             made = await self._host.create(_SERVICES, wanted, where, dry_run=dry_run)
-        except AlreadyExists:
-            made = await self._adopt(service, wanted, dry_run)
+        except (AlreadyExists, Invalid) as error:
+            # Its address may be taken by the very copy that an earlier Service of that name left.
+            made = await self._adopt(service, wanted, error, dry_run)
             return Allocation(servicespec.with_addresses_of(service, made), self._host, None)
         given = servicespec.with_addresses_of(service, made)
         return Allocation(given, self._host, None if dry_run else made)
@@ -102,12 +104,17 @@ class HostServices:
         block = {self._mapping.names.block_deletion: until}
         return metadata.of_copy(service, {"spec": spec}, sync, self._mapping, owner, {}, block)
 
-    async def _adopt(self, service: Object, wanted: Object, dry_run: bool) -> Object:
+    async def _adopt(self, service: Object, wanted: Object, error: StatusError, dry_run: bool) -> Object:
         """The copy of an earlier Service of that name, or of one that had no address, becomes this one's."""
         name, where = objects.name(wanted), self._settings.host_namespace
-        found = await self._host.get(_SERVICES, name, where)
+        try:
+            found = await self._host.get(_SERVICES, name, where)
+        except NotFound:
+            raise error from None
         if self._mapping.tenant_key(found, _SERVICES) != objects.key(service):
-            raise already_exists("", "services", objects.name(service))
+            raise (
+                error if isinstance(error, Invalid) else already_exists("", "services", objects.name(service))
+            )
         if objects.is_deleting(found):
             why = "object is being deleted: the Service of that name is still being removed on the host"
             raise conflict("", "services", objects.name(service), why)

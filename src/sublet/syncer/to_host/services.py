@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import asyncio
+import logging
 from dataclasses import dataclass
 from typing import Any
 
 from sublet.kinds.resources import resource
 from sublet.machinery import objects
 from sublet.machinery.kind import Object
+from sublet.machinery.status import AlreadyExists, StatusError
 from sublet.syncer import servicespec
 from sublet.syncer.declare import WRITE, Pair, Rule, Scope, ToHost
 
+log = logging.getLogger(__name__)
+
 _SERVICES = resource("services")
+_ATTEMPTS = 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,10 +53,21 @@ async def after(pair: Pair, scope: Scope, _settings: Settings) -> None:
     theirs, mine = pair.host["spec"].get("clusterIP"), pair.tenant["spec"].get("clusterIP")
     if not theirs or theirs == mine or pair.tenant["spec"].get("type") == "ExternalName":
         return
-    again = servicespec.with_addresses_of(pair.tenant, pair.host)
+    again = servicespec.fresh(servicespec.with_addresses_of(pair.tenant, pair.host))
     name, namespace = objects.name(again), objects.namespace(again)
     await scope.tenant.delete(_SERVICES, name, namespace, uid=objects.uid(pair.tenant))
-    await scope.tenant.create(_SERVICES, servicespec.fresh(again), namespace)
+    for left in reversed(range(_ATTEMPTS)):
+        try:
+            await scope.tenant.create(_SERVICES, again, namespace)
+            return
+        except AlreadyExists:
+            return  # somebody was quicker
+        except StatusError as error:
+            # Between the two steps there is no Service: that must not be the end of it.
+            log.warning("making the Service %s/%s again: %s", namespace, name, error)
+            if not left:
+                raise
+        await asyncio.sleep(0.5)
 
 
 SYNC = ToHost(
