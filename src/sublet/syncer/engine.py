@@ -6,7 +6,6 @@ never worked on twice at once. Host objects that are not ours are never touched.
 
 from __future__ import annotations
 
-import asyncio
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -386,8 +385,3 @@ class Engine:
 def _slim(obj: Object) -> Object:
     obj.get("metadata", {}).pop("managedFields", None)
     return obj
-
-
-async def run_all(engines: list[Any]) -> None:
-    """Runs until cancelled."""
-    await asyncio.gather(*(engine.run() for engine in engines))
