@@ -102,4 +102,6 @@ def setup(context: Context) -> Controller:
     return controller
 
 
-CONTROLLER = Registration("service-cidr-controller", setup, service_account="service-cidrs-controller")
+CONTROLLER = Registration(
+    "service-cidr-controller", setup, service_account="service-cidrs-controller", needs=(_CIDRS, _ADDRESSES)
+)

@@ -80,4 +80,5 @@ CONTROLLER = Registration(
     "volumeattributesclass-protection-controller",
     setup,
     service_account="volumeattributesclass-protection-controller",
+    needs=(_CLASSES,),
 )

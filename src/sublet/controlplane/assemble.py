@@ -25,6 +25,7 @@ from sublet.client.informer import InformerFactory
 from sublet.client.kubeconfig import ClusterAccess
 from sublet.client.podstreams import PodStreams
 from sublet.controlplane.config import DEFAULT_MINOR
+from sublet.kinds import catalog as kinds
 from sublet.machinery import codec
 from sublet.machinery.clock import Clock, SystemClock
 from sublet.machinery.status import ServiceUnavailable
@@ -260,10 +261,13 @@ class ControlPlane:
     async def _start_controllers(self) -> None:
         from sublet.controllers import catalog
 
+        served = kinds.load(self.assembly.minor)
         wanted = [
             registration
             for registration in catalog.load()
-            if registration.enabled_by_default and registration.name not in self.assembly.disabled_controllers
+            if registration.enabled_by_default
+            and registration.name not in self.assembly.disabled_controllers
+            and all((needed.group, needed.plural) in served for needed in registration.needs)
         ]
         settings = self._controller_settings()
 

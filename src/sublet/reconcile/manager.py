@@ -14,6 +14,7 @@ from sublet.client.client import Client
 from sublet.client.events import EventRecorder
 from sublet.client.informer import InformerFactory
 from sublet.machinery.clock import Clock
+from sublet.machinery.kind import Resource
 
 log = logging.getLogger(__name__)
 
@@ -54,6 +55,8 @@ class Registration:
     """In kube-system; empty: the bootstrap roles' name, which is the controller's own."""
     user: str = ""
     """Acts as this user instead of a ServiceAccount; for those upstream runs as ``system:kube-controller-manager``."""
+    needs: tuple[Resource, ...] = ()
+    """Resources that not every Kubernetes minor has; where one is not there, there is nothing to control."""
 
     @property
     def user_name(self) -> str:
