@@ -230,27 +230,6 @@ async def test_nobody_grants_what_they_do_not_hold(api: APIServer, client: Clien
         await rolf.create(roles, {"metadata": {"name": "more"}, "rules": [more]})
 
 
-@pytest.mark.parametrize(
-    ("name", "obj"),
-    [
-        (
-            "apiservices.apiregistration.k8s.io",
-            {
-                "spec": {
-                    "group": "metrics.example.com", "version": "v1", "groupPriorityMinimum": 100,
-                    "versionPriority": 100, "service": {"name": "m", "namespace": "default"},
-                    "insecureSkipTLSVerify": True,
-                }
-            },
-        ),
-    ],
-)  # fmt: skip
-async def test_what_would_be_ignored_is_refused(client: Client, name: str, obj: Object) -> None:
-    metadata = {"name": "v1.metrics.example.com" if "apiservices" in name else "hooks"}
-    with pytest.raises(Forbidden, match=r"is refused rather than ignored"):
-        await client.create(resource(name), {"metadata": metadata, **obj})
-
-
 async def test_events_in_a_missing_namespace_are_not_found(client: Client, make_config_map: MAKE) -> None:
     with pytest.raises(NotFound):
         await client.create(MAPS, make_config_map(namespace="ghost"))

@@ -14,6 +14,7 @@ from sublet.apiserver.admission import order
 from sublet.apiserver.admission.framework import Admission, Context
 from sublet.apiserver.admission.policies import PolicyAdmission
 from sublet.apiserver.admission.webhooks import Webhooks
+from sublet.apiserver.aggregation import Aggregation
 from sublet.apiserver.authentication.build import build as build_authenticator
 from sublet.apiserver.authorization.authorizer import Authorizer, permission
 from sublet.apiserver.authorization.bootstrap import node_rules
@@ -102,6 +103,7 @@ class APIServer:
         self.webhooks = Webhooks(self.registry, self.webhook_client, conditions=self.policies.conditions)
         self.custom_resources = CustomResources(self.registry, self.webhook_client)
         self.client = Client(InProcessTransport(self, SYSTEM_USER), "sublet-apiserver")
+        self.aggregation = Aggregation(self)
         self._duties = Duties(self)
         self._started = False
         self._chain = chain.build(self)
@@ -120,7 +122,7 @@ class APIServer:
             ips = ServiceIPs(self.registry, self.settings.service_cidr)
             ports = NodePorts(self.registry, self.settings.node_ports)
             self.registry.duties["", "services"] = ServiceDuty(ips, ports)
-        self.metrics.sources.append(self.webhooks.metrics.lines)
+        self.metrics.sources += (self.webhooks.metrics.lines, self.aggregation.lines)
         self.registry.duties["apiextensions.k8s.io", "customresourcedefinitions"] = self.custom_resources
 
     async def _allowed(
@@ -145,6 +147,7 @@ class APIServer:
         await self.custom_resources.start()
         await bootstrap.namespaces(self)
         await asyncio.gather(bootstrap.objects(self), reconcile_roles(self.client))
+        self.aggregation.start()
         self._duties.start()
         self.metrics.start()
         self._started = True
@@ -154,6 +157,7 @@ class APIServer:
         self._started = False
         await self.metrics.stop()
         await self._duties.stop()
+        await self.aggregation.stop()
         await self.custom_resources.stop()
         self.webhooks.stop()
         self.policies.stop()

@@ -9,6 +9,7 @@ import base64
 import hashlib
 import re
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from sublet.apiserver.kindset import KindSet
@@ -26,6 +27,8 @@ GROUP_PRIORITIES: Mapping[str, int] = {
     "apiregistration.k8s.io": 18000,
 }  # fmt: skip
 CUSTOM_PRIORITY = 1000
+_VERSION_PRIORITY = 100
+"""Of every version that this server itself serves, where another server serves one of the group too."""
 _VERSION = re.compile(r"v(\d+)(?:(alpha|beta)(\d+))?")
 _STABILITY = {None: 3, "beta": 2, "alpha": 1}
 
@@ -50,6 +53,20 @@ def storage_version_hash(stored: Resource) -> str:
     return base64.b64encode(hashlib.sha256(text.encode()).digest()[:8]).decode()
 
 
+@dataclass(frozen=True, slots=True)
+class Foreign:
+    """A group and version that another API server serves."""
+
+    group: str
+    version: str
+    group_priority: int
+    version_priority: int
+    resources: tuple[Object, ...]
+    """As aggregated discovery lists them."""
+    current: bool
+    """False: it does not answer, and ``resources`` are what it had when it did."""
+
+
 class Discovery:
     """Discovery documents of one API server, as JSON-shaped values and (aggregated) as bytes with their ETag."""
 
@@ -57,6 +74,12 @@ class Discovery:
         self._kinds = kinds
         self._made: dict[str, Any] = {}
         self._generation = 0
+        self._foreign: dict[tuple[str, str], Foreign] = {}
+
+    def set_foreign(self, foreign: Iterable[Foreign]) -> None:
+        """What other API servers serve behind this one."""
+        self._foreign = {(each.group, each.version): each for each in foreign}
+        self._made.clear()
 
     def _once(self, key: str, make: Callable[[], Any]) -> Any:
         if self._generation != self._kinds.generation:
@@ -75,16 +98,29 @@ class Discovery:
                 for resource in entry.served:
                     versions = found.setdefault(resource.group, {})
                     versions.setdefault(resource.version, []).append((entry.kind, resource))
+            for group, version in self._foreign:
+                found.setdefault(group, {})[version] = []
             return {
                 group: {
                     version: sorted(found[group][version], key=lambda pair: pair[1].plural)
-                    for version in sorted(found[group], key=version_order)
+                    for version in sorted(found[group], key=lambda each: self._version_order(group, each))
                 }
-                for group in sorted(found, key=group_order)
+                for group in sorted(found, key=self._group_order)
             }
 
         made: dict[str, dict[str, list[tuple[Kind, Resource]]]] = self._once("groups", make)
         return made
+
+    def _group_order(self, group: str) -> tuple[int, str]:
+        order, name = group_order(group)
+        foreign = [each.group_priority for each in self._foreign.values() if each.group == group]
+        if foreign and not any(entry.kind.resource.group == group for entry in self._kinds.entries()):
+            order = 0
+        return min([order, *(-priority for priority in foreign)]), name
+
+    def _version_order(self, group: str, version: str) -> tuple[int, tuple[int, int, int, str]]:
+        foreign = self._foreign.get((group, version))
+        return -(foreign.version_priority if foreign else _VERSION_PRIORITY), version_order(version)
 
     # -- legacy --
 
@@ -138,7 +174,7 @@ class Discovery:
 
         def make() -> tuple[bytes, str]:
             items = [
-                _aggregated_group(group, versions)
+                _aggregated_group(group, versions, self._foreign)
                 for group, versions in self._groups().items()
                 if (prefix == "api") == (not group)
             ]
@@ -193,11 +229,17 @@ def _place(subresource: Subresource, resource: Resource) -> tuple[str, str]:
     return resource.group, resource.version
 
 
-def _aggregated_group(name: str, versions: Mapping[str, list[tuple[Kind, Resource]]]) -> Object:
+def _aggregated_group(
+    name: str,
+    versions: Mapping[str, list[tuple[Kind, Resource]]],
+    foreign: Mapping[tuple[str, str], Foreign],
+) -> Object:
     return {
         "metadata": {"name": name} if name else {},
         "versions": [
-            {
+            _foreign_version(foreign[name, version])
+            if (name, version) in foreign
+            else {
                 "version": version,
                 "resources": [_aggregated_resource(kind, resource) for kind, resource in pairs],
                 "freshness": "Current",
@@ -205,6 +247,13 @@ def _aggregated_group(name: str, versions: Mapping[str, list[tuple[Kind, Resourc
             for version, pairs in versions.items()
         ],
     }
+
+
+def _foreign_version(foreign: Foreign) -> Object:
+    found: Object = {"version": foreign.version}
+    if foreign.resources:
+        found["resources"] = list(foreign.resources)
+    return {**found, "freshness": "Current" if foreign.current else "Stale"}
 
 
 def _aggregated_resource(kind: Kind, resource: Resource) -> Object:

@@ -61,6 +61,9 @@ class Dispatch:
     async def answer(self, request: Request) -> Response:
         """The handler's answer; 404 in plain text where nothing is served, as upstream."""
         info: RequestInfo = request.context["info"]
+        aggregation = self._api.aggregation
+        if aggregation.remotes and (remote := aggregation.responsible(info)) is not None:
+            return await aggregation.answer(request, remote)
         if not info.is_resource:
             module = PATHS.get(info.parts[0])
             if module is None:

@@ -18,6 +18,7 @@ from typing import Any
 
 from sublet.apiserver.conversion import CustomKind
 from sublet.apiserver.kindset import Entry, KindSet
+from sublet.apiserver.openapi_merge import merge
 from sublet.apiserver.openapi_paths import Document, Format, Paths
 from sublet.kinds import schemas
 from sublet.machinery import codec
@@ -46,9 +47,21 @@ class OpenAPI:
         self._minor = minor
         self._version = version
         self._generation = 0
+        self._foreign_generation = 0
         self._made: dict[str, Published] = {}
         self._hashes: dict[str, str] = {}
+        self._foreign2: tuple[bytes, ...] = ()
+        self.foreign3: Mapping[str, str] = {}
+        """``apis/GROUP/VERSION`` of what other API servers serve -> the address of its version 3 document."""
         self._lock = asyncio.Lock()
+
+    def set_foreign(self, documents2: Mapping[Any, bytes], addresses3: Mapping[str, str]) -> None:
+        """What other API servers publish: cuts of version 2 documents (zlib), addresses of version 3 ones."""
+        self._foreign2 = tuple(documents2.values())
+        self.foreign3 = dict(addresses3)
+        self._foreign_generation += 1
+        for key in ("v2", "v2 protobuf"):
+            self._made.pop(key, None)
 
     def hashes(self) -> Mapping[str, str]:
         """``apis/apps/v1`` -> a hash of what its version 3 document is made from, in discovery's order."""
@@ -114,10 +127,10 @@ class OpenAPI:
         async with self._lock:
             found = self._made.get(key)
             if found is None:
-                generation = self._generation
-                maker = _Maker(tuple(self._kinds.entries()), self._minor, self._version)
+                generation = (self._generation, self._foreign_generation)
+                maker = _Maker(tuple(self._kinds.entries()), self._minor, self._version, self._foreign2)
                 found = await asyncio.to_thread(_publish, make, maker, identity)
-                if generation == self._kinds.generation:
+                if generation == (self._kinds.generation, self._foreign_generation):
                     self._made[key] = found
         return found
 
@@ -140,8 +153,11 @@ def _publish(make: Callable[[_Maker], Document | bytes], maker: _Maker, identity
 class _Maker:
     """What documents are made from: a snapshot of the kinds."""
 
-    def __init__(self, entries: tuple[Entry, ...], minor: str, version: str) -> None:
+    def __init__(
+        self, entries: tuple[Entry, ...], minor: str, version: str, foreign2: tuple[bytes, ...] = ()
+    ) -> None:
         self.entries = entries
+        self.foreign2 = foreign2
         self.minor = minor
         self.version = version
         self._names = schemas.names(minor)
@@ -200,7 +216,7 @@ def _document2(maker: _Maker) -> Document:
     if not definitions:
         definitions.update(schemas.openapi_definitions(maker.minor, "v1"))
     definitions.update(maker.custom_definitions(2, pairs, definitions))
-    return {
+    document: Document = {
         "swagger": "2.0",
         "info": maker.info(),
         "paths": maker.paths(2, pairs),
@@ -208,6 +224,9 @@ def _document2(maker: _Maker) -> Document:
         "securityDefinitions": {"BearerToken": _SECURITY},
         "security": [{"BearerToken": []}],
     }
+    for packed in maker.foreign2:
+        merge(document, codec.decode_json(zlib.decompress(packed)))
+    return document
 
 
 _SECURITY = {

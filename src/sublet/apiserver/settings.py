@@ -29,4 +29,7 @@ class APIServerSettings:
     """Names of admission plug-ins not to run."""
     event_ttl: float = 3600.0
     """Seconds an Event is kept."""
+    proxy_client_cert: bytes = b""
+    """PEM of the front-proxy certificate by which aggregated API servers believe who asks; empty: none is shown."""
+    proxy_client_key: bytes = b""
     authentication: AuthenticationSettings = field(default_factory=AuthenticationSettings)

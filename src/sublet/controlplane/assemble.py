@@ -221,6 +221,8 @@ class ControlPlane:
             service_cidr=assembly.service_cidr,
             advertise_address=assembly.advertise_address,
             secure_port=self.port,
+            proxy_client_cert=pki.cert("front-proxy-client").read_bytes(),
+            proxy_client_key=pki.key("front-proxy-client").read_bytes(),
             authentication=AuthenticationSettings(
                 client_ca=pki.ca.cert_pem,
                 front_proxy_ca=pki.front_proxy_ca.cert_pem,
@@ -249,11 +251,16 @@ class ControlPlane:
         )
 
     def _joining(self) -> Worker:
-        from sublet.controlplane.joining import Joining
+        """What machines need to join, at the address they are told."""
+        from sublet.controlplane.applied import Applied
+        from sublet.node.joining import ClusterNetwork, manifests
 
-        host = self.assembly.advertise_address
+        assembly = self.assembly
+        host = assembly.advertise_address
         server = f"https://{f'[{host}]' if ':' in host else host}:{self.port}"
-        return Joining(self.client(user_agent="sublet-joining"), server, self.pki.ca.cert_pem)
+        network = ClusterNetwork(assembly.pod_cidr, assembly.service_cidr, assembly.cluster_domain)
+        wanted = manifests(network, ClusterAccess(server, ca_data=self.pki.ca.cert_pem))
+        return Applied("joining", self.client(user_agent="sublet-joining"), wanted)
 
     def _system(self, name: str) -> Client:
         return self.api.client_as(User(f"system:{name}", ("system:authenticated",)), name)

@@ -55,11 +55,17 @@ def _index(request: Request, info: RequestInfo, api: APIServer) -> Response:
         root: {"serverRelativeURL": f"/openapi/v3/{root}?hash={identity}"}
         for root, identity in api.openapi.hashes().items()
     }
+    paths |= {root: {"serverRelativeURL": address} for root, address in api.openapi.foreign3.items()}
     accepted = negotiation.accept(request, info, formats=("json",))
     return negotiation.respond({"paths": paths}, accepted)
 
 
 async def _version3(request: Request, info: RequestInfo, api: APIServer, root: str) -> Response:
+    _, _, place = root.partition("/")
+    group, _, version = place.rpartition("/")
+    remote = api.aggregation.remotes.get((group, version))
+    if remote is not None:
+        return await api.aggregation.answer(request, remote)
     negotiation.accept(request, info, formats=("json",))
     identity = api.openapi.hashes().get(root)
     if identity is None:
