@@ -331,15 +331,6 @@ async def test_names_in_use_are_not_accepted(client: Client, served: Object) -> 
     assert not objects.is_true(found, "Established")
 
 
-async def test_expressions_are_accepted_with_a_warning(client: Client) -> None:
-    crd = definition()
-    properties = crd["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["properties"]
-    properties["spec"] = {**SPEC, "x-kubernetes-validations": [{"rule": "self.size > 1"}]}
-    response = await client.raw("POST", CRDS.path(), body=codec.encode_json(crd))
-    assert response.status == 201
-    assert "not enforced by this release" in response.header("warning")
-
-
 def _at(path: str, value: Any) -> Object:
     crd = definition()
     target: Any = crd

@@ -19,6 +19,12 @@ def _no_errors(_version: str, _obj: Object) -> Sequence[FieldError]:
     return ()
 
 
+def _no_rules(
+    _version: str, _new: Object, _old: Object | None, _found: Sequence[FieldError], _warnings: list[str]
+) -> Sequence[FieldError]:
+    return ()
+
+
 class Converter(Protocol):
     """Brings objects to another version by asking somebody else."""
 
@@ -37,6 +43,9 @@ class CustomKind(Kind):
     """By version."""
     errors: Callable[[str, Object], Sequence[FieldError]] = _no_errors
     """(version, object) -> what breaks that version's schema."""
+    rules: Callable[[str, Object, Object | None, Sequence[FieldError], list[str]], Sequence[FieldError]] = _no_rules
+    """(version, new, old or None, what :attr:`errors` found, warnings to add to) -> what breaks that version's
+    ``x-kubernetes-validations``."""
     renew: Callable[[Object], None] = _nothing
     """Prunes and defaults, in place, what an earlier schema let through."""
     stated_list_kind: str = ""

@@ -1,6 +1,6 @@
 """Structural schemas of custom resources at work: defaults and validation (reference B.18).
 
-Pruning is :func:`sublet.machinery.strict.prune`. Expressions (``x-kubernetes-validations``) are not evaluated.
+Pruning is :func:`sublet.machinery.strict.prune`. Expressions (``x-kubernetes-validations``) are ``crd_cel``'s.
 """
 
 from __future__ import annotations

@@ -98,15 +98,9 @@ def validate_status(new: Object, _old: Object) -> list[FieldError]:
     return errors
 
 
-def expressions(crd: Object) -> list[str]:
-    """Paths of all ``x-kubernetes-validations`` in a definition."""
-    found: list[str] = []
-    for index, version in enumerate((crd.get("spec") or {}).get("versions") or ()):
-        root = (version.get("schema") or {}).get("openAPIV3Schema")
-        if isinstance(root, dict):
-            path = f"spec.versions[{index}].schema.openAPIV3Schema"
-            found += [where for where, node in _nodes(root, path) if node.get("x-kubernetes-validations")]
-    return found
+def has_rules(document: Mapping[str, Any]) -> bool:
+    """Whether a schema states ``x-kubernetes-validations`` anywhere."""
+    return any(node.get("x-kubernetes-validations") for _, node in _nodes(document, ""))
 
 
 def _name(crd: Object, group: str, plural: str) -> list[FieldError]:
@@ -287,6 +281,10 @@ def validate_schema(root: Mapping[str, Any], path: str) -> list[FieldError]:
         errors += _node(node, where, is_root=where == path)
     if not errors:
         errors += _defaults(root, path)
+    if not errors and has_rules(root):
+        from sublet.apiserver import crd_cel
+
+        errors += crd_cel.schema_errors(root, path)
     return errors
 
 

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from sublet.apiserver import crd_schema
+from sublet.apiserver import crd_schema, crd_validation
 from sublet.apiserver.conversion import Converter, CustomKind
 from sublet.kinds import schemas as builtin_schemas
 from sublet.machinery import codec, strict, table
@@ -64,6 +64,7 @@ def build(crd: Object, minor: str, converter: Converter | None = None) -> Custom
         storage_tag=f"{storage['name']} {_digest(storage)}",
         schemas=typed,
         errors=_validation(schemas),
+        rules=_rules(schemas),
         renew=_renewing(schemas[storage["name"]], default),
         stated_list_kind=stated.get("listKind") or "",
         converter=converter,
@@ -150,6 +151,32 @@ def _validation(schemas: Mapping[str, Schema]) -> Callable[[str, Object], Sequen
         return () if schema is None else crd_schema.validate(obj, schema)
 
     return errors
+
+
+def _rules(
+    schemas: Mapping[str, Schema],
+) -> Callable[[str, Object, Object | None, Sequence[FieldError], list[str]], Sequence[FieldError]]:
+    """Compiled for each version when its first object is written."""
+    compiled: dict[str, Any] = {}
+
+    def rules(
+        version: str, new: Object, old: Object | None, found: Sequence[FieldError], warnings: list[str]
+    ) -> Sequence[FieldError]:
+        root = compiled.get(version)
+        if root is None and version not in compiled:
+            document = schemas[version].document if version in schemas else {}
+            if crd_validation.has_rules(document):
+                from sublet.apiserver import crd_cel
+
+                root = crd_cel.compile_schema(document)
+            compiled[version] = root
+        if root is None:
+            return ()
+        from sublet.apiserver import crd_cel
+
+        return crd_cel.validate(root, new, old, found, warnings)
+
+    return rules
 
 
 # -- versions --

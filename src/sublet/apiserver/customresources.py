@@ -40,7 +40,6 @@ def definition_kind(kind: Kind) -> Kind:
         validate=crd_validation.validate,
         validate_update=crd_validation.validate_update,
         validate_status=crd_validation.validate_status,
-        warnings=_warnings,
         generation=True,
         unconditional_update=False,
     )
@@ -74,18 +73,6 @@ def _prepare_update(new: Object, old: Object) -> None:
             stored.append(version["name"])
     status["storedVersions"] = stored
     new["status"] = status
-
-
-def _warnings(new: Object, old: Object | None) -> list[str]:
-    told: list[str] = []
-    if old is None or new.get("spec") != old.get("spec"):
-        paths = crd_validation.expressions(new)
-        if paths:
-            more = f" and {len(paths) - 1} more" if len(paths) > 1 else ""
-            told.append(
-                f"{paths[0]}.x-kubernetes-validations{more}: CEL rules are kept but not enforced by this release of sublet"
-            )
-    return told
 
 
 class CustomResources:

@@ -378,20 +378,24 @@ class Registry:
         if write.validate is not None:
             return [*errors, *write.validate(new, old)]
         if write.subresource == "status":
+            if isinstance(kind, conversion.CustomKind):
+                errors += self._errors(kind, new, write, old)
             return [*errors, *kind.validate_status(new, old)]
-        found = self._errors(kind, new, write)
-        if found and isinstance(kind, conversion.CustomKind):
-            # What was wrong before and was not touched is tolerated (validation ratcheting).
-            tolerated = set(self._errors(kind, old, write))
-            found = [error for error in found if error not in tolerated]
-        return [*errors, *found, *kind.validate_update(new, old)]
+        return [*errors, *self._errors(kind, new, write, old), *kind.validate_update(new, old)]
 
-    def _errors(self, kind: Kind, obj: Object, write: Write) -> Sequence[FieldError]:
+    def _errors(
+        self, kind: Kind, obj: Object, write: Write, old: Object | None = None
+    ) -> Sequence[FieldError]:
         """What breaks the kind's own rules; custom resources obey the schema of the version the client speaks."""
-        if isinstance(kind, conversion.CustomKind):
-            spoken = write.resource if kind.converter is None else kind.resource
-            return kind.errors(spoken.version, obj)
-        return kind.validate(obj)
+        if not isinstance(kind, conversion.CustomKind):
+            return kind.validate(obj)
+        version = (write.resource if kind.converter is None else kind.resource).version
+        found = kind.errors(version, obj)
+        if found and old is not None:
+            # What was wrong before and was not touched is tolerated (validation ratcheting).
+            tolerated = set(kind.errors(version, old))
+            found = [error for error in found if error not in tolerated]
+        return [*found, *kind.rules(version, obj, old, found, write.warnings)]
 
     # -- delete --
 
