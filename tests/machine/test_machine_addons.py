@@ -18,6 +18,7 @@ from sublet.machine.join import JoinMachineSettings, read_settings, write_settin
 from sublet.machine.names import DEFAULT_DIRECTORY, NodePlaces
 from sublet.machinery.clock import SystemClock
 from sublet.machinery.status import BadRequest, Forbidden
+from sublet.node import joining
 from sublet.store.open import open_store
 
 NETWORK = ClusterNetwork(service_cidr="10.96.0.0/16")
@@ -38,7 +39,8 @@ async def api():
 @pytest.fixture
 async def admin(api):
     client = api.client_as(User("admin", ("system:masters", "system:authenticated")), "test")
-    await addons.ensure(client, NETWORK, JOIN)
+    await joining.ensure(client, NETWORK, JOIN)
+    await addons.ensure(client, NETWORK)
     return client
 
 
@@ -57,7 +59,8 @@ async def test_dns_has_the_tenth_address_and_storage_a_default_class(admin):
 async def test_writing_them_again_changes_nothing(admin):
     await admin.patch(CLASSES, "local-path", {"metadata": {"labels": {"mine": "1"}}})
     before = (await admin.list(CLASSES))["items"], (await admin.list(resource("configmaps")))["items"]
-    await addons.ensure(admin, NETWORK, JOIN)
+    await joining.ensure(admin, NETWORK, JOIN)
+    await addons.ensure(admin, NETWORK)
     assert before == (
         (await admin.list(CLASSES))["items"],
         (await admin.list(resource("configmaps")))["items"],
@@ -68,7 +71,7 @@ async def test_a_node_may_do_what_its_workers_need_and_no_more(node, admin):
     await node.list(resource("services"))
     await node.list(SLICES)
     await node.list(resource("persistentvolumeclaims"))
-    assert await addons.read_network(node) == NETWORK
+    assert await joining.read_network(node) == NETWORK
     await addons.publish_dns(node, "n", "10.244.0.1", 1053)
     await addons.publish_dns(node, "n", "10.244.0.1", 1054)
     assert (await admin.get(SLICES, "kube-dns-n", "kube-system"))["ports"][0]["port"] == 1054
@@ -77,15 +80,15 @@ async def test_a_node_may_do_what_its_workers_need_and_no_more(node, admin):
 
 
 async def test_a_token_may_ask_for_a_certificate_and_expires(api, admin):
-    token = await addons.create_token(admin, SystemClock(), 60)
+    token = await joining.create_token(admin, SystemClock(), 60)
     identity, secret = token.split(".")
     stored = await admin.get(resource("secrets"), f"bootstrap-token-{identity}", "kube-system")
     assert base64.b64decode(stored["data"]["token-secret"]).decode() == secret
     assert stored["type"] == "bootstrap.kubernetes.io/token" and stored["data"]["expiration"]
-    joining = api.client_as(User(f"system:bootstrap:{identity}", (addons.TOKEN_GROUP,)), "test")
-    await joining.list(resource("certificatesigningrequests.certificates.k8s.io"))
+    newcomer = api.client_as(User(f"system:bootstrap:{identity}", (joining.TOKEN_GROUP,)), "test")
+    await newcomer.list(resource("certificatesigningrequests.certificates.k8s.io"))
     with pytest.raises(Forbidden):
-        await joining.list(resource("nodes"))
+        await newcomer.list(resource("nodes"))
 
 
 async def test_cluster_info_tells_joining_machines_server_and_authority(admin):

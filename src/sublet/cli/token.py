@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-import random
-import time
 from collections.abc import Callable
 
 import click
 
 from sublet.cli.common import host_cluster, run
 from sublet.cli.output import done, print_table
-
-_ALPHABET = "abcdefghijklmnopqrstuvwxyz0123456789"
 
 
 def options(command: Callable[..., None]) -> Callable[..., None]:
@@ -33,40 +29,20 @@ def token() -> None:
 def create(kubeconfig: str | None, context: str, expires: str, description: str) -> None:
     """Create a token and print the command that joins a machine."""
     from sublet.client.kubeconfig import load
-    from sublet.kinds.resources import resource
-    from sublet.machinery.objects import rfc3339
+    from sublet.machinery.clock import SystemClock
     from sublet.node.join import public_key_hash
+    from sublet.node.joining import create_token
 
     seconds = parse_duration(expires)
-    rng = random.SystemRandom()
-    identity, secret = ("".join(rng.choices(_ALPHABET, k=length)) for length in (6, 16))
-    data = {
-        "token-id": identity,
-        "token-secret": secret,
-        "usage-bootstrap-authentication": "true",
-        "usage-bootstrap-signing": "true",
-        "auth-extra-groups": "system:bootstrappers:kubeadm:default-node-token",
-    }
-    if seconds:
-        data["expiration"] = rfc3339(time.time() + seconds)
-    if description:
-        data["description"] = description
-    obj = {
-        "apiVersion": "v1",
-        "kind": "Secret",
-        "type": "bootstrap.kubernetes.io/token",
-        "metadata": {"name": f"bootstrap-token-{identity}", "namespace": "kube-system"},
-        "stringData": data,
-    }
 
-    async def main() -> None:
+    async def main() -> str:
         async with host_cluster(kubeconfig, context) as cluster:
-            await cluster.client.create(resource("secrets"), obj)
+            return await create_token(cluster.client, SystemClock(), seconds, description)
 
-    run(main())
+    made = run(main())
     access = load(kubeconfig, context)
     click.echo(
-        f"sublet node join --server {access.server} --token {identity}.{secret} "
+        f"sublet node join --server {access.server} --token {made} "
         f"--ca-cert-hash {public_key_hash(access.ca_data)}"
     )
 

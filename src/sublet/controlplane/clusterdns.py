@@ -2,20 +2,14 @@
 
 from __future__ import annotations
 
-import asyncio
-import contextlib
-
-from sublet.client.client import Client
-from sublet.controlplane.joining import apply
-from sublet.kinds.resources import resource
-from sublet.machinery.kind import Object, Resource
+from sublet.machinery.kind import Object
 
 NAMESPACE = "kube-system"
 PORT = 1053
 _LABELS = {"k8s-app": "kube-dns"}
 
 
-def manifests(image: str, domain: str, *, cluster_ip: str = "") -> list[tuple[Resource, Object]]:
+def manifests(image: str, domain: str, *, cluster_ip: str = "") -> list[Object]:
     """What to apply. Names are those that tools look for: Deployment ``coredns``, Service ``kube-dns``."""
 
     def named(kind: str, api_version: str, name: str, **rest: object) -> Object:
@@ -50,11 +44,11 @@ def manifests(image: str, domain: str, *, cluster_ip: str = "") -> list[tuple[Re
     )  # fmt: skip
     service["metadata"]["labels"]["kubernetes.io/name"] = "CoreDNS"
     return [
-        (resource("serviceaccounts"), named("ServiceAccount", "v1", "coredns")),
-        (resource(f"clusterroles.{rbac}"), role),
-        (resource(f"clusterrolebindings.{rbac}"), binding),
-        (resource("services"), service),
-        (resource("deployments.apps"), _deployment(image, domain)),
+        named("ServiceAccount", "v1", "coredns"),
+        role,
+        binding,
+        service,
+        _deployment(image, domain),
     ]
 
 
@@ -98,21 +92,3 @@ def _deployment(image: str, domain: str) -> Object:
             },
         },
     }
-
-
-class ClusterDNS:
-    """Keeps the DNS manifests applied: once at start, again until it succeeds."""
-
-    def __init__(self, client: Client, image: str, domain: str) -> None:
-        self._client = client
-        self._manifests = manifests(image, domain)
-        self._task: asyncio.Task[None] | None = None
-
-    async def start(self) -> None:
-        self._task = asyncio.create_task(apply(self._client, self._manifests), name="cluster-dns")
-
-    async def stop(self) -> None:
-        if self._task is not None:
-            self._task.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await self._task

@@ -14,8 +14,9 @@ from sublet.client.client import Client
 from sublet.client.exchange import User
 from sublet.client.http import HTTPTransport
 from sublet.client.kubeconfig import ClusterAccess
+from sublet.controlplane import clusterdns
+from sublet.controlplane.applied import Applied
 from sublet.controlplane.assemble import Assembly, ControlPlane
-from sublet.controlplane.clusterdns import ClusterDNS
 from sublet.controlplane.config import Configuration
 from sublet.controlplane.run import RunSettings, assembly
 from sublet.kinds.resources import resource
@@ -154,18 +155,20 @@ class _Syncing:
 
 
 class _DNS:
+    """The tenant's DNS Deployment, once the API server it is written to is there."""
+
     def __init__(self, plane: ControlPlane, image: str) -> None:
         self._plane = plane
-        self._image = image
-        self._dns: ClusterDNS | None = None
+        self._wanted = clusterdns.manifests(image, plane.assembly.cluster_domain)
+        self._applied: Applied | None = None
 
     async def start(self) -> None:
-        self._dns = ClusterDNS(self._plane.client(), self._image, self._plane.assembly.cluster_domain)
-        await self._dns.start()
+        self._applied = Applied("cluster DNS", self._plane.client(), self._wanted)
+        await self._applied.start()
 
     async def stop(self) -> None:
-        if self._dns is not None:
-            await self._dns.stop()
+        if self._applied is not None:
+            await self._applied.stop()
 
 
 class _KubeconfigSecret:

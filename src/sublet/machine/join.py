@@ -36,6 +36,7 @@ from sublet.machinery.status import BadRequest, ServiceUnavailable, StatusError
 from sublet.netproxy.nft import NFT
 from sublet.netproxy.proxy import NetProxy
 from sublet.netproxy.rules import ProxySettings
+from sublet.node import joining
 
 log = logging.getLogger(__name__)
 
@@ -113,7 +114,7 @@ class _Node:
             starting.cancel()
             await asyncio.gather(starting, return_exceptions=True)
         async with self._client() as client:
-            network = await _patiently("the cluster's network", lambda: addons.read_network(client))
+            network = await _patiently("the cluster's network", lambda: joining.read_network(client))
         worker = NetworkWorker(self.places, self._node_ip(), network.pod_cidr)
         await _all(
             self.containerd.run(),
@@ -161,7 +162,7 @@ class _Node:
         )
 
     async def _agent(
-        self, join: Any, client_ca: bytes, network: addons.ClusterNetwork, worker: NetworkWorker
+        self, join: Any, client_ca: bytes, network: joining.ClusterNetwork, worker: NetworkWorker
     ) -> None:
         from sublet.node.join import run_joined
         from sublet.node.settings import NodeSettings
@@ -186,7 +187,7 @@ class _Node:
             on_pod_range=worker.set_range,
         )
 
-    async def _companions(self, network: addons.ClusterNetwork, worker: NetworkWorker) -> None:
+    async def _companions(self, network: joining.ClusterNetwork, worker: NetworkWorker) -> None:
         """Everything beside the agent that works on the API as this node."""
         proxy = ProxySettings(
             self.places.cluster, self.settings.name, (network.pod_cidr,), pod_bridge=self.places.bridge
@@ -245,7 +246,7 @@ class _Node:
         finally:
             telling.cancel()
 
-    async def _dns(self, client: Client, network: addons.ClusterNetwork, worker: NetworkWorker) -> None:
+    async def _dns(self, client: Client, network: joining.ClusterNetwork, worker: NetworkWorker) -> None:
         await worker.ready.wait()
         server = await _dns_server(client, worker.gateway, network.cluster_domain)
         try:

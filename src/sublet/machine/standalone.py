@@ -38,6 +38,7 @@ from sublet.machine.names import NodePlaces
 from sublet.machine.processes import Processes, Program, exclusive, write_whole
 from sublet.machinery.clock import Clock, SystemClock
 from sublet.machinery.status import BadRequest, ServiceUnavailable, StatusError, Timeout
+from sublet.node import joining
 
 Mode = Literal["auto", "containers", "hollow"]
 Progress = Callable[[str], None]
@@ -93,8 +94,8 @@ class StandaloneSettings:
         return self.data_dir / "standalone.json"
 
     @property
-    def network(self) -> addons.ClusterNetwork:
-        return addons.ClusterNetwork(self.pod_cidr, self.service_cidr, self.cluster_domain)
+    def network(self) -> joining.ClusterNetwork:
+        return joining.ClusterNetwork(self.pod_cidr, self.service_cidr, self.cluster_domain)
 
     @property
     def name(self) -> str:
@@ -166,7 +167,8 @@ async def up(
         try:
             progress("writing the cluster's own objects")
             join = replace(access, server=f"https://{address}:{settings.port}")
-            await addons.ensure(client, settings.network, join)
+            await joining.ensure(client, settings.network, join)
+            await addons.ensure(client, settings.network)
             if not second:
                 await _write_join_settings(settings, found, client, access, clock)
                 supervision.supervise(settings.run_dir, [*first, _node(settings, found)])
@@ -404,7 +406,7 @@ async def _write_join_settings(
     join = _join_settings(settings)
     if join.ca_file is not None:
         write_whole(join.ca_file, access.ca_data.decode())
-    token = await addons.create_token(client, clock, 3600.0)
+    token = await joining.create_token(client, clock, 3600.0)
     write_settings(settings.join_file, replace(join, token=token))
 
 
