@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 import pytest
 
 from sublet.controlplane.assemble import Assembly, ControlPlane
+from sublet.machinery.clock import Clock
 
 T = TypeVar("T")
 
@@ -60,7 +61,9 @@ class RunningControlPlane:
 
         async def start() -> None:
             client = self.plane.client(user_agent="hollow")
-            self._hollow.append(asyncio.get_running_loop().create_task(run_hollow(client, count)))
+            self._hollow.append(
+                asyncio.get_running_loop().create_task(run_hollow(client, count, clock=self.plane.clock))
+            )
 
         self._loop.run(start())
 
@@ -77,7 +80,7 @@ class RunningControlPlane:
 @contextmanager
 def running_control_plane(
     *, controllers: bool = True, scheduler: bool = True, minor: str = "1.36", nodes: int = 0,
-    data_dir: Path | None = None, advertise_address: str = "127.0.0.1",
+    data_dir: Path | None = None, advertise_address: str = "127.0.0.1", clock: Clock | None = None,
 ) -> Iterator[RunningControlPlane]:  # fmt: skip
     """A control plane for the length of a ``with`` block.
 
@@ -96,7 +99,7 @@ def running_control_plane(
         )
 
         async def start() -> ControlPlane:
-            plane = ControlPlane(assembly)
+            plane = ControlPlane(assembly, clock=clock)
             await plane.start()
             return plane
 
