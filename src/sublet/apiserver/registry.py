@@ -34,6 +34,7 @@ from sublet.machinery.clock import Clock
 from sublet.machinery.kind import Kind, Object, Resource
 from sublet.machinery.schema import Schema
 from sublet.machinery.status import (
+    AlreadyExists,
     FieldError,
     InternalError,
     MethodNotAllowed,
@@ -251,7 +252,13 @@ class Registry:
             if entry is None:
                 if not create:
                     raise not_found(kind.resource.group, kind.resource.plural, name)
-                return await self._create_by_update(kind, namespace, name, change(None), write)
+                try:
+                    return await self._create_by_update(kind, namespace, name, change(None), write)
+                except AlreadyExists:
+                    entry = await self.entry(kind, namespace, name)
+                    if entry is None:
+                        raise
+                    continue  # somebody made it meanwhile: change that
             try:
                 written = await self._update_once(kind, self.format(kind), entry, change, write)
                 return await self._shown(kind, write, written)
@@ -288,14 +295,20 @@ class Registry:
         self._prepare_update(kind, new, old, write)
         kind.default(new)
         attributes = self._attributes(UPDATE, kind, write, new, old)
+        if write.present is not None:
+            attributes.shown = write.present(new), write.present(old)
         try:
-            await self._admit(kind, attributes)
+            if not write.admitted:
+                await self._admit(kind, attributes)
             write.warnings += objectmeta.tidy(new)
             if write.subresource != "status":
                 objectmeta.bump_generation(new, old, kind)
             self._raise(kind, new, self._update_errors(kind, new, old, write))
             write.warnings += kind.warnings(new, old)
-            await self._validate(attributes)
+            if write.present is not None:
+                attributes.shown = write.present(new), write.present(old)
+            if not write.admitted:
+                await self._validate(attributes)
             if not write.applied:
                 await self._manage(kind, old, new, write)
             if unchanged(new, old):
@@ -420,8 +433,9 @@ class Registry:
         attributes = self._attributes(DELETE, kind, write, None, old)
         attributes.dry_run = options.dry_run
         attributes.options = options.body()
-        await self._admit(kind, attributes)
-        await self._validate(attributes)
+        if not write.admitted:
+            await self._admit(kind, attributes)
+            await self._validate(attributes)
         new = await crd_conversion.current(kind, fmt.decode(entry.value, entry.revision))
         at_once = deletion.mark(new, kind, options, self.clock.now())
         if options.dry_run:
