@@ -19,14 +19,13 @@ log = logging.getLogger(__name__)
 
 async def stop_node(places: NodePlaces) -> None:
     """Ends pods, containerd and network; files stay, so that the next start finds images and volumes again."""
-    if not places.directory.exists():
-        return
+    if not places.containerd.directory.exists():
+        return  # no node, or a hollow one, which makes nothing but files
     containerd = Containerd(places.containerd)
-    if places.containerd.directory.exists():
-        if containerd.running_pid() is not None:
-            await _stop_pods(containerd)
-        await containerd.stop()
-        await leftovers.remove_processes(places.containerd.socket, places.cgroup_root)
+    if containerd.running_pid() is not None:
+        await _stop_pods(containerd)
+    await containerd.stop()
+    await leftovers.remove_processes(places.containerd.socket, places.cgroup_root)
     leftovers.unmount_below(places.directory)
     leftovers.remove_cgroups(places.cgroup_root)
     leftovers.remove_empty_shim_directories()
