@@ -99,6 +99,13 @@ async def test_a_taken_host_port_makes_the_second_pod_fail(client, hollow):
     await phase(client, "fourth", "Running")
 
 
+async def test_an_extended_resource_that_others_report_is_not_its_to_judge(client, hollow):
+    resources = {"requests": {"example.com/dongle": "2"}, "limits": {"example.com/dongle": "2"}}
+    container = {"name": "c", "image": "busybox", "resources": resources}
+    await pod(client, "dongle", containers=[container])
+    await phase(client, "dongle", "Running")
+
+
 async def test_a_deleted_pod_goes_at_once_and_its_room_is_free(client, hollow):
     await pod(client, "a")
     await phase(client, "a", "Running")

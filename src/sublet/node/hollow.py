@@ -10,7 +10,7 @@ import asyncio
 import ipaddress
 import logging
 import random
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 from sublet.client.client import Client
 from sublet.client.events import EventRecorder
@@ -19,6 +19,7 @@ from sublet.kinds.resources import resource
 from sublet.machinery import objects, scheduling, usage
 from sublet.machinery.clock import Clock, SystemClock
 from sublet.machinery.kind import Object
+from sublet.machinery.quantity import Quantity
 from sublet.machinery.status import NotFound, StatusError
 from sublet.node import hollow_status
 from sublet.node.hollow_registration import HollowSettings, Registration, node_object
@@ -63,12 +64,20 @@ class HollowNode:
     def _refusal(self, pod: Object) -> tuple[str, str] | None:
         if self._usage.ports_taken(scheduling.host_ports(pod)):
             return "NodePorts", f"Predicate NodePorts failed: {scheduling.PORTS}"
-        for reason in self._usage.insufficient(usage.pod_requests(pod)):
+        for reason in self._usage.insufficient(self._known(usage.pod_requests(pod))):
             if reason == scheduling.TOO_MANY_PODS:
                 return "OutOfpods", "Node didn't have enough resource: pods"
             name = reason.removeprefix("Insufficient ")
             return f"OutOf{name}", f"Node didn't have enough resource: {name}"
         return None
+
+    def _known(self, requests: Mapping[str, Quantity]) -> dict[str, Quantity]:
+        """Without extended resources that others put into the Node's status: a kubelet does not judge those."""
+        return {
+            name: amount
+            for name, amount in requests.items()
+            if name in self._usage.allocatable or "/" not in name
+        }
 
 
 class Addresses:

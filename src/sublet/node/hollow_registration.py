@@ -16,7 +16,13 @@ from sublet.machinery.status import AlreadyExists, NotFound
 
 LEASE_NAMESPACE = "kube-node-lease"
 
-DENIED_IMAGES = ("invalid.registry.k8s.io/*", "*.invalid/*", "webserver:404", "*:non-existent")
+DENIED_IMAGES = (
+    "invalid.registry.k8s.io/*",
+    "*.invalid/*",
+    "webserver:404",
+    "*:non-existent",
+    "*:nonexistent",
+)
 """Images that no node could pull: those which Kubernetes' own tests use for that."""
 
 
