@@ -4,8 +4,14 @@ from __future__ import annotations
 
 import os
 import random
+from collections.abc import AsyncIterator
+from typing import TYPE_CHECKING
 
 import pytest
+
+if TYPE_CHECKING:
+    from sublet.apiserver.api import APIServer
+    from sublet.client.client import Client
 
 
 @pytest.fixture(scope="session")
@@ -18,3 +24,26 @@ def seed() -> int:
 def rng(seed: int) -> random.Random:
     print(f"SUBLET_SEED={seed}")
     return random.Random(seed)
+
+
+@pytest.fixture
+async def api() -> AsyncIterator[APIServer]:
+    """A real API server in this process over the memory store; it notices when a cached object is changed."""
+    from sublet.apiserver.api import APIServer
+    from sublet.apiserver.settings import APIServerSettings
+    from sublet.store.open import open_store
+
+    store = await open_store("memory://")
+    server = APIServer(APIServerSettings(), store, detect_mutation=True)
+    await server.start()
+    yield server
+    await server.stop()
+    await store.close()
+
+
+@pytest.fixture
+def client(api: APIServer) -> Client:
+    """An administrator's client of it."""
+    from sublet.client.exchange import User
+
+    return api.client_as(User("admin", ("system:masters", "system:authenticated")), "test")

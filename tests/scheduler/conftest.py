@@ -6,8 +6,6 @@ import random
 
 import pytest
 
-from sublet.apiserver.api import APIServer
-from sublet.apiserver.settings import APIServerSettings
 from sublet.client.client import Client
 from sublet.client.exchange import User
 from sublet.client.informer import InformerFactory
@@ -18,7 +16,6 @@ from sublet.scheduler.cache import Cache
 from sublet.scheduler.catalog import profiles
 from sublet.scheduler.framework import Attempt, Cluster, Lookup
 from sublet.scheduler.podinfo import PodInfo
-from sublet.store.open import open_store
 
 
 class _Nobody:
@@ -87,18 +84,3 @@ class World:
 @pytest.fixture
 def world():
     return World()
-
-
-@pytest.fixture
-async def api():
-    store = await open_store("memory://")
-    server = APIServer(APIServerSettings(), store, detect_mutation=True)
-    await server.start()
-    yield server
-    await server.stop()
-    await store.close()
-
-
-@pytest.fixture
-def client(api):
-    return api.client_as(User("admin", ("system:masters", "system:authenticated")), "test")
