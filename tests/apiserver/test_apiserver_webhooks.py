@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 from aiohttp import web
+from apiserver_front import ADMIN, Front, front
 from apiserver_webhook_server import WebhookServer, allow, deny, patching, slowly, webhooks
 
 from sublet.apiserver.api import APIServer
@@ -19,7 +20,7 @@ from sublet.machinery.kind import Object
 from sublet.machinery.status import BadRequest, Forbidden, InternalError, Invalid, NotFound, StatusError
 from sublet.store.interface import Store
 
-__all__ = ["webhooks"]
+__all__ = ["front", "webhooks"]
 GROUP = "admissionregistration.k8s.io"
 MAPS = resource("configmaps")
 NAMESPACES = resource("namespaces")
@@ -488,3 +489,108 @@ async def test_a_ready_endpoint_is_dialled_else_the_cluster_ip(
         return [slice_]
 
     assert await Endpoints(read, listed).resolve("default", "hooks", 443) == expected
+
+
+# -- what is no stored object --
+
+
+@pytest.mark.usefixtures("default_account")
+async def test_connections_are_admitted_with_their_options(
+    client: Client, api: APIServer, webhooks: WebhookServer, make_pod: MAKE
+) -> None:
+    rules = rule("pods/exec", "pods/proxy", operations=["CONNECT"])
+    await configure(client, "validating", webhooks.on("/v", deny(message="not here")), "hooks", rules)
+    await client.create(PODS, make_pod())
+    user = User("admin", ("system:masters",))
+    for path, query in (
+        ("exec", "command=ls&command=-l&stdout=true&container=main"),
+        ("proxy/some/page", ""),
+    ):
+        response = await api.handle(
+            Request("GET", f"/api/v1/namespaces/default/pods/web/{path}", query, user=user)
+        )
+        assert response.status == 400
+    exec_, proxy = webhooks.reviews("/v")
+    assert (exec_["operation"], exec_["subResource"], exec_["name"]) == ("CONNECT", "exec", "web")
+    assert exec_["kind"] == {"group": "", "version": "v1", "kind": "PodExecOptions"}
+    assert exec_["resource"] == {"group": "", "version": "v1", "resource": "pods"}
+    assert exec_["object"] == {
+        "kind": "PodExecOptions", "apiVersion": "v1", "stdout": True, "container": "main", "command": ["ls", "-l"],
+    }  # fmt: skip
+    assert (exec_["oldObject"], exec_["options"]) == (None, None)
+    assert proxy["object"] == {"kind": "PodProxyOptions", "apiVersion": "v1", "path": "some/page"}
+
+
+@pytest.mark.usefixtures("default_account")
+async def test_bindings_and_evictions_are_created_as_webhooks_see_it(
+    client: Client, webhooks: WebhookServer, make_pod: MAKE
+) -> None:
+    rules = rule("pods/binding", "pods/eviction", operations=["*"])
+    await configure(client, "validating", webhooks.on("/v", allow()), "hooks", rules)
+    await client.create(PODS, make_pod())
+    binding = {"metadata": {"name": "web"}, "target": {"kind": "Node", "name": "n"}}
+    await client.create(PODS, binding, "default", subresource="binding", name="web")
+    eviction = {"apiVersion": "policy/v1", "kind": "Eviction", "metadata": {"name": "web"}}
+    await client.create(PODS, eviction, "default", subresource="eviction", name="web")
+    seen = [
+        (r["operation"], r["kind"]["kind"], r["object"]["kind"], r["name"]) for r in webhooks.reviews("/v")
+    ]
+    assert seen == [
+        ("CREATE", "Binding", "Binding", "web"),
+        ("CREATE", "Eviction", "Eviction", "web"),
+    ]
+
+
+async def test_a_token_is_created_as_webhooks_see_it(front: Front, webhooks: WebhookServer) -> None:
+    admin = front.api.client_as(ADMIN, "t")
+    config = webhooks.on("/v", allow())
+    await configure(admin, "validating", config, "hooks", rule("serviceaccounts/token"))
+    await front.account()
+    await front.token(expirationSeconds=700)
+    (request,) = webhooks.reviews("/v")
+    assert (request["operation"], request["name"], request["namespace"]) == ("CREATE", "robot", "default")
+    assert request["kind"] == {"group": "authentication.k8s.io", "version": "v1", "kind": "TokenRequest"}
+    assert request["object"]["spec"]["expirationSeconds"] == 700
+
+
+async def test_scaling_is_an_update_of_the_scale(client: Client, webhooks: WebhookServer) -> None:
+    rules = rule("deployments/scale", apiGroups=["apps"])
+    await configure(client, "validating", webhooks.on("/v", allow()), "hooks", rules)
+    deployments = resource("deployments.apps")
+    template = {
+        "metadata": {"labels": {"a": "b"}},
+        "spec": {"containers": [{"name": "c", "image": "busybox"}]},
+    }
+    spec = {"replicas": 1, "selector": {"matchLabels": {"a": "b"}}, "template": template}
+    await client.create(deployments, {"metadata": {"name": "d", "namespace": "default"}, "spec": spec})
+    await client.patch(deployments, "d", {"spec": {"replicas": 3}}, "default", subresource="scale")
+    (request,) = webhooks.reviews("/v")
+    assert request["kind"] == {"group": "autoscaling", "version": "v1", "kind": "Scale"}
+    assert request["resource"] == {"group": "apps", "version": "v1", "resource": "deployments"}
+    assert (request["operation"], request["object"]["spec"]) == ("UPDATE", {"replicas": 3})
+    assert request["oldObject"]["spec"] == {"replicas": 1}
+
+
+@pytest.mark.parametrize(("expression", "called"), [("true", True), ("object.data.a != '1'", False)])
+async def test_match_conditions_choose_too(
+    client: Client, webhooks: WebhookServer, make_config_map: MAKE, expression: str, called: bool
+) -> None:
+    conditions = [{"name": "c", "expression": expression}]
+    await configure(client, "validating", webhooks.on("/v", allow()), matchConditions=conditions)
+    await client.create(MAPS, make_config_map(a="1"))
+    assert bool(webhooks.asked) == called
+
+
+@pytest.mark.parametrize("policy", ["Fail", "Ignore"])
+async def test_a_match_condition_that_fails_follows_the_failure_policy(
+    client: Client, webhooks: WebhookServer, make_config_map: MAKE, policy: str
+) -> None:
+    conditions = [{"name": "c", "expression": "object.data.missing == 'x'"}]
+    config = webhooks.on("/v", allow())
+    await configure(client, "validating", config, matchConditions=conditions, failurePolicy=policy)
+    if policy == "Fail":
+        with pytest.raises(StatusError, match="missing"):
+            await client.create(MAPS, make_config_map(a="1"))
+    else:
+        await client.create(MAPS, make_config_map(a="1"))
+    assert not webhooks.asked

@@ -118,6 +118,12 @@ class Aggregation:
         self._availability.clear()
         await asyncio.gather(*self._ended, return_exceptions=True)
 
+    def told(self, place: tuple[str, str], *, available: bool) -> None:
+        """Whether the server for a group and version was found to answer."""
+        remote = self.remotes.get(place)
+        if remote is not None and remote.available != available:
+            self.remotes[place] = replace(remote, available=available)
+
     # -- requests --
 
     def responsible(self, info: RequestInfo) -> Remote | None:

@@ -148,6 +148,8 @@ class Availability:
     async def _say(self, remote: Remote, verdict: Verdict) -> None:
         """Writes the condition where it is not what stands there."""
         status, reason, message = verdict
+        # Before it can be read anywhere: who sees the condition may use the server.
+        self._aggregation.told(self._place, available=status == "True")
         now = objects.rfc3339(self._api.clock.now())
 
         def edit(current: Object) -> bool:

@@ -301,7 +301,7 @@ class Registry:
             if not write.admitted:
                 await self._admit(kind, attributes)
             write.warnings += objectmeta.tidy(new)
-            if write.subresource != "status":
+            if write.subresource not in _SAME_GENERATION:
                 objectmeta.bump_generation(new, old, kind)
             self._raise(kind, new, self._update_errors(kind, new, old, write))
             write.warnings += kind.warnings(new, old)

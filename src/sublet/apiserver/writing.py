@@ -35,6 +35,10 @@ class Write:
     """What admission notes for the audit log."""
     applied: bool = False
     """The change is server-side apply's and has set managedFields itself."""
+    admitted: bool = False
+    """Admission has been asked about what the client sent, which is not the object itself."""
+    present: Callable[[Object], Object] | None = None
+    """What webhooks and policies see instead of the object: its Scale."""
     prepare: Callable[[Object, Object], None] | None = None
     """(new, old) in the stored version: restores what this subresource may not change; None: the usual."""
     validate: Callable[[Object, Object], Sequence[FieldError]] | None = None

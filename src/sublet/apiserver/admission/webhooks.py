@@ -140,7 +140,7 @@ class Webhooks:
         attributes.annotations[f"mutation.webhook.admission.k8s.io/round_{round_}_index_{place}"] = (
             json.dumps(note, separators=(",", ":"))
         )
-        if changed:
+        if changed and attributes.shown is None:
             kind.default(attributes.new())
         return changed
 
@@ -154,6 +154,8 @@ class Webhooks:
                 "this operation"
             )
         kind, registry = attributes.kind, self._registry
+        if attributes.shown is not None:
+            return _lay_besides(hook, attributes, attributes.shown, operations)
         try:
             patched = patch.json_patch(new, operations)
             custom = isinstance(kind, CustomKind)
@@ -305,6 +307,26 @@ class Webhooks:
         document = webhookreview.review(attributes, resource, version, uid, new, old)
         answered = await self._client.post(hook.client, document, hook.seconds)
         return webhookreview.read(answered, version, uid, mutating=mutating)
+
+
+def _lay_besides(
+    hook: Webhook, attributes: Attributes, shown: tuple[Object | None, Object | None], operations: Any
+) -> bool:
+    """Applies a JSON patch to what is no stored object: a Binding, the options of a connection."""
+    new, obj = shown[0], attributes.new()
+    if new is not obj:
+        raise webhookreview.failed(
+            f'admission webhook "{hook.name}" attempted to modify a view of the object, which is not supported'
+        )
+    try:
+        patched = patch.json_patch(new, operations)
+    except StatusError as error:
+        raise webhookreview.failed(error.message) from None
+    if not isinstance(patched, dict) or codec.same(patched, new):
+        return False
+    obj.clear()
+    obj.update(patched)
+    return True
 
 
 def _failure(name: str, why: str) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from sublet.apiserver import decoding, negotiation
+from sublet.apiserver.admission.besides import admit_created
 from sublet.apiserver.calls import status_view, warnings
 from sublet.apiserver.negotiation import accept
 from sublet.apiserver.options import write_options
@@ -47,10 +48,12 @@ async def handle(request: Request, info: RequestInfo, api: APIServer) -> Respons
         raise BadRequest(
             "the namespace of the provided object does not match the namespace sent on the request"
         )
+    await admit_created(request, info, api, binding, options, name)
     _validate(binding, name)
     write = Write(request.user, pods.resource, options, "binding", warnings(request))
     write.prepare = _keep
     write.validate = _no_errors
+    write.admitted = True
     await api.registry.update(pods, info.namespace, name, _assignment(api, pods, binding), write)
     accepted = status_view(accept(request, info))
     return negotiation.respond(

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import quote, urlencode
 
 from sublet.apiserver import podproxy
+from sublet.apiserver.admission.besides import admit_connection
 from sublet.apiserver.requestinfo import RequestInfo
 from sublet.client.exchange import Request, Response
 from sublet.client.podstreams import PodStreams
@@ -43,9 +44,12 @@ _INTEGERS = {"tailLines": 0, "limitBytes": 1, "sinceSeconds": 1}
 async def handle(request: Request, info: RequestInfo, api: APIServer) -> Response:
     """The response of the pod's node."""
     if info.subresource == "proxy":
+        await admit_connection(request, info, api)
         return await podproxy.handle(without_credentials(request), info, api)
     if request.method not in _METHODS[info.subresource]:
         raise MethodNotAllowed(f"{info.verb} is not supported on pods/{info.subresource}")
+    if info.subresource != "log":
+        await admit_connection(request, info, api)
     pod = await _pod(info, api)
     if info.subresource == "log":
         _check_log(info)

@@ -6,6 +6,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from sublet.apiserver import decoding, negotiation
+from sublet.apiserver.admission.besides import admit_created
 from sublet.apiserver.calls import status_view, warnings
 from sublet.apiserver.deletion import DeleteOptions
 from sublet.apiserver.negotiation import accept
@@ -43,13 +44,14 @@ async def handle(request: Request, info: RequestInfo, api: APIServer) -> Respons
     options = write_options(request, info, "CreateOptions")
     eviction = decoding.decode(request, _version(request), None, options.validation, warnings(request))
     name_matches(eviction, info.name)
+    await admit_created(request, info, api, eviction, options)
     delete = parse_delete_options(eviction.get("deleteOptions") or {})
     delete = replace(delete, dry_run=delete.dry_run or options.dry_run)
     entry = await api.registry.entry(pods, info.namespace, info.name)
     if entry is None:
         raise not_found("", "pods", info.name)
     pod: Object = entry.object
-    write = Write(request.user, pods.resource, WriteOptions(dry_run=delete.dry_run), "eviction")
+    write = Write(request.user, pods.resource, WriteOptions(dry_run=delete.dry_run), "eviction", admitted=True)
     if not _needs_no_budget(pod):
         await _ask_budget(api, pod, delete.dry_run)
         await _mark(api, pods, pod, delete)

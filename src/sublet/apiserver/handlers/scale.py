@@ -70,6 +70,7 @@ async def _write(call: Call, paths: Mapping[str, str], options: WriteOptions) ->
 
     write = call.write(options)
     write.prepare = lambda _new, _old: None
+    write.present = lambda obj: _scale(call, obj, paths)
     written = await call.api.registry.update(call.kind, call.namespace, call.info.name, change, write)
     return _respond(call, _scale(call, written.object, paths))
 

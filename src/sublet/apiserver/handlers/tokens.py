@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from sublet.apiserver import decoding, negotiation
+from sublet.apiserver.admission.besides import admit_created
 from sublet.apiserver.authentication.authenticator import BadToken, with_authenticated
 from sublet.apiserver.authentication.serviceaccount import Bound, ServiceAccountTokens
 from sublet.apiserver.authentication.userinfo import user_info
@@ -88,6 +89,7 @@ async def _token_request(request: Request, info: RequestInfo, api: APIServer) ->
     account = await _stored(api, "serviceaccounts", info.namespace, info.name)
     if account is None:
         raise not_found("", "serviceaccounts", info.name)
+    await admit_created(request, info, api, body, options)
     spec: dict[str, Any] = body.get("spec") or {}
     seconds = _DEFAULT_SECONDS if spec.get("expirationSeconds") is None else int(spec["expirationSeconds"])
     _validate(info.name, seconds)
