@@ -87,6 +87,12 @@ class Environment:
 
     def compile(self, source: str) -> Program:
         """Raises ``CompileError`` with cel-go's texts."""
+        try:
+            return self._compile(source)
+        except RecursionError:
+            raise CompileError(source[:200], [Issue(0, "expression recursion limit exceeded")]) from None
+
+    def _compile(self, source: str) -> Program:
         node = parse(source)
         checker = Checker(self._variables, self._functions, self._constructs)
         kind = checker.check(node)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import NoReturn
 
 from sublet.machinery.cel import syntax
@@ -11,20 +10,24 @@ from sublet.machinery.cel.lexer import RESERVED, Token, tokens
 from sublet.machinery.cel.syntax import Node
 from sublet.machinery.cel.values import UInt
 
-MAX_DEPTH = 100
+MAX_DEPTH = 80
 """Of nested expressions: what evaluation may need of the stack is bounded by it."""
 
-_LEVELS: tuple[tuple[str, ...], ...] = (
-    ("==", "!=", "<", "<=", ">", ">=", "in"),
-    ("+", "-"),
-    ("*", "/", "%"),
-)
+_OR, _AND = 0, 1
+_LEVELS = {
+    "||": _OR, "&&": _AND, "==": 2, "!=": 2, "<": 2, "<=": 2, ">": 2, ">=": 2, "in": 2,
+    "+": 3, "-": 3, "*": 4, "/": 4, "%": 4,
+}  # fmt: skip
+"""How tightly operators bind."""
 _ONE_OR_TWO = {"all": "all", "exists": "exists", "exists_one": "existsOne", "existsOne": "existsOne"}
 
 
 def parse(source: str) -> Node:
     """The syntax of an expression. Raises ``CompileError``."""
-    return _Parser(source).whole()
+    try:
+        return _Parser(source).whole()
+    except RecursionError:
+        raise CompileError(source[:200], [Issue(0, "expression recursion limit exceeded")]) from None
 
 
 class _Parser:
@@ -87,35 +90,38 @@ class _Parser:
         self.depth += 1
         if self.depth > MAX_DEPTH:
             self.fail(self.token, f"expression recursion limit exceeded: {MAX_DEPTH}")
-        condition = self.logical("||")
+        condition = self.binary(_OR)
         mark = self.take("?")
         if mark is not None:
-            yes = self.logical("||")
+            yes = self.binary(_OR)
             self.expect(":")
             condition = syntax.Conditional(mark.offset, condition, yes, self.expression())
         self.depth -= 1
         return condition
 
-    def logical(self, operator: str) -> Node:
-        deeper: Callable[[], Node] = (lambda: self.logical("&&")) if operator == "||" else self.relation
-        first = deeper()
-        parts, offset = [first], first.offset
-        while (token := self.take(operator)) is not None:
-            offset = token.offset
-            parts.append(deeper())
-        return first if len(parts) == 1 else syntax.Logical(offset, operator, parts)
-
-    def relation(self, level: int = 0) -> Node:
-        if level == len(_LEVELS):
-            return self.unary()
-        left = self.relation(level + 1)
-        while self.token.text in _LEVELS[level] and self.token.kind in ("op", "ident"):
+    def binary(self, lowest: int) -> Node:
+        """Operators that bind at least as tightly as ``lowest``."""
+        left = self.unary()
+        while True:
             operator = self.token
+            level = _LEVELS.get(operator.text, -1) if operator.kind in ("op", "ident") else -1
+            if level < lowest:
+                return left
+            if level <= _AND:
+                left = self.logical(left, level)
+                continue
             self.at += 1
-            right = self.relation(level + 1)
+            right = self.binary(level + 1)
             function = "@in" if operator.text == "in" else f"_{operator.text}_"
             left = syntax.Call(operator.offset, function, None, [left, right])
-        return left
+
+    def logical(self, first: Node, level: int) -> Node:
+        """All parts of one chain, which so is not deep."""
+        operator = self.token
+        parts = [first]
+        while self.take(operator.text) is not None:
+            parts.append(self.binary(level + 1))
+        return syntax.Logical(operator.offset, operator.text, parts)
 
     def unary(self) -> Node:
         token = self.token
