@@ -35,6 +35,14 @@ async def test_a_binding_gives_the_pod_a_node(client: Client, default_account: N
     assert objects.is_true(bound, "PodScheduled")
 
 
+async def test_a_bound_pod_is_still_in_its_first_generation(
+    client: Client, default_account: None, make_pod: MAKE
+) -> None:
+    await client.create(PODS, make_pod())
+    await client.create(PODS, binding(), "default", subresource="binding", name="web")
+    assert (await client.get(PODS, "web", "default"))["metadata"]["generation"] == 1
+
+
 async def test_the_old_bindings_resource_does_the_same(
     client: Client, default_account: None, make_pod: MAKE
 ) -> None:

@@ -50,6 +50,8 @@ from sublet.store.interface import KeyExists, RevisionMismatch, Store, StoreErro
 RETRIES = 50
 """Attempts of a write that states no version, each on what the one that came between left."""
 GENERATE_ATTEMPTS = 8
+_SAME_GENERATION = frozenset(("status", "binding"))
+"""Subresources whose writes leave metadata.generation: a bound pod is still in its first."""
 
 
 class Registry:
