@@ -124,10 +124,14 @@ class Host:
 
 @asynccontextmanager
 async def host_cluster(kubeconfig: str | None, context: str) -> AsyncIterator[Host]:
-    """The host cluster's client. From inside a tenant's context, the context it was reached from is the host's."""
+    """The host cluster's client. From inside a tenant's context, the context it was reached from is the host's.
+
+    What the host refuses to everyone, or does not answer, is told with the context that is meant.
+    """
     from sublet.client.client import Client
     from sublet.client.http import HTTPTransport
     from sublet.client.kubeconfig import contexts, load
+    from sublet.machinery.status import ServiceUnavailable, Unauthorized
     from sublet.tenants.connect import parse_context
 
     names, current = contexts(kubeconfig)
@@ -140,6 +144,16 @@ async def host_cluster(kubeconfig: str | None, context: str) -> AsyncIterator[Ho
     client = Client(HTTPTransport(access), "sublet-cli")
     try:
         yield Host(access, client, chosen or "in-cluster", kubeconfig)
+    except Unauthorized:
+        raise Unauthorized(
+            f"the host cluster at {access.server} does not accept the credentials of context {chosen}: they are "
+            "wrong or have expired; choose another --context, or get a new kubeconfig"
+        ) from None
+    except ServiceUnavailable as error:
+        raise ServiceUnavailable(
+            f"{error.message}; bring the host cluster of context {chosen} up, or choose another --context, "
+            "and run the same command again"
+        ) from None
     finally:
         await client.close()
 

@@ -19,7 +19,9 @@ if TYPE_CHECKING:
     from sublet.tenants.connect import Endpoint
 
 
-async def _endpoint(host: Host, name: str, namespace: str, local_port: int) -> tuple[Endpoint, str]:
+async def _endpoint(
+    host: Host, name: str, namespace: str, local_port: int, background_proxy: bool | None
+) -> tuple[Endpoint, str]:
     """How the tenant is reached from here, and its namespace."""
     from sublet.tenants.connect import Endpoint, find_endpoint, wait_running
     from sublet.tenants.kubernetes import Tenants
@@ -31,7 +33,8 @@ async def _endpoint(host: Host, name: str, namespace: str, local_port: int) -> t
         return Endpoint(processes.access(name), "directly"), tenant.namespace
     tenants = Tenants(host.client)
     tenant = await wait_running(tenants, name, namespace, 30, info)
-    return await find_endpoint(tenants, tenant, host.context, host.kubeconfig, local_port), tenant.namespace
+    found = await find_endpoint(tenants, tenant, host.context, host.kubeconfig, local_port, background_proxy)
+    return found, tenant.namespace
 
 
 async def connect_to(
@@ -44,6 +47,7 @@ async def connect_to(
     local_port: int = 0,
     print_only: bool = False,
     context_as: str = "",
+    background_proxy: bool | None = None,
 ) -> None:
     """Writes (or prints) a context for the tenant and makes it the current one."""
     from sublet.client import kubeconfig as files
@@ -51,7 +55,7 @@ async def connect_to(
     from sublet.tenants.connect import Endpoint, context_name
 
     async with host_cluster(kubeconfig, context) as host:
-        found, where = await _endpoint(host, name, namespace, local_port)
+        found, where = await _endpoint(host, name, namespace, local_port, background_proxy)
         if server:
             url = server if "://" in server else f"https://{server}"
             found = Endpoint(replace(found.access, server=url), f"at {url}")
@@ -69,7 +73,12 @@ async def connect_to(
 
 
 def run_command(
-    name: str, kubeconfig: str | None, context: str, namespace: str, command: tuple[str, ...]
+    name: str,
+    kubeconfig: str | None,
+    context: str,
+    namespace: str,
+    command: tuple[str, ...],
+    background_proxy: bool | None = None,
 ) -> int:
     """Runs a command with KUBECONFIG pointing at the tenant; returns its exit code."""
     from sublet.client import kubeconfig as files
@@ -77,7 +86,7 @@ def run_command(
 
     async def find() -> ClusterAccess:
         async with host_cluster(kubeconfig, context) as host:
-            return (await _endpoint(host, name, namespace, 0))[0].access
+            return (await _endpoint(host, name, namespace, 0, background_proxy))[0].access
 
     access = run(find())
     with tempfile.TemporaryDirectory(prefix="sublet-") as scratch:
@@ -98,6 +107,10 @@ def run_command(
 @click.option("--print", "print_only", is_flag=True, help="Print the kubeconfig; change no file.")
 @click.option("--server", default="", help="Server URL to write instead of the one found.")
 @click.option("--local-port", default=0, help="Port of the background proxy; default: any free one.")
+@click.option(
+    "--background-proxy/--no-background-proxy", default=None,
+    help="Always, or never, go through a proxy on this machine; default: where nothing else works.",
+)  # fmt: skip
 @click.option("--kube-config-context-name", "context_as", default="", help="Name of the context to write.")
 def connect(
     name: str,
@@ -108,15 +121,17 @@ def connect(
     print_only: bool,
     server: str,
     local_port: int,
+    background_proxy: bool | None,
     context_as: str,
 ) -> None:
     """Connect to the tenant cluster NAME, or run COMMAND against it: sublet connect NAME -- kubectl get ns."""
     if command:
-        sys.exit(run_command(name, kubeconfig, context, namespace, command))
+        sys.exit(run_command(name, kubeconfig, context, namespace, command, background_proxy))
     run(
         connect_to(
             name, kubeconfig, context, namespace,
             server=server, local_port=local_port, print_only=print_only, context_as=context_as,
+            background_proxy=background_proxy,
         )
     )  # fmt: skip
 

@@ -49,9 +49,9 @@ def create(
     from sublet.tenants.manifests import check_name, default_namespace, parse_values
 
     check_name(name)
-    texts = [path.read_text() for path in values]
+    files = [(str(path), path.read_bytes()) for path in values]
     document = parse_values(
-        texts, [*sets, *(["controlPlane.service.spec.type=LoadBalancer"] if expose else [])]
+        files, [*sets, *(["controlPlane.service.spec.type=LoadBalancer"] if expose else [])]
     )
     configuration = config.load(document)
     namespace = namespace or default_namespace(name)

@@ -67,7 +67,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
         sys.exit(130)
     except BrokenPipeError:
         sys.exit(141)
-    except (StatusError, ConfigurationError, RuntimeError, OSError) as error:
+    except OSError as error:
+        what = error.strerror or str(error)
+        report_error(f"{error.filename}: {what}" if error.filename else what)
+        sys.exit(1)
+    except (StatusError, ConfigurationError, RuntimeError) as error:
         report_error(str(error))
         sys.exit(1)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import socket
 from collections.abc import AsyncIterator
 from typing import TYPE_CHECKING, Any
@@ -140,6 +141,8 @@ class HTTPTransport:
         why = str(error) or type(error).__name__
         if isinstance(error, TimeoutError):
             why = "no answer in time"
+        elif isinstance(error, OSError) and error.errno and error.errno > 0:
+            why = os.strerror(error.errno)  # the library's text repeats the address
         return ServiceUnavailable(f"the server at {where} cannot be reached: {why}")
 
 

@@ -258,7 +258,8 @@ def _parse(file: Path) -> dict[str, Any]:
     except OSError as error:
         raise KubeconfigError(f"kubeconfig {file} cannot be read: {error.strerror}") from error
     except yaml.YAMLError as error:
-        raise KubeconfigError(f"kubeconfig {file} is not valid YAML: {error}") from error
+        told = " ".join(str(error).split())
+        raise KubeconfigError(f"kubeconfig {file} is not valid YAML: {told}") from error
     if config is None:
         config = {}
     if not isinstance(config, dict):

@@ -8,14 +8,21 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from sublet.apiserver.server import ListenError
 from sublet.controlplane import config as configuration
 from sublet.controlplane.assemble import Assembly, ControlPlane
 from sublet.machinery import codec
 from sublet.machinery.settings import ConfigurationError
+from sublet.pki.authority import PKIError
+from sublet.store.interface import StoreError
 
 _SWITCH_SECONDS = 0.001
 _GC_THRESHOLDS = (20_000, 20, 50)
 """Decoded objects are many small dicts without cycles; the collector's defaults cost a quarter of busy time."""
+
+
+class CannotStart(RuntimeError):
+    """The control plane cannot start as it was asked to; ``str()`` names what is wrong and the way out."""
 
 
 @dataclass(frozen=True)
@@ -66,15 +73,18 @@ def assembly(settings: RunSettings, chosen: configuration.Configuration) -> Asse
 
 
 async def start(settings: RunSettings) -> ControlPlane:
-    """A running control plane: alone, or as a tenant of a host cluster."""
+    """A running control plane: alone, or as a tenant of a host cluster. Raises what a user can act on."""
     # The store's writer thread gives way to the loop sooner (docs/decisions/0003-store-writer-thread.md).
     sys.setswitchinterval(_SWITCH_SECONDS)
     gc.set_threshold(*_GC_THRESHOLDS)
     chosen = read_configuration(settings.config)
-    if settings.tenant:
-        from sublet.controlplane.tenant import start_tenant
+    try:
+        if settings.tenant:
+            from sublet.controlplane.tenant import start_tenant
 
-        return await start_tenant(settings, chosen)
-    plane = ControlPlane(assembly(settings, chosen))
-    await plane.start()
+            return await start_tenant(settings, chosen)
+        plane = ControlPlane(assembly(settings, chosen))
+        await plane.start()
+    except (ListenError, PKIError, StoreError) as error:
+        raise CannotStart(str(error)) from error
     return plane

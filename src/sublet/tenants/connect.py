@@ -63,15 +63,29 @@ class Endpoint:
 
 
 async def find_endpoint(
-    tenants: Tenants, tenant: Tenant, parent_context: str, kubeconfig: str | None, local_port: int = 0
+    tenants: Tenants,
+    tenant: Tenant,
+    parent_context: str,
+    kubeconfig: str | None,
+    local_port: int = 0,
+    background_proxy: bool | None = None,
 ) -> Endpoint:
-    """The best way that works from here: load balancer, straight to the Service, else a background proxy."""
+    """The best way that works from here: load balancer, straight to the Service, else a background proxy.
+
+    ``background_proxy`` True: always through one; False: never. Raises :class:`TenantError`.
+    """
     access = await tenants.access(tenant)
-    service = await tenants.service(tenant)
-    for server, how in _direct_servers(service):
+    servers = [] if background_proxy else _direct_servers(await tenants.service(tenant))
+    for server, how in servers:
         candidate = replace(access, server=server)
         if await answers(candidate):
             return Endpoint(candidate, how)
+    if background_proxy is False:
+        tried = ", ".join(server for server, _how in servers) or "nothing: its Service has no address"
+        raise TenantError(
+            f"the API of tenant {tenant.name} does not answer directly (tried {tried}); "
+            "leave out --no-background-proxy, or give the way to it with --server"
+        )
     proxy = BackgroundProxy(context_name(tenant.name, tenant.namespace, parent_context))
     port = await proxy.ensure(tenant, parent_context, kubeconfig, local_port)
     candidate = replace(access, server=f"https://localhost:{port}")

@@ -322,28 +322,32 @@ def _field(name: str, path: str) -> Object:
     return {"name": name, "valueFrom": {"fieldRef": {"fieldPath": path}}}
 
 
-def parse_values(texts: Sequence[str], sets: Sequence[str]) -> dict[str, Any]:
-    """Values files' texts merged in order, then ``--set key.path=value``. Raises :class:`TenantError`."""
+def parse_values(files: Sequence[tuple[str, bytes]], sets: Sequence[str]) -> dict[str, Any]:
+    """Values files (name, content) merged in order, then ``--set key.path=value``. Raises :class:`TenantError`."""
     merged: dict[str, Any] = {}
-    for text in texts:
-        try:
-            document = codec.decode_yaml(text.encode())
-        except ValueError as error:
-            raise TenantError(f"a values file is no valid YAML: {error}") from None
+    for name, content in files:
+        document = _decoded(content, name)
         if document is None:
             continue
         if not isinstance(document, dict):
-            raise TenantError(f"a values file must hold a mapping of keys, not {document!r}")
+            raise TenantError(f"{name} must hold a mapping of configuration keys, not {document!r}")
         merged = _merge(merged, document)
     for text in sets:
         path, equals, value = text.partition("=")
         if not equals or not path:
             raise TenantError(f"--set {text!r} must have the form key.path=value")
-        nested: Any = codec.decode_yaml(value.encode()) if value else ""
+        nested: Any = _decoded(value.encode(), f"the value of --set {text!r}") if value else ""
         for part in reversed(path.split(".")):
             nested = {part: nested}
         merged = _merge(merged, nested)
     return merged
+
+
+def _decoded(content: bytes, what: str) -> Any:
+    try:
+        return codec.decode_yaml(content)
+    except ValueError as error:
+        raise TenantError(f"{what} is no valid YAML: {error}") from None
 
 
 def _merge(base: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
