@@ -213,7 +213,7 @@ async def test_the_authority_is_found_by_the_hash_of_its_key(
 
 
 async def _publish(control_plane: ControlPlane, tmp_path: Path) -> None:
-    """``cluster-info`` for everyone, as kubeadm publishes it."""
+    """``cluster-info``, as kubeadm publishes it; that everyone may read it is the control plane's to say."""
     public = tmp_path / "cluster-info.yaml"
     bare = kubeconfig.ClusterAccess(control_plane.url, ca_data=control_plane.pki.ca.cert_pem)
     kubeconfig.write(public, bare)
@@ -222,17 +222,3 @@ async def _publish(control_plane: ControlPlane, tmp_path: Path) -> None:
         "metadata": {"name": "cluster-info", "namespace": "kube-public"}, "data": {"kubeconfig": public.read_text()}
     }  # fmt: skip
     await client.create(resource("configmaps"), info)
-    name = {"name": "kubeadm:bootstrap-signer-clusterinfo", "namespace": "kube-public"}
-    rule = {
-        "apiGroups": [""],
-        "resources": ["configmaps"],
-        "resourceNames": ["cluster-info"],
-        "verbs": ["get"],
-    }
-    await client.create(resource("roles.rbac.authorization.k8s.io"), {"metadata": name, "rules": [rule]})
-    binding = {
-        "metadata": name,
-        "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "Role", "name": name["name"]},
-        "subjects": [{"apiGroup": "rbac.authorization.k8s.io", "kind": "User", "name": "system:anonymous"}],
-    }
-    await client.create(resource("rolebindings.rbac.authorization.k8s.io"), binding)
