@@ -17,7 +17,6 @@ import time
 from pathlib import Path
 
 import uvloop
-
 from _measuring import PATH, Connection, Measures, Server, config_map, percentile, rate, report
 
 

@@ -22,7 +22,6 @@ from pathlib import Path
 from typing import Any
 
 import uvloop
-
 from _measuring import (
     SUBLET,
     Connection,
@@ -34,6 +33,7 @@ from _measuring import (
     report,
     resident_mb,
 )
+
 from sublet.client.client import Client
 from sublet.client.http import HTTPTransport
 from sublet.client.kubeconfig import ClusterAccess, load

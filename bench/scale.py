@@ -1,0 +1,211 @@
+"""Measures one control plane that holds much and is watched by many; writes results/scale.json.
+
+    python bench/scale.py [--objects 10000 | --full] [--watches 1000] [--watchers 100] [--changes 1000]
+
+Objects are ConfigMaps of 2.5 KB in one namespace. ``--full``: 100,000 of them.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import itertools
+import json
+import statistics
+import tempfile
+import time
+from pathlib import Path
+
+import uvloop
+from _measuring import PATH, Connection, Measures, Server, config_map, percentile, rate, report
+
+_CREATORS = 32
+_PAGE = 500
+
+
+async def fill(server: Server, count: int) -> Measures:
+    """Creates the objects from 32 connections."""
+    connections = [await Connection(server.access).open() for _ in range(_CREATORS)]
+    before = server.resident_mb()
+    numbers = iter(range(count))
+
+    async def work(connection: Connection) -> None:
+        for number in numbers:
+            await connection.ask("POST", PATH, config_map(f"c-{number}"))
+
+    began = time.perf_counter()
+    await asyncio.gather(*(work(connection) for connection in connections))
+    took = time.perf_counter() - began
+    for connection in connections:
+        connection.close()
+    await asyncio.sleep(1)
+    return {
+        f"create {count:,}": (count / took, "/s", "2,000"),
+        "memory empty": (before, "MB", ""),
+        f"memory after creating {count:,}": (server.resident_mb(), "MB", ""),
+    }
+
+
+async def pages(connection: Connection) -> tuple[int, list[float]]:
+    """How many objects all pages held, and the seconds that each took."""
+    taken, total, token = [], 0, ""
+    while True:
+        began = time.perf_counter()
+        answer = await connection.ask(
+            "GET", f"{PATH}?limit={_PAGE}" + (f"&continue={token}" if token else "")
+        )
+        taken.append(time.perf_counter() - began)
+        page = json.loads(answer)
+        total += len(page["items"])
+        token = page["metadata"].get("continue", "")
+        if not token:
+            return total, taken
+
+
+async def read(server: Server, count: int) -> Measures:
+    """Of the restarted control plane: the first page makes it read its objects from the store."""
+    connection = await Connection(server.access).open()
+    idle = server.resident_mb()
+    began = time.perf_counter()
+    await connection.ask("GET", f"{PATH}?limit=1")
+    first = time.perf_counter() - began
+    loaded = server.resident_mb()
+    await pages(connection)
+    found, taken = await pages(connection)
+    if found != count + 1:  # kube-root-ca.crt
+        raise RuntimeError(f"the pages held {found} objects, not {count + 1}")
+    began = time.perf_counter()
+    whole = await connection.ask("GET", PATH)
+    all_at_once = time.perf_counter() - began
+    connection.close()
+    numbers = itertools.count()
+
+    async def get(connection: Connection, _worker: int, _count: int) -> None:
+        await connection.ask("GET", f"{PATH}/c-{next(numbers) * 7919 % count}")
+
+    per_second, single = await rate(server.access, 1, 3, get)
+    return {
+        "memory after the restart": (idle, "MB", ""),
+        "first LIST after the restart": (first, "s", ""),
+        f"memory with {count:,} in the cache": (loaded, "MB", ""),
+        "page of 500, p50": (statistics.median(taken) * 1000, "ms", ""),
+        "page of 500, p99": (percentile(taken, 0.99) * 1000, "ms", ""),
+        f"all {count:,} in one LIST ({len(whole) / 1e6:,.0f} MB)": (all_at_once, "s", ""),
+        "GET, one connection": (per_second, "/s", ""),
+        "GET, one connection, p99": (percentile(single, 0.99) * 1000, "ms", ""),
+        "memory after reading": (server.resident_mb(), "MB", ""),
+    }
+
+
+async def _watch(server: Server, path: str) -> Connection:
+    connection = await Connection(server.access).open()
+    connection.send("GET", f"{path}{'&' if '?' in path else '?'}watch=true&allowWatchBookmarks=true")
+    return connection
+
+
+async def idle_watches(server: Server, count: int) -> Measures:
+    """Watches on Secrets, that hear of nothing."""
+    before = server.resident_mb()
+    held = []
+    for batch in _batches(count, 20):
+        held += await asyncio.gather(
+            *(_watch(server, "/api/v1/namespaces/kube-system/secrets") for _ in batch)
+        )
+    await asyncio.sleep(3)
+    after, used = server.resident_mb(), server.cpu_seconds()
+    await asyncio.sleep(5)
+    millicores = (server.cpu_seconds() - used) / 5 * 1000
+    for connection in held:
+        connection.close()
+    return {
+        f"memory with {count:,} idle watches": (after, "MB", ""),
+        "one idle watch": ((after - before) / count * 1024, "KB", "30"),
+        f"CPU of {count:,} idle watches": (millicores, "millicores", ""),
+    }
+
+
+def _batches(count: int, size: int) -> list[range]:
+    return [range(start, min(start + size, count)) for start in range(0, count, size)]
+
+
+async def fan_out(server: Server, watchers: int, changes: int) -> Measures:
+    """Every watcher of a namespace hears of every change that 8 connections make in it."""
+    path = "/api/v1/namespaces/kube-public/configmaps"
+    held = [await _watch(server, path) for _ in range(watchers)]
+    await asyncio.sleep(1)
+    writers = [await Connection(server.access).open() for _ in range(8)]
+    numbers = iter(range(changes))
+    sent: dict[str, float] = {}
+    late: list[float] = []
+
+    async def write(connection: Connection) -> None:
+        for number in numbers:
+            name = f"w-{number}"
+            sent[name] = time.perf_counter()
+            await connection.ask("POST", path, config_map(name))
+
+    async def hear(connection: Connection, *, timed: bool) -> None:
+        # Counting is all that most watchers do, so that this process does not become what is measured.
+        count, rest = 0, b""
+        while count < changes:
+            data = await connection.read_some()
+            if not data:
+                raise RuntimeError("a watch ended early")
+            count += (rest[-12:] + data).count(b'"name":"w-') - rest[-12:].count(b'"name":"w-')
+            if timed:
+                now = time.perf_counter()
+                late.extend(
+                    now - sent.pop(word.split(b'"', 1)[0].decode(), now)
+                    for word in (rest[-24:] + data).split(b'"name":"')[1:]
+                    if word.startswith(b"w-") and b'"' in word
+                )
+            rest = data
+
+    began = time.perf_counter()
+    hearing = [
+        asyncio.ensure_future(hear(connection, timed=not number)) for number, connection in enumerate(held)
+    ]
+    await asyncio.gather(*(write(connection) for connection in writers))
+    written = time.perf_counter() - began
+    await asyncio.wait_for(asyncio.gather(*hearing), 300)
+    heard = time.perf_counter() - began
+    for connection in (*held, *writers):
+        connection.close()
+    return {
+        f"{changes:,} changes written with {watchers} watchers": (written, "s", ""),
+        "all heard by all": (heard, "s", ""),
+        "events delivered": (watchers * changes / heard, "/s", ""),
+        "write sent until one watcher heard, p50": (statistics.median(late) * 1000, "ms", ""),
+        "write sent until one watcher heard, p99": (percentile(late, 0.99) * 1000, "ms", ""),
+    }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--objects", type=int, default=10_000)
+    parser.add_argument("--full", action="store_true", help="100,000 objects")
+    parser.add_argument("--watches", type=int, default=1000, help="that hear of nothing")
+    parser.add_argument("--watchers", type=int, default=100)
+    parser.add_argument("--changes", type=int, default=1000)
+    options = parser.parse_args()
+    count = 100_000 if options.full else options.objects
+    measures: Measures = {}
+    with tempfile.TemporaryDirectory(prefix="sublet-bench-") as scratch:
+        server = Server(Path(scratch) / "data")
+        server.wait_ready()
+        measures |= uvloop.run(fill(server, count))
+        server.stop()
+        server = Server(Path(scratch) / "data")
+        measures[f"start with {count:,} objects"] = (server.wait_ready(), "s", "0.3")
+        time.sleep(3)  # controllers settle
+        try:
+            measures |= uvloop.run(read(server, count))
+            measures |= uvloop.run(idle_watches(server, options.watches))
+            measures |= uvloop.run(fan_out(server, options.watchers, options.changes))
+        finally:
+            server.stop()
+    report("scale", measures)
+
+
+if __name__ == "__main__":
+    main()
