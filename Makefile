@@ -39,7 +39,7 @@ bench: venv ## tables of what design.md promises; JSON in bench/results
 
 soak: venv ## crash and load tests with their full counts
 	@scripts/bootstrap.sh test $(VENV)
-	SUBLET_SOAK=1 $(PYTHON) -m pytest -q --timeout=3600 -m "soak or not containers" tests/store
+	$(PYTHON) scripts/soak.py
 
 conformance: venv ## passed/total by area of the upstream suite's names
 	@scripts/bootstrap.sh test $(VENV)
