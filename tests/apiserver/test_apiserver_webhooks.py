@@ -594,3 +594,31 @@ async def test_a_match_condition_that_fails_follows_the_failure_policy(
     else:
         await client.create(MAPS, make_config_map(a="1"))
     assert not webhooks.asked
+
+
+async def test_a_webhook_that_is_gone_does_not_keep_a_server_from_starting(
+    client: Client, store: Store, webhooks: WebhookServer
+) -> None:
+    """What every cluster has, and somebody has deleted, is made again without asking."""
+    roles = resource("clusterroles.rbac.authorization.k8s.io")
+    await client.delete(roles, "view")
+    everything = rule("*/*", apiGroups=["*"], apiVersions=["*"], operations=["*"])
+    gone = {"url": "https://127.0.0.1:1/", "caBundle": webhooks.ca_bundle}
+    await configure(client, "mutating", gone, "hooks", everything)
+    server = APIServer(APIServerSettings(), store)
+    await server.start()
+    try:
+        again = server.client_as(User("admin", ("system:masters",)), "t")
+        assert await again.get(roles, "view")
+        with pytest.raises(InternalError, match="failed calling webhook"):
+            await again.create(NAMESPACES, {"metadata": {"name": "new"}})
+    finally:
+        await server.stop()
+
+
+async def test_a_condition_that_cannot_be_compiled_is_refused(
+    client: Client, webhooks: WebhookServer
+) -> None:
+    conditions = [{"name": "c", "expression": "object.metadata. == 1"}]
+    with pytest.raises(Invalid, match="compilation failed"):
+        await configure(client, "validating", webhooks.on("/v", allow()), matchConditions=conditions)

@@ -115,7 +115,11 @@ class APIServer:
             self.reader, self._allowed, Escalation(self.authorizer, self.rbac), self.clock, self.rng,
             webhooks=self.webhooks, policies=self.policies,
         )  # fmt: skip
-        self.registry.admission = Admission(order.load(self.settings.disabled_admission), context)
+        plugins = order.load(self.settings.disabled_admission)
+        # What every cluster must have is made without asking anybody: a webhook that is gone, or a policy that
+        # refuses everything, must not keep the server from starting.
+        self.registry.admission = Admission(plugins, replace(context, webhooks=None, policies=None))
+        self._admission = Admission(plugins, context)
         if self._service_allocator is not None:
             self.registry.duties["", "services"] = HostedServiceDuty(self.registry, self._service_allocator)
         else:
@@ -147,6 +151,7 @@ class APIServer:
         await self.custom_resources.start()
         await bootstrap.namespaces(self)
         await asyncio.gather(bootstrap.objects(self), reconcile_roles(self.client))
+        self.registry.admission = self._admission
         self.aggregation.start()
         self._duties.start()
         self.metrics.start()
