@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import time
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -229,11 +230,44 @@ async def test_bounds_in_the_schema_make_a_costly_rule_fine(client: Client) -> N
     )
 
 
-def test_a_rule_is_stopped_when_it_costs_too_much() -> None:
+async def test_a_rule_is_stopped_when_it_costs_too_much() -> None:
     """Compiled past the check with the definition, as one that an older release let in."""
     numbers: Object = {"type": "array", "items": INTEGER}
     text = "self.n.all(a, self.n.all(b, self.n.all(c, a + b + c >= 0)))"
     root = crd_cel.compile_schema(fields(text, n=numbers))
     assert root is not None
-    (error,) = crd_cel.validate(root, {"n": list(range(1000))}, None, [], [])
+    (error,) = await crd_cel.validate(root, {"n": list(range(1000))}, None, [], [])
     assert "call cost exceeds limit for rule" in error.body
+
+
+async def test_a_costly_rule_leaves_the_event_loop_free() -> None:
+    root = crd_cel.compile_schema(
+        fields("self.n.all(a, self.n.all(b, a + b >= 0))", n={"type": "array", "items": INTEGER})
+    )
+    assert root is not None
+    longest = 0.0
+
+    async def tick() -> None:
+        nonlocal longest
+        while True:
+            began = time.monotonic()
+            await asyncio.sleep(0.001)
+            longest = max(longest, time.monotonic() - began)
+
+    ticking = asyncio.create_task(tick())
+    began = time.monotonic()
+    assert await crd_cel.validate(root, {"n": list(range(330))}, None, [], []) == []
+    took = time.monotonic() - began
+    ticking.cancel()
+    assert took > 0.1, "the rule is too cheap to show anything"
+    assert longest < took / 2
+
+
+async def test_a_hostile_pattern_in_a_schema_does_not_hold_the_server_up(
+    define: Define, widget: Make
+) -> None:
+    await define(fields(name={**STRING, "pattern": "^(a|aa)+$"}))
+    began = time.monotonic()
+    with pytest.raises(Invalid, match="should match"):
+        await widget(name="a" * 60 + "b")
+    assert time.monotonic() - began < 2

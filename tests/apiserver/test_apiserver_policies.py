@@ -286,6 +286,21 @@ async def test_a_costly_expression_is_stopped(
         await client.create(MAPS, make_config_map())
 
 
+async def test_a_costly_expression_may_ask_the_authorizer(
+    client: Client, validating: Bind, make_config_map: MAKE
+) -> None:
+    numbers = str(list(range(100)))
+    await validating(
+        validations=[
+            {
+                "expression": f"{numbers}.all(a, {numbers}.all(b, a + b >= 0)) && "
+                "authorizer.requestResource.check('create').allowed()"
+            }
+        ]
+    )
+    await client.create(MAPS, make_config_map())
+
+
 async def test_policies_do_not_guard_policies(client: Client, validating: Bind) -> None:
     everything = {
         "resourceRules": [{"apiGroups": ["*"], "apiVersions": ["*"], "resources": ["*"], "operations": ["*"]}]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -15,11 +15,16 @@ def _nothing(_obj: Object) -> None:
     return None
 
 
+Rules = Callable[
+    [str, Object, Object | None, Sequence[FieldError], list[str]], Awaitable[Sequence[FieldError]]
+]
+
+
 def _no_errors(_version: str, _obj: Object) -> Sequence[FieldError]:
     return ()
 
 
-def _no_rules(
+async def _no_rules(
     _version: str, _new: Object, _old: Object | None, _found: Sequence[FieldError], _warnings: list[str]
 ) -> Sequence[FieldError]:
     return ()
@@ -43,7 +48,7 @@ class CustomKind(Kind):
     """By version."""
     errors: Callable[[str, Object], Sequence[FieldError]] = _no_errors
     """(version, object) -> what breaks that version's schema."""
-    rules: Callable[[str, Object, Object | None, Sequence[FieldError], list[str]], Sequence[FieldError]] = _no_rules
+    rules: Rules = _no_rules
     """(version, new, old or None, what :attr:`errors` found, warnings to add to) -> what breaks that version's
     ``x-kubernetes-validations``."""
     renew: Callable[[Object], None] = _nothing

@@ -5,6 +5,7 @@ The expression language is imported when the first schema with rules is met.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -13,7 +14,7 @@ from sublet.apiserver import crd_validation
 from sublet.apiserver.crd_cel_types import Shape, shape
 from sublet.machinery import codec
 from sublet.machinery.cel import types
-from sublet.machinery.cel.environment import BUDGET, Budget, Environment, Program
+from sublet.machinery.cel.environment import BUDGET, QUICK_LIMIT, Budget, Environment, Program
 from sublet.machinery.cel.errors import CompileError, CostExceeded, EvaluationError
 from sublet.machinery.cel.types import BOOL, STRING
 from sublet.machinery.cel.values import NONE, Optional
@@ -259,25 +260,42 @@ def compile_schema(document: Document) -> Node | None:
 # -- running --
 
 
-def validate(
+async def validate(
     root: Node, new: Object, old: Object | None, found: Sequence[FieldError], warnings: list[str]
 ) -> list[FieldError]:
     """What the rules say of an object. ``found``: what its schema has to say, which may make it unfit for rules.
 
-    A rule that fails where nothing changed becomes a warning.
+    A rule that fails where nothing changed becomes a warning. What takes long is run on a thread: the objects must be
+    left alone for the while.
     """
     if any(error.reason in _BLOCKING for error in found):
         return [invalid("<nil>", None, _UNCHECKED)]
-    run = _Run(warnings)
-    run.node(root, new, old, "")
+    run = run_rules(root, new, old, QUICK_LIMIT)
+    if run.exhausted:
+        run = await asyncio.to_thread(run_rules, root, new, old, BUDGET)
+    warnings += run.warnings
     return run.errors
 
 
-class _Run:
-    def __init__(self, warnings: list[str]) -> None:
+def run_rules(root: Node, new: Object, old: Object | None, budget: float) -> Run:
+    """One run of all rules for at most ``budget`` cost units."""
+    run = Run(Budget(budget))
+    run.node(root, new, old, "")
+    return run
+
+
+class Run:
+    """Walks an object with its rules; findings gather."""
+
+    def __init__(self, budget: Budget) -> None:
         self.errors: list[FieldError] = []
-        self._warnings = warnings
-        self._budget = Budget(BUDGET)
+        self.warnings: list[str] = []
+        self._budget = budget
+
+    @property
+    def exhausted(self) -> bool:
+        """The budget ran out, and perhaps not every rule was looked at."""
+        return self._budget.left <= 0
 
     def node(self, node: Node, new: Any, old: Any, path: str) -> None:
         if new is None or self._budget.left <= 0:
@@ -314,7 +332,7 @@ class _Run:
             if error is None:
                 continue
             if untouched and not rule.transition:
-                self._warnings.append(str(error))
+                self.warnings.append(str(error))
             else:
                 self.errors.append(error)
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from sublet.apiserver import crd_schema
-from sublet.machinery import names, objects
+from sublet.machinery import names, objects, regexp
 from sublet.machinery.jsonpath import JSONPath
 from sublet.machinery.kind import Object
 from sublet.machinery.schema import Schema
@@ -342,8 +342,8 @@ def _node(node: Mapping[str, Any], path: str, *, is_root: bool) -> list[FieldErr
 
 def _pattern(text: str, path: str) -> list[FieldError]:
     try:
-        re.compile(crd_schema.go_pattern(text))
-    except re.error as error:
+        regexp.compiled(text)
+    except ValueError as error:
         return [invalid(path, text, f"must be a valid regular expression, but isn't: {error}")]
     return []
 

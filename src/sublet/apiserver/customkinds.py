@@ -8,7 +8,7 @@ from dataclasses import replace
 from typing import Any
 
 from sublet.apiserver import crd_schema, crd_validation
-from sublet.apiserver.conversion import Converter, CustomKind
+from sublet.apiserver.conversion import Converter, CustomKind, Rules
 from sublet.kinds import schemas as builtin_schemas
 from sublet.machinery import codec, strict, table
 from sublet.machinery.jsonpath import JSONPath
@@ -153,13 +153,11 @@ def _validation(schemas: Mapping[str, Schema]) -> Callable[[str, Object], Sequen
     return errors
 
 
-def _rules(
-    schemas: Mapping[str, Schema],
-) -> Callable[[str, Object, Object | None, Sequence[FieldError], list[str]], Sequence[FieldError]]:
+def _rules(schemas: Mapping[str, Schema]) -> Rules:
     """Compiled for each version when its first object is written."""
     compiled: dict[str, Any] = {}
 
-    def rules(
+    async def rules(
         version: str, new: Object, old: Object | None, found: Sequence[FieldError], warnings: list[str]
     ) -> Sequence[FieldError]:
         root = compiled.get(version)
@@ -174,7 +172,7 @@ def _rules(
             return ()
         from sublet.apiserver import crd_cel
 
-        return crd_cel.validate(root, new, old, found, warnings)
+        return await crd_cel.validate(root, new, old, found, warnings)
 
     return rules
 

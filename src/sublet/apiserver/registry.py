@@ -184,7 +184,7 @@ class Registry:
             await self._admit(kind, attributes)
             kind.prepare_create(new)
             write.warnings += objectmeta.tidy(new)
-            self._raise(kind, new, [*objectmeta.validate_create(new, kind), *self._errors(kind, new, write)])
+            self._raise(kind, new, [*objectmeta.validate_create(new, kind), *await self._errors(kind, new, write)])
             write.warnings += kind.warnings(new, None)
             await self._validate(attributes)
             return await self._shown(kind, write, await self._store_new(kind, new, write, generated))
@@ -305,7 +305,7 @@ class Registry:
             write.warnings += objectmeta.tidy(new)
             if write.subresource not in _SAME_GENERATION:
                 objectmeta.bump_generation(new, old, kind)
-            self._raise(kind, new, self._update_errors(kind, new, old, write))
+            self._raise(kind, new, await self._update_errors(kind, new, old, write))
             write.warnings += kind.warnings(new, old)
             if write.present is not None:
                 attributes.shown = write.present(new), write.present(old)
@@ -388,17 +388,17 @@ class Registry:
                 restore(new, old, "status")
             kind.prepare_update(new, old)
 
-    def _update_errors(self, kind: Kind, new: Object, old: Object, write: Write) -> list[FieldError]:
+    async def _update_errors(self, kind: Kind, new: Object, old: Object, write: Write) -> list[FieldError]:
         errors = objectmeta.validate_update(new, old, kind)
         if write.validate is not None:
             return [*errors, *write.validate(new, old)]
         if write.subresource == "status":
             if isinstance(kind, conversion.CustomKind):
-                errors += self._errors(kind, new, write, old)
+                errors += await self._errors(kind, new, write, old)
             return [*errors, *kind.validate_status(new, old)]
-        return [*errors, *self._errors(kind, new, write, old), *kind.validate_update(new, old)]
+        return [*errors, *await self._errors(kind, new, write, old), *kind.validate_update(new, old)]
 
-    def _errors(
+    async def _errors(
         self, kind: Kind, obj: Object, write: Write, old: Object | None = None
     ) -> Sequence[FieldError]:
         """What breaks the kind's own rules; custom resources obey the schema of the version the client speaks."""
@@ -410,7 +410,7 @@ class Registry:
             # What was wrong before and was not touched is tolerated (validation ratcheting).
             tolerated = set(kind.errors(version, old))
             found = [error for error in found if error not in tolerated]
-        return [*found, *kind.rules(version, obj, old, found, write.warnings)]
+        return [*found, *await kind.rules(version, obj, old, found, write.warnings)]
 
     # -- delete --
 

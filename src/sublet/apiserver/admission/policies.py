@@ -6,6 +6,8 @@ The expression language is imported when the first of them is met.
 
 from __future__ import annotations
 
+import asyncio
+import threading
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -14,9 +16,11 @@ from sublet.apiserver import crd_conversion, decoding, follower
 from sublet.apiserver.admission import webhookrules
 from sublet.apiserver.admission.framework import Attributes
 from sublet.apiserver.admission.policies_match import ConfigurationError, Match, params
-from sublet.apiserver.authorization.authorizer import Authorizer
+from sublet.apiserver.authorization.authorizer import Authorizer, Decision
 from sublet.apiserver.conversion import CustomKind
 from sublet.apiserver.registry import Registry
+from sublet.apiserver.requestinfo import RequestInfo
+from sublet.client.exchange import User
 from sublet.machinery import codec, objects, patch
 from sublet.machinery.kind import Object, Resource
 from sublet.machinery.status import StatusError, invalid_object, not_found
@@ -29,6 +33,8 @@ GROUP = webhookrules.GROUP
 VALIDATING, MUTATING = "validatingadmissionpolicies", "mutatingadmissionpolicies"
 _STATE = "policies"
 _MOST_CONDITIONS = 512
+_PATIENCE = 10.0
+"""Seconds that a thread waits for the event loop."""
 
 
 @dataclass(slots=True)
@@ -119,6 +125,8 @@ class PolicyAdmission:
         self._mutating = Policies(registry, MUTATING)
         self._conditions: dict[tuple[str, ...], list[Condition]] = {}
         """Of webhooks, by their text."""
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._home = 0
 
     def stop(self) -> None:
         self._validating.stop()
@@ -135,7 +143,7 @@ class PolicyAdmission:
         for policy, binding in list(self._validating.current()):
             try:
                 for evaluation in await self._evaluations(policy, binding, attributes):
-                    outcomes += evaluation.validate()
+                    outcomes += await evaluation.validate()
             except ConfigurationError as error:
                 from sublet.apiserver.admission.policies_evaluate import misconfigured
 
@@ -195,7 +203,7 @@ class PolicyAdmission:
     async def _mutate(self, evaluation: Evaluation, attributes: Attributes) -> None:
         kind, registry = attributes.kind, self._registry
         schema = registry.schema(kind, evaluation.resource)
-        for change in evaluation.mutations(schema):
+        async for change in evaluation.mutations(schema):
             if attributes.shown is not None:
                 raise ConfigurationError(
                     f"{attributes.plural}/{attributes.subresource} cannot be changed by a policy"
@@ -224,6 +232,21 @@ class PolicyAdmission:
 
     # -- both --
 
+    def _authorize(self, user: User, info: RequestInfo) -> Decision:
+        """Asks the authorizer on the event loop, whichever thread an expression is evaluated on."""
+        loop = self._loop
+        if loop is None or threading.get_ident() == self._home:
+            return self._authorizer.authorize(user, info)
+
+        async def ask() -> Decision:
+            return self._authorizer.authorize(user, info)
+
+        return asyncio.run_coroutine_threadsafe(ask(), loop).result(_PATIENCE)
+
+    def _at_home(self) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._home = threading.get_ident()
+
     async def _evaluations(
         self, policy: Policy, binding: Binding, attributes: Attributes
     ) -> list[Evaluation]:
@@ -238,6 +261,7 @@ class PolicyAdmission:
             return []
         from sublet.apiserver.admission.policies_evaluate import Evaluation
 
+        self._at_home()
         new, old = await self._versions(resource, attributes)
         namespace = self._namespace(attributes) if attributes.namespace else None
         compiled = policy.compiled()
@@ -245,10 +269,10 @@ class PolicyAdmission:
             raise ConfigurationError(str(compiled.errors[0]))
         made = [
             Evaluation(policy, binding, compiled, attributes, resource, new, old, namespace, param,
-                       self._authorizer.authorize)
+                       self._authorize)
             for param in self._params(policy, binding, attributes)
         ]  # fmt: skip
-        return [evaluation for evaluation in made if evaluation.concerned()]
+        return [evaluation for evaluation in made if await evaluation.concerned()]
 
     def _params(self, policy: Policy, binding: Binding, attributes: Attributes) -> Sequence[Object | None]:
         kind, reference = policy.spec.get("paramKind"), binding.spec.get("paramRef")
@@ -304,6 +328,7 @@ class PolicyAdmission:
         from sublet.apiserver.admission.policies_evaluate import conditions_hold
         from sublet.apiserver.admission.policies_request import values
 
+        self._at_home()
         key = tuple(str(condition.get("expression")) for condition in conditions)
         compiled = self._conditions.get(key)
         if compiled is None:
@@ -314,4 +339,4 @@ class PolicyAdmission:
             if len(self._conditions) >= _MOST_CONDITIONS:
                 self._conditions.clear()
             self._conditions[key] = compiled
-        return conditions_hold(compiled, values(attributes, resource, new, old, self._authorizer.authorize))
+        return await conditions_hold(compiled, values(attributes, resource, new, old, self._authorize))

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+import asyncio
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -10,7 +11,7 @@ from sublet.apiserver.admission import policies_apply
 from sublet.apiserver.admission.framework import Attributes
 from sublet.apiserver.admission.policies_compile import CONDITIONS_BUDGET, Compiled, Condition, Validation
 from sublet.apiserver.admission.policies_request import Authorize, Variables, values
-from sublet.machinery.cel.environment import Budget, Program
+from sublet.machinery.cel.environment import QUICK_LIMIT, Budget, Program
 from sublet.machinery.cel.errors import CostExceeded, EvaluationError
 from sublet.machinery.kind import Object, Resource
 from sublet.machinery.schema import Schema
@@ -59,7 +60,18 @@ class Evaluation:
 
     def _renew(self) -> None:
         """What variables said may depend on what has changed since."""
-        self._values["variables"] = Variables(self._compiled.variables, self._values, self._budget)
+        self._variables = Variables(self._compiled.variables, self._values, self._budget)
+        self._values["variables"] = self._variables
+
+    async def _value(self, program: Program) -> Any:
+        self._variables.budget = quick = Budget(min(QUICK_LIMIT, self._budget.left))
+        try:
+            return await evaluated(program, self._values, quick, self._budget, self._on_thread)
+        finally:
+            self._variables.budget = self._budget
+
+    def _on_thread(self) -> None:
+        self._variables.budget = self._budget
 
     @property
     def object(self) -> Any:
@@ -71,33 +83,33 @@ class Evaluation:
         self._values["object"] = changed
         self._renew()
 
-    def concerned(self) -> bool:
+    async def concerned(self) -> bool:
         """Whether the policy's matchConditions hold. Raises ``ConfigurationError``."""
         if not self._compiled.conditions:
             return True
         from sublet.apiserver.admission.policies_match import ConfigurationError
 
         try:
-            return conditions_hold(self._compiled.conditions, self._values)
+            return await conditions_hold(self._compiled.conditions, self._values)
         except ValueError as error:
             raise ConfigurationError(str(error)) from None
 
     # -- validating --
 
-    def validate(self) -> list[Outcome]:
+    async def validate(self) -> list[Outcome]:
         """Refusals and audit annotations."""
         found: list[Outcome] = []
         for validation in self._compiled.validations:
-            refused = self._validation(validation)
+            refused = await self._validation(validation)
             if refused is not None:
                 found.append(refused)
         for key, program in self._compiled.audits:
-            found += self._audit(key, program)
+            found += await self._audit(key, program)
         return found
 
-    def _validation(self, validation: Validation) -> Outcome | None:
+    async def _validation(self, validation: Validation) -> Outcome | None:
         try:
-            held = validation.program.evaluate(self._values, self._budget)
+            held = await self._value(validation.program)
             if held is True:
                 return None
         except (EvaluationError, CostExceeded) as error:
@@ -106,16 +118,16 @@ class Evaluation:
             return self._refusal(
                 f"expression '{validation.expression}' resulted in error: {error}", "Invalid"
             )
-        return self._refusal(self._message(validation), validation.reason)
+        return self._refusal(await self._message(validation), validation.reason)
 
     def _refusal(self, message: str, reason: str) -> Outcome:
         actions = self.binding.spec.get("validationActions") or ()
         return Outcome(self.policy.name, self.binding.name, actions, message, reason)
 
-    def _message(self, validation: Validation) -> str:
+    async def _message(self, validation: Validation) -> str:
         if validation.message_program is not None:
             try:
-                text = validation.message_program.evaluate(self._values, self._budget)
+                text = await self._value(validation.message_program)
             except (EvaluationError, CostExceeded):
                 text = ""
             if (
@@ -127,10 +139,10 @@ class Evaluation:
                 return text.strip()
         return validation.message or f"failed expression: {validation.expression}"
 
-    def _audit(self, key: str, program: Program) -> list[Outcome]:
+    async def _audit(self, key: str, program: Program) -> list[Outcome]:
         key = f"{self.policy.name}/{key}"
         try:
-            text = program.evaluate(self._values, self._budget)
+            text = await self._value(program)
         except (EvaluationError, CostExceeded) as error:
             if self.policy.fails_open:
                 return []
@@ -144,11 +156,13 @@ class Evaluation:
 
     # -- mutating --
 
-    def mutations(self, schema: Schema | None) -> Iterator[Callable[[Object], Object | list[Object]]]:
+    async def mutations(
+        self, schema: Schema | None
+    ) -> AsyncIterator[Callable[[Object], Object | list[Object]]]:
         """Each change in turn: from the object to the new one or to a JSON patch. Raises ``ValueError``."""
         for mutation in self._compiled.mutations:
             try:
-                value = mutation.program.evaluate(self._values, self._budget)
+                value = await self._value(mutation.program)
             except (EvaluationError, CostExceeded) as error:
                 raise ValueError(
                     f"expression '{mutation.program.source}' resulted in error: {error}"
@@ -161,13 +175,35 @@ class Evaluation:
                 yield lambda _obj, made=made: made  # type: ignore[misc]
 
 
-def conditions_hold(conditions: Sequence[Condition], variables: Mapping[str, Any]) -> bool:
+async def evaluated(
+    program: Program, variables: Mapping[str, Any], quick: Budget, budget: Budget,
+    on_thread: Callable[[], None] = lambda: None,
+) -> Any:  # fmt: skip
+    """The value of an expression: at once, or on a thread where that would hold the event loop up."""
+    before = quick.left
+    try:
+        value = program.evaluate(variables, quick)
+    except CostExceeded:
+        if quick.left > 0 or budget.left <= before:
+            budget.left -= before - quick.left
+            raise
+        on_thread()
+        return await asyncio.to_thread(program.evaluate, variables, budget)
+    except EvaluationError:
+        budget.left -= before - quick.left
+        raise
+    budget.left -= before - quick.left
+    return value
+
+
+async def conditions_hold(conditions: Sequence[Condition], variables: Mapping[str, Any]) -> bool:
     """A condition that is false decides, whatever others do. Raises ``ValueError`` where one has no value."""
     budget = Budget(CONDITIONS_BUDGET)
     errors = []
     for condition in conditions:
         try:
-            if condition.program.evaluate(variables, budget) is not True:
+            quick = Budget(min(QUICK_LIMIT, budget.left))
+            if await evaluated(condition.program, variables, quick, budget) is not True:
                 return False
         except (EvaluationError, CostExceeded) as error:
             errors.append(f"expression '{condition.program.source}' resulted in error: {error}")

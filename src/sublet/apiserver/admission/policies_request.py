@@ -90,7 +90,8 @@ class Variables(dict[str, Any]):
         super().__init__()
         self._programs = programs
         self._values = values
-        self._budget = budget
+        self.budget = budget
+        """Whose cost an evaluation is; changed between attempts."""
 
     def __contains__(self, name: object) -> bool:
         return name in self._programs
@@ -102,5 +103,5 @@ class Variables(dict[str, Any]):
         return len(self._programs)
 
     def __missing__(self, name: str) -> Any:
-        self[name] = found = self._programs[name].evaluate(self._values, self._budget)
+        self[name] = found = self._programs[name].evaluate(self._values, self.budget)
         return found

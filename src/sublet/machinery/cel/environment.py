@@ -25,6 +25,10 @@ BUDGET = 10_000_000
 """Cost units of all evaluations for one object."""
 
 
+QUICK_LIMIT = 20_000
+"""Cost units that take some 4 ms: what costs more should not be evaluated on an event loop."""
+
+
 class Budget:
     """What is left of the cost that all evaluations for one object may take."""
 

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping, Sequence
-from functools import lru_cache
 from typing import Any
 
-from sublet.machinery import names
+from sublet.machinery import names, regexp
 from sublet.machinery.cel import functions as f
 from sublet.machinery.cel import values as v
 from sublet.machinery.cel.errors import EvaluationError
@@ -141,19 +140,11 @@ def shown(value: Any) -> str:
 # -- regular expressions --
 
 
-@lru_cache(maxsize=256)
 def _pattern(text: str) -> Any:
-    """RE2 takes time in proportion to the text, whatever the pattern. Raises ``EvaluationError``."""
-    import re2  # type: ignore[import-untyped]
-
-    options = re2.Options()
-    options.log_errors = False
-    options.max_mem = 8 << 20
     try:
-        return re2.compile(text, options)
-    except re2.error as error:
-        reason = error.args[0].decode() if error.args and isinstance(error.args[0], bytes) else str(error)
-        raise EvaluationError(f"error parsing regexp: {reason}") from error
+        return regexp.compiled(text)
+    except ValueError as error:
+        raise EvaluationError(f"error parsing regexp: {error}") from error
 
 
 def pattern_error(text: str) -> str:
