@@ -159,9 +159,10 @@ class ControlPlane:
             ),
         )
         await self._server.start()
-        kubeconfig.write(self.kubeconfig_path, self.access(), "sublet")
         url = assembly.store_url or f"sqlite://{assembly.data_dir.absolute() / 'state.db'}"
         self._store = await open_store(url)
+        # Now that the directory is known to be ours: another process's kubeconfig must not be overwritten.
+        kubeconfig.write(self.kubeconfig_path, self.access(), "sublet")
         self.api = self._make_api(self._store)
         await self.api.start()
         gate.open(self.api)
