@@ -63,8 +63,12 @@ class MetadataWatch:
                 version = ""
             except NotFound:
                 log.debug("%s is not served any more", self.resource.qualified)
-            except (StatusError, OSError, ValueError, KeyError) as error:
+            except StatusError as error:
                 log.warning("following the metadata of %s: %s", self.resource.qualified, error)
+                version = ""
+            except Exception as error:
+                # What came was no list or watch of objects; a fresh list may be. Nothing may end this silently.
+                log.warning("following the metadata of %s: %r", self.resource.qualified, error)
                 version = ""
             finally:
                 self.tried.set()

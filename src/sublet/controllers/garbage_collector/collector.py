@@ -20,11 +20,14 @@ from sublet.reconcile.controller import Controller
 from sublet.reconcile.discovery import discover
 from sublet.reconcile.manager import Context
 from sublet.reconcile.metadata import MetadataWatch
+from sublet.reconcile.result import Result
 
 log = logging.getLogger(__name__)
 
 _RESYNC = 30.0
 _SOON = 0.5
+_LOOK_AGAIN = 5.0
+_SYNC = 30.0
 _IGNORED = frozenset({"events", "events.events.k8s.io"})
 _ABSENT_REMEMBERED = 500
 _TRIES = 5
@@ -51,18 +54,42 @@ class GarbageCollector:
         self._informed: set[Resource] = set()
         self._absent: OrderedDict[str, None] = OrderedDict()
         self._refresh = asyncio.Event()
+        self._begun = False
         self._unresolved: set[str] = set()
         """Dependents whose owner's kind was not known: looked at again after the next discovery."""
 
     async def run(self) -> None:
         try:
             await self._follow()
-            await asyncio.gather(self._deletions.run(), self._orphans.run(), self._resync())
+            await self._synced()
+            if self._begun:
+                self._check_all()
+            self._begun = True
+            async with asyncio.TaskGroup() as group:
+                for part in (self._deletions.run(), self._orphans.run(), self._resync()):
+                    group.create_task(part)
         finally:
             for _monitor, task in self._monitors.values():
                 task.cancel()
             await asyncio.gather(*(task for _, task in self._monitors.values()), return_exceptions=True)
             self._monitors.clear()
+
+    def _check_all(self) -> None:
+        """After a failure, what waited for another try is not known any more."""
+        for uid, node in self.graph.nodes.items():
+            (self._orphans if node.orphaning else self._deletions).enqueue(uid)
+
+    async def _synced(self) -> None:
+        """Orphans and owners in wait are decided by what the graph holds: it has to hold everything first."""
+        waits = [
+            informer.synced() for informer in map(self._context.informers.held, self._informed) if informer
+        ]
+        try:
+            await asyncio.wait_for(asyncio.gather(*waits), _SYNC)
+        except TimeoutError:
+            log.warning(
+                "garbage collection begins though not every resource could be listed in %.0f s", _SYNC
+            )
 
     # -- following every resource --
 
@@ -93,6 +120,9 @@ class GarbageCollector:
                 await self._follow()
             except StatusError as error:
                 log.warning("garbage collection: %s", error)
+            except Exception:
+                # The next discovery may be readable again; the queues go on meanwhile.
+                log.exception("garbage collection cannot tell what is served")
 
     async def _follow(self) -> None:
         discovery = await discover(self._client)
@@ -138,25 +168,41 @@ class GarbageCollector:
 
     # -- one object --
 
-    async def _check(self, uid: str) -> None:
+    async def _check(self, uid: str) -> Result | None:
         node = self.graph.nodes.get(uid)
         if node is None or (node.deleting and not node.waiting):
-            return
+            return None
         latest = await self._get(node)
         if latest is None:
             self.graph.gone(uid)
-            return
+            return None
         if node.waiting:
             await self._wait_for_dependents(node)
-            return
+            return None
         owners = owners_of(latest["metadata"])
         if not owners or objects.is_deleting(latest):
-            return
+            return None
         solid, dangling, waiting = await self._classify(node, owners)
         if solid:
             if dangling or waiting:
                 await self._drop_owners(node, {owner.uid for owner in (*dangling, *waiting)})
-            return
+            return self._again(node, solid)
+        await self._collect(node, latest, waiting)
+        return None
+
+    def _again(self, node: Node, solid: Sequence[Owner]) -> Result | None:
+        """An owner that only the API knows may go before a watch tells of it, and then no event would come."""
+        for owner in solid:
+            resource = self._kinds.get((owner.api_version, owner.kind))
+            if resource is None or (resource.namespaced and not node.namespace):
+                continue  # nothing will ever be known about it
+            followed = resource in self._monitors or resource in self._informed
+            if followed and owner.uid not in self.graph.present:
+                return Result(_LOOK_AGAIN)
+        return None
+
+    async def _collect(self, node: Node, latest: Object, waiting: Sequence[Owner]) -> None:
+        uid = node.uid
         if waiting and self.graph.dependents(uid):
             if any(dependent.waiting for dependent in self.graph.dependents(uid)):
                 await self._unblock(node)  # a circle: each would wait for the other for ever
