@@ -12,6 +12,7 @@ from sublet.apiserver.api import APIServer
 from sublet.client.client import Client
 from sublet.client.exchange import User
 from sublet.kinds.resources import resource
+from sublet.machinery import codec
 from sublet.machinery.kind import Object
 from sublet.machinery.status import Invalid, StatusError
 
@@ -376,3 +377,38 @@ async def test_match_conditions_of_webhooks_must_compile(client: Client) -> None
             resource(f"validatingwebhookconfigurations.{GROUP}"),
             {"metadata": {"name": "hooks"}, "webhooks": [webhook]},
         )
+
+
+async def test_actions_warn_and_annotate_without_refusing(
+    api: APIServer, client: Client, validating: Bind, make_config_map: MAKE
+) -> None:
+    await validating(
+        binding={"validationActions": ["Warn", "Audit"]},
+        validations=[{"expression": "false", "message": "mind this"}],
+        auditAnnotations=[{"key": "size", "valueExpression": "string(size(object.data))"}],
+    )
+    body = codec.encode_json({"apiVersion": "v1", "kind": "ConfigMap", **make_config_map(a="1")})
+    response = await client.raw("POST", MAPS.path("default"), body=body)
+    assert response.status == 201
+    warning = "Validation failed for ValidatingAdmissionPolicy 'policy-0' with binding 'policy-0-binding': mind this"
+    assert warning in response.header("warning")
+
+
+async def test_each_parameter_is_a_mutation_of_its_own(
+    client: Client, mutating: Bind, make_config_map: MAKE
+) -> None:
+    for name, key in (("one", "a"), ("two", "b")):
+        extra = make_config_map(name, key=key)
+        extra["metadata"]["labels"] = {"extra": "yes"}
+        await client.create(MAPS, extra)
+    await mutating(
+        "Object{metadata: Object.metadata{annotations: {params.data.key: 'set'}}}",
+        paramKind={"apiVersion": "v1", "kind": "ConfigMap"},
+    )
+    binding = await client.get(MUTATING_BINDINGS, "mutating-0-binding")
+    binding["spec"]["paramRef"] = {
+        "selector": {"matchLabels": {"extra": "yes"}}, "namespace": "default", "parameterNotFoundAction": "Deny",
+    }  # fmt: skip
+    await client.update(MUTATING_BINDINGS, binding)
+    made = await client.create(DEPLOYMENTS, deployment())
+    assert made["metadata"]["annotations"] == {"a": "set", "b": "set"}

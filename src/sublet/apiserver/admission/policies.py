@@ -140,9 +140,10 @@ class PolicyAdmission:
             await self._check(attributes)
             return
         outcomes: list[Outcome] = []
+        seen: dict[Resource, Mapping[str, Any]] = {}
         for policy, binding in list(self._validating.current()):
             try:
-                for evaluation in await self._evaluations(policy, binding, attributes):
+                for evaluation in await self._evaluations(policy, binding, attributes, seen):
                     outcomes += await evaluation.validate()
             except ConfigurationError as error:
                 from sublet.apiserver.admission.policies_evaluate import misconfigured
@@ -186,13 +187,13 @@ class PolicyAdmission:
             if again and (policy.name, binding.name) in seen and not policy.reinvoked:
                 continue
             try:
-                evaluations = await self._evaluations(policy, binding, attributes)
-                for place in range(len(evaluations)):
-                    evaluation = evaluations[place]
+                for place, evaluation in enumerate(await self._evaluations(policy, binding, attributes)):
                     seen.add((policy.name, binding.name))
                     if place:
-                        # What the one before changed must be seen.
-                        evaluation = (await self._evaluations(policy, binding, attributes))[place]
+                        # What the one before changed must be seen, also by the conditions.
+                        evaluation.object = (await self._versions(evaluation.resource, attributes))[0]
+                        if not await evaluation.concerned():
+                            continue
                     await self._mutate(evaluation, attributes)
             except (ConfigurationError, ValueError) as error:
                 if not policy.fails_open:
@@ -248,9 +249,13 @@ class PolicyAdmission:
         self._home = threading.get_ident()
 
     async def _evaluations(
-        self, policy: Policy, binding: Binding, attributes: Attributes
-    ) -> list[Evaluation]:
-        """One evaluation for each parameter; none where the policy is not about the write."""
+        self, policy: Policy, binding: Binding, attributes: Attributes,
+        seen: dict[Resource, Mapping[str, Any]] | None = None,
+    ) -> list[Evaluation]:  # fmt: skip
+        """One evaluation for each parameter; none where the policy is not about the write.
+
+        ``seen`` keeps what policies see, while the object does not change.
+        """
         if policy.match is None:
             return []
         labels = self._labels(attributes)
@@ -262,17 +267,28 @@ class PolicyAdmission:
         from sublet.apiserver.admission.policies_evaluate import Evaluation
 
         self._at_home()
-        new, old = await self._versions(resource, attributes)
-        namespace = self._namespace(attributes) if attributes.namespace else None
         compiled = policy.compiled()
         if compiled.errors:
             raise ConfigurationError(str(compiled.errors[0]))
+        given = None if seen is None else seen.get(resource)
+        if given is None:
+            given = await self._values(resource, attributes)
+            if seen is not None:
+                seen[resource] = given
         made = [
-            Evaluation(policy, binding, compiled, attributes, resource, new, old, namespace, param,
-                       self._authorize)
+            Evaluation(policy, binding, compiled, resource, {**given, "params": param})
             for param in self._params(policy, binding, attributes)
-        ]  # fmt: skip
+        ]
         return [evaluation for evaluation in made if await evaluation.concerned()]
+
+    async def _values(self, resource: Resource, attributes: Attributes) -> Mapping[str, Any]:
+        """What all policies see of a write in one version."""
+        from sublet.apiserver.admission.policies_request import values
+
+        new, old = await self._versions(resource, attributes)
+        found = values(attributes, resource, new, old, self._authorize)
+        found["namespaceObject"] = self._namespace(attributes) if attributes.namespace else None
+        return found
 
     def _params(self, policy: Policy, binding: Binding, attributes: Attributes) -> Sequence[Object | None]:
         kind, reference = policy.spec.get("paramKind"), binding.spec.get("paramRef")

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from sublet.apiserver.admission import policies_apply
 from sublet.apiserver.admission.framework import Attributes
 from sublet.apiserver.admission.policies_compile import CONDITIONS_BUDGET, Compiled, Condition, Validation
-from sublet.apiserver.admission.policies_request import Authorize, Variables, values
+from sublet.apiserver.admission.policies_request import Variables
 from sublet.machinery.cel.environment import QUICK_LIMIT, Budget, Program
 from sublet.machinery.cel.errors import CostExceeded, EvaluationError
 from sublet.machinery.kind import Object, Resource
@@ -43,19 +43,15 @@ class Evaluation:
     """Evaluates the expressions of a policy; the cost of all of them is bounded together."""
 
     def __init__(
-        self, policy: Policy, binding: Binding, compiled: Compiled, attributes: Attributes, resource: Resource,
-        new: Object | None, old: Object | None, namespace: Object | None, param: Object | None,
-        authorize: Authorize,
-    ) -> None:  # fmt: skip
+        self, policy: Policy, binding: Binding, compiled: Compiled, resource: Resource, values: dict[str, Any]
+    ) -> None:
         self.policy = policy
         self.binding = binding
         self.resource = resource
         """The version the expressions see."""
         self._compiled = compiled
         self._budget = Budget()
-        self._values = values(attributes, resource, new, old, authorize)
-        self._values["namespaceObject"] = namespace
-        self._values["params"] = param
+        self._values = values
         self._renew()
 
     def _renew(self) -> None:
