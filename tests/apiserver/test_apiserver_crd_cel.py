@@ -271,3 +271,9 @@ async def test_a_hostile_pattern_in_a_schema_does_not_hold_the_server_up(
     with pytest.raises(Invalid, match="should match"):
         await widget(name="a" * 60 + "b")
     assert time.monotonic() - began < 2
+
+
+async def test_rules_that_nobody_would_run_are_refused(client: Client) -> None:
+    spec = {**fields(size=INTEGER), "allOf": [{"x-kubernetes-validations": [{"rule": "self.size > 1"}]}]}
+    with pytest.raises(Invalid, match=r"allOf\[0\]\.x-kubernetes-validations: Forbidden"):
+        await client.create(CRDS, definition(spec))

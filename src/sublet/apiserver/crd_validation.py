@@ -27,7 +27,7 @@ _FORBIDDEN_KEYWORDS = (
 )
 _LOGICAL = ("allOf", "anyOf", "oneOf")
 _NOT_IN_JUNCTORS = ("description", "type", "default", "additionalProperties", "nullable", "x-kubernetes-preserve-unknown-fields",
-                    "x-kubernetes-embedded-resource", "x-kubernetes-int-or-string")  # fmt: skip
+                    "x-kubernetes-embedded-resource", "x-kubernetes-int-or-string", "x-kubernetes-validations")  # fmt: skip
 _MAX_SELECTABLE = 8
 
 
