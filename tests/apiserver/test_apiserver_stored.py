@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from sublet.apiserver.stored import CorruptValue, StoredFormat, key, place
 from sublet.kinds.resources import resource
 from sublet.machinery import codec
+from sublet.store.interface import Entry
 
 PODS = resource("pods")
 FORMAT = StoredFormat(PODS, "s1 0.1.0 1.36", lambda obj: None)
@@ -43,6 +44,21 @@ def test_stored_bytes_go_out_as_the_object_that_came_in(spec: Any, revision: int
 def test_an_item_of_a_list_has_no_type() -> None:
     item = codec.decode_json(FORMAT.item(FORMAT.encode(pod(spec=1)), 9))
     assert item == {"metadata": {"resourceVersion": "9", "name": "web"}, "spec": 1}
+
+
+@pytest.mark.parametrize("whole", [False, True])
+def test_a_list_holds_its_objects_in_order_whoever_wrote_them(whole: bool) -> None:
+    newer = StoredFormat(PODS, "s1 0.2.0 1.36", lambda obj: None)
+    entries = [
+        Entry("", (FORMAT if number % 2 else newer).encode(pod(spec=number)), number, 1)
+        for number in range(1, 6)
+    ]
+    single = newer.outgoing if whole else newer.item
+    for count in (0, 1, 5):
+        found = codec.decode_json(newer.listed(entries[:count], b'{"items":[', b"]}", whole=whole))
+        assert found["items"] == [
+            codec.decode_json(single(entry.value, entry.revision)) for entry in entries[:count]
+        ]
 
 
 def test_a_value_of_another_writer_is_brought_up_to_date() -> None:

@@ -41,6 +41,8 @@ _STUCK_STREAM_SECONDS = 3600.0
 _PIPELINE = 16
 _WRITE_HIGH = 256 * 1024
 _FLUSH_FROM = 64 * 1024
+_PIECE = 64 * 1024
+"""Long answers are written in pieces: TLS then works in the processor's cache instead of growing buffers."""
 
 _BY_NEWLINE = frozenset(("impersonate-group", "x-remote-group", "x-stream-protocol-version"))
 _BY_NEWLINE_PREFIXES = ("impersonate-extra-", "x-remote-extra-")
@@ -317,7 +319,10 @@ class HTTPProtocol(asyncio.Protocol):
             length = None if bodiless else len(body)
             head = self._head(response.status, headers, keep, length)
             silent = bodiless or request.method == "HEAD" or not body
-            self._write(head if silent else head + body)
+            if silent or len(body) <= _PIECE:
+                self._write(head if silent else head + body)
+            else:
+                self._write_long(head, body)
             if self._paused:
                 await self._drain()
             return
@@ -395,6 +400,15 @@ class HTTPProtocol(asyncio.Protocol):
             self._out.clear()
             self._out_size = 0
             self._transport.write(data)
+
+    def _write_long(self, head: bytes, body: bytes) -> None:
+        self._out.append(head)
+        self._flush()
+        pieces = memoryview(body)
+        for start in range(0, len(body), _PIECE):
+            if self._transport.is_closing():
+                return
+            self._transport.write(pieces[start : start + _PIECE])
 
     async def _drain(self) -> None:
         while self._paused and not self._transport.is_closing():

@@ -7,8 +7,8 @@ sublet version, Kubernetes minor, or storage version of a custom resource) is de
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from typing import Any
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, Protocol
 
 from sublet.machinery import codec
 from sublet.machinery.kind import Object, Resource
@@ -20,6 +20,16 @@ _HEAD_KEYS = ("apiVersion", "kind", "metadata")
 
 class CorruptValue(Exception):
     """A stored value is not what this module writes; ``str()`` says what is wrong with it."""
+
+
+class StoredValue(Protocol):
+    """What lists show: an entry of the store or of a cache."""
+
+    @property
+    def value(self) -> bytes: ...
+
+    @property
+    def revision(self) -> int: ...
 
 
 class StoredFormat:
@@ -94,6 +104,25 @@ class StoredFormat:
         obj = self.decode(value, revision)
         del obj["apiVersion"], obj["kind"]
         return codec.encode_json(obj)
+
+    def listed(self, entries: Iterable[StoredValue], before: bytes, after: bytes, *, whole: bool) -> bytes:
+        """The objects as the elements of a List between ``before`` and ``after``; ``whole``: as :meth:`outgoing`.
+
+        Long answers cost what is copied: every stored byte is, once.
+        """
+        head, other = (self.object_head, self.outgoing) if whole else (self.item_head, self.item)
+        opening, skip = self._opening, self._skip
+        parts: list[bytes | memoryview] = [before]
+        comma = b""
+        for entry in entries:
+            value = entry.value
+            if value.startswith(opening):
+                parts += (b'%b%b%d",' % (comma, head, entry.revision), memoryview(value)[skip:])
+            else:
+                parts += (comma, other(value, entry.revision))
+            comma = b","
+        parts.append(after)
+        return b"".join(parts)
 
 
 def object_head(resource: Resource) -> bytes:

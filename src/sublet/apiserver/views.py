@@ -51,9 +51,7 @@ class View:
             return
         others = [value for value in values if not self._is_in_version(value)]
         if others:
-            self.converted.update(
-                await crd_conversion.shown(self.registry, self.kind, self.resource, others)
-            )
+            self.converted.update(await crd_conversion.shown(self.registry, self.kind, self.resource, others))
 
     def _is_in_version(self, value: Value) -> bool:
         """Whether a stored value is in the version asked for."""
@@ -166,8 +164,6 @@ class View:
 
     def _joined(self, entries: Sequence[Value], revision: int, token: str, remaining: int) -> bytes:
         fmt = self.registry.format(self.kind)
-        # As upstream: objects of built-in kinds come without apiVersion and kind, custom resources with them.
-        item = fmt.outgoing if isinstance(self.kind, CustomKind) else fmt.item
         head = codec.encode_json(
             {
                 "kind": self.kind.list_kind,
@@ -175,8 +171,9 @@ class View:
                 "metadata": _list_metadata(str(revision), token, remaining),
             }
         )
-        items = b",".join([item(entry.value, entry.revision) for entry in entries])
-        return b'%b,"items":[%b]}' % (head[:-1], items)
+        # As upstream: objects of built-in kinds come without apiVersion and kind, custom resources with them.
+        whole = isinstance(self.kind, CustomKind)
+        return fmt.listed(entries, b'%b,"items":[' % head[:-1], b"]}", whole=whole)
 
 
 def columns_of(kind: Kind, resource: Resource) -> Kind:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import re
+from typing import Any
 
 from sublet.apiserver.chain import Proceed
 from sublet.apiserver.dispatch import CONNECT
@@ -12,30 +13,91 @@ from sublet.client.exchange import Request, Response
 from sublet.machinery.status import BadRequest, Timeout
 
 LIMIT = 60.0
+_SWEEP_SECONDS = 1.0
 _PART = re.compile(r"(\d+(?:\.\d*)?|\.\d+)(ns|us|µs|ms|s|m|h)")
 _SECONDS = {"ns": 1e-9, "us": 1e-6, "µs": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0}
 
 
 class RequestTimeout:
-    """60 seconds, or less where ``?timeout=`` says so."""
+    """60 seconds, or less where ``?timeout=`` says so.
+
+    A timer for each request would be a seventh of what a small read costs: those without a limit of their own share
+    one, that looks every second for those whose time is over.
+    """
+
+    def __init__(self, limit: float = LIMIT, sweep: float = _SWEEP_SECONDS) -> None:
+        self._limit = limit
+        self._sweep = sweep
+        self._running: dict[_Running, None] = {}
+        """The oldest first, so that a sweep ends at the first that still has time."""
+        self._timer: asyncio.TimerHandle | None = None
 
     async def __call__(self, request: Request, proceed: Proceed) -> Response:
         info: RequestInfo = request.context["info"]
         if info.verb == "watch" or info.subresource in CONNECT:
             return await proceed(request)
-        seconds = LIMIT
         if asked := info.param("timeout"):
-            seconds = min(parse_duration(asked) or LIMIT, LIMIT)
-        limit = asyncio.timeout(seconds)
+            seconds = parse_duration(asked)
+            if 0 < seconds < self._limit:
+                return await _within(seconds, request, proceed)
+        loop = asyncio.get_running_loop()
+        running = _Running(asyncio.current_task(), loop.time() + self._limit)
+        self._running[running] = None
+        if self._timer is None:
+            self._timer = loop.call_later(self._sweep, self._look)
         try:
-            async with limit:
-                return await proceed(request)
-        except TimeoutError:
-            if not limit.expired():
-                raise
-            raise Timeout(
-                "Timeout: request did not complete within the allotted timeout", retry_after=1
-            ) from None
+            return await proceed(request)
+        except asyncio.CancelledError:
+            if running.expired and running.task is not None and running.task.uncancel() <= running.cancelling:
+                raise _timeout() from None
+            raise
+        finally:
+            del self._running[running]
+
+    def _look(self) -> None:
+        """Ends what is overdue; rests while there is no request."""
+        self._timer = None
+        if not self._running:
+            return
+        loop = asyncio.get_running_loop()
+        now = loop.time()
+        for running in self._running:
+            if running.until > now:
+                break
+            running.expire()
+        self._timer = loop.call_later(self._sweep, self._look)
+
+
+class _Running:
+    """A request in progress."""
+
+    __slots__ = ("cancelling", "expired", "task", "until")
+
+    def __init__(self, task: asyncio.Task[Any] | None, until: float) -> None:
+        self.task = task
+        self.until = until
+        self.expired = False
+        self.cancelling = task.cancelling() if task is not None else 0
+
+    def expire(self) -> None:
+        if not self.expired and self.task is not None:
+            self.expired = True
+            self.task.cancel()
+
+
+async def _within(seconds: float, request: Request, proceed: Proceed) -> Response:
+    limit = asyncio.timeout(seconds)
+    try:
+        async with limit:
+            return await proceed(request)
+    except TimeoutError:
+        if not limit.expired():
+            raise
+        raise _timeout() from None
+
+
+def _timeout() -> Timeout:
+    return Timeout("Timeout: request did not complete within the allotted timeout", retry_after=1)
 
 
 def parse_duration(text: str) -> float:
