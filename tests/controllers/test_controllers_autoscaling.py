@@ -1,0 +1,223 @@
+"""The horizontal pod autoscaler: what metrics ask for, how fast it follows, and the whole of it on a running cluster."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from conftest import running
+from sublet.controllers.horizontal_pod_autoscaler.behavior import Memory, decide
+from sublet.controllers.horizontal_pod_autoscaler.proposals import (
+    NoProposal,
+    Sample,
+    Tolerance,
+    by_average,
+    by_shared_average,
+    by_utilization,
+    by_value,
+)
+from sublet.kinds.resources import resource
+from sublet.machinery import objects
+from sublet.machinery.kind import Resource
+
+NOW = 1_800_000_000.0
+LONG_AGO = objects.rfc3339(NOW - 3600)
+NEAR = Tolerance()
+AUTOSCALERS = resource("horizontalpodautoscalers.autoscaling")
+DEPLOYMENTS = resource("deployments.apps")
+POD_METRICS = Resource("metrics.k8s.io", "v1beta1", "pods", "PodMetrics", True)
+DEFINITIONS = resource("customresourcedefinitions.apiextensions.k8s.io")
+
+
+def pod(name: str, phase: str = "Running", ready: str = "True", start: str = LONG_AGO) -> dict[str, Any]:
+    condition = {"type": "Ready", "status": ready, "lastTransitionTime": start}
+    return {
+        "metadata": {"name": name},
+        "status": {"phase": phase, "startTime": start, "conditions": [condition]},
+    }
+
+
+def pods(count: int) -> list[dict[str, Any]]:
+    return [pod(f"p{n}") for n in range(count)]
+
+
+def samples(*amounts: int) -> dict[str, Sample]:
+    return {f"p{n}": Sample(amount, NOW) for n, amount in enumerate(amounts)}
+
+
+def requests(count: int, amount: int = 1000) -> dict[str, int]:
+    return {f"p{n}": amount for n in range(count)}
+
+
+def utilization(found: list[Any], used: dict[str, Sample], target: int, current: int) -> int:
+    return by_utilization(found, used, requests(len(found)), target, current, True, NOW, NEAR)[0]
+
+
+def test_use_above_the_target_asks_for_more() -> None:
+    found = by_utilization(pods(3), samples(300, 500, 700), requests(3), 30, 3, True, NOW, NEAR)
+    assert found == (5, 50, 500)
+
+
+def test_use_near_the_target_changes_nothing() -> None:
+    assert utilization(pods(3), samples(530, 540, 550), 50, 3) == 3
+
+
+def test_a_missing_metric_counts_as_idle_when_more_are_asked_for() -> None:
+    assert utilization(pods(4), samples(600, 600, 600), 50, 4) == 4
+
+
+def test_a_missing_metric_counts_as_busy_when_fewer_are_asked_for() -> None:
+    assert utilization(pods(4), samples(100, 100, 100), 50, 4) == 3
+
+
+def test_a_starting_pod_does_not_count() -> None:
+    found = [*pods(2), pod("p2", ready="False", start=objects.rfc3339(NOW - 10))]
+    assert utilization(found, samples(400, 400, 9000), 80, 3) == 1
+
+
+def test_no_usable_metric_is_no_proposal() -> None:
+    with pytest.raises(NoProposal, match="did not receive metrics"):
+        utilization([pod("p0", phase="Pending")], samples(1), 50, 1)
+
+
+def test_an_average_per_pod() -> None:
+    assert by_average(pods(2), samples(30_000, 50_000), 20_000, 2, False, NOW, NEAR) == (4, 40_000)
+
+
+def test_one_amount_for_all_pods() -> None:
+    assert by_value(80_000, 20_000, 2, 2, NEAR) == 8
+    assert by_value(5_000, 20_000, 0, 0, NEAR) == 1
+    assert by_shared_average(80_000, 20_000, 2, NEAR) == 4
+    assert by_shared_average(41_000, 20_000, 2, NEAR) == 2
+
+
+def test_the_default_doubles_at_most_and_waits_before_it_shrinks() -> None:
+    memory = Memory()
+    up = decide(None, memory, NOW, 10, 50, 1, 100)
+    assert (up.replicas, up.limited[1]) == (20, "ScaleUpLimit")
+    down = decide(None, memory, NOW + 60, 50, 5, 1, 100)
+    assert (down.replicas, down.able[1]) == (50, "ScaleDownStabilized")
+    later = decide(None, memory, NOW + 400, 50, 5, 1, 100)
+    assert later.replicas == 5
+
+
+def test_policies_count_what_was_done_in_their_period() -> None:
+    behavior = {"scaleUp": {"policies": [{"type": "Pods", "value": 4, "periodSeconds": 60}]}}
+    memory = Memory()
+    memory.scaled(NOW - 30, 2, 5)
+    assert decide(behavior, memory, NOW, 5, 50, 1, 100).replicas == 6
+    assert decide(behavior, memory, NOW + 60, 6, 50, 1, 100).replicas == 10
+
+
+def test_a_disabled_direction_stays() -> None:
+    behavior = {"scaleDown": {"selectPolicy": "Disabled", "stabilizationWindowSeconds": 0}}
+    assert decide(behavior, Memory(), NOW, 9, 2, 1, 100).replicas == 9
+
+
+@given(st.integers(1, 60), st.integers(0, 200), st.integers(1, 20), st.integers(20, 60))
+def test_a_decision_never_leaves_the_bounds(current: int, wanted: int, least: int, most: int) -> None:
+    current = min(max(current, least), most)
+    assert least <= decide(None, Memory(), NOW, current, wanted, least, most).replicas <= most
+
+
+@pytest.fixture
+async def cluster() -> AsyncIterator[Any]:
+    async with running(None, 1) as found:
+        await found.namespace()
+        yield found
+
+
+async def serve_pod_metrics(cluster: Any, eventually: Any) -> None:
+    """metrics.k8s.io as a custom resource: the same paths and shapes as the aggregated API has."""
+    schema = {"type": "object", "x-kubernetes-preserve-unknown-fields": True}
+    version = {"name": "v1beta1", "served": True, "storage": True, "schema": {"openAPIV3Schema": schema}}
+    approved = {"api-approved.kubernetes.io": "https://github.com/kubernetes/kubernetes/pull/1"}
+    names = {"plural": "pods", "kind": "PodMetrics", "singular": "podmetric", "listKind": "PodMetricsList"}
+    definition = {
+        "metadata": {"name": "pods.metrics.k8s.io", "annotations": approved},
+        "spec": {"group": "metrics.k8s.io", "names": names, "scope": "Namespaced", "versions": [version]},
+    }
+    await cluster.client.create(DEFINITIONS, definition)
+
+    async def established() -> bool:
+        found = await cluster.client.get(DEFINITIONS, "pods.metrics.k8s.io")
+        return objects.is_true(found, "Established")
+
+    await eventually(established)
+
+
+async def report(cluster: Any, cpu: str) -> None:
+    """Every pod uses this much."""
+    now = objects.rfc3339(time.time())
+    for found in await cluster.items("pods"):
+        usage = [{"name": "c", "usage": {"cpu": cpu, "memory": "10Mi"}}]
+        metadata = {"name": found["metadata"]["name"], "labels": {"app": "web"}}
+        made = {"metadata": metadata, "timestamp": now, "window": "30s", "containers": usage}
+        await cluster.client.create(POD_METRICS, made, "test")
+
+
+async def autoscaled(cluster: Any, target: str = "web") -> None:
+    resources = {"requests": {"cpu": "100m"}}
+    template = {
+        "metadata": {"labels": {"app": "web"}},
+        "spec": {"containers": [{"name": "c", "image": "nginx", "resources": resources}]},
+    }
+    await cluster.make(
+        "deployments.apps", "web",
+        {"replicas": 2, "selector": {"matchLabels": {"app": "web"}}, "template": template},
+    )  # fmt: skip
+    source = {"name": "cpu", "target": {"type": "Utilization", "averageUtilization": 50}}
+    spec = {
+        "scaleTargetRef": {"apiVersion": "apps/v1", "kind": "Deployment", "name": target},
+        "minReplicas": 1, "maxReplicas": 5, "metrics": [{"type": "Resource", "resource": source}],
+    }  # fmt: skip
+    await cluster.make("horizontalpodautoscalers.autoscaling", "web", spec)
+
+
+async def test_busy_pods_get_company(cluster: Any, eventually: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sublet.controllers.horizontal_pod_autoscaler.reconciler._PERIOD", 0.2)
+    monkeypatch.setattr("sublet.controllers.horizontal_pod_autoscaler.proposals._CPU_INITIALIZATION", 0.0)
+    await serve_pod_metrics(cluster, eventually)
+    await autoscaled(cluster)
+
+    async def ready(count: int) -> bool:
+        status = (await cluster.get("deployments.apps", "web")).get("status") or {}
+        return bool(status.get("readyReplicas") == count)
+
+    await eventually(lambda: ready(2))
+    await report(cluster, "90m")
+    await eventually(lambda: ready(4))
+
+    async def status() -> Any:
+        found = (await cluster.get("horizontalpodautoscalers.autoscaling", "web")).get("status") or {}
+        return found if found.get("lastScaleTime") and found.get("currentMetrics") else None
+
+    found = await eventually(status)
+    assert found["desiredReplicas"] == 4
+    shown = found["currentMetrics"][0]["resource"]
+    assert shown == {"name": "cpu", "current": {"averageUtilization": 90, "averageValue": "90m"}}
+    states = {c["type"]: c["status"] for c in found["conditions"]}
+    assert states["AbleToScale"] == states["ScalingActive"] == "True"
+    messages = [e["message"] for e in await cluster.items("events") if e["reason"] == "SuccessfulRescale"]
+    assert "New size: 4; reason: cpu resource utilization (percentage of request) above target" in messages
+
+
+@pytest.mark.parametrize(("target", "kind", "reason"), [
+    ("web", "ScalingActive", "FailedGetResourceMetric"), ("none", "AbleToScale", "FailedGetScale"),
+])  # fmt: skip
+async def test_what_stands_in_the_way_is_a_condition(
+    cluster: Any, eventually: Any, target: str, kind: str, reason: str
+) -> None:
+    await autoscaled(cluster, target)
+
+    async def failing() -> Any:
+        state = objects.condition(await cluster.get("horizontalpodautoscalers.autoscaling", "web"), kind)
+        return state if state is not None and state["status"] == "False" else None
+
+    assert (await eventually(failing))["reason"] == reason
+    assert (await cluster.get("deployments.apps", "web"))["spec"]["replicas"] == 2
