@@ -137,12 +137,17 @@ class HTTPTransport:
             response.close()
 
     def _unreachable(self, error: BaseException) -> ServiceUnavailable:
+        import aiohttp
+
         where = urlsplit(self.access.server).netloc
         why = str(error) or type(error).__name__
         if isinstance(error, TimeoutError):
             why = "no answer in time"
-        elif isinstance(error, OSError) and error.errno and error.errno > 0:
-            why = os.strerror(error.errno)  # the library's text repeats the address
+        elif isinstance(error, aiohttp.ClientConnectorError) and not isinstance(
+            error, aiohttp.ClientSSLError
+        ):
+            if (number := error.errno or 0) > 0:
+                why = os.strerror(number)  # the library's text repeats the address
         return ServiceUnavailable(f"the server at {where} cannot be reached: {why}")
 
 

@@ -197,6 +197,10 @@ def load(document: Any) -> Configuration:
     configuration = parse(Configuration, document)
     minor_of(configuration.control_plane.distro.k8s.version)
     _check_store(configuration)
+    if configuration.sync:
+        from sublet.syncer import catalog
+
+        catalog.settings(configuration.sync)
     return configuration
 
 

@@ -203,10 +203,13 @@ class BackgroundProxy:
 
 
 def _started(pid: int) -> int:
-    """The start time of a process in clock ticks since boot: with the pid it names one process for ever."""
+    """The start time of a process in clock ticks since boot: with the pid it names one process for ever.
+
+    0 for one that has ended, also when nobody has asked for its exit code yet.
+    """
     try:
         fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-        return int(fields[19])
+        return 0 if fields[0] in "ZX" else int(fields[19])
     except (OSError, IndexError, ValueError):
         return 0
 
