@@ -19,13 +19,14 @@ from sublet.machinery.status import Conflict, NotFound, StatusError
 from sublet.reconcile.controller import Controller
 from sublet.reconcile.manager import Context, Registration, Runnable
 from sublet.reconcile.workloads import set_condition
+from sublet.reconcile.zones import Pace, Zones
 
 log = logging.getLogger(__name__)
 
 GRACE = 50.0
 _CHECK = 5.0
 _LEASES = "kube-node-lease"
-_EVICTIONS_PER_SECOND = 0.1
+_ASK_AGAIN = 10.0
 _NODES = resource("nodes")
 _PODS = resource("pods")
 _LEASE_RESOURCE = resource("leases.coordination.k8s.io")
@@ -158,11 +159,13 @@ class NodeLifecycle:
         self._pods = context.informers.informer(_PODS)
         self._pods.add_index(_BY_NODE, _node_of)
         self._health = Health(context.clock)
-        self._evicted: list[float] = []
+        self._zones = Zones()
+        self._pace = Pace()
         self.controller = Controller("node-lifecycle-controller", self.reconcile)
         self._nodes.add_handler(self._on_node)
 
-    def _on_node(self, event: str, node: Object, _old: Object | None) -> None:
+    def _on_node(self, event: str, node: Object, old: Object | None) -> None:
+        self._count(event, node, old)
         if event == "delete":
             self._health.forget(objects.uid(node))
             return
@@ -170,6 +173,16 @@ class NodeLifecycle:
             text = f"Node {objects.name(node)} event: Registered Node {objects.name(node)} in Controller"
             self._context.events.event(node, _NODES, "Normal", "RegisteredNode", text)
         self.controller.enqueue(objects.name(node))
+
+    def _count(self, event: str, node: Object, old: Object | None) -> None:
+        before = self._zones.all_lost
+        if event == "delete":
+            self._zones.changed(old or node, None)
+        else:
+            self._zones.changed(old, node)
+        if self._zones.all_lost != before:
+            for each in self._nodes.list():
+                self.controller.enqueue(objects.name(each))
 
     async def run(self) -> None:
         """The monitor: every 5 s, what changed of its own accord."""
@@ -199,9 +212,11 @@ class NodeLifecycle:
         await self._label(node)
         evict: str | None = evicting_taint(node)
         now = self._context.clock.now()
-        if evict and not self._may_evict(node, evict):
+        if evict and self._zones.all_lost:
+            evict = ""  # where all are lost it is we who cannot see
+        elif evict and not self._may_evict(node, evict):
             evict = None
-            self.controller.enqueue_after(name, 1 / _EVICTIONS_PER_SECOND)
+            self.controller.enqueue_after(name, _ASK_AGAIN)
         wanted = taints(node, evict, now)
         if wanted is not None:
             patch = {
@@ -213,16 +228,11 @@ class NodeLifecycle:
             await self._mark_pods(node)
 
     def _may_evict(self, node: Object, evict: str) -> bool:
-        """One node in ten seconds, so that a network cut does not empty the cluster."""
+        """Few nodes at a time, so that a network cut does not empty the cluster."""
         has = (node.get("spec") or {}).get("taints") or ()
         if any(t.get("key") == _PREFIX + evict and t.get("effect") == "NoExecute" for t in has):
             return True
-        now = self._context.clock.monotonic()
-        self._evicted = [at for at in self._evicted if now - at < 1 / _EVICTIONS_PER_SECOND]
-        if self._evicted:
-            return False
-        self._evicted.append(now)
-        return True
+        return self._pace.passes(node, self._zones.rate(node), self._context.clock.monotonic())
 
     async def _label(self, node: Object) -> None:
         labels = objects.labels(node)

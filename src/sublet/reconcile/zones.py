@@ -1,0 +1,87 @@
+"""How fast lost nodes may lose their pods, by what has become of their zone.
+
+Source: Kubernetes' node lifecycle controller: one node in ten seconds in a zone that is well or wholly lost; slowly
+in a large zone of which more than half is lost, not at all in a small one; nowhere when every zone is wholly lost,
+for then it is more likely the control plane that is cut off.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from sublet.machinery import objects
+from sublet.machinery.kind import Object
+
+NORMAL = 0.1
+"""Nodes per second."""
+SECONDARY = 0.01
+_LARGE = 50
+_UNHEALTHY = 0.55
+_FEW = 2
+_REGION, _ZONE = "topology.kubernetes.io/region", "topology.kubernetes.io/zone"
+
+Zone = tuple[str, str]
+
+
+def zone_of(node: Object) -> Zone:
+    labels = objects.labels(node)
+    return labels.get(_REGION, ""), labels.get(_ZONE, "")
+
+
+@dataclass
+class _Count:
+    nodes: int = 0
+    lost: int = 0
+
+    @property
+    def all_lost(self) -> bool:
+        return self.nodes > 0 and self.lost == self.nodes
+
+    @property
+    def partly_lost(self) -> bool:
+        return self.lost > _FEW and self.lost / self.nodes >= _UNHEALTHY
+
+
+class Zones:
+    """Counts nodes as they come, change and go."""
+
+    def __init__(self) -> None:
+        self._zones: dict[Zone, _Count] = {}
+
+    def changed(self, old: Object | None, new: Object | None) -> None:
+        for node, step in ((old, -1), (new, 1)):
+            if node is None:
+                continue
+            count = self._zones.setdefault(zone_of(node), _Count())
+            count.nodes += step
+            count.lost += step * (not objects.is_true(node, "Ready"))
+            if not count.nodes:
+                del self._zones[zone_of(node)]
+
+    @property
+    def all_lost(self) -> bool:
+        """Whether no node of any zone is heard of."""
+        return bool(self._zones) and all(count.all_lost for count in self._zones.values())
+
+    def rate(self, node: Object) -> float:
+        """Nodes per second of the node's zone that may lose their pods."""
+        if self.all_lost:
+            return 0.0
+        count = self._zones.get(zone_of(node), _Count())
+        if count.all_lost or not count.partly_lost:
+            return NORMAL
+        return SECONDARY if count.nodes > _LARGE else 0.0
+
+
+class Pace:
+    """Lets one node of a zone pass at a time, so many in a second."""
+
+    def __init__(self) -> None:
+        self._last: dict[Zone, float] = {}
+
+    def passes(self, node: Object, rate: float, now: float) -> bool:
+        last = self._last.get(zone_of(node))
+        if rate <= 0 or (last is not None and now - last < 1 / rate):
+            return False
+        self._last[zone_of(node)] = now
+        return True

@@ -1,0 +1,118 @@
+"""Small controllers: how long nodes may keep secrets, classes in use, the pace at which zones lose their pods."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest
+
+from conftest import running
+from sublet.controllers.ttl import ANNOTATION, Step
+from sublet.kinds.resources import resource
+from sublet.machinery import objects
+from sublet.machinery.status import NotFound
+from sublet.reconcile.zones import NORMAL, SECONDARY, Pace, Zones
+
+CLASSES, CLAIMS = resource("volumeattributesclasses.storage.k8s.io"), resource("persistentvolumeclaims")
+
+
+@pytest.fixture
+async def cluster() -> AsyncIterator[Any]:
+    names = {"ttl-controller", "volumeattributesclass-protection-controller"}
+    async with running(names, 1) as found:
+        await found.namespace()
+        yield found
+
+
+def node(name: str, ready: bool = True, zone: str = "a") -> dict[str, Any]:
+    condition = {"type": "Ready", "status": "True" if ready else "Unknown"}
+    labels = {"topology.kubernetes.io/zone": zone}
+    return {"metadata": {"name": name, "labels": labels}, "status": {"conditions": [condition]}}
+
+
+def zones(**counts: tuple[int, int]) -> Zones:
+    """zone=(ready, lost)"""
+    found = Zones()
+    for zone, (ready, lost) in counts.items():
+        for number in range(ready + lost):
+            found.changed(None, node(f"{zone}{number}", number < ready, zone))
+    return found
+
+
+def test_a_step_is_left_downwards_later_than_upwards() -> None:
+    step = Step()
+    assert [step.seconds(n) for n in (5, 100, 101, 95, 89)] == [0, 0, 15, 15, 0]
+    assert step.seconds(20000) == 600
+
+
+def test_a_zone_that_is_well_loses_nodes_at_the_normal_pace() -> None:
+    assert zones(a=(8, 2)).rate(node("a9")) == NORMAL
+
+
+def test_a_small_zone_mostly_lost_keeps_its_pods_and_a_large_one_loses_them_slowly() -> None:
+    assert zones(a=(4, 6)).rate(node("a9")) == 0.0
+    assert zones(a=(20, 40)).rate(node("a59")) == SECONDARY
+
+
+def test_a_wholly_lost_zone_among_others_is_left_and_all_of_them_are_not() -> None:
+    assert zones(a=(0, 3), b=(3, 0)).rate(node("a1")) == NORMAL
+    everything = zones(a=(0, 3), b=(0, 3))
+    assert everything.all_lost and everything.rate(node("a1")) == 0.0
+
+
+def test_nodes_that_change_or_go_are_counted_anew() -> None:
+    found = zones(a=(1, 0))
+    found.changed(node("a0"), node("a0", False))
+    assert found.all_lost
+    found.changed(node("a0", False), None)
+    assert not found.all_lost
+
+
+def test_each_zone_has_a_pace_of_its_own() -> None:
+    pace = Pace()
+    assert pace.passes(node("a1"), 0.1, 0.0) and not pace.passes(node("a2"), 0.1, 5.0)
+    assert pace.passes(node("b1", zone="b"), 0.1, 5.0) and pace.passes(node("a2"), 0.1, 10.0)
+
+
+async def test_nodes_of_a_small_cluster_ask_every_time(cluster: Any, eventually: Any) -> None:
+    async def told() -> bool:
+        return (
+            objects.annotations(await cluster.client.get(resource("nodes"), "node-0")).get(ANNOTATION) == "0"
+        )
+
+    await eventually(told)
+
+
+async def test_a_class_that_a_claim_names_stays_until_the_claim_is_gone(
+    cluster: Any, eventually: Any
+) -> None:
+    made = {"metadata": {"name": "fast"}, "driverName": "disk.example.com", "parameters": {"iops": "100"}}
+    await cluster.client.create(CLASSES, made)
+
+    async def held() -> bool:
+        return objects.finalizers(await cluster.client.get(CLASSES, "fast")) == [
+            "kubernetes.io/vac-protection"
+        ]
+
+    await eventually(held)
+    spec = {
+        "accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": "1Gi"}},
+        "volumeAttributesClassName": "fast",
+    }  # fmt: skip
+    await cluster.client.create(CLAIMS, {"metadata": {"name": "data"}, "spec": spec}, "test")
+    await cluster.client.delete(CLASSES, "fast")
+    assert objects.is_deleting(await cluster.client.get(CLASSES, "fast"))
+    claim = await cluster.client.get(CLAIMS, "data", "test")
+    await cluster.client.delete(CLAIMS, "data", "test")
+    if objects.finalizers(claim):
+        await cluster.client.patch(CLAIMS, "data", {"metadata": {"finalizers": None}}, "test")
+
+    async def gone() -> bool:
+        try:
+            await cluster.client.get(CLASSES, "fast")
+        except NotFound:
+            return True
+        return False
+
+    await eventually(gone)
