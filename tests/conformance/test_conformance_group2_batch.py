@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
-from pathlib import Path
 
 import pytest
 from conformance_client import API, STRATEGIC, Object
@@ -25,7 +24,6 @@ from conformance_workloads import (
     when,
 )
 
-from conftest import connect
 from sublet.testing import RunningControlPlane, running_control_plane
 
 POD_SECURITY = "baseline"
@@ -56,11 +54,6 @@ def clock() -> MovedClock:
 def plane(clock: MovedClock) -> Iterator[RunningControlPlane]:
     with running_control_plane(nodes=2, clock=clock) as running:
         yield running
-
-
-@pytest.fixture(scope="module")
-def api(plane: RunningControlPlane, tmp_path_factory: pytest.TempPathFactory) -> API:
-    return connect(plane.kubeconfig, Path(tmp_path_factory.mktemp("access")))
 
 
 class Batch(Workloads):

@@ -9,8 +9,6 @@ from conformance_names import conformance
 from conformance_steps import condition, gone
 from conformance_workloads import LONG, Workloads, deleting, pod, until
 
-from conftest import make_namespace
-
 POD_SECURITY = "baseline"
 NODES = 2
 
@@ -20,7 +18,7 @@ NODES = 2
     "[Conformance]"
 )
 def test_pods_are_removed_with_their_namespace(api: API, new_namespace: Callable[..., str]) -> None:
-    name = make_namespace(api, "nsdeletetest", "baseline")
+    name = new_namespace()
     namespaces, work = api.typed("v1", "namespaces"), Workloads(api, name)
     work.pods.create(pod("test-pod"))
     work.pod_running("test-pod")
@@ -34,8 +32,8 @@ def test_pods_are_removed_with_their_namespace(api: API, new_namespace: Callable
 @conformance(
     "[sig-api-machinery] OrderedNamespaceDeletion namespace deletion should delete pod first [Conformance]"
 )
-def test_pods_go_before_everything_else(api: API) -> None:
-    name = make_namespace(api, "namespace-deletion-order", "baseline")
+def test_pods_go_before_everything_else(api: API, new_namespace: Callable[..., str]) -> None:
+    name = new_namespace()
     namespaces, work = api.typed("v1", "namespaces"), Workloads(api, name)
     configmaps = api.typed("v1", "configmaps", name)
     finalizers = ["e2e.example.com/finalizer"]

@@ -7,10 +7,10 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
+from controllers_cluster import running
 from hypothesis import given
 from hypothesis import strategies as st
 
-from conftest import running
 from sublet.controllers.horizontal_pod_autoscaler.behavior import Memory, decide
 from sublet.controllers.horizontal_pod_autoscaler.proposals import (
     NoProposal,

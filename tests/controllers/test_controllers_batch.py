@@ -8,10 +8,10 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 import pytest
+from controllers_cluster import running
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from conftest import running
 from sublet.controllers import disruption, resourcequota, ttl_after_finished
 from sublet.controllers.cronjob import schedule
 from sublet.kinds.resources import resource

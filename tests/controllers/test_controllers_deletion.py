@@ -7,10 +7,13 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
+from controllers_cluster import running
 
-from conftest import running
 from sublet.kinds.resources import resource
+from sublet.machinery import objects
 from sublet.machinery.status import NotFound
+
+CONTENT_FAILURE = "NamespaceDeletionContentFailure"
 
 
 @pytest.fixture
@@ -193,3 +196,30 @@ async def test_a_namespace_takes_everything_with_it_pods_first(bare: Any, eventu
 
     await eventually(gone)
     assert not await bare.items("configmaps")
+
+
+async def test_a_pod_kept_by_a_finalizer_is_named_as_what_holds_up_its_namespace(
+    bare: Any, eventually: Any
+) -> None:
+    metadata = {"name": "held", "finalizers": ["example.com/hold"]}
+    spec = {"containers": [{"name": "c", "image": "nginx"}]}
+    await bare.client.create(resource("pods"), {"metadata": metadata, "spec": spec}, "test")
+    await bare.client.create(resource("configmaps"), {"metadata": {"name": "waits"}}, "test")
+    await bare.client.delete(resource("namespaces"), "test")
+
+    async def failing() -> Any:
+        found = objects.condition(await bare.client.get(resource("namespaces"), "test"), CONTENT_FAILURE)
+        return found if found is not None and found["status"] == "True" else None
+
+    assert "example.com/hold" in (await eventually(failing))["message"]
+    assert await bare.get("configmaps", "waits")
+    await bare.client.patch(resource("pods"), "held", {"metadata": {"finalizers": None}}, "test")
+
+    async def gone() -> bool:
+        try:
+            await bare.client.get(resource("namespaces"), "test")
+        except NotFound:
+            return True
+        return False
+
+    await eventually(gone)

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from controllers_cluster import running
 
-from conftest import running
 from sublet.client.events import EventRecorder
 from sublet.client.informer import InformerFactory
 from sublet.controllers.garbage_collector.collector import GarbageCollector

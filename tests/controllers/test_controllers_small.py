@@ -6,8 +6,8 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
+from controllers_cluster import running
 
-from conftest import running
 from sublet.controllers.ttl import ANNOTATION, Step
 from sublet.kinds.resources import resource
 from sublet.machinery import objects

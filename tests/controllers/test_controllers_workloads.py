@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from conftest import running
+from controllers_cluster import running
+
 from sublet.kinds.resources import resource
 
 REVISION = "deployment.kubernetes.io/revision"
