@@ -21,6 +21,7 @@ from sublet.machinery.clock import Clock, SystemClock
 from sublet.machinery.kind import Object, Resource
 from sublet.machinery.status import AlreadyExists, Conflict, Forbidden, NotFound, StatusError
 from sublet.syncer import catalog
+from sublet.tenants.advice import image_advice, image_problem, refusal_advice
 from sublet.tenants.manifests import (
     APP,
     CONFIG_KEY,
@@ -30,6 +31,7 @@ from sublet.tenants.manifests import (
     TenantNames,
     check_name,
     cluster_role_name,
+    default_namespace,
     manifests,
 )
 
@@ -42,8 +44,8 @@ _SECRETS = resource("secrets")
 _SERVICES = resource("services")
 _STATEFUL_SETS = resource("statefulsets.apps")
 _ACCOUNTS = resource("serviceaccounts")
+_EVENTS = resource("events")
 _CLAIMS = resource("persistentvolumeclaims")
-_IMAGE_PROBLEMS = frozenset({"ErrImageNeverPull", "ErrImagePull", "ImagePullBackOff", "InvalidImageName"})
 
 
 @dataclass(frozen=True)
@@ -88,8 +90,22 @@ class Tenants:
         ]
 
     async def find(self, name: str, namespace: str = "") -> Tenant:
-        """The tenant of this name. Raises :class:`TenantError` when there is none, or several."""
-        matches = [tenant for tenant in await self.list(namespace) if tenant.name == name]
+        """The tenant of this name. Raises :class:`TenantError` when there is none, or several.
+
+        Who may not look into every namespace finds it in the one that ``create`` chooses by itself.
+        """
+        try:
+            found = await self.list(namespace)
+        except Forbidden as error:
+            if namespace:
+                raise
+            try:
+                found = await self.list(default_namespace(name))
+            except Forbidden:
+                raise TenantError(
+                    f"which namespace tenant {name} is in must be said with --namespace: {error.message}"
+                ) from None
+        matches = [tenant for tenant in found if tenant.name == name]
         if not matches:
             where = f" in namespace {namespace}" if namespace else ""
             raise TenantError(f"couldn't find tenant {name}{where}; `sublet list` shows what there is")
@@ -166,6 +182,8 @@ class Tenants:
         while True:
             try:
                 found = await self._client.get(_NAMESPACES, namespace)
+            except Forbidden:
+                return  # who has rights in one namespace only may not read the namespace itself
             except NotFound:
                 if not create:
                     raise TenantError(
@@ -189,8 +207,15 @@ class Tenants:
             "kind": "Namespace",
             "metadata": {"name": namespace, "annotations": {CREATED_ANNOTATION: name}},
         }
-        with contextlib.suppress(AlreadyExists):
+        try:
             await self._client.create(_NAMESPACES, obj)
+        except AlreadyExists:
+            return
+        except Forbidden as error:
+            raise TenantError(
+                f"namespace {namespace} does not exist and may not be made ({error.message}); "
+                "have it made, or name one that is there with --namespace"
+            ) from None
 
     async def _check_free(self, name: str, namespace: str, upgrade: bool) -> None:
         for other in await self.list(namespace):
@@ -214,8 +239,11 @@ class Tenants:
             classes = await self._client.list(resource("storageclasses.storage.k8s.io"))
         except Forbidden:
             return  # who may not read classes cannot be told more than the pending claim will say
-        annotation = "storageclass.kubernetes.io/is-default-class"
-        if not any(objects.annotations(c).get(annotation) == "true" for c in classes["items"]):
+        if not any(
+            objects.annotations(found).get(f"storageclass{beta}.kubernetes.io/is-default-class") == "true"
+            for found in classes["items"]
+            for beta in ("", ".beta")
+        ):
             raise TenantError(
                 "the host cluster has no default StorageClass for the tenant's data; name one with "
                 "--set controlPlane.statefulSet.persistence.volumeClaim.storageClass=NAME, or keep the data in the "
@@ -238,9 +266,11 @@ class Tenants:
         said = ""
         while True:
             pod = await self._pod(made.pod, namespace)
-            problem = _image_problem(pod)
+            problem = image_problem(pod)
             if problem:
-                raise TenantError(_image_advice(pod, image, problem))
+                raise TenantError(image_advice(pod, image, problem))
+            if pod is None and (refusal := await self._refusal(name, namespace)):
+                raise TenantError(refusal_advice(made.pod, namespace, refusal))
             state = _pod_status(pod) if pod else "Pending"
             if state == "Running" and await self._kubeconfig_text(name, namespace):
                 return
@@ -254,6 +284,17 @@ class Tenants:
                     "say why. Run the same command again to go on waiting."
                 )
             await asyncio.sleep(0.2)
+
+    async def _refusal(self, name: str, namespace: str) -> str:
+        """Why the host does not let the StatefulSet make its pod: pod security, quotas, webhooks."""
+        workload = await self._client.get(_STATEFUL_SETS, name, namespace)
+        of_this = f"involvedObject.uid={workload['metadata']['uid']},reason=FailedCreate"
+        try:
+            events = await self._client.list(_EVENTS, namespace, field_selector=of_this)
+        except Forbidden:
+            return ""
+        told = [str(event.get("message", "")) for event in events["items"]]
+        return next((text for text in told if "forbidden" in text or "denied" in text), "")
 
     async def _pod(self, name: str, namespace: str) -> Object | None:
         try:
@@ -304,14 +345,15 @@ class Tenants:
         synced = f"{catalog.MARKER_LABEL}={name}"
         progress("stopping the control plane")
         await self._gone(self._client.delete(_STATEFUL_SETS, name, namespace, propagation="Background"))
-        await self._client.delete_collection(_PODS, namespace, label_selector=own, grace=grace)
-        # The Service owns every synced object: the host's garbage collector would do what follows, later.
-        await self._gone(self._client.delete(_SERVICES, name, namespace, propagation="Background"))
+        await self._remove_all(_PODS, namespace, own, grace)
         progress("removing its workloads")
-        await self._client.delete_collection(_PODS, namespace, label_selector=synced, grace=grace)
+        await self._remove_all(_PODS, namespace, synced, grace)
         for kind in catalog.host_resources():
             if kind.namespaced:
                 await self._remove_all(kind, namespace, synced)
+        # The Service owns every synced object. It goes after them: else the host's garbage collector deletes each of
+        # them too, one by one, at the same time.
+        await self._gone(self._client.delete(_SERVICES, name, namespace, propagation="Background"))
         for kind in _own_resources(keep_pvc):
             await self._remove_all(kind, namespace, own)
         await self._gone(self._client.delete(_SECRETS, made.kubeconfig_secret, namespace))
@@ -327,17 +369,19 @@ class Tenants:
         with contextlib.suppress(NotFound, Conflict):
             await deletion
 
-    async def _remove_all(self, kind: Resource, namespace: str, selector: str) -> None:
+    async def _remove_all(
+        self, kind: Resource, namespace: str, selector: str, grace: int | None = None
+    ) -> None:
         """One by one where the kind has no deletecollection (services on old clusters) or it is not allowed."""
         try:
-            await self._client.delete_collection(kind, namespace, label_selector=selector)
+            await self._client.delete_collection(kind, namespace, label_selector=selector, grace=grace)
         except StatusError as error:
             if error.code not in (403, 404, 405):
                 raise
             with contextlib.suppress(NotFound, Forbidden):
                 found = await self._client.list(kind, namespace, label_selector=selector)
                 for obj in found["items"]:
-                    await self._gone(self._client.delete(kind, objects.name(obj), namespace))
+                    await self._gone(self._client.delete(kind, objects.name(obj), namespace, grace=grace))
 
     async def _delete_namespace(
         self, name: str, namespace: str, wanted: bool | None, progress: Progress
@@ -354,7 +398,11 @@ class Tenants:
         if others:
             raise TenantError(f"namespace {namespace} is kept: tenant {', '.join(others)} still lives in it")
         progress(f"removing namespace {namespace}")
-        await self._gone(self._client.delete(_NAMESPACES, namespace))
+        try:
+            await self._gone(self._client.delete(_NAMESPACES, namespace))
+        except Forbidden as error:
+            progress(f"namespace {namespace} stays: {error.message}")
+            return False
         return True
 
     async def _wait_gone(
@@ -450,22 +498,3 @@ def _pod_status(pod: Object) -> str:
         if "running" in state:
             return "Starting"
     return str((pod.get("status") or {}).get("phase") or "Pending")
-
-
-def _image_problem(pod: Object | None) -> str:
-    for status in ((pod or {}).get("status") or {}).get("containerStatuses") or ():
-        waiting = (status.get("state") or {}).get("waiting") or {}
-        if waiting.get("reason") in _IMAGE_PROBLEMS:
-            return f"{waiting['reason']}: {waiting.get('message', '')}".rstrip(": ")
-    return ""
-
-
-def _image_advice(pod: Object | None, image: str, problem: str) -> str:
-    node = ((pod or {}).get("spec") or {}).get("nodeName") or "the node"
-    return (
-        f"node {node} has no image {image} and could not pull it ({problem}).\n"
-        f"- Make an archive:  sublet image build -o sublet.tar --name {image}\n"
-        "- Load it on every node:  ctr -n k8s.io images import sublet.tar  (containerd), docker load -i sublet.tar, "
-        "kind load image-archive sublet.tar, minikube image load sublet.tar\n"
-        "- Or push it to a registry the nodes reach and pass --image REGISTRY/sublet:TAG"
-    )
