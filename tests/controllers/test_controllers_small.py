@@ -1,4 +1,4 @@
-"""Small controllers: how long nodes may keep secrets, classes in use, the pace at which zones lose their pods."""
+"""Small controllers: how long nodes may keep secrets, the pace at which zones lose their pods."""
 
 from __future__ import annotations
 
@@ -11,16 +11,12 @@ from controllers_cluster import running
 from sublet.controllers.ttl import ANNOTATION, Step
 from sublet.kinds.resources import resource
 from sublet.machinery import objects
-from sublet.machinery.status import NotFound
 from sublet.reconcile.zones import NORMAL, SECONDARY, Pace, Zones
-
-CLASSES, CLAIMS = resource("volumeattributesclasses.storage.k8s.io"), resource("persistentvolumeclaims")
 
 
 @pytest.fixture
 async def cluster() -> AsyncIterator[Any]:
-    names = {"ttl-controller", "volumeattributesclass-protection-controller"}
-    async with running(names, 1) as found:
+    async with running({"ttl-controller"}, 1) as found:
         await found.namespace()
         yield found
 
@@ -82,37 +78,3 @@ async def test_nodes_of_a_small_cluster_ask_every_time(cluster: Any, eventually:
         )
 
     await eventually(told)
-
-
-async def test_a_class_that_a_claim_names_stays_until_the_claim_is_gone(
-    cluster: Any, eventually: Any
-) -> None:
-    made = {"metadata": {"name": "fast"}, "driverName": "disk.example.com", "parameters": {"iops": "100"}}
-    await cluster.client.create(CLASSES, made)
-
-    async def held() -> bool:
-        return objects.finalizers(await cluster.client.get(CLASSES, "fast")) == [
-            "kubernetes.io/vac-protection"
-        ]
-
-    await eventually(held)
-    spec = {
-        "accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": "1Gi"}},
-        "volumeAttributesClassName": "fast",
-    }  # fmt: skip
-    await cluster.client.create(CLAIMS, {"metadata": {"name": "data"}, "spec": spec}, "test")
-    await cluster.client.delete(CLASSES, "fast")
-    assert objects.is_deleting(await cluster.client.get(CLASSES, "fast"))
-    claim = await cluster.client.get(CLAIMS, "data", "test")
-    await cluster.client.delete(CLAIMS, "data", "test")
-    if objects.finalizers(claim):
-        await cluster.client.patch(CLAIMS, "data", {"metadata": {"finalizers": None}}, "test")
-
-    async def gone() -> bool:
-        try:
-            await cluster.client.get(CLASSES, "fast")
-        except NotFound:
-            return True
-        return False
-
-    await eventually(gone)

@@ -1,4 +1,4 @@
-"""volumeattributesclass-protection-controller: a class that volumes or claims name stays until none does."""
+"""volumeattributesclass-protection-controller: a class stays until no volume and no claim names it."""
 
 from __future__ import annotations
 
@@ -18,54 +18,57 @@ _VOLUMES = resource("persistentvolumes")
 _INDEX = "volume attributes classes"
 
 
-def class_names(obj: Object) -> Iterator[str]:
-    """The classes that a volume has, or that a claim wants, has or is being changed to."""
-    spec, status = obj.get("spec") or {}, obj.get("status") or {}
-    changing = (status.get("modifyVolumeStatus") or {}).get("targetVolumeAttributesClassName")
-    found = (spec.get("volumeAttributesClassName"), status.get("currentVolumeAttributesClassName"), changing)
-    yield from {name for name in found if name}
+def classes_of(user: Object) -> Iterator[str]:
+    """The classes a volume or claim has, asks for or is being changed to."""
+    spec, status = user.get("spec") or {}, user.get("status") or {}
+    changing = status.get("modifyVolumeStatus") or {}
+    named = (
+        spec.get("volumeAttributesClassName"),
+        status.get("currentVolumeAttributesClassName"),
+        changing.get("targetVolumeAttributesClassName"),
+    )
+    yield from {name for name in named if name}
 
 
 def setup(context: Context) -> Controller:
     classes = context.informers.informer(_CLASSES)
     users = [context.informers.informer(each) for each in (_CLAIMS, _VOLUMES)]
     for informer in users:
-        informer.add_index(_INDEX, class_names)
+        informer.add_index(_INDEX, classes_of)
 
     async def reconcile(name: str) -> None:
         found = classes.get("", name)
         if found is None:
             return
         held = objects.finalizers(found)
-        if not objects.is_deleting(found):
-            wanted = held if FINALIZER in held else [*held, FINALIZER]
-        elif any(informer.by_index(_INDEX, name) for informer in users) or await used(name):
-            return
-        else:
-            wanted = [each for each in held if each != FINALIZER]
-        if wanted == held:
-            return
-        try:
-            await context.client.update(
-                _CLASSES, {**found, "metadata": {**found["metadata"], "finalizers": wanted}}
-            )
-        except NotFound:
-            return
+        if objects.is_deleting(found):
+            if FINALIZER in held and not await in_use(name):
+                await write(found, [each for each in held if each != FINALIZER])
+        elif FINALIZER not in held:
+            await write(found, [*held, FINALIZER])
 
-    async def used(name: str) -> bool:
-        """Asked at the API too: an informer may lack what was made just now."""
+    async def in_use(name: str) -> bool:
+        if any(informer.by_index(_INDEX, name) for informer in users):
+            return True
+        # The informers may lack who names the class since just now: ask before it is let go.
         for each in (_CLAIMS, _VOLUMES):
-            listed = await context.client.list(each)
-            if any(name in class_names(obj) for obj in listed["items"]):
+            live = await context.client.list(each)
+            if any(name in classes_of(user) for user in live["items"]):
                 return True
         return False
 
+    async def write(found: Object, finalizers: list[str]) -> None:
+        metadata = {**found["metadata"], "finalizers": finalizers}
+        try:
+            await context.client.update(_CLASSES, {**found, "metadata": metadata})
+        except NotFound:
+            return
+
     controller = Controller("volumeattributesclass-protection-controller", reconcile)
 
-    def on_user(_event: str, obj: Object, old: Object | None) -> None:
-        for state in (obj, old):
-            for name in class_names(state) if state is not None else ():
-                controller.enqueue(name)
+    def on_user(_event: str, user: Object, old: Object | None) -> None:
+        for name in {*classes_of(user), *(classes_of(old) if old else ())}:
+            controller.enqueue(name)
 
     classes.add_handler(controller.enqueue_object)
     for informer in users:
@@ -73,4 +76,9 @@ def setup(context: Context) -> Controller:
     return controller
 
 
-CONTROLLER = Registration("volumeattributesclass-protection-controller", setup, needs=(_CLASSES,))
+CONTROLLER = Registration(
+    "volumeattributesclass-protection-controller",
+    setup,
+    service_account="volumeattributesclass-protection-controller",
+    needs=(_CLASSES,),
+)
