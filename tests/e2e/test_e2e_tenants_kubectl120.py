@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 from tenants_host import EXAMPLES, MARKS
 
@@ -42,5 +44,5 @@ def test_cp(kubectl, tmp_path):
 
 def test_get_describe_and_delete(kubectl):
     assert "Running" in kubectl("get", "pods", "-l", "app=web")
-    assert "Started container" in kubectl("describe", "pods", "-l", "app=web")
+    assert re.search(r"Normal\s+Started", kubectl("describe", "pods", "-l", "app=web"))
     assert 'deployment.apps "web" deleted' in kubectl("delete", "deployment", "web")

@@ -28,7 +28,7 @@ def test_equal_names_live_side_by_side_and_deletion_leaves_nothing_on_the_host(h
         tenants[name].kubectl("apply", "-f", str(EXAMPLES / "store.yaml"))
         page = (EXAMPLES / "web.yaml").read_text().replace("hello from a tenant cluster", f"this is {name}")
         tenants[name].kubectl("apply", "-f", "-", given=page)
-    for name, tenant in tenants.items():
+    for tenant in tenants.values():
         tenant.kubectl("rollout", "status", "deployment/web", "--timeout=60s")
         tenant.kubectl("rollout", "status", "statefulset/store", "--timeout=60s")
 

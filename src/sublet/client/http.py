@@ -143,10 +143,9 @@ class HTTPTransport:
         why = str(error) or type(error).__name__
         if isinstance(error, TimeoutError):
             why = "no answer in time"
-        elif isinstance(error, aiohttp.ClientConnectorError) and not isinstance(
-            error, aiohttp.ClientSSLError
-        ):
-            if (number := error.errno or 0) > 0:
+        elif isinstance(error, aiohttp.ClientConnectorError):
+            number = error.errno or 0
+            if number > 0 and not isinstance(error, aiohttp.ClientSSLError):
                 why = os.strerror(number)  # the library's text repeats the address
         return ServiceUnavailable(f"the server at {where} cannot be reached: {why}")
 
