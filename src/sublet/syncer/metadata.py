@@ -89,11 +89,12 @@ def update(pair: Pair, sync: ToHost, scope: Scope) -> None:
     annotations = _flow(
         pair, "annotations", scope, sync.not_copied, sync.host_decides, names.managed_annotations
     )
+    of_tenant = _family(names.key("annotation"), mapping.tenant)
     own_annotations = {
         key: value
         for key, value in annotations_before.items()
         if names.is_own(key)
-        and not key.startswith(_family(names.key("annotation"), mapping.tenant))
+        and not key.startswith(of_tenant)
         and key not in (names.managed_labels, names.managed_annotations, names.block_deletion)
     }
     own_annotations |= more_annotations
