@@ -92,7 +92,8 @@ class LeaderElection:
         while self._clock.monotonic() - renewed < self._renew_seconds:
             await asyncio.sleep(self._retry_seconds)
             try:
-                kept = await asyncio.wait_for(self._try(), self._renew_seconds)
+                async with asyncio.timeout(self._renew_seconds):
+                    kept = await self._try()
             except TimeoutError:
                 continue
             if kept:

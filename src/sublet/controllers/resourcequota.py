@@ -84,7 +84,8 @@ class QuotaRecount:
             while True:
                 await self._follow()
                 with contextlib.suppress(TimeoutError):
-                    await asyncio.wait_for(self._wake.wait(), _RESYNC)
+                    async with asyncio.timeout(_RESYNC):
+                        await self._wake.wait()
                     self._wake.clear()
                     continue
                 for found in self._quotas.list():

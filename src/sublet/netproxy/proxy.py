@@ -115,7 +115,8 @@ class NetProxy:
     async def _wait(self) -> bool:
         """Whether something changed; False after a quiet minute."""
         try:
-            await asyncio.wait_for(self._changed.wait(), _LOOK)
+            async with asyncio.timeout(_LOOK):
+                await self._changed.wait()
         except TimeoutError:
             return False
         await asyncio.sleep(_GATHER)

@@ -85,7 +85,8 @@ class GarbageCollector:
             informer.synced() for informer in map(self._context.informers.held, self._informed) if informer
         ]
         try:
-            await asyncio.wait_for(asyncio.gather(*waits), _SYNC)
+            async with asyncio.timeout(_SYNC):
+                await asyncio.gather(*waits)
         except TimeoutError:
             log.warning(
                 "garbage collection begins though not every resource could be listed in %.0f s", _SYNC
@@ -113,7 +114,8 @@ class GarbageCollector:
         """Every 30 s, and soon after a custom resource definition changed."""
         while True:
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._refresh.wait(), _RESYNC)
+                async with asyncio.timeout(_RESYNC):
+                    await self._refresh.wait()
                 await asyncio.sleep(_SOON)
             self._refresh.clear()
             try:
