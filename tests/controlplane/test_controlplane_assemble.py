@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from pathlib import Path
 
 import pytest
@@ -57,3 +58,12 @@ async def test_the_administrators_kubeconfig_is_for_its_owner_only(tmp_path: Pat
     await plane.start()
     await plane.stop()
     assert plane.kubeconfig_path.stat().st_mode & 0o777 == 0o600
+
+
+async def test_a_control_plane_stops_at_any_moment_of_its_start(tmp_path: Path) -> None:
+    for number in range(8):
+        plane = ControlPlane(Assembly(data_dir=tmp_path, store_url="memory://"))
+        await plane.start()
+        await asyncio.sleep(number * 0.02)
+        async with asyncio.timeout(10):
+            await plane.stop()

@@ -335,7 +335,8 @@ class WatchCaches:
         self._waited += 1
         heapq.heappush(self._waiters, (revision, self._waited, waiter))
         try:
-            await asyncio.wait_for(waiter, timeout) if timeout is not None else await waiter
+            async with asyncio.timeout(timeout):
+                await waiter
         except TimeoutError:
             raise TimeoutError(
                 f"revision {revision} did not show in {timeout} s; at {self.revision}"

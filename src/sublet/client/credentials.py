@@ -138,7 +138,8 @@ async def _credential(plugin: ExecPlugin, access: ClusterAccess) -> dict[str, An
         hint = f" ({plugin.install_hint})" if plugin.install_hint else ""
         raise Unauthorized(f"exec plugin {plugin.command} cannot run: {error.strerror}{hint}") from error
     try:
-        output, _ = await asyncio.wait_for(process.communicate(), _EXEC_SECONDS)
+        async with asyncio.timeout(_EXEC_SECONDS):
+            output, _ = await process.communicate()
     except TimeoutError as error:
         process.kill()
         await process.wait()

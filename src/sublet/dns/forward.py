@@ -68,7 +68,8 @@ class Forwarder:
         loop = asyncio.get_running_loop()
         transport, protocol = await loop.create_datagram_endpoint(lambda: _Reply(query), remote_addr=upstream)
         try:
-            reply = await asyncio.wait_for(protocol.reply, TIMEOUT)
+            async with asyncio.timeout(TIMEOUT):
+                reply = await protocol.reply
         finally:
             transport.close()
         truncated = len(reply) > 2 and reply[2] & 0x02

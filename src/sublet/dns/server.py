@@ -179,8 +179,9 @@ class DNSServer:
     async def _serve_tcp(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         with contextlib.suppress(asyncio.IncompleteReadError, TimeoutError, ConnectionError):
             while True:
-                head = await asyncio.wait_for(reader.readexactly(2), _TCP_IDLE)
-                query = await asyncio.wait_for(reader.readexactly(struct.unpack("!H", head)[0]), _TCP_IDLE)
+                async with asyncio.timeout(_TCP_IDLE):
+                    head = await reader.readexactly(2)
+                    query = await reader.readexactly(struct.unpack("!H", head)[0])
                 reply = await self.answer(query, udp=False)
                 if reply is None:
                     break

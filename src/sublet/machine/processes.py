@@ -149,11 +149,13 @@ class Processes:
         with contextlib.suppress(ProcessLookupError):
             os.kill(pid, signal.SIGTERM)
         try:
-            await asyncio.wait_for(_wait(pid), seconds)
+            async with asyncio.timeout(seconds):
+                await _wait(pid)
         except TimeoutError:
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(pid, signal.SIGKILL)
-            await asyncio.wait_for(_wait(pid), 30)
+            async with asyncio.timeout(30):
+                await _wait(pid)
         else:
             # its children in the same group, had it left any
             with contextlib.suppress(ProcessLookupError, PermissionError):

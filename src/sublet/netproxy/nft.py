@@ -42,7 +42,8 @@ class NFT:
                 "the service proxy needs nft, which is not here; install it: apt-get install nftables"
             ) from None
         try:
-            out, err = await asyncio.wait_for(process.communicate(given.encode()), _SECONDS)
+            async with asyncio.timeout(_SECONDS):
+                out, err = await process.communicate(given.encode())
         except TimeoutError:
             process.kill()
             await process.wait()
