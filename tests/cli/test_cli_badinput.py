@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import socket
+import tempfile
+from pathlib import Path
 
 import pytest
 from cli_commands import free_port
@@ -212,17 +214,24 @@ def with_token(commands, plane, token):
 # -- bootstrap tokens --
 
 
+@pytest.fixture
+def node_directory():
+    """Short, for the sockets in it; skips where this machine cannot be a node."""
+    from sublet.machine.join import lacking
+    from sublet.machine.standalone import StandaloneSettings, _join_settings
+
+    with tempfile.TemporaryDirectory(prefix="nj-", dir="/tmp") as name:
+        if missing := "; ".join(lacking(_join_settings(StandaloneSettings(Path(name))))):
+            pytest.skip(f"sublet node join needs: {missing}")
+        yield name
+
+
 def hash_of(commands):
     return commands.sublet("token", "create").out.split("--ca-cert-hash ")[1].strip()
 
 
 @pytest.mark.parametrize("token", ["abcdef.0123456789abcdef", "expired"])
-def test_a_wrong_or_expired_bootstrap_token_says_to_make_a_new_one(commands, plane, token):
-    from sublet.machine.join import lacking
-    from sublet.machine.standalone import StandaloneSettings, _join_settings
-
-    if missing := "; ".join(lacking(_join_settings(StandaloneSettings(commands.directory)))):
-        pytest.skip(f"sublet node join needs: {missing}")
+def test_a_wrong_or_expired_bootstrap_token_says_to_make_a_new_one(commands, plane, node_directory, token):
     ca = hash_of(commands)
     if token == "expired":
         import time
@@ -231,7 +240,16 @@ def test_a_wrong_or_expired_bootstrap_token_says_to_make_a_new_one(commands, pla
         token = made.split("--token ")[1].split()[0]
         time.sleep(1.1)
     said = commands.sublet(
-        "node", "join", "--server", plane.url, "--token", token, "--ca-cert-hash", ca, "--data-dir", "n"
+        "node",
+        "join",
+        "--server",
+        plane.url,
+        "--token",
+        token,
+        "--ca-cert-hash",
+        ca,
+        "--data-dir",
+        node_directory,
     ).error()
     assert "does not know the bootstrap token, or it has expired; make a new one" in said
 
@@ -243,15 +261,10 @@ def test_a_malformed_bootstrap_token_shows_the_form(alone):
     assert "abcdef.0123456789abcdef" in said or "missing" in said
 
 
-def test_another_clusters_authority_is_refused(commands, plane):
-    from sublet.machine.join import lacking
-    from sublet.machine.standalone import StandaloneSettings, _join_settings
-
-    if missing := "; ".join(lacking(_join_settings(StandaloneSettings(commands.directory)))):
-        pytest.skip(f"sublet node join needs: {missing}")
+def test_another_clusters_authority_is_refused(commands, plane, node_directory):
     said = commands.sublet(
         "node", "join", "--server", plane.url, "--token", "abcdef.0123456789abcdef",
-        "--ca-cert-hash", "sha256:00", "--data-dir", "n",
+        "--ca-cert-hash", "sha256:00", "--data-dir", node_directory,
     ).error()  # fmt: skip
     assert "this is another cluster, or someone stands between" in said
 
