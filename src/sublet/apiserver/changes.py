@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from sublet.apiserver import decoding, negotiation
+from sublet.apiserver import decoding
 from sublet.apiserver.calls import Call, warnings
 from sublet.apiserver.conversion import CustomKind
 from sublet.apiserver.options import WriteOptions
@@ -111,15 +111,13 @@ def laying(call: Call, options: WriteOptions, schema: Schema | None) -> Callable
 def _applied(call: Call, options: WriteOptions) -> Change:
     from sublet.machinery import apply
 
-    document = negotiation.decode_yaml(call.request.body)
-    if options.validation != "Ignore":
-        problems = decoding.yaml_duplicates(call.request.body)
-        if problems and options.validation == "Strict":
-            raise BadRequest(
-                "error strict decoding YAML: error converting YAML to JSON: yaml: unmarshal errors:\n  "
-                + "\n  ".join(problems)
-            )
-        warnings(call.request).extend(problems)
+    document, problems = decoding.decode_yaml(call.request.body, options.validation)
+    if problems and options.validation == "Strict":
+        raise BadRequest(
+            "error strict decoding YAML: error converting YAML to JSON: yaml: unmarshal errors:\n  "
+            + "\n  ".join(problems)
+        )
+    warnings(call.request).extend(problems)
     check_applied(document, call.resource)
     name_matches(document, call.info.name)
     document["metadata"]["name"] = call.info.name

@@ -37,9 +37,7 @@ def decode(
     if fmt == "protobuf":
         obj = decode_protobuf(request.body)
     elif fmt == "yaml":
-        obj = negotiation.decode_yaml(request.body)
-        if validation != "Ignore":
-            duplicates = yaml_duplicates(request.body)
+        obj, duplicates = decode_yaml(request.body, validation)
     else:
         obj = decode_json(request.body)
         if validation != "Ignore":
@@ -52,6 +50,22 @@ def decode_json(body: bytes) -> Any:
         return codec.decode_json(body)
     except codec.DecodeError as error:
         raise BadRequest(f"the object provided is unrecognized (must be of type JSON): {error}") from None
+
+
+def decode_yaml(body: bytes, validation: Validation) -> tuple[Any, list[str]]:
+    """A YAML document and its duplicate keys as messages.
+
+    Most clients send JSON where YAML is taken: that is decoded as what it is, many times faster.
+    """
+    if body.startswith(b"{"):
+        try:
+            obj = codec.decode_json(body)
+        except codec.DecodeError:
+            pass  # flow style, perhaps
+        else:
+            if validation == "Ignore" or not strict.duplicates(body, obj):
+                return obj, []
+    return negotiation.decode_yaml(body), [] if validation == "Ignore" else yaml_duplicates(body)
 
 
 def checked(
