@@ -184,7 +184,9 @@ class Registry:
             await self._admit(kind, attributes)
             kind.prepare_create(new)
             write.warnings += objectmeta.tidy(new)
-            self._raise(kind, new, [*objectmeta.validate_create(new, kind), *await self._errors(kind, new, write)])
+            self._raise(
+                kind, new, [*objectmeta.validate_create(new, kind), *await self._errors(kind, new, write)]
+            )
             write.warnings += kind.warnings(new, None)
             await self._validate(attributes)
             return await self._shown(kind, write, await self._store_new(kind, new, write, generated))
@@ -290,7 +292,9 @@ class Registry:
         self, kind: Kind, fmt: StoredFormat, entry: Value, change: Change, write: Write
     ) -> Written:
         old = await crd_conversion.current(kind, fmt.decode(entry.value, entry.revision))
-        current = await crd_conversion.from_stored(kind, write.resource, fmt.decode(entry.value, entry.revision))
+        current = await crd_conversion.from_stored(
+            kind, write.resource, fmt.decode(entry.value, entry.revision)
+        )
         changed = change(current)
         self._check_revision(kind, changed, old, write)
         new = await crd_conversion.to_stored(kind, write.resource, changed)

@@ -66,7 +66,9 @@ def parse(request: Request) -> RequestInfo:
     if "%" in path:
         path = unquote(path)
     params = parse_qs(request.query, keep_blank_values=True) if request.query else _NO_QUERY
-    parts = ([part for part in path.split("/") if part] or [""]) if "//" in path else path.strip("/").split("/")
+    parts = (
+        ([part for part in path.split("/") if part] or [""]) if "//" in path else path.strip("/").split("/")
+    )
     prefix = parts[0]
     needed = 3 if prefix == "api" else 4 if prefix == "apis" else 0
     if not needed or len(parts) < needed:

@@ -174,7 +174,13 @@ class Client:
                 await response.body.aclose()
 
     async def raw(
-        self, method: str, path: str, *, query: str = "", body: bytes = b"", headers: Mapping[str, str] | None = None
+        self,
+        method: str,
+        path: str,
+        *,
+        query: str = "",
+        body: bytes = b"",
+        headers: Mapping[str, str] | None = None,
     ) -> Response:
         """Any request; the response as it came, whatever its status."""
         request = self._request(method, path, query, body)
@@ -185,7 +191,12 @@ class Client:
         await self.transport.close()
 
     def _request(
-        self, method: str, path: str, query: str = "", body: bytes = b"", content_type: str = "application/json"
+        self,
+        method: str,
+        path: str,
+        query: str = "",
+        body: bytes = b"",
+        content_type: str = "application/json",
     ) -> Request:
         headers = {"accept": "application/json", "user-agent": self.user_agent}
         if body:
@@ -193,7 +204,12 @@ class Client:
         return Request(method, path, query, headers, body)
 
     async def _object(
-        self, method: str, path: str, query: str = "", body: Any = None, content_type: str = "application/json"
+        self,
+        method: str,
+        path: str,
+        query: str = "",
+        body: Any = None,
+        content_type: str = "application/json",
     ) -> Object:
         encoded = b"" if body is None else codec.encode_json(body)
         response = await self.transport.request(self._request(method, path, query, encoded, content_type))

@@ -51,7 +51,9 @@ async def handle(request: Request, info: RequestInfo, api: APIServer) -> Respons
     if entry is None:
         raise not_found("", "pods", info.name)
     pod: Object = entry.object
-    write = Write(request.user, pods.resource, WriteOptions(dry_run=delete.dry_run), "eviction", admitted=True)
+    write = Write(
+        request.user, pods.resource, WriteOptions(dry_run=delete.dry_run), "eviction", admitted=True
+    )
     if not _needs_no_budget(pod):
         await _ask_budget(api, pod, delete.dry_run)
         await _mark(api, pods, pod, delete)
