@@ -117,7 +117,5 @@ def _check_fields(kind: Kind, fields: selectors.FieldSelector) -> None:
         if kind.selectable:
             raise BadRequest(f"field label not supported: {field}")
         raise BadRequest(
-            f'Unable to find "{kind.resource.group}/{kind.resource.version}, Resource={kind.resource.plural}" that match '
-            f'label selector "", field selector "{fields}": "{field}" is not a known field selector: '
-            'only "metadata.name", "metadata.namespace"'
+            f'"{field}" is not a known field selector: only "metadata.name", "metadata.namespace"'
         )
