@@ -49,6 +49,13 @@ def test_difference_holds_changed_parts_only() -> None:
     }
 
 
+def test_a_condition_that_became_true_loses_its_reason_and_message() -> None:
+    old = {"conditions": [{"type": "Ready", "status": "False", "reason": "r", "message": "m"}]}
+    new = {"conditions": [{"type": "Ready", "status": "True"}]}
+    cleared = {"type": "Ready", "status": "True", "reason": None, "message": None}
+    assert difference(old, new) == {"conditions": [cleared]}
+
+
 def test_equal_statuses_differ_in_nothing() -> None:
     status = {"phase": "Running", "conditions": [{"type": "Ready", "status": "True"}]}
     assert difference(status, status) == {}

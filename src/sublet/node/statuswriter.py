@@ -74,7 +74,11 @@ def difference(old: dict[str, Any], new: dict[str, Any]) -> dict[str, Any]:
     for key, value in new.items():
         if key == "conditions":
             before = {c["type"]: c for c in old.get("conditions") or []}
-            changed = [c for c in value if _plain(before.get(c["type"])) != _plain(c)]
+            changed = [
+                _cleared(before.get(c["type"]), c)
+                for c in value
+                if _plain(before.get(c["type"])) != _plain(c)
+            ]
             if changed:
                 patch[key] = changed
         elif old.get(key) != value:
@@ -83,6 +87,12 @@ def difference(old: dict[str, Any], new: dict[str, Any]) -> dict[str, Any]:
         if key in old and key not in new and old[key] is not None:
             patch[key] = None
     return patch
+
+
+def _cleared(before: dict[str, Any] | None, condition: dict[str, Any]) -> dict[str, Any]:
+    """A condition with null for what it had and has no more: a merge would keep it."""
+    gone = (key for key in before or {} if key not in condition)
+    return {**condition, **dict.fromkeys(gone)}
 
 
 def _plain(condition: dict[str, Any] | None) -> dict[str, Any] | None:
