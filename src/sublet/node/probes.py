@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 import random
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -217,15 +218,23 @@ async def http_get(
             f'Get "{url}": context deadline exceeded (Client.Timeout exceeded while awaiting headers)',
         )
     except (aiohttp.ClientError, OSError, ValueError) as error:
-        return False, f'Get "{url}": {_cause(error)}'
+        return False, f'Get "{url}": {_cause(error, f"{host}:{port}")}'
     if 200 <= response.status < 400:
         return True, ""
     return False, f"HTTP probe failed with statuscode: {response.status}"
 
 
-def _cause(error: BaseException) -> str:
+def _cause(error: BaseException, address: str) -> str:
     inner = getattr(error, "os_error", None) or error
-    return str(getattr(inner, "strerror", None) or inner)
+    if not isinstance(inner, OSError):
+        return str(inner)
+    text = _reason(inner).lower()
+    return f"dial tcp {address}: connect: {text}" if isinstance(inner, ConnectionRefusedError) else text
+
+
+def _reason(error: OSError) -> str:
+    """What the operating system says; the event loop's own text repeats the address."""
+    return os.strerror(error.errno) if error.errno and error.errno > 0 else error.strerror or str(error)
 
 
 async def tcp_connect(
@@ -239,7 +248,7 @@ async def tcp_connect(
     except TimeoutError:
         return False, f"dial tcp {host}:{port}: i/o timeout"
     except OSError as error:
-        return False, f"dial tcp {host}:{port}: connect: {(error.strerror or str(error)).lower()}"
+        return False, f"dial tcp {host}:{port}: connect: {_reason(error).lower()}"
     writer.close()
     return True, ""
 
