@@ -85,6 +85,15 @@ def test_namespaces(spec: dict[str, Any], expected: tuple[int, int, int]) -> Non
     assert (found.network, found.pid, found.ipc) == expected
 
 
+def test_an_ephemeral_container_joins_the_processes_of_its_target() -> None:
+    p = pod({"targetContainerName": "web"}, hostPID=True)
+    options = podconfig.security_context(
+        p, p["spec"]["containers"][0], (0, ""), "id-of-web"
+    ).namespace_options
+    assert options is not None
+    assert (options.pid, options.target_id) == (m.NAMESPACE_TARGET, "id-of-web")
+
+
 def test_container_context_wins_over_the_pods() -> None:
     p = pod(
         {"securityContext": {"runAsUser": 7}}, securityContext={"runAsUser": 5, "runAsGroup": 6, "fsGroup": 9}

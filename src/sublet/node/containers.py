@@ -123,6 +123,7 @@ class Containers:
             mounts=mounts,
             limits=resources.linux_resources(pod, container, context.memory),
             image_user=(image.uid.value if image.uid is not None else None, image.username),
+            target=_target(container, view),
         )
 
     async def _discard(self, view: PodRuntime, name: str) -> None:
@@ -254,6 +255,17 @@ def _restarts(container: Container, old: dict[str, Any], new: dict[str, Any]) ->
     }
     policies = container.get("resizePolicy") or []
     return any(p["resourceName"] in changed and p["restartPolicy"] == "RestartContainer" for p in policies)
+
+
+def _target(container: Container, view: PodRuntime) -> str:
+    """The id of the container whose processes an ephemeral container asks to see."""
+    name = container.get("targetContainerName")
+    if not name:
+        return ""
+    found = view.latest(name)
+    if found is None or not found.running:
+        raise ConfigError(f'cannot find the target container "{name}" running')
+    return found.id
 
 
 def termination_message(container: RunningContainer) -> str:

@@ -79,6 +79,7 @@ class Images:
         if present is None and policy == "Never":
             message = f'Container image "{container["image"]}" is not present with pull policy of Never'
             record("Warning", "ErrImageNeverPull", message)
+            record("Warning", "Failed", "Error: ErrImageNeverPull")
             raise StartError("ErrImageNeverPull", message)
         return await self._pull(pod, name, container["image"], present, record, wait)
 
@@ -91,6 +92,7 @@ class Images:
             since, message = self._failed[key]
             if self._backoff.remaining(key, since, now):
                 record("Normal", "BackOff", f'Back-off pulling image "{shown}"')
+                record("Warning", "Failed", "Error: ImagePullBackOff")
                 raise StartError("ImagePullBackOff", f'Back-off pulling image "{shown}": {message}')
         record("Normal", "Pulling", f'Pulling image "{shown}"')
         try:

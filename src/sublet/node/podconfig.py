@@ -75,9 +75,12 @@ def _sandbox_hostname(pod: Object, settings: NodeSettings) -> str:
     return name
 
 
-def namespaces(pod: Object) -> m.NamespaceOption:
+def namespaces(pod: Object, target: str = "") -> m.NamespaceOption:
+    """``target``: the id of the container whose process namespace an ephemeral container joins."""
     spec = poddata.spec(pod)
-    if spec.get("hostPID"):
+    if target:
+        pid = m.NAMESPACE_TARGET
+    elif spec.get("hostPID"):
         pid = m.NAMESPACE_NODE
     else:
         pid = m.NAMESPACE_POD if spec.get("shareProcessNamespace") else m.NAMESPACE_CONTAINER
@@ -85,6 +88,7 @@ def namespaces(pod: Object) -> m.NamespaceOption:
         network=m.NAMESPACE_NODE if spec.get("hostNetwork") else m.NAMESPACE_POD,
         pid=pid,
         ipc=m.NAMESPACE_NODE if spec.get("hostIPC") else m.NAMESPACE_POD,
+        target_id=target,
     )
 
 
@@ -169,8 +173,10 @@ def container_config(
     mounts: Sequence[m.Mount],
     limits: m.LinuxContainerResources,
     image_user: tuple[int | None, str],
+    target: str = "",
 ) -> m.ContainerConfig:
-    """``image`` is the local image's id; ``image_user`` what the image runs as (uid or None, name).
+    """``image`` is the local image's id; ``image_user`` what the image runs as (uid or None, name);
+    ``target`` the id of the container whose processes it shall see.
 
     Raises :class:`ConfigError` when the pod forbids to run as that user.
     """
@@ -194,7 +200,7 @@ def container_config(
         stdin=bool(container.get("stdin")),
         stdin_once=bool(container.get("stdinOnce")),
         tty=bool(container.get("tty")),
-        linux=m.LinuxContainerConfig(limits, security_context(pod, container, image_user)),
+        linux=m.LinuxContainerConfig(limits, security_context(pod, container, image_user, target)),
     )  # fmt: skip
 
 
@@ -229,7 +235,7 @@ def effective_context(pod: Object, container: Container) -> dict[str, Any]:
 
 
 def security_context(
-    pod: Object, container: Container, image_user: tuple[int | None, str]
+    pod: Object, container: Container, image_user: tuple[int | None, str], target: str = ""
 ) -> m.LinuxContainerSecurityContext:
     context = effective_context(pod, container)
     _check_non_root(context, container, image_user)
@@ -239,7 +245,7 @@ def security_context(
     security = m.LinuxContainerSecurityContext(
         capabilities=m.Capability(list(added.get("add") or []), list(added.get("drop") or [])),
         privileged=privileged,
-        namespace_options=namespaces(pod),
+        namespace_options=namespaces(pod, target),
         readonly_rootfs=bool(context.get("readOnlyRootFilesystem")),
         supplemental_groups=supplemental_groups(pod),
         no_new_privs=context.get("allowPrivilegeEscalation") is False,
