@@ -45,6 +45,7 @@ async def test_a_deployment_scales_and_lists_its_pods(api: Any) -> None:
     await deployment.create()
     await deployment.wait("condition=Available", timeout=30)
     await deployment.scale(3)
+    await deployment.wait("jsonpath='{.status.readyReplicas}'=3", timeout=30)
     assert len(await deployment.pods()) == 3
 
 
