@@ -105,14 +105,10 @@ class _Node:
 
         self.places.ready_file.unlink(missing_ok=True)
         self.places.directory.mkdir(parents=True, exist_ok=True, mode=0o711)
-        starting = asyncio.create_task(self._start_containerd())
-        try:
-            join = self._join_settings()
-            access = await credentials(join, SystemClock())
-            await starting
-        finally:
-            starting.cancel()
-            await asyncio.gather(starting, return_exceptions=True)
+        join = self._join_settings()
+        # First who it is: a machine that is refused starts nothing.
+        access = await credentials(join, SystemClock())
+        await self._start_containerd()
         async with self._client() as client:
             network = await _patiently("the cluster's network", lambda: joining.read_network(client))
         worker = NetworkWorker(self.places, self._node_ip(), network.pod_cidr)
