@@ -6,7 +6,6 @@ existing file works as long as it asks for nothing that is missing.
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
@@ -257,7 +256,3 @@ def _check_store(configuration: Configuration) -> None:
         raise ConfigurationError(
             "controlPlane.backingStore.database.external.enabled is true, but dataSource is empty"
         )
-
-
-def replace(configuration: Configuration, **changes: Any) -> Configuration:
-    return dataclasses.replace(configuration, **changes)
