@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import datetime
 import json
 import ssl
 from collections.abc import AsyncIterator
@@ -10,11 +11,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from apiserver_front import Front, front
+from apiserver_front import Front, MovableClock, front
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
 
 from sublet.apiserver.server import HTTPServer, tls_context
 from sublet.client.exchange import Connection, Request, Response
-from sublet.pki.authority import SERVER, Authority, KeyPair
+from sublet.pki.authority import SERVER, Authority, KeyPair, read_key
 
 __all__ = ["front"]
 
@@ -40,9 +45,9 @@ class Served:
     async def open(self, pair: KeyPair | None = None) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
         return await asyncio.open_connection("127.0.0.1", self.server.port, ssl=self.context(pair))
 
-    async def get(self, path: str, pair: KeyPair | None = None) -> Answer:
+    async def get(self, path: str, pair: KeyPair | None = None, headers: str = "") -> Answer:
         reader, writer = await self.open(pair)
-        writer.write(f"GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n".encode())
+        writer.write(f"GET {path} HTTP/1.1\r\nHost: x\r\n{headers}Connection: close\r\n\r\n".encode())
         head, _, body = (await reader.read()).partition(b"\r\n\r\n")
         writer.close()
         if not head:
@@ -50,6 +55,25 @@ class Served:
         status, *lines = head.decode().split("\r\n")
         headers = {k.lower(): v for k, v in (line.split(": ", 1) for line in lines)}
         return int(status.split()[1]), headers, body
+
+
+def intermediate(root: Authority, *, authority: bool = True) -> Authority:
+    """One whose certificate ``root`` signed; ``authority`` False: that says it may not issue any."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    now = datetime.datetime.now(datetime.UTC)
+    certificate = (
+        x509.CertificateBuilder()
+        .subject_name(x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "between")]))
+        .issuer_name(root.certificate.subject)
+        .public_key(key.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(now - datetime.timedelta(minutes=1))
+        .not_valid_after(now + datetime.timedelta(days=1))
+        .add_extension(x509.BasicConstraints(ca=authority, path_length=None), critical=True)
+        .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
+        .sign(read_key(root.key_pem, "root"), hashes.SHA256())
+    )
+    return Authority(certificate, key)
 
 
 @pytest.fixture
@@ -83,10 +107,48 @@ async def test_a_client_certificate_is_who_one_is(served: Served) -> None:
     assert headers["connection"] == "close"
 
 
-async def test_a_certificate_of_a_stranger_is_not_answered_at_all(served: Served) -> None:
+async def test_a_certificate_of_a_stranger_is_answered_401(served: Served) -> None:
     stranger = Authority.create("kubernetes").issue("admin", ("system:masters",))
-    with pytest.raises((ssl.SSLError, ConnectionError)):
-        await served.get("/api/v1/pods", stranger)
+    for path in ("/api/v1/pods", "/healthz"):
+        status, _, body = await served.get(path, stranger)
+        assert (status, json.loads(body)["reason"]) == (401, "Unauthorized")
+
+
+async def test_an_expired_certificate_is_answered_401(served: Served) -> None:
+    past = MovableClock()
+    past.ahead = -10 * 86400
+    ca = served.front.ca
+    before = Authority(ca.certificate, read_key(ca.key_pem, "ca"), past)
+    status, _, body = await served.get("/api/v1/pods", before.issue("jane", ("system:masters",), days=1))
+    assert (status, json.loads(body)["message"]) == (401, "Unauthorized")
+
+
+async def test_a_servers_certificate_is_none_for_clients(served: Served) -> None:
+    server = served.front.ca.issue("jane", ("system:masters",), usages=(SERVER,))
+    assert (await served.get("/api/v1/pods", server))[0] == 401
+
+
+async def test_a_strangers_certificate_does_no_harm_beside_a_good_token(served: Served) -> None:
+    stranger = Authority.create("kubernetes").issue("admin", ("system:masters",))
+    headers = "Authorization: Bearer static-secret\r\n"
+    status, _, body = await served.get("/api/v1/pods", stranger, headers)
+    assert status == 403
+    assert 'User "carol"' in json.loads(body)["message"]
+
+
+async def test_an_intermediate_authority_that_comes_along_is_believed(served: Served) -> None:
+    between = intermediate(served.front.ca)
+    pair = between.issue("jane", ("system:masters",))
+    assert (await served.get("/api/v1/pods", pair))[0] == 401
+    whole = KeyPair(pair.cert_pem + between.cert_pem, pair.key_pem)
+    assert (await served.get("/api/v1/pods", whole))[0] == 200
+
+
+async def test_a_certificate_that_is_no_authoritys_issues_nothing(served: Served) -> None:
+    forger = intermediate(served.front.ca, authority=False)
+    pair = forger.issue("admin", ("system:masters",))
+    whole = KeyPair(pair.cert_pem + forger.cert_pem, pair.key_pem)
+    assert (await served.get("/api/v1/pods", whole))[0] == 401
 
 
 async def test_a_watch_over_tls_delivers_events_and_ends_cleanly_when_the_server_stops(

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 
 import httptools
 
+from sublet.apiserver.clientcerts import intermediates
 from sublet.apiserver.upgraded import UpgradedConnection
 from sublet.client.exchange import Request, Response
 from sublet.machinery import codec
@@ -55,7 +56,7 @@ class HTTPProtocol(asyncio.Protocol):
     __slots__ = (
         "_body", "_body_size", "_close_after", "_drained", "_expect", "_flush_scheduled", "_head_bytes",
         "_headers", "_headers_complete", "_leftover", "_out", "_out_size", "_over_tls",
-        "_parser", "_paused", "_peer_certificate",
+        "_parser", "_paused", "_peer_certificate", "_peer_intermediates",
         "_queue", "_reading", "_refused", "_remote", "_server", "_streaming", "_task", "_transport", "_upgraded",
         "_upgrading", "_url", "deadline", "ending",
     )  # fmt: skip
@@ -79,6 +80,7 @@ class HTTPProtocol(asyncio.Protocol):
         self._upgraded: UpgradedConnection | None = None
         self._leftover: list[bytes] = []
         self._peer_certificate: bytes | None = None
+        self._peer_intermediates: tuple[bytes, ...] = ()
         self._remote = ""
         self._head_bytes = 0
         self._headers_complete = False
@@ -105,6 +107,8 @@ class HTTPProtocol(asyncio.Protocol):
         self._over_tls = tls is not None
         if tls is not None:
             self._peer_certificate = tls.getpeercert(binary_form=True)
+            if self._peer_certificate is not None:
+                self._peer_intermediates = intermediates(tls)
         self._await_peer(_HEAD_SECONDS)
         self._server.connections.add(self)
 
@@ -240,6 +244,7 @@ class HTTPProtocol(asyncio.Protocol):
             self._headers,
             self._body[0] if len(self._body) == 1 else b"".join(self._body),
             peer_certificate=self._peer_certificate,
+            peer_intermediates=self._peer_intermediates,
             remote=self._remote,
             upgradable=upgrading,
         )

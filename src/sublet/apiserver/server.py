@@ -12,6 +12,7 @@ from collections.abc import Iterable
 from email.utils import formatdate
 from pathlib import Path
 
+from sublet.apiserver import clientcerts
 from sublet.apiserver.protocol import HTTPProtocol
 from sublet.client.exchange import Application
 
@@ -179,15 +180,19 @@ class HTTPServer:
 
 
 def tls_context(certificate: Path, key: Path, client_authorities: Iterable[Path] = ()) -> ssl.SSLContext:
-    """A server's TLS context: TLS 1.2 or later, client certificates optional and checked against the authorities.
+    """A server's TLS context: TLS 1.2 or later. With authorities, clients are asked for a certificate.
 
-    See :meth:`HTTPServer.renew` for renewed certificates.
+    Any certificate is taken, and verified with the request (see :mod:`sublet.apiserver.clientcerts`); the authorities
+    are those that count where Python's OpenSSL insists on verifying itself. :meth:`HTTPServer.renew` changes the
+    server's own certificate.
     """
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     context.load_cert_chain(certificate, key)
     context.set_alpn_protocols(["http/1.1"])
-    for authority in client_authorities:
+    authorities = tuple(client_authorities)
+    for authority in authorities:
         context.load_verify_locations(authority)
-        context.verify_mode = ssl.CERT_OPTIONAL
+    if authorities:
+        clientcerts.accept_any(context)
     return context

@@ -62,7 +62,9 @@ class Request:
     user: User | None = None
     """Set by the in-process transport and by the authentication filter; never from the wire."""
     peer_certificate: bytes | None = None
-    """DER of the verified TLS client certificate."""
+    """DER of the TLS client certificate. The peer holds its key; who issued it is still to be verified."""
+    peer_intermediates: tuple[bytes, ...] = ()
+    """DER of the further certificates that the peer sent with it."""
     remote: str = ""
     """``host:port`` of the peer."""
     upgradable: bool = False

@@ -113,11 +113,21 @@ class Authenticator:
         self._anonymous = anonymous
 
     async def authenticate(self, request: Request) -> User | None:
-        """The user, its groups completed; None: nobody. Raises ``Unauthorized`` for bad credentials."""
+        """The user, its groups completed; None: nobody. Raises ``Unauthorized`` for bad credentials.
+
+        One good proof is enough: a stranger's certificate beside a good token does no harm.
+        """
+        failed = False
         for method in self._methods:
-            user = await method.authenticate(request)
+            try:
+                user = await method.authenticate(request)
+            except Unauthorized:
+                failed = True
+                continue
             if user is not None:
                 return with_authenticated(user)
+        if failed:
+            raise Unauthorized
         return ANONYMOUS if self._anonymous else None
 
 

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 _UID = "1.3.6.1.4.1.57683.2"
 _KEPT = 1024
+_DEPTH = 8
 _EXTRA = "x-remote-extra-"
 
 
@@ -24,10 +25,13 @@ _EXTRA = "x-remote-extra-"
 class _Known:
     """What a certificate says, read once."""
 
+    issued: bool
+    """Whether an authority issued it, itself or through intermediates, and for clients."""
     user: User | None
-    """None: issued by none of the authorities."""
+    """None: it names nobody."""
     begins: float
     ends: float
+    """Unix seconds: when the whole chain counts."""
 
 
 class Certificates:
@@ -37,41 +41,89 @@ class Certificates:
         self._pem = authorities_pem
         self._clock = clock
         self._authorities: list[Certificate] | None = None
-        self._known: dict[bytes, _Known] = {}
+        self._known: dict[tuple[bytes, tuple[bytes, ...]], _Known] = {}
 
-    def user(self, der: bytes) -> User | None:
-        """Whom a certificate names; None where another authority issued it. Raises ``Unauthorized`` out of time."""
-        known = self._known.get(der)
+    def user(self, der: bytes, intermediates: tuple[bytes, ...] = ()) -> User | None:
+        """Whom a certificate names; None: nobody. Raises ``Unauthorized`` for a stranger's, or one out of time."""
+        key = (der, intermediates)
+        known = self._known.get(key)
         if known is None:
             if len(self._known) >= _KEPT:
                 self._known.clear()
-            known = self._known[der] = self._read(der)
-        if known.user is not None and not known.begins <= self._clock.now() <= known.ends:
+            known = self._known[key] = self._read(der, intermediates)
+        if not known.issued or not known.begins <= self._clock.now() <= known.ends:
             raise Unauthorized
         return known.user
 
-    def _read(self, der: bytes) -> _Known:
+    def _read(self, der: bytes, intermediates: tuple[bytes, ...]) -> _Known:
         from cryptography import x509
-        from cryptography.exceptions import InvalidSignature
 
         if self._authorities is None:
             self._authorities = x509.load_pem_x509_certificates(self._pem)
         try:
             certificate = x509.load_der_x509_certificate(der)
+            between = [x509.load_der_x509_certificate(each) for each in intermediates[:_DEPTH]]
+            chain = _chain(certificate, between, self._authorities)
+            if chain is None or not _for_clients(certificate):
+                return _STRANGER
+            begins = max(each.not_valid_before_utc.timestamp() for each in chain)
+            ends = min(each.not_valid_after_utc.timestamp() for each in chain)
+            return _Known(True, _user(certificate), begins, ends)
         except ValueError:
-            raise Unauthorized from None
-        begins = certificate.not_valid_before_utc.timestamp()
-        ends = certificate.not_valid_after_utc.timestamp()
-        for authority in self._authorities:
-            try:
-                certificate.verify_directly_issued_by(authority)
-            except (InvalidSignature, ValueError, TypeError):
-                continue
-            return _Known(_user(certificate), begins, ends)
-        return _Known(None, begins, ends)
+            return _STRANGER
+
+
+_STRANGER = _Known(False, None, 0.0, 0.0)
+
+
+def _chain(
+    certificate: Certificate, between: list[Certificate], authorities: list[Certificate]
+) -> list[Certificate] | None:
+    """The certificates from this one to an authority; None where no way leads there."""
+    for authority in authorities:
+        if _issued(certificate, authority):
+            return [certificate, authority]
+    for index, each in enumerate(between):
+        if _may_issue(each) and _issued(certificate, each):
+            rest = _chain(each, between[:index] + between[index + 1 :], authorities)
+            if rest is not None:
+                return [certificate, *rest]
+    return None
+
+
+def _issued(certificate: Certificate, issuer: Certificate) -> bool:
+    from cryptography.exceptions import InvalidSignature
+
+    try:
+        certificate.verify_directly_issued_by(issuer)
+    except (InvalidSignature, ValueError, TypeError):
+        return False
+    return True
+
+
+def _may_issue(certificate: Certificate) -> bool:
+    from cryptography import x509
+
+    try:
+        return certificate.extensions.get_extension_for_class(x509.BasicConstraints).value.ca
+    except x509.ExtensionNotFound:
+        return False
+
+
+def _for_clients(certificate: Certificate) -> bool:
+    """Without stated usages a certificate is for everything."""
+    from cryptography import x509
+    from cryptography.x509.oid import ExtendedKeyUsageOID
+
+    try:
+        usages = certificate.extensions.get_extension_for_class(x509.ExtendedKeyUsage).value
+    except x509.ExtensionNotFound:
+        return True
+    return ExtendedKeyUsageOID.CLIENT_AUTH in usages or ExtendedKeyUsageOID.ANY_EXTENDED_KEY_USAGE in usages
 
 
 def _user(certificate: Certificate) -> User | None:
+    from cryptography.hazmat.primitives import hashes
     from cryptography.x509.oid import NameOID
 
     names: dict[str, list[str]] = {}
@@ -81,13 +133,13 @@ def _user(certificate: Certificate) -> User | None:
     if not common:
         return None
     groups = tuple(names.get(NameOID.ORGANIZATION_NAME.dotted_string, ()))
-    uid = next(iter(names.get(_UID, ())), "")
-    from cryptography.hazmat.primitives import hashes
-
+    uids = names.get(_UID, [""])
+    if len(uids) > 1:
+        raise ValueError("more than one user id")
     identity = "X509SHA256=" + certificate.fingerprint(hashes.SHA256()).hex()
     extra = {"authentication.kubernetes.io/credential-id": (identity,)}
     # Completed here, once, so that a request costs no copy.
-    return with_authenticated(User(common[0], groups, uid, extra))
+    return with_authenticated(User(common[0], groups, uids[0], extra))
 
 
 class ClientCertificates:
@@ -98,7 +150,7 @@ class ClientCertificates:
 
     async def authenticate(self, request: Request) -> User | None:
         der = request.peer_certificate
-        return None if der is None else self._certificates.user(der)
+        return None if der is None else self._certificates.user(der, request.peer_intermediates)
 
 
 class FrontProxy:
@@ -115,9 +167,9 @@ class FrontProxy:
         headers = request.headers
         if request.peer_certificate is None or "x-remote-user" not in headers:
             return None
-        proxy = self._certificates.user(request.peer_certificate)
-        if proxy is None or (self._allowed and proxy.name not in self._allowed):
-            return None
+        proxy = self._certificates.user(request.peer_certificate, request.peer_intermediates)
+        if self._allowed and (proxy is None or proxy.name not in self._allowed):
+            raise Unauthorized
         extra = {
             unquote(key[len(_EXTRA) :]): tuple(value.split("\n"))
             for key, value in headers.items()
