@@ -59,3 +59,8 @@ def test_a_condition_that_became_true_loses_its_reason_and_message() -> None:
 def test_equal_statuses_differ_in_nothing() -> None:
     status = {"phase": "Running", "conditions": [{"type": "Ready", "status": "True"}]}
     assert difference(status, status) == {}
+
+
+def test_difference_takes_back_an_address_and_a_reason_that_are_no_more() -> None:
+    old = {"phase": "Running", "podIP": "10.0.0.1", "podIPs": [{"ip": "10.0.0.1"}], "reason": "Gone"}
+    assert difference(old, {"phase": "Running"}) == {"podIP": None, "podIPs": None, "reason": None}

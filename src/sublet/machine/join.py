@@ -99,6 +99,7 @@ class _Node:
         self.places = settings.places
         self.containerd = Containerd(self.places.containerd)
         self._proxy_ready, self._dns_ready = asyncio.Event(), asyncio.Event()
+        self._agent_started = asyncio.Event()
 
     async def run(self) -> None:
         from sublet.node.join import credentials
@@ -120,8 +121,9 @@ class _Node:
         )
 
     async def _announce(self, worker: NetworkWorker) -> None:
-        """Says once that pods can run, reach Services and resolve names."""
+        """Says once that pods can run, reach Services and resolve names, and that the API tells how they are."""
         await worker.ready.wait()
+        await self._agent_started.wait()
         await self._proxy_ready.wait()
         allow_loopback_sources(self.places.bridge)
         if self.settings.dns:
@@ -181,6 +183,7 @@ class _Node:
                 version=settings.version,
             ),
             on_pod_range=worker.set_range,
+            on_started=self._agent_started.set,
         )
 
     async def _companions(self, network: joining.ClusterNetwork, worker: NetworkWorker) -> None:

@@ -6,6 +6,7 @@ Ending it, however hard, ends no container: the next agent finds them by their l
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import random
 from collections.abc import Callable
@@ -34,10 +35,12 @@ _SETTLE = 0.01
 _AFTER_EVENT = (0.03, 0.2, 1.0, 3.0)
 """Seconds between looks after an event: containerd tells of a task's end before CRI shows it."""
 _QUIET_RELIST = 10.0
+_FIRST_LOOKS = 10.0
 
 
 class Agent:
-    """``on_pod_range`` is told the node's pod range once the control plane has given it one."""
+    """``on_pod_range`` is told the node's pod range once the control plane has given it one; ``on_started`` is called
+    once every pod that was bound to the node before has said how it is now."""
 
     def __init__(
         self,
@@ -47,6 +50,7 @@ class Agent:
         clock: Clock | None = None,
         rng: random.Random | None = None,
         on_pod_range: Callable[[str], None] | None = None,
+        on_started: Callable[[], None] | None = None,
     ) -> None:
         self.settings = settings
         self._client = client
@@ -64,6 +68,7 @@ class Agent:
         self.context.allocatable = lambda: allocatable
         self._admission = Admission(allocatable, settings.node_name)
         self._on_pod_range = on_pod_range
+        self._on_started = on_started
         self._workers: dict[str, PodWorker] = {}
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self._known: set[str] = set()
@@ -144,7 +149,17 @@ class Agent:
         self.pods.add_handler(self._pod_event)
         await self._remove_orphans()
         self.started.set()
+        await self._first_looks()
+        if self._on_started is not None:
+            self._on_started()
         await asyncio.Event().wait()
+
+    async def _first_looks(self) -> None:
+        """What the API says of pods may be from before a reboot: waits until their workers have corrected it."""
+        looks = [worker.told.wait() for worker in self._workers.values()]
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(_FIRST_LOOKS):
+                await asyncio.gather(*looks)
 
     async def _find_pods(self) -> None:
         """Learns from the runtime which pods were here before this agent."""
@@ -290,7 +305,11 @@ class Agent:
 
 
 async def run_agent(
-    settings: NodeSettings, client: Client | None = None, *, on_pod_range: Callable[[str], None] | None = None
+    settings: NodeSettings,
+    client: Client | None = None,
+    *,
+    on_pod_range: Callable[[str], None] | None = None,
+    on_started: Callable[[], None] | None = None,
 ) -> None:
     """Runs a node agent until cancelled, by default as the user of ``settings.access``."""
     owned = client is None
@@ -299,7 +318,7 @@ async def run_agent(
             raise ValueError("a node agent needs access to an API server: settings.access, or a client")
         client = Client(HTTPTransport(settings.access), "kubelet")
     try:
-        await Agent(settings, client, on_pod_range=on_pod_range).run()
+        await Agent(settings, client, on_pod_range=on_pod_range, on_started=on_started).run()
     finally:
         if owned:
             await client.close()

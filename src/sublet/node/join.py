@@ -239,12 +239,16 @@ async def run_joined(
     *,
     clock: Clock | None = None,
     on_pod_range: Callable[[str], None] | None = None,
+    on_started: Callable[[], None] | None = None,
 ) -> None:
     """Joins and runs the agent until cancelled; begins again with a new certificate in time (pods run on)."""
     clock = clock or SystemClock()
     while True:
         access = await credentials(join, clock)
-        agent = asyncio.ensure_future(run_agent(replace(settings, access=access), on_pod_range=on_pod_range))
+        running = run_agent(
+            replace(settings, access=access), on_pod_range=on_pod_range, on_started=on_started
+        )
+        agent = asyncio.ensure_future(running)
         renew = asyncio.ensure_future(_until_old(access, clock))
         try:
             await asyncio.wait((agent, renew), return_when=asyncio.FIRST_COMPLETED)

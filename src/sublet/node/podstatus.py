@@ -56,7 +56,7 @@ def pod_status(seen: Observed) -> Status:
     if (generation := (pod.get("metadata") or {}).get("generation")) is not None:
         status["observedGeneration"] = generation
     ips = (seen.host_ip,) if poddata.spec(pod).get("hostNetwork") and view.sandboxes else view.ips
-    if not ips and old.get("podIP") and view.sandboxes:
+    if not ips and old.get("podIP") and (seen.ended or poddata.is_terminal(pod)):
         ips = tuple(entry["ip"] for entry in old.get("podIPs") or [])
     if ips:
         status["podIP"], status["podIPs"] = ips[0], [{"ip": ip} for ip in ips]

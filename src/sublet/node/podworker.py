@@ -63,6 +63,8 @@ class PodWorker:
         self._stopping: dict[str, asyncio.Task[None]] = {}
         self._halted: set[str] = set()
         self._kept: dict[str, dict[str, Any]] = {}
+        self.told = asyncio.Event()
+        """Set once the API was told how the pod is, or the pod is ending."""
 
     def update(self, pod: Object) -> None:
         """The API's object changed."""
@@ -107,6 +109,7 @@ class PodWorker:
             while not await self._turn():
                 pass
         finally:
+            self.told.set()
             self._probes.stop()
             for task in self._stopping.values():
                 task.cancel()
@@ -309,6 +312,7 @@ class PodWorker:
     async def _end(self) -> bool:
         """Stops all, tells the API, removes what is left; True once nothing is."""
         context = self._context
+        self.told.set()
         self._probes.know(self.pod)
         self.view = await context.view.pod(self.uid)
         self._probes.stop_kinds("liveness", "startup")
@@ -421,6 +425,7 @@ class PodWorker:
             )
         )
         self.pod = await self._status.write(self.pod, status)
+        self.told.set()
 
     def _record(self, kind: str, reason: str, message: str) -> None:
         if not self._gone:

@@ -14,6 +14,8 @@ from sublet.machinery.status import Conflict, NotFound, StatusError
 
 log = logging.getLogger(__name__)
 
+_LEFT_OUT = ("reason", "message", "podIP", "podIPs")
+"""What a status has no more when it leaves it out."""
 _OWNED = ("PodReadyToStartContainers", "Initialized", "Ready", "ContainersReady", "PodScheduled")
 
 
@@ -29,7 +31,7 @@ class StatusWriter:
         """A pod from a watch with what was written since: the watch may be behind."""
         if self._written is None:
             return pod
-        seen = pod.get("status") or {}
+        seen = {k: v for k, v in (pod.get("status") or {}).items() if k not in _LEFT_OUT}
         others = [c for c in seen.get("conditions") or [] if c["type"] not in _OWNED]
         mine = [c for c in self._written.get("conditions") or [] if c["type"] in _OWNED]
         return {**pod, "status": {**seen, **self._written, "conditions": [*mine, *others]}}
@@ -37,7 +39,8 @@ class StatusWriter:
     async def write(self, pod: Object, status: dict[str, Any]) -> Object:
         """The pod with the new status. An API that does not answer is logged: the next write will do."""
         old = dict(self.overlay(pod).get("status") or {})
-        merged = {**pod, "status": {**old, **status, "conditions": _merged(old, status)}}
+        kept = {key: value for key, value in old.items() if key in status or key not in _LEFT_OUT}
+        merged = {**pod, "status": {**kept, **status, "conditions": _merged(old, status)}}
         patch = difference(old, status)
         if not patch:
             return merged
@@ -58,7 +61,7 @@ class StatusWriter:
         except StatusError as error:
             log.warning("status of pod %s is not written: %s", objects.key(pod), error.message)
             return pod
-        self._written = {**old, **status}
+        self._written = {**kept, **status}
         return merged
 
 
@@ -83,7 +86,7 @@ def difference(old: dict[str, Any], new: dict[str, Any]) -> dict[str, Any]:
                 patch[key] = changed
         elif old.get(key) != value:
             patch[key] = value
-    for key in ("reason", "message"):
+    for key in _LEFT_OUT:
         if key in old and key not in new and old[key] is not None:
             patch[key] = None
     return patch
