@@ -113,7 +113,7 @@ class APIServer:
         """Gives the registry what needs the registry itself."""
         context = Context(
             self.reader, self._allowed, Escalation(self.authorizer, self.rbac), self.clock, self.rng,
-            webhooks=self.webhooks, policies=self.policies,
+            webhooks=self.webhooks, policies=self.policies, minor=int(self.settings.minor.partition(".")[2]),
         )  # fmt: skip
         plugins = order.load(self.settings.disabled_admission)
         # What every cluster must have is made without asking anybody: a webhook that is gone, or a policy that

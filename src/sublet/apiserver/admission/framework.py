@@ -146,6 +146,8 @@ class Context:
     """Of quota to writes on their way."""
     webhooks: Reviewers | None = None
     policies: Reviewers | None = None
+    minor: int = 36
+    """Of the Kubernetes version that is served."""
 
 
 Step = Callable[[Attributes, Context], Awaitable[None]]

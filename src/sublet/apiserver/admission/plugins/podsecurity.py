@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import asyncio
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from sublet.apiserver.admission import podsecurity
 from sublet.apiserver.admission.framework import CREATE, UPDATE, Attributes, Context, Plugin
-from sublet.machinery import names, objects
+from sublet.apiserver.admission.podsecurity import PREFIX, Policy, Standard
+from sublet.machinery import objects
 from sublet.machinery.kind import Object
-from sublet.machinery.status import FieldError, forbidden, invalid_object, not_supported
-from sublet.machinery.status import invalid as invalid_value
+from sublet.machinery.status import forbidden, invalid_object
 
-_PREFIX = "pod-security.kubernetes.io/"
-_MODES = ("enforce", "audit", "warn")
 _TEMPLATES: Mapping[tuple[str, str], tuple[str, ...]] = {
     ("", "podtemplates"): ("template",),
     ("", "replicationcontrollers"): ("spec", "template"),
@@ -24,6 +23,11 @@ _TEMPLATES: Mapping[tuple[str, str], tuple[str, ...]] = {
     ("batch", "jobs"): ("spec", "template"),
     ("batch", "cronjobs"): ("spec", "jobTemplate", "spec", "template"),
 }
+_MOST_PODS = 3000
+_MOST_SECONDS = 1.0
+"""How many existing pods, and for how long, a change of a namespace's level looks at."""
+_AT_ONCE = 25
+"""Pods looked at before others get their turn."""
 
 
 def _handles(attributes: Attributes) -> bool:
@@ -38,55 +42,57 @@ def _handles(attributes: Attributes) -> bool:
 
 async def _validate(attributes: Attributes, context: Context) -> None:
     if attributes.target == ("", "namespaces"):
-        _check_labels(attributes)
+        await _namespace(attributes, context)
         return
     namespace = await context.reader.get("", "namespaces", "", attributes.namespace)
-    labels = objects.labels(namespace) if namespace is not None else {}
-    enforce, warn = labels.get(f"{_PREFIX}enforce", ""), labels.get(f"{_PREFIX}warn", "")
-    if not enforce and not warn:
-        return
+    policy = podsecurity.policy_of(objects.labels(namespace) if namespace is not None else {})
     if attributes.plural == "pods":
-        _pod(attributes, labels, enforce, warn)
+        if attributes.operation == CREATE or _is_significant(attributes.new(), attributes.old()):
+            _evaluate(attributes, context, policy, attributes.new(), enforce=True)
     elif template := _template(attributes.new(), _TEMPLATES[attributes.target]):
         # What makes pods is only warned about; the pods themselves are held to the level.
-        level = max(enforce, warn, key=_rank)
-        _warn(attributes, labels, level, "warn" if level == warn else "enforce", template)
+        _evaluate(attributes, context, policy, template, enforce=False)
 
 
-def _pod(attributes: Attributes, labels: Mapping[str, str], enforce: str, warn: str) -> None:
-    pod = attributes.new()
-    if attributes.operation == UPDATE and not attributes.subresource:
-        old = attributes.old()
-        if (old.get("spec"), objects.annotations(old)) == (pod.get("spec"), objects.annotations(pod)):
-            return
-    found = podsecurity.evaluate(_level(enforce), pod)
-    if found:
-        version = labels.get(f"{_PREFIX}enforce-version", "latest")
-        listed = ", ".join(str(violation) for violation in found)
-        raise forbidden(
-            "", "pods", attributes.name, f'violates PodSecurity "{_level(enforce)}:{version}": {listed}'
-        )
-    if _rank(warn) > _rank(enforce):
-        _warn(attributes, labels, warn, "warn", pod)
-
-
-def _warn(
-    attributes: Attributes, labels: Mapping[str, str], level: str, mode: str, pod: Mapping[str, Any]
+def _evaluate(
+    attributes: Attributes, context: Context, policy: Policy, pod: Mapping[str, Any], *, enforce: bool
 ) -> None:
-    found = podsecurity.evaluate(_level(level), pod)
-    if found:
-        version = labels.get(f"{_PREFIX}{mode}-version", "latest")
-        listed = ", ".join(str(violation) for violation in found)
-        attributes.warnings.append(f'would violate PodSecurity "{_level(level)}:{version}": {listed}')
+    if policy.errors:
+        listed = ", ".join(str(error) for error in policy.errors)
+        whole = f"[{listed}]" if len(policy.errors) > 1 else listed
+        attributes.annotations[f"{PREFIX}error"] = f"Failed to parse policy: {whole}"
+    refusal = ""
+    if enforce:
+        attributes.annotations[f"{PREFIX}enforce-policy"] = str(policy.enforce)
+        refusal = _found(policy.enforce, pod, context)
+    if audited := _found(policy.audit, pod, context):
+        text = f'would violate PodSecurity "{policy.audit}": {audited}'
+        attributes.annotations[f"{PREFIX}audit-violations"] = text
+    if refusal:
+        why = f'violates PodSecurity "{policy.enforce}": {refusal}'
+        raise forbidden(attributes.group, attributes.plural, attributes.name, why)
+    if warned := _found(policy.warn, pod, context):
+        attributes.warnings.append(f'would violate PodSecurity "{policy.warn}": {warned}')
 
 
-def _level(stated: str) -> str:
-    """A level that nobody knows counts as the strictest."""
-    return stated if stated in podsecurity.LEVELS or not stated else "restricted"
+def _found(standard: Standard, pod: Mapping[str, Any], context: Context) -> str:
+    return podsecurity.told(podsecurity.evaluate(standard, pod, context.minor))
 
 
-def _rank(stated: str) -> int:
-    return podsecurity.LEVELS.index(_level(stated)) if stated else 0
+def _is_significant(pod: Object, old: Object) -> bool:
+    """Whether an update changes what the standards are about: images, and which containers there are."""
+    new_spec, old_spec = pod.get("spec") or {}, old.get("spec") or {}
+    for key in ("containers", "initContainers"):
+        before, after = old_spec.get(key) or (), new_spec.get(key) or ()
+        if len(before) != len(after) or any(
+            a.get("image") != b.get("image") for a, b in zip(after, before, strict=True)
+        ):
+            return True
+    known = {c.get("name"): c.get("image") for c in old_spec.get("ephemeralContainers") or ()}
+    return any(
+        c.get("name") not in known or known[c.get("name")] != c.get("image")
+        for c in new_spec.get("ephemeralContainers") or ()
+    )
 
 
 def _template(obj: Object, path: tuple[str, ...]) -> Object | None:
@@ -96,27 +102,71 @@ def _template(obj: Object, path: tuple[str, ...]) -> Object | None:
     return found if isinstance(found, dict) else None
 
 
-def _check_labels(attributes: Attributes) -> None:
-    """A namespace's labels must name levels and versions that exist."""
-    labels = objects.labels(attributes.new())
-    before = objects.labels(attributes.old_object) if attributes.old_object is not None else {}
-    errors: list[FieldError] = []
-    for mode in _MODES:
-        key = f"{_PREFIX}{mode}"
-        value = labels.get(key)
-        if value is not None and value != before.get(key) and value not in podsecurity.LEVELS:
-            errors.append(not_supported(f"metadata.labels[{key}]", value, podsecurity.LEVELS))
-        version = labels.get(f"{key}-version")
-        if version is not None and version != before.get(f"{key}-version") and not _is_version(version):
-            errors.append(
-                invalid_value(f"metadata.labels[{key}-version]", version, 'must be "latest" or "v1.x"')
-            )
-    if errors:
-        raise invalid_object("", "Namespace", attributes.name, errors)
+# -- namespaces --
 
 
-def _is_version(text: str) -> bool:
-    return text == "latest" or (text.startswith("v1.") and text[3:].isdigit() and not names.label_value(text))
+async def _namespace(attributes: Attributes, context: Context) -> None:
+    """Labels must name levels and versions that exist; who sets a stricter level learns which pods break it."""
+    new = podsecurity.policy_of(objects.labels(attributes.new()))
+    old = Policy()
+    if attributes.operation == UPDATE:
+        old = podsecurity.policy_of(objects.labels(attributes.old()))
+    if new.errors and new.errors != old.errors:
+        raise invalid_object("", "Namespace", attributes.name, new.errors)
+    if attributes.operation == CREATE or not _is_stricter(new.enforce, old.enforce):
+        return
+    attributes.warnings += await _broken(context, attributes.name, new.enforce)
+
+
+def _is_stricter(new: Standard, old: Standard) -> bool:
+    if new == old or new.level == "privileged":
+        return False
+    return new.minor != old.minor or new.rank > old.rank
+
+
+async def _broken(context: Context, namespace: str, standard: Standard) -> list[str]:
+    """Warnings about the pods that are there."""
+    pods = _prioritized(await context.reader.list("", "pods", namespace))
+    until = context.clock.monotonic() + _MOST_SECONDS
+    found: dict[str, list[str]] = {}
+    looked = 0
+    for pod in pods[:_MOST_PODS]:
+        violations = podsecurity.evaluate(standard, pod, context.minor)
+        if violations:
+            found.setdefault(", ".join(each.reason for each in violations), []).append(objects.name(pod))
+        looked += 1
+        if looked % _AT_ONCE == 0:
+            await asyncio.sleep(0)
+            if context.clock.monotonic() > until:
+                break
+    warnings = []
+    if looked < len(pods):
+        warnings.append(
+            f"new PodSecurity enforce level only checked against the first {looked} of {len(pods)} existing pods"
+        )
+    if found:
+        warnings.append(
+            f'existing pods in namespace "{namespace}" violate the new PodSecurity enforce level "{standard}"'
+        )
+    return warnings + sorted(f"{_counted(names)}: {reasons}" for reasons, names in found.items())
+
+
+def _prioritized(pods: Sequence[Object]) -> list[Object]:
+    """One pod of each controller first, as the others are most likely the same."""
+    seen: set[str] = set()
+    first: list[Object] = []
+    rest: list[Object] = []
+    for pod in pods:
+        controller = next((str(o.get("uid")) for o in objects.owners(pod) if o.get("controller")), "")
+        (rest if controller and controller in seen else first).append(pod)
+        seen.add(controller)
+    return first + rest
+
+
+def _counted(names: Sequence[str]) -> str:
+    others = len(names) - 1
+    more = "" if not others else " (and 1 other pod)" if others == 1 else f" (and {others} other pods)"
+    return min(names) + more
 
 
 PLUGIN = Plugin("PodSecurity", _handles, validate=_validate)
