@@ -15,6 +15,7 @@ from sublet.apiserver.admission.framework import Admission, Context
 from sublet.apiserver.admission.policies import PolicyAdmission
 from sublet.apiserver.admission.webhooks import Webhooks
 from sublet.apiserver.aggregation import Aggregation
+from sublet.apiserver.audit.log import open_log as open_audit_log
 from sublet.apiserver.authentication.build import build as build_authenticator
 from sublet.apiserver.authorization.authorizer import Authorizer, permission
 from sublet.apiserver.authorization.bootstrap import node_rules
@@ -81,6 +82,8 @@ class APIServer:
         self.pod_streams = pod_streams
         self._service_allocator = service_allocator
         self.metrics = Metrics(self.clock)
+        self.audit = open_audit_log(settings.audit, self.clock)
+        """None where nothing is logged."""
         self.kinds = KindSet(_kinds(settings.minor))
         self.discovery = Discovery(self.kinds)
         self.openapi = OpenAPI(self.kinds, settings.minor, settings.version or sublet.__version__)
@@ -141,6 +144,9 @@ class APIServer:
 
         Afterwards :meth:`ready` passes. Raises what the store raises.
         """
+        if self.audit is not None:
+            self.audit.start()
+            self.metrics.sources.append(self.audit.lines)
         await self.caches.start()
         pods = self.kinds.stored("", "pods")
         if pods is not None:
@@ -170,6 +176,8 @@ class APIServer:
         await self.node_authorizer.stop()
         await self.rbac.stop()
         await self.caches.stop()
+        if self.audit is not None:
+            await self.audit.stop()
 
     async def handle(self, request: Request) -> Response:
         return await self._chain.handle(request)

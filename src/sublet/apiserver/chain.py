@@ -7,7 +7,7 @@ Keys of ``request.context``, in the order they come to be:
 - ``warnings`` (list[str]): texts to send as ``Warning`` headers; anyone may append;
 - ``impersonator`` (User): who really asks, when another user is impersonated;
 - ``audit_annotations`` (dict[str, str]): what admission notes for the audit log;
-- ``authorization`` (str): why the request was allowed.
+- ``authorization`` or ``refusal`` (str): why the request was allowed, or was not.
 
 ``request.user`` is the user from authentication on.
 """
@@ -66,6 +66,12 @@ def build(api: APIServer) -> Chain:
     from sublet.apiserver.filters.timeout import RequestTimeout
     from sublet.apiserver.filters.warn import Warn
 
+    before: list[Filter] = []
+    after: list[Filter] = []
+    if api.audit is not None:
+        from sublet.apiserver.filters.audit import Audit, AuditUnauthenticated
+
+        before, after = [AuditUnauthenticated(api.audit)], [Audit(api.audit)]
     return Chain(
         [
             AuditID(),
@@ -75,7 +81,9 @@ def build(api: APIServer) -> Chain:
             Errors(),
             RequestTimeout(),
             InFlight(),
+            *before,
             Authenticate(api.authenticator),
+            *after,
             Impersonate(api.authorizer),
             Authorize(api.authorizer),
         ],

@@ -129,15 +129,28 @@ def _applied(call: Call, options: WriteOptions) -> Change:
             )
         document["metadata"]["namespace"] = call.namespace
     registry = call.api.registry
+    schema = registry.schema(call.kind, call.resource)
+    _check_types(call, document, schema)
 
     def change(current: Object | None) -> Object:
         return apply.apply(
             current, document, manager=options.manager, api_version=call.resource.api_version,
             subresource=call.info.subresource, force=options.force, now=registry.clock.now(),
-            schema=registry.schema(call.kind, call.resource),
+            schema=schema,
         )  # fmt: skip
 
     return change
+
+
+def _check_types(call: Call, document: Object, schema: Schema | None) -> None:
+    """Raises ``BadRequest`` for values of a wrong type in what is applied to a built-in kind."""
+    if schema is None or isinstance(call.kind, CustomKind):
+        return
+    # The check takes unknown fields out of what it is given.
+    result = strict.check(codec.copied(document), schema)
+    if result.errors:
+        where = f"{objects.key(document)}; {call.resource.api_version}, Kind={call.resource.kind}"
+        raise BadRequest(f"failed to create typed patch object ({where}): {result.errors[0]}")
 
 
 def check_applied(document: Any, resource: Resource) -> None:

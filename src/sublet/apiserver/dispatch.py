@@ -11,7 +11,7 @@ import importlib
 from collections.abc import Awaitable, Callable, Mapping
 from typing import TYPE_CHECKING
 
-from sublet.apiserver.requestinfo import RequestInfo
+from sublet.apiserver.requestinfo import CONNECT, RequestInfo
 from sublet.client.exchange import Request, Response
 from sublet.machinery.status import MethodNotAllowed, StatusError
 
@@ -27,9 +27,6 @@ SUBRESOURCES: Mapping[str, str] = {
     "log": "connect", "exec": "connect", "attach": "connect", "portforward": "connect", "proxy": "connect",
 }  # fmt: skip
 """Subresource -> module in ``handlers/``."""
-
-CONNECT = frozenset(("log", "exec", "attach", "portforward", "proxy"))
-"""Subresources whose verbs are not those of objects."""
 
 NOT_STORED: Mapping[tuple[str, str], str] = {
     ("", "bindings"): "binding",

@@ -148,6 +148,10 @@ def parse_delete_options(document: Mapping[str, Any], info: RequestInfo | None =
     if grace is not None and (not isinstance(grace, int) or isinstance(grace, bool)):
         raise BadRequest(f"gracePeriodSeconds: {grace!r} is not an integer")
     propagation = document.get("propagationPolicy") or ""
+    preconditions = document.get("preconditions") or {}
+    if not isinstance(propagation, str) or not isinstance(preconditions, Mapping):
+        field = "propagationPolicy" if not isinstance(propagation, str) else "preconditions"
+        raise BadRequest(f"DeleteOptions.{field} has a wrong type")
     orphan = document.get("orphanDependents")
     if propagation and orphan is not None:
         errors.append(
@@ -165,7 +169,6 @@ def parse_delete_options(document: Mapping[str, Any], info: RequestInfo | None =
         propagation = "Orphan" if orphan else "Background"
     dry_run = _dry_run(document.get("dryRun") or (), errors)
     _refuse("DeleteOptions", errors)
-    preconditions = document.get("preconditions") or {}
     return DeleteOptions(
         grace,
         propagation,

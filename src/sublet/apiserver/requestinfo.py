@@ -19,6 +19,8 @@ _VERBS = {
     "PATCH": "patch",
     "DELETE": "delete",
 }
+CONNECT = frozenset(("log", "exec", "attach", "portforward", "proxy"))
+"""Subresources whose verbs are not those of objects, and whose requests last as long as they like."""
 _NAMESPACE_SUBRESOURCES = frozenset(("status", "finalize"))
 _NO_QUERY: Mapping[str, list[str]] = {}
 _FALSE = frozenset(("0", "false", "False", "FALSE", "f", "F"))
@@ -48,6 +50,11 @@ class RequestInfo:
     label_selector: str = ""
     params: Mapping[str, list[str]] = field(default_factory=dict)
     """The decoded query; repeated keys in order."""
+
+    @property
+    def long_running(self) -> bool:
+        """Whether the request may last as long as it likes: a watch, a log, a connection."""
+        return self.verb == "watch" or self.subresource in CONNECT
 
     def param(self, key: str) -> str:
         """The first value of a query parameter, or ``""``."""

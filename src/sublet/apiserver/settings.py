@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+from sublet.apiserver.audit.log import AuditSettings
 from sublet.apiserver.authentication.build import AuthenticationSettings
 
 
@@ -32,4 +33,5 @@ class APIServerSettings:
     proxy_client_cert: bytes = b""
     """PEM of the front-proxy certificate by which aggregated API servers believe who asks; empty: none is shown."""
     proxy_client_key: bytes = b""
+    audit: AuditSettings = field(default_factory=AuditSettings)
     authentication: AuthenticationSettings = field(default_factory=AuthenticationSettings)

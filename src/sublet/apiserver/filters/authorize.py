@@ -5,8 +5,7 @@ from __future__ import annotations
 from sublet.apiserver.authorization.authorizer import Authorizer
 from sublet.apiserver.authorization.denial import denial
 from sublet.apiserver.chain import Proceed
-from sublet.apiserver.dispatch import CONNECT
-from sublet.apiserver.requestinfo import RequestInfo
+from sublet.apiserver.requestinfo import CONNECT, RequestInfo
 from sublet.client.exchange import Request, Response
 
 _ALWAYS_CREATE = CONNECT - {"log", "proxy"}
@@ -26,6 +25,7 @@ class Authorize:
             info = _as_create(info)
             decision = await self._authorizer.decide(user, info)
         if not decision.allowed:
+            request.context["refusal"] = decision.reason
             raise denial(user, info, decision.reason)
         request.context["authorization"] = decision.reason
         return await proceed(request)

@@ -19,17 +19,23 @@ class Errors:
             return await proceed(request)
         except StatusError as error:
             return answer(request, error)
-        except OutcomeUnknown as error:
-            _log.warning("%s %s: %s", request.method, request.path, error)
-            return answer(request, InternalError(f"Internal error occurred: {error}"))
         except StoreError as error:
             _log.warning("%s %s: the data store: %s", request.method, request.path, error)
-            return answer(
-                request, ServiceUnavailable(f"the data store is unavailable: {error}", retry_after=1)
-            )
+            return answer(request, understood(error))
         except Exception as error:
             _log.exception("%s %s failed", request.method, request.path)
-            return answer(request, InternalError(f"Internal error occurred: {type(error).__name__}: {error}"))
+            return answer(request, understood(error))
+
+
+def understood(error: Exception) -> StatusError:
+    """The error that goes out for anything that was raised."""
+    if isinstance(error, StatusError):
+        return error
+    if isinstance(error, OutcomeUnknown):
+        return InternalError(f"Internal error occurred: {error}")
+    if isinstance(error, StoreError):
+        return ServiceUnavailable(f"the data store is unavailable: {error}", retry_after=1)
+    return InternalError(f"Internal error occurred: {type(error).__name__}: {error}")
 
 
 def answer(request: Request, error: StatusError) -> Response:

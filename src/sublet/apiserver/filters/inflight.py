@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from sublet.apiserver.chain import Proceed
-from sublet.apiserver.dispatch import CONNECT
 from sublet.apiserver.requestinfo import RequestInfo
 from sublet.client.exchange import Request, Response
 
@@ -20,7 +19,7 @@ class InFlight:
 
     async def __call__(self, request: Request, proceed: Proceed) -> Response:
         info: RequestInfo = request.context["info"]
-        if request.user is not None or info.verb == "watch" or info.subresource in CONNECT:
+        if request.user is not None or info.long_running:
             return await proceed(request)
         which = 1 if info.verb in _READING else 0
         if self._busy[which] >= self._limits[which]:

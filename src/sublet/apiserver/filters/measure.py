@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from sublet.apiserver.chain import Proceed
-from sublet.apiserver.dispatch import CONNECT
 from sublet.apiserver.metrics import Metrics
-from sublet.apiserver.requestinfo import RequestInfo
+from sublet.apiserver.requestinfo import CONNECT, RequestInfo
 from sublet.client.exchange import Request, Response
 from sublet.machinery.clock import Clock
 

@@ -7,7 +7,6 @@ import re
 from typing import Any
 
 from sublet.apiserver.chain import Proceed
-from sublet.apiserver.dispatch import CONNECT
 from sublet.apiserver.requestinfo import RequestInfo
 from sublet.client.exchange import Request, Response
 from sublet.machinery.status import BadRequest, Timeout
@@ -34,7 +33,7 @@ class RequestTimeout:
 
     async def __call__(self, request: Request, proceed: Proceed) -> Response:
         info: RequestInfo = request.context["info"]
-        if info.verb == "watch" or info.subresource in CONNECT:
+        if info.long_running:
             return await proceed(request)
         if asked := info.param("timeout"):
             seconds = parse_duration(asked)
@@ -49,7 +48,7 @@ class RequestTimeout:
             return await proceed(request)
         except asyncio.CancelledError:
             if running.expired and running.task is not None and running.task.uncancel() <= running.cancelling:
-                raise _timeout() from None
+                raise timed_out() from None
             raise
         finally:
             del self._running[running]
@@ -93,10 +92,11 @@ async def _within(seconds: float, request: Request, proceed: Proceed) -> Respons
     except TimeoutError:
         if not limit.expired():
             raise
-        raise _timeout() from None
+        raise timed_out() from None
 
 
-def _timeout() -> Timeout:
+def timed_out() -> Timeout:
+    """The answer to a request whose time is over."""
     return Timeout("Timeout: request did not complete within the allotted timeout", retry_after=1)
 
 

@@ -12,6 +12,7 @@ from sublet.apiserver.options import write_options
 from sublet.apiserver.requestinfo import RequestInfo
 from sublet.apiserver.writing import Write, name_matches
 from sublet.client.exchange import Request, Response
+from sublet.kinds import schemas
 from sublet.machinery import objects
 from sublet.machinery.kind import Kind, Object, Resource
 from sublet.machinery.status import (
@@ -37,7 +38,8 @@ async def handle(request: Request, info: RequestInfo, api: APIServer) -> Respons
     if pods is None or request.user is None:
         raise NotFound("pods are not served") if pods is None else Unauthorized()
     options = write_options(request, info, "CreateOptions")
-    binding = decoding.decode(request, BINDING, None, options.validation, warnings(request))
+    schema = schemas.definition(api.settings.minor, "", "v1", "Binding")
+    binding = decoding.decode(request, BINDING, schema, options.validation, warnings(request))
     name = info.name if info.subresource else objects.name(binding)
     if info.subresource:
         name_matches(binding, name)

@@ -14,6 +14,7 @@ from sublet.apiserver.options import WriteOptions, parse_delete_options, write_o
 from sublet.apiserver.requestinfo import RequestInfo
 from sublet.apiserver.writing import Write, name_matches
 from sublet.client.exchange import Request, Response
+from sublet.kinds import schemas
 from sublet.machinery import objects, selectors
 from sublet.machinery.kind import Kind, Object, Resource
 from sublet.machinery.status import (
@@ -42,7 +43,8 @@ async def handle(request: Request, info: RequestInfo, api: APIServer) -> Respons
     if pods is None or request.user is None:
         raise NotFound("pods are not served") if pods is None else Unauthorized()
     options = write_options(request, info, "CreateOptions")
-    eviction = decoding.decode(request, _version(request), None, options.validation, warnings(request))
+    schema = schemas.definition(api.settings.minor, "policy", "v1", "Eviction")
+    eviction = decoding.decode(request, _version(request), schema, options.validation, warnings(request))
     name_matches(eviction, info.name)
     await admit_created(request, info, api, eviction, options)
     delete = parse_delete_options(eviction.get("deleteOptions") or {})
