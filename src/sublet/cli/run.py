@@ -13,7 +13,12 @@ if TYPE_CHECKING:
     from sublet.controlplane.assemble import ControlPlane
 
 
-@click.command("run")
+@click.command(
+    "run",
+    context_settings={"ignore_unknown_options": True},
+    epilog="Flags of kube-apiserver are taken too, where they mean something here: --audit-policy-file, "
+    "--encryption-provider-config, --event-ttl and others; an unknown one is refused with the list.",
+)
 @click.option(
     "--data-dir", type=click.Path(path_type=Path), required=True, help="Data, certificates, kubeconfig."
 )
@@ -30,6 +35,7 @@ if TYPE_CHECKING:
     "--host-kubeconfig", type=click.Path(), default=None, help="The host cluster; default: in-cluster."
 )
 @click.option("--host-context", default="", help="Context in that kubeconfig.")
+@click.argument("api_server_flags", nargs=-1, type=click.UNPROCESSED, metavar="[API SERVER FLAGS]...")
 def run(
     data_dir: Path,
     host: str,
@@ -43,6 +49,7 @@ def run(
     namespace: str,
     host_kubeconfig: str | None,
     host_context: str,
+    api_server_flags: tuple[str, ...],
 ) -> None:
     """Run one control plane until SIGTERM; the administrator's kubeconfig is DATA_DIR/kubeconfig.yaml."""
     from sublet.controlplane.run import RunSettings, start
@@ -60,6 +67,7 @@ def run(
         namespace=namespace,
         host_kubeconfig=host_kubeconfig,
         host_context=host_context,
+        api_server_flags=api_server_flags,
     )
 
     async def begin() -> ControlPlane:

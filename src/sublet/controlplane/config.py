@@ -37,10 +37,18 @@ class Enabled:
 
 
 @dataclass(frozen=True)
+class APIServerArguments:
+    enabled: Literal[True] = True
+    extra_args: tuple[str, ...] = ()
+    """kube-apiserver's flags (``controlplane/flags``); the command line's come after them and win."""
+
+
+@dataclass(frozen=True)
 class Kubernetes:
     enabled: bool = True
     version: str = ""
     """Kubernetes minor such as ``1.36`` or ``v1.36.0``; empty: the newest this release serves by default."""
+    api_server: APIServerArguments = APIServerArguments()
     scheduler: Enabled = Enabled()
 
 
@@ -178,7 +186,8 @@ class Configuration:
 _ABSENT = (
     "telemetry", "logging", "platform", "pro", "plugins", "external", "sleep", "sleepMode", "deletion",
     "snapshots", "integrations", "experimental", "policies", "rbac",
-    "controlPlane.backingStore.etcd", "controlPlane.distro.k8s.image", "controlPlane.distro.k8s.apiServer",
+    "controlPlane.backingStore.etcd", "controlPlane.distro.k8s.image",
+    "controlPlane.distro.k8s.apiServer.command",
     "controlPlane.distro.k8s.controllerManager", "controlPlane.hostPathMapper", "controlPlane.ingress",
     "controlPlane.serviceMonitor", "controlPlane.standalone", "controlPlane.advanced", "controlPlane.endpoint",
     "controlPlane.statefulSet.highAvailability", "controlPlane.statefulSet.security",
@@ -196,6 +205,7 @@ def load(document: Any) -> Configuration:
     configuration = parse(Configuration, document)
     minor_of(configuration.control_plane.distro.k8s.version)
     _check_store(configuration)
+    _check_flags(configuration)
     if configuration.sync:
         from sublet.syncer import catalog
 
@@ -256,3 +266,14 @@ def _check_store(configuration: Configuration) -> None:
         raise ConfigurationError(
             "controlPlane.backingStore.database.external.enabled is true, but dataSource is empty"
         )
+
+
+def _check_flags(configuration: Configuration) -> None:
+    stated = configuration.control_plane.distro.k8s.api_server.extra_args
+    if stated:
+        from sublet.controlplane import flags
+
+        try:
+            flags.applied(flags.parse_flags(stated))
+        except ConfigurationError as error:
+            raise ConfigurationError(f"controlPlane.distro.k8s.apiServer.extraArgs: {error}") from None

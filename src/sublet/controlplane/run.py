@@ -7,6 +7,7 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from sublet.apiserver.server import ListenError
 from sublet.controlplane import config as configuration
@@ -40,6 +41,8 @@ class RunSettings:
     namespace: str = ""
     host_kubeconfig: str | None = None
     host_context: str = ""
+    api_server_flags: Sequence[str] = ()
+    """kube-apiserver's flags, as on a command line."""
 
 
 def read_configuration(path: Path | None) -> configuration.Configuration:
@@ -69,7 +72,16 @@ def assembly(settings: RunSettings, chosen: configuration.Configuration) -> Asse
         service_cidr=settings.service_cidr or chosen.networking.service_cidr or Assembly.service_cidr,
         pod_cidr=chosen.networking.pod_cidr,
         cluster_domain=chosen.networking.advanced.cluster_domain,
+        settings=api_settings(settings, chosen),
     )
+
+
+def api_settings(settings: RunSettings, chosen: configuration.Configuration) -> dict[str, Any]:
+    """Fields of the API server's settings by its flags. Raises :class:`ConfigurationError`."""
+    from sublet.controlplane import flags
+
+    stated = (*chosen.control_plane.distro.k8s.api_server.extra_args, *settings.api_server_flags)
+    return flags.applied(flags.parse_flags(stated)) if stated else {}
 
 
 async def start(settings: RunSettings) -> ControlPlane:

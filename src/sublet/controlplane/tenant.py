@@ -97,16 +97,18 @@ def _assemble(
         cluster_domain=chosen.networking.advanced.cluster_domain,
         dns_service="kube-system/kube-dns" if chosen.control_plane.coredns.enabled else "",
     )
+    base = assembly(settings, chosen)
+    off = (*base.settings.get("disabled_admission", ()), "TaintNodesByCondition")
     own_scheduler = chosen.control_plane.distro.k8s.scheduler.enabled
     made: Assembly = dataclasses.replace(
-        assembly(settings, chosen),
-        sans=(*assembly(settings, chosen).sans, *_sans(settings.tenant, namespace, service)),
+        base,
+        sans=(*base.sans, *_sans(settings.tenant, namespace, service)),
         advertise_address=os.environ.get("POD_IP") or settings.advertise_address or "127.0.0.1",
         scheduler=own_scheduler,
         disabled_controllers=HOST_CONTROLLERS - (_NODE_CONTROLLERS if own_scheduler else frozenset()),
         nodes=False,
         api_options={"service_allocator": HostServices(host, syncing)},
-        settings={"disabled_admission": ("TaintNodesByCondition",)},
+        settings={**base.settings, "disabled_admission": off},
     )
     plane = ControlPlane(made)
     plane.set_pod_streams(HostPodStreams(access, host, syncing.mapping))

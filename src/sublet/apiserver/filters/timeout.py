@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-import re
 from typing import Any
 
 from sublet.apiserver.chain import Proceed
 from sublet.apiserver.requestinfo import RequestInfo
 from sublet.client.exchange import Request, Response
+from sublet.machinery import durations
 from sublet.machinery.status import BadRequest, Timeout
 
 LIMIT = 60.0
 _SWEEP_SECONDS = 1.0
-_PART = re.compile(r"(\d+(?:\.\d*)?|\.\d+)(ns|us|µs|ms|s|m|h)")
-_SECONDS = {"ns": 1e-9, "us": 1e-6, "µs": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0}
 
 
 class RequestTimeout:
@@ -102,9 +100,7 @@ def timed_out() -> Timeout:
 
 def parse_duration(text: str) -> float:
     """Seconds of a Go duration such as ``1m30s``. Raises :class:`BadRequest`."""
-    if text == "0":
-        return 0.0
-    parts = list(_PART.finditer(text))
-    if not parts or "".join(part.group() for part in parts) != text:
-        raise BadRequest(f'invalid timeout specified in the request URL - time: invalid duration "{text}"')
-    return sum(float(part[1]) * _SECONDS[part[2]] for part in parts)
+    try:
+        return durations.parse(text)
+    except ValueError as error:
+        raise BadRequest(f"invalid timeout specified in the request URL - {error}") from None

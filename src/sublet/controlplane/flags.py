@@ -1,0 +1,180 @@
+"""kube-apiserver's flags, where they mean something here: of ``sublet run`` and of ``apiServer.extraArgs``.
+
+A field is a flag, with dashes for its underscores. A new flag is a field here and what it means in :func:`applied`.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import typing
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+from sublet.apiserver.audit.log import AuditSettings
+from sublet.apiserver.audit.sinks import BatchSettings, LogSettings
+from sublet.controlplane.featuregates import check_feature_gates
+from sublet.machinery import durations
+from sublet.machinery.settings import ConfigurationError
+
+_DURATION = {"unit": "duration"}
+
+
+@dataclass(frozen=True)
+class APIServerFlags:
+    """Defaults are upstream's. Durations are seconds."""
+
+    audit_policy_file: str = ""
+    audit_log_path: str = ""
+    audit_log_maxage: int = 0
+    audit_log_maxbackup: int = 0
+    audit_log_maxsize: int = 100
+    audit_log_format: Literal["json"] = "json"
+    audit_webhook_config_file: str = ""
+    audit_webhook_batch_max_size: int = 400
+    audit_webhook_batch_max_wait: float = field(default=30.0, metadata=_DURATION)
+    audit_webhook_batch_buffer_size: int = 10_000
+    audit_webhook_initial_backoff: float = field(default=10.0, metadata=_DURATION)
+    disable_admission_plugins: tuple[str, ...] = ()
+    enable_admission_plugins: tuple[str, ...] = ()
+    event_ttl: float = field(default=3600.0, metadata=_DURATION)
+    feature_gates: tuple[str, ...] = ()
+    service_node_port_range: str = "30000-32767"
+
+
+def names() -> list[str]:
+    """All flags, with their two dashes."""
+    return [_flag(each.name) for each in dataclasses.fields(APIServerFlags)]
+
+
+def parse_flags(arguments: Sequence[str]) -> APIServerFlags:
+    """``["--event-ttl=2h", "--feature-gates", "A=true"]``; of repeated flags the last counts, lists add up.
+
+    Raises :class:`ConfigurationError` for an unknown flag (naming the nearest) or a value that cannot be.
+    """
+    known = {_flag(each.name): each for each in dataclasses.fields(APIServerFlags)}
+    hints = typing.get_type_hints(APIServerFlags)
+    values: dict[str, Any] = {}
+    for flag, text in _pairs(arguments, [name for name, each in known.items() if hints[each.name] is bool]):
+        if flag not in known:
+            nearest = difflib.get_close_matches(flag, known, 1, 0.6)
+            hint = f"did you mean {nearest[0]}?" if nearest else f"known flags: {', '.join(sorted(known))}"
+            raise ConfigurationError(f"unknown flag {flag} of the API server: {hint}")
+        name = known[flag].name
+        value = _value(flag, hints[name], text, known[flag].metadata.get("unit") == "duration")
+        values[name] = (*values.get(name, ()), *value) if isinstance(value, tuple) else value
+    return APIServerFlags(**values)
+
+
+def applied(flags: APIServerFlags) -> dict[str, Any]:
+    """The fields of :class:`~sublet.apiserver.settings.APIServerSettings` that the flags state.
+
+    Raises :class:`ConfigurationError` for values that cannot be together, or name what there is not.
+    """
+    check_feature_gates(flags.feature_gates)
+    return {
+        "audit": _audit(flags),
+        "disabled_admission": _admission(flags),
+        "event_ttl": flags.event_ttl,
+        "node_ports": _port_range(flags.service_node_port_range),
+    }
+
+
+def _audit(flags: APIServerFlags) -> AuditSettings:
+    writes = flags.audit_log_path or flags.audit_webhook_config_file
+    if flags.audit_policy_file and not writes:
+        raise ConfigurationError(
+            "--audit-policy-file is set, but neither --audit-log-path nor --audit-webhook-config-file"
+        )
+    if writes and not flags.audit_policy_file:
+        raise ConfigurationError("an audit log is asked for without a policy: set --audit-policy-file")
+    log = LogSettings(
+        flags.audit_log_path, flags.audit_log_maxage, flags.audit_log_maxbackup, flags.audit_log_maxsize
+    )
+    return AuditSettings(
+        Path(flags.audit_policy_file) if flags.audit_policy_file else None,
+        log if flags.audit_log_path else None,
+        Path(flags.audit_webhook_config_file) if flags.audit_webhook_config_file else None,
+        BatchSettings(
+            flags.audit_webhook_batch_max_size,
+            flags.audit_webhook_batch_max_wait,
+            flags.audit_webhook_batch_buffer_size,
+            flags.audit_webhook_initial_backoff,
+        ),
+    )
+
+
+def _admission(flags: APIServerFlags) -> tuple[str, ...]:
+    from sublet.apiserver.admission import order
+
+    known = [plugin.name for plugin in order.load()]
+    for name in (*flags.disable_admission_plugins, *flags.enable_admission_plugins):
+        if name not in known:
+            raise ConfigurationError(
+                f"admission plug-in {name!r} is unknown; there are {', '.join(known)}"
+                "; those are on unless they are named in --disable-admission-plugins"
+            )
+    both = set(flags.disable_admission_plugins) & set(flags.enable_admission_plugins)
+    if both:
+        raise ConfigurationError(
+            f"{sorted(both)[0]} in enable-admission-plugins and disable-admission-plugins overlapped"
+        )
+    return flags.disable_admission_plugins
+
+
+def _port_range(text: str) -> tuple[int, int]:
+    first, _, last = text.partition("-")
+    if first.isdigit() and last.isdigit() and 1 <= int(first) <= int(last) <= 65535:
+        return int(first), int(last)
+    raise ConfigurationError(f"--service-node-port-range must be like 30000-32767, not {text!r}")
+
+
+def _flag(name: str) -> str:
+    return "--" + name.replace("_", "-")
+
+
+def _pairs(arguments: Sequence[str], switches: Sequence[str]) -> Iterator[tuple[str, str]]:
+    """(flag, value) of each; a switch alone is true, any other flag takes the next argument."""
+    rest = list(arguments)
+    while rest:
+        argument = rest.pop(0)
+        if not argument.startswith("--"):
+            raise ConfigurationError(
+                f"{argument!r} is no flag of the API server: flags look like --name=value"
+            )
+        flag, equals, value = argument.partition("=")
+        if not equals:
+            if flag in switches:
+                value = "true"
+            elif rest:
+                value = rest.pop(0)
+            elif flag in names():
+                raise ConfigurationError(f"{flag} needs a value")
+        yield flag, value
+
+
+def _value(flag: str, hint: Any, text: str, duration: bool) -> Any:
+    if typing.get_origin(hint) is Literal:
+        if text not in typing.get_args(hint):
+            raise ConfigurationError(
+                f"{flag} must be one of {', '.join(typing.get_args(hint))}, not {text!r}"
+            )
+        return text
+    if typing.get_origin(hint) is tuple:
+        return tuple(part.strip() for part in text.split(",") if part.strip())
+    if hint is bool:
+        if text.lower() not in ("true", "false", "1", "0"):
+            raise ConfigurationError(f"{flag} must be true or false, not {text!r}")
+        return text.lower() in ("true", "1")
+    if hint is int:
+        if not text.removeprefix("-").isdigit() or int(text) < 0:
+            raise ConfigurationError(f"{flag} must be a whole number from 0, not {text!r}")
+        return int(text)
+    if duration:
+        try:
+            return durations.parse(text)
+        except ValueError as error:
+            raise ConfigurationError(f"{flag}: {error}") from None
+    return text
