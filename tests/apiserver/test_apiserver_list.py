@@ -186,3 +186,184 @@ async def test_another_served_version_shows_the_same_objects(client: Client) -> 
     await client.create(resource("horizontalpodautoscalers.autoscaling", "v2"), scaler)
     old = await client.get(resource("horizontalpodautoscalers.autoscaling", "v1"), "h", "default")
     assert (old["apiVersion"], old["spec"]["targetCPUUtilizationPercentage"]) == ("autoscaling/v1", 70)
+
+
+async def refusal(client: Client, path: str, **query: str) -> tuple[int, str]:
+    from urllib.parse import urlencode
+
+    response = await client.raw("GET", path, query=urlencode(query))
+    assert isinstance(response.body, bytes)
+    status = codec.decode_json(response.body)
+    return response.status, status.get("message", "")
+
+
+async def test_a_limit_with_a_version_shows_that_version(client: Client, five: list[str]) -> None:
+    then = (await client.get(MAPS, "c", "default"))["metadata"]["resourceVersion"]
+    response = await client.raw("GET", PATH, query=f"resourceVersion={then}&limit=2")
+    listed = codec.decode_json(response.body)
+    assert (names(listed), listed["metadata"]["remainingItemCount"]) == (["a", "b"], 1)
+    assert listed["metadata"]["resourceVersion"] == then
+
+
+async def test_version_zero_takes_no_limit(client: Client, five: list[str]) -> None:
+    listed = codec.decode_json((await client.raw("GET", PATH, query="resourceVersion=0&limit=2")).body)
+    assert names(listed) == five
+    assert "continue" not in listed["metadata"]
+
+
+async def test_an_empty_list_says_so(client: Client) -> None:
+    listed = codec.decode_json((await client.raw("GET", PATH)).body)
+    assert listed["items"] == []
+    assert int(listed["metadata"]["resourceVersion"]) > 0
+
+
+@pytest.mark.parametrize(
+    ("token", "why"),
+    [
+        ("a.b", ": illegal base64 data at input byte 1"),
+        ("e30", ": server does not recognize this encoded version "),
+        ({"v": "meta.k8s.io/v2"}, ": server does not recognize this encoded version meta.k8s.io/v2"),
+        (
+            {"v": "meta.k8s.io/v1", "start": "a"},
+            ": incorrect encoded start resourceVersion (version meta.k8s.io/v1)",
+        ),
+        ({"v": "meta.k8s.io/v1", "rv": 5}, ": encoded start key empty (version meta.k8s.io/v1)"),
+        ({"v": "meta.k8s.io/v1", "rv": 5, "start": "../secrets/x"}, ": ../secrets/x"),
+    ],
+)
+async def test_a_bad_token_is_refused_in_these_words(
+    client: Client, token: str | dict[str, Any], why: str
+) -> None:
+    if isinstance(token, dict):
+        token = base64.urlsafe_b64encode(codec.encode_json(token)).rstrip(b"=").decode()
+    wanted = (400, f"invalid continue token: continue key is not valid{why}")
+    assert await refusal(client, PATH, **{"continue": token}) == wanted
+
+
+async def test_a_token_takes_no_version(client: Client, five: list[str]) -> None:
+    first = await client.list(MAPS, "default", limit=2)
+    token = first["metadata"]["continue"]
+    wanted = (400, "specifying resource version is not allowed when using continue")
+    assert await refusal(client, PATH, **{"continue": token, "resourceVersion": "5"}) == wanted
+
+
+async def test_numbers_that_are_none_are_refused_in_gos_words(client: Client) -> None:
+    assert await refusal(client, PATH, limit="x") == (400, 'strconv.ParseInt: parsing "x": invalid syntax')
+    assert await refusal(client, PATH, limit="9" * 5000) == (
+        400, f'strconv.ParseInt: parsing "{"9" * 5000}": value out of range'
+    )  # fmt: skip
+    assert await refusal(client, PATH, resourceVersion="-1") == (
+        400,
+        'invalid resource version: resourceVersion: Invalid value: "-1": strconv.ParseUint: parsing "-1": invalid syntax',
+    )
+
+
+async def test_a_get_looks_at_its_resource_version_only(client: Client, five: list[str]) -> None:
+    response = await client.raw("GET", f"{PATH}/a", query="limit=x&resourceVersionMatch=Exact&pretty=false")
+    assert response.status == 200
+    status, text = await refusal(client, f"{PATH}/a", resourceVersion="x")
+    assert status == 400
+    assert text.startswith("invalid resource version: ")
+
+
+async def test_a_get_from_the_future_times_out(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sublet.apiserver.reading.FUTURE_WAIT", 0.05)
+    status, text = await refusal(client, f"{PATH}/a", resourceVersion="999999")
+    assert (status, text.partition(", current")[0]) == (504, "Timeout: Too large resource version: 999999")
+
+
+@pytest.mark.parametrize(
+    ("path", "field", "text"),
+    [
+        ("/api/v1/nodes", "metadata.namespace", "field label not supported: metadata.namespace"),
+        ("/api/v1/events", "regarding.name", "field label not supported: regarding.name"),
+        (
+            "/apis/events.k8s.io/v1/events",
+            "involvedObject.name",
+            "field label not supported: involvedObject.name",
+        ),
+        (
+            "/apis/apps/v1/replicasets",
+            "status.replicas",
+            '"status.replicas" is not a known field selector: only "metadata.name", "metadata.namespace"',
+        ),
+        ("/api/v1/pods", "metadata.labels", "field label not supported: metadata.labels"),
+    ],
+)
+async def test_which_fields_select_is_a_matter_of_the_version(
+    client: Client, path: str, field: str, text: str
+) -> None:
+    assert await refusal(client, path, fieldSelector=f"{field}=x") == (400, text)
+    assert await refusal(client, path, fieldSelector=f"{field}=x", watch="1") == (400, text)
+
+
+async def test_a_namespace_selects_where_there_are_namespaces(
+    client: Client, make_config_map: MAKE, five: list[str]
+) -> None:
+    await client.create(MAPS, make_config_map("0", "kube-public"))
+    assert names(await client.list(MAPS, field_selector="metadata.namespace=kube-public")) == ["0"]
+    assert await refusal(
+        client, "/apis/storage.k8s.io/v1/storageclasses", fieldSelector="metadata.namespace=x"
+    ) == (200, "")
+
+
+async def test_both_views_of_events_select_by_their_own_words(client: Client) -> None:
+    event: Object = {
+        "metadata": {"name": "e", "namespace": "default"},
+        "involvedObject": {"kind": "Pod", "name": "web", "namespace": "default"},
+        "reason": "Pulled", "reportingComponent": "kubelet", "type": "Normal",
+    }  # fmt: skip
+    await client.create(resource("events"), event)
+    old = "involvedObject.name=web,reason=Pulled,source=kubelet,type=Normal,reportingComponent=kubelet"
+    new = "regarding.name=web,reason=Pulled,reportingController=kubelet,type=Normal"
+    assert names(await client.list(resource("events"), field_selector=old)) == ["e"]
+    assert names(await client.list(resource("events.events.k8s.io"), field_selector=new)) == ["e"]
+
+
+async def test_a_deletecollection_takes_selectors(
+    client: Client, default_account: None, make_pod: MAKE
+) -> None:
+    await client.create(PODS, make_pod("one", nodeName="n1"))
+    await client.create(PODS, make_pod("two"))
+    response = await client.raw(
+        "DELETE",
+        "/api/v1/namespaces/default/pods",
+        query="fieldSelector=spec.nodeName%3D&labelSelector=app%20in%20(two,three)",
+    )
+    assert names(codec.decode_json(response.body)) == ["two"]
+    assert names(await client.list(PODS)) == ["one"]
+    refused = await client.raw("DELETE", "/api/v1/namespaces/default/pods", query="fieldSelector=a%3Db")
+    assert refused.status == 400
+
+
+@pytest.mark.parametrize(
+    ("selector", "text"),
+    [
+        ("a=b=c", "found '=', expected: ',' or 'end of string'"),
+        ("a in b", "unable to parse requirement: found 'b' expected: '('"),
+        ("a in (b", "unable to parse requirement: found '', expected: ',' or ')'"),
+        ("a in (=", "unable to parse requirement: found '=', expected: ',', ')' or identifier"),
+        ("a in (b,!", "unable to parse requirement: found '!', expected: ',', or identifier"),
+        ("=a", "found '=', expected: !, identifier, or 'end of string'"),
+        (
+            "a>x",
+            "unable to parse requirement: values[0]: Invalid value: \"x\": for 'Gt', 'Lt' operators, the value must be "
+            "an integer",
+        ),
+    ],
+)
+async def test_label_selectors_that_are_none_are_refused(client: Client, selector: str, text: str) -> None:
+    for watch in ({}, {"watch": "1"}):
+        assert await refusal(client, PATH, labelSelector=selector, **watch) == (400, text)
+
+
+@pytest.mark.parametrize(
+    ("selector", "text"),
+    [
+        ("metadata.name", "invalid selector: 'metadata.name'; can't understand 'metadata.name'"),
+        ("metadata.name=a=b", "invalid field selector: unescaped character in value: 61"),
+        ("metadata.name=a\\b", "invalid field selector: invalid escape sequence: \\b"),
+    ],
+)
+async def test_field_selectors_that_are_none_are_refused(client: Client, selector: str, text: str) -> None:
+    assert await refusal(client, PATH, fieldSelector=selector) == (400, text)

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 from collections.abc import AsyncIterator, Callable
 from contextlib import aclosing
 from typing import Any
@@ -51,7 +52,7 @@ async def frames(
 async def test_without_a_version_what_is_there_comes_first(client: Client, make_config_map: MAKE) -> None:
     await client.create(MAPS, make_config_map("a"))
     async with aclosing(client.watch(MAPS, "default")) as events:  # type: ignore[type-var]
-        assert seen(await take(events, 1)) == [("ADDED", "a")]
+        assert seen(await take(events, 2)) == [("ADDED", "a"), ("BOOKMARK", "")]
         await client.create(MAPS, make_config_map("b"))
         await client.patch(MAPS, "b", {"data": {"x": "1"}}, "default")
         await client.delete(MAPS, "b", "default")
@@ -133,7 +134,10 @@ async def test_initial_events_end_with_a_marked_bookmark(
     added, mark = await frames(api, "/api/v1/namespaces/default/configmaps", query, 2)
     assert added["type"] == "ADDED"
     assert mark["type"] == "BOOKMARK"
-    assert mark["object"]["metadata"]["annotations"] == {"k8s.io/initial-events-end": "true"}
+    annotations = mark["object"]["metadata"]["annotations"]
+    assert annotations["k8s.io/initial-events-end"] == "true"
+    blueprint = base64.b64decode(annotations["kubernetes.io/initial-events-list-blueprint"])
+    assert blueprint == b'{"kind":"ConfigMapList","apiVersion":"v1","metadata":{},"items":null}\n'
     assert (mark["object"]["kind"], mark["object"]["apiVersion"]) == ("ConfigMap", "v1")
     assert int(mark["object"]["metadata"]["resourceVersion"]) >= int(
         added["object"]["metadata"]["resourceVersion"]
@@ -196,3 +200,112 @@ async def test_writes_arrive_once_and_in_order(client: Client, make_config_map: 
             await client.patch(MAPS, "a", {"data": {"x": str(index)}}, "default")
         found = await taking
     assert [event.object["data"]["x"] for event in found] == [str(index) for index in range(300)]
+
+
+async def test_a_version_not_reached_yet_is_an_error_event(
+    api: APIServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sublet.apiserver.reading.FUTURE_WAIT", 0.05)
+    query = "watch=1&sendInitialEvents=true&resourceVersionMatch=NotOlderThan&resourceVersion=999999"
+    (event,) = await frames(api, "/api/v1/configmaps", query, 1)
+    assert (event["type"], event["object"]["code"], event["object"]["reason"]) == ("ERROR", 504, "Timeout")
+    assert event["object"]["message"].startswith("Timeout: Too large resource version: 999999, current: ")
+
+
+async def test_a_watch_without_initial_events_begins_now(
+    api: APIServer, client: Client, make_config_map: MAKE
+) -> None:
+    await client.create(MAPS, make_config_map("a"))
+    query = "watch=1&sendInitialEvents=false&resourceVersionMatch=NotOlderThan&timeoutSeconds=1"
+    assert await frames(api, "/api/v1/namespaces/default/configmaps", query, 1) == []
+
+
+@pytest.mark.parametrize(
+    ("query", "message"),
+    [
+        (
+            "sendInitialEvents=true",
+            "resourceVersionMatch: Forbidden: sendInitialEvents requires setting resourceVersionMatch to NotOlderThan",
+        ),
+        (
+            "resourceVersionMatch=NotOlderThan",
+            "resourceVersionMatch: Forbidden: resourceVersionMatch is forbidden for watch unless sendInitialEvents is "
+            "provided",
+        ),
+        (
+            "sendInitialEvents=true&resourceVersionMatch=Exact&resourceVersion=1",
+            "[resourceVersionMatch: Forbidden: sendInitialEvents requires setting resourceVersionMatch to NotOlderThan, "
+            'resourceVersionMatch: Unsupported value: "Exact": supported values: "NotOlderThan"]',
+        ),
+        (
+            "sendInitialEvents=true&resourceVersionMatch=NotOlderThan&continue=e30",
+            "resourceVersionMatch: Forbidden: resourceVersionMatch is forbidden when continue is provided",
+        ),
+    ],
+)
+async def test_watch_options_that_make_no_sense_are_named(client: Client, query: str, message: str) -> None:
+    response = await client.raw("GET", "/api/v1/configmaps", query=f"watch=1&{query}")
+    assert isinstance(response.body, bytes)
+    status = codec.decode_json(response.body)
+    assert status["message"] == f'ListOptions.meta.k8s.io "" is invalid: {message}'
+    assert (status["code"], status["details"]["kind"]) == (422, "ListOptions")
+
+
+async def test_a_watch_from_what_is_no_number_is_invalid(client: Client) -> None:
+    response = await client.raw("GET", "/api/v1/configmaps", query="watch=1&resourceVersion=abc")
+    assert isinstance(response.body, bytes)
+    assert codec.decode_json(response.body)["message"] == (
+        'configmaps "" is invalid: resourceVersion: Invalid value: "abc": strconv.ParseUint: parsing "abc": invalid syntax'
+    )
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/api/v1/watch/configmaps",
+        "/api/v1/watch/namespaces/default/configmaps",
+        "/api/v1/watch/namespaces/default/configmaps/a",
+    ],
+)
+async def test_the_old_prefix_watches_too(
+    api: APIServer, client: Client, make_config_map: MAKE, path: str
+) -> None:
+    made = await client.create(MAPS, make_config_map("a"))
+    version = int(made["metadata"]["resourceVersion"]) - 1
+    (event,) = await frames(api, path, f"resourceVersion={version}", 1)
+    assert (event["type"], objects.name(event["object"])) == ("ADDED", "a")
+
+
+async def test_one_name_is_watched_by_its_field(client: Client, make_config_map: MAKE) -> None:
+    start = (await client.list(MAPS))["metadata"]["resourceVersion"]
+    watch = client.watch(MAPS, "default", resource_version=start, field_selector="metadata.name=b")
+    await client.create(MAPS, make_config_map("a"))
+    await client.create(MAPS, make_config_map("b"))
+    await client.delete(MAPS, "b", "default")
+    async with aclosing(watch) as events:  # type: ignore[type-var]
+        assert seen(await take(events, 2)) == [("ADDED", "b"), ("DELETED", "b")]
+
+
+async def test_another_name_in_the_path_than_in_the_selector_is_refused(client: Client) -> None:
+    path = "/api/v1/watch/namespaces/default/configmaps/a"
+    response = await client.raw("GET", path, query="fieldSelector=metadata.name%3Db")
+    assert response.status == 400
+    assert b"fieldSelector metadata.name doesn't match requested name" in response.body  # type: ignore[operator]
+
+
+@pytest.mark.parametrize("view", ["Table", "PartialObjectMetadata"])
+async def test_views_have_bookmarks_of_their_own(api: APIServer, view: str) -> None:
+    query = "watch=1&allowWatchBookmarks=true&timeoutSeconds=1&resourceVersion=1"
+    accept = f"application/json;as={view};v=v1;g=meta.k8s.io"
+    for path in ("/api/v1/pods", "/apis/apps/v1/deployments", "/api/v1/nodes", "/api/v1/events"):
+        (mark,) = await frames(api, path, query, 5, accept)
+        assert (mark["type"], mark["object"]["kind"]) == ("BOOKMARK", view)
+
+
+async def test_a_large_initial_state_comes_whole(
+    api: APIServer, client: Client, make_config_map: MAKE
+) -> None:
+    wanted = [f"m{index:03d}" for index in range(200)]
+    await asyncio.gather(*(client.create(MAPS, make_config_map(name)) for name in wanted))
+    found = await frames(api, "/api/v1/namespaces/default/configmaps", "watch=1&resourceVersion=0", 200)
+    assert [objects.name(event["object"]) for event in found] == wanted

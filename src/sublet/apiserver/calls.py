@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from sublet.apiserver import decoding, negotiation
 from sublet.apiserver.conversion import CustomKind
 from sublet.apiserver.negotiation import Accepted
-from sublet.apiserver.options import ListOptions, WriteOptions, list_options
+from sublet.apiserver.options import ListOptions, WriteOptions, read_revision
 from sublet.apiserver.reading import fresh_enough
 from sublet.apiserver.requestinfo import RequestInfo
 from sublet.apiserver.selection import Selection
@@ -61,7 +61,7 @@ class Call:
 
     async def get(self) -> Response:
         """The object that the URL names, as fresh as ``resourceVersion`` asks."""
-        revision = list_options(self.info).revision if self.info.params else None
+        revision = read_revision(self.info.param("resourceVersion")) if self.info.params else None
         cache = await fresh_enough(self.api.registry, self.kind, revision)
         entry = cache.get(key(self.kind.resource, self.namespace, self.info.name))
         if entry is None:
@@ -72,7 +72,8 @@ class Call:
 
     def selection(self) -> Selection:
         """What a list or watch wants, by the fields of the version asked for."""
-        found = Selection.of(columns_of(self.kind, self.resource), self.info)
+        by_version = columns_of(self.kind, self.resource)
+        found = Selection.of(self.kind, self.info, by_version.selectable_in(self.resource))
         if self.view.converts and found.by_content:
             found.look_at(self.view.look, self.resource.api_version)
         return found

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import base64
 from collections.abc import Sequence
 from typing import Any
 
+from sublet.apiserver import negotiation
+from sublet.apiserver.conversion import CustomKind
 from sublet.apiserver.selection import Selection
 from sublet.apiserver.views import View
 from sublet.apiserver.watchcache import CachedEntry, CachedEvent
@@ -13,6 +16,8 @@ from sublet.machinery.kind import Object
 from sublet.machinery.status import StatusError
 
 INITIAL_EVENTS_END = "k8s.io/initial-events-end"
+BLUEPRINT = "kubernetes.io/initial-events-list-blueprint"
+"""Holds an empty List as the client would get it, in base64: client-go makes a List of the initial events with it."""
 
 
 class Framer:
@@ -90,7 +95,7 @@ class Framer:
         """An event that only says how far the watch is complete."""
         metadata: dict[str, Any] = {"resourceVersion": str(revision)}
         if end_of_initial:
-            metadata["annotations"] = {INITIAL_EVENTS_END: "true"}
+            metadata["annotations"] = {INITIAL_EVENTS_END: "true", BLUEPRINT: self._blueprint()}
         resource, accepted = self.view.resource, self.view.accepted
         obj: Object = {"kind": resource.kind, "apiVersion": resource.api_version, "metadata": metadata}
         if accepted.view == "PartialObjectMetadata":
@@ -98,6 +103,23 @@ class Framer:
         elif accepted.view == "Table":
             obj = self._shaped(obj)
         return self._frame("BOOKMARK", obj)
+
+    def _blueprint(self) -> str:
+        view, accepted = self.view, self.view.accepted
+        custom = isinstance(view.kind, CustomKind)
+        items: list[Any] | None = [] if custom or accepted.format == "protobuf" else None
+        made: Object = {
+            "kind": view.list_kind,
+            "apiVersion": view.resource.api_version,
+            "metadata": {},
+            "items": items,
+        }
+        if accepted.view == "PartialObjectMetadata":
+            api_version = f"meta.k8s.io/{accepted.version}"
+            made |= {"kind": "PartialObjectMetadataList", "apiVersion": api_version, "items": []}
+        elif accepted.view == "Table":
+            made = view.table([], "")
+        return base64.b64encode(negotiation.encode(made, accepted)).decode()
 
     def error(self, error: StatusError) -> bytes:
         """The last frame of a watch that cannot go on."""

@@ -28,6 +28,8 @@ _VALIDATIONS: Sequence[Validation] = ("Ignore", "Warn", "Strict")
 _PROPAGATIONS = ("Orphan", "Background", "Foreground")
 META = "meta.k8s.io"
 MAX_MANAGER = 128
+_LONGEST_NUMBER = 20
+"""Digits of the largest 64-bit number."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -214,89 +216,114 @@ def list_options(info: RequestInfo, *, watch: bool = False) -> ListOptions:
     text = info.param("resourceVersion")
     match = info.param("resourceVersionMatch")
     token = info.param("continue")
+    limit, timeout = integer(info, "limit"), integer(info, "timeoutSeconds")
     initial = info.flag("sendInitialEvents") if "sendInitialEvents" in info.params else None
-    revision = _revision(text) if text else None
-    errors = _watch_errors(match, initial) if watch else _list_errors(text, match, token, initial)
+    errors = _watch_errors(match, token, initial) if watch else _list_errors(text, match, token, initial)
     _refuse("ListOptions", errors)
-    if token and revision:
-        raise BadRequest("specifying resource version is not allowed when using continue")
-    return ListOptions(
-        revision,
-        match,
-        _integer(info, "limit"),
-        token,
-        _integer(info, "timeoutSeconds"),
-        info.flag("allowWatchBookmarks"),
-        initial,
-    )
+    if watch:
+        revision = _watched_revision(text, info) if text else None
+    else:
+        if token and text and text != "0":
+            raise BadRequest("specifying resource version is not allowed when using continue")
+        revision = read_revision(text)
+    bookmarks = info.flag("allowWatchBookmarks")
+    return ListOptions(revision, match, max(limit, 0), token, max(timeout, 0), bookmarks, initial)
 
 
-def _revision(text: str) -> int:
-    if not text.isascii() or not text.isdigit():
-        raise BadRequest(f'invalid resource version "{text}": must be a decimal number')
+def read_revision(text: str) -> int | None:
+    """The ``resourceVersion`` of a get or list; None for an absent one. Raises ``BadRequest``."""
+    if not text:
+        return None
+    if error := _revision_error(text):
+        raise BadRequest(f"invalid resource version: {error}")
     return int(text)
 
 
-def _integer(info: RequestInfo, key: str) -> int:
-    text = info.param(key)
+def _watched_revision(text: str, info: RequestInfo) -> int:
+    """Upstream answers a watch from a resource version that is no number with 422 and the resource as kind."""
+    if error := _revision_error(text):
+        raise invalid_object(info.api_group, info.resource, "", [error])
+    return int(text)
+
+
+def _revision_error(text: str) -> FieldError | None:
     try:
-        return max(int(text), 0) if text else 0
-    except ValueError:
-        raise BadRequest(f"{key}: {text!r} is not an integer") from None
+        number = _parsed("ParseUint", text)
+    except BadRequest as error:
+        return invalid("resourceVersion", text, error.message)
+    return invalid("resourceVersion", text, _out_of_range("ParseUint", text)) if number >= 1 << 64 else None
 
 
-_MATCHES = ("Exact", "NotOlderThan")
+def integer(info: RequestInfo, key: str) -> int:
+    """A whole number of the query, 0 where there is none. Raises ``BadRequest`` in Go's words."""
+    if key not in info.params:
+        return 0
+    text = info.param(key)
+    digits = text[1:] if text[:1] in ("+", "-") else text
+    number = _parsed("ParseInt", text, digits)
+    if not -(1 << 63) <= number < 1 << 63:
+        raise BadRequest(_out_of_range("ParseInt", text))
+    return number
+
+
+def _parsed(function: str, text: str, digits: str | None = None) -> int:
+    digits = text if digits is None else digits
+    if not digits.isascii() or not digits.isdigit():
+        raise BadRequest(f"strconv.{function}: parsing {_quoted(text)}: invalid syntax")
+    if len(digits.lstrip("0")) > _LONGEST_NUMBER:
+        raise BadRequest(_out_of_range(function, text))
+    return int(text)
+
+
+def _out_of_range(function: str, text: str) -> str:
+    return f"strconv.{function}: parsing {_quoted(text)}: value out of range"
+
+
+def _quoted(text: str) -> str:
+    return codec.encode_json(text).decode()
+
+
+_MATCHES = ("Exact", "NotOlderThan", "")
 
 
 def _list_errors(text: str, match: str, token: str, initial: bool | None) -> list[FieldError]:
+    field_ = "resourceVersionMatch"
     errors: list[FieldError] = []
-    if initial is not None:
-        errors.append(field_forbidden("sendInitialEvents", "sendInitialEvents is forbidden for list"))
-    if not match:
-        return errors
-    if token:
+    if match and not text:
         errors.append(
-            field_forbidden(
-                "resourceVersionMatch", "resourceVersionMatch is forbidden when continue is provided"
-            )
+            field_forbidden(field_, "resourceVersionMatch is forbidden unless resourceVersion is provided")
         )
-    if not text:
-        errors.append(
-            field_forbidden(
-                "resourceVersionMatch", "resourceVersionMatch is forbidden unless resourceVersion is provided"
-            )
-        )
+    if match and token:
+        errors.append(field_forbidden(field_, "resourceVersionMatch is forbidden when continue is provided"))
     if match not in _MATCHES:
-        errors.append(not_supported("resourceVersionMatch", match, _MATCHES))
+        errors.append(not_supported(field_, match, _MATCHES))
     if match == "Exact" and text == "0":
         errors.append(
-            field_forbidden(
-                "resourceVersionMatch", 'resourceVersionMatch "exact" is forbidden for resourceVersion "0"'
-            )
+            field_forbidden(field_, 'resourceVersionMatch "exact" is forbidden for resourceVersion "0"')
         )
+    if initial is not None:
+        errors.append(field_forbidden("sendInitialEvents", "sendInitialEvents is forbidden for list"))
     return errors
 
 
-def _watch_errors(match: str, initial: bool | None) -> list[FieldError]:
-    if initial is None:
-        if match:
-            return [
-                field_forbidden(
-                    "resourceVersionMatch",
-                    "resourceVersionMatch is forbidden for watch unless sendInitialEvents is provided",
-                )
-            ]
-        return []
-    if match != "NotOlderThan":
-        if match:
-            return [not_supported("resourceVersionMatch", match, ("NotOlderThan",))]
-        return [
+def _watch_errors(match: str, token: str, initial: bool | None) -> list[FieldError]:
+    field_ = "resourceVersionMatch"
+    errors: list[FieldError] = []
+    if initial is not None and match != "NotOlderThan":
+        errors.append(
+            field_forbidden(field_, "sendInitialEvents requires setting resourceVersionMatch to NotOlderThan")
+        )
+    if match and initial is None:
+        errors.append(
             field_forbidden(
-                "resourceVersionMatch",
-                "sendInitialEvents requires setting resourceVersionMatch to NotOlderThan",
+                field_, "resourceVersionMatch is forbidden for watch unless sendInitialEvents is provided"
             )
-        ]
-    return []
+        )
+    if match and match != "NotOlderThan":
+        errors.append(not_supported(field_, match, ("NotOlderThan",)))
+    if match and token:
+        errors.append(field_forbidden(field_, "resourceVersionMatch is forbidden when continue is provided"))
+    return errors
 
 
 _NO_LIST_OPTIONS = ListOptions()

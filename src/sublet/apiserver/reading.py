@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import base64
-import binascii
+import posixpath
+import string
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -22,6 +23,7 @@ FUTURE_WAIT = 3.0
 """Seconds a read waits for a resource version that has not been written yet."""
 _PAGE = 1000
 _TOKEN_VERSION = "meta.k8s.io/v1"
+_BASE64 = frozenset(string.ascii_letters + string.digits + "-_")
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,11 +53,13 @@ async def page(registry: Registry, kind: Kind, selection: Selection, options: Li
     """The objects selected, from the cache where it shows what is asked for, else from the store."""
     if options.continue_token:
         return await _continued(registry, kind, selection, options)
-    if options.match == "Exact" and options.revision:
+    if options.revision and (options.match == "Exact" or (options.limit and not options.match)):
+        # A limit with a version and no match is exact too: upstream's rule from before there were matches.
         await fresh_enough(registry, kind, options.revision)
         return await _at(registry, kind, selection, options.revision, "", options.limit)
     cache = await fresh_enough(registry, kind, options.revision)
-    return _from_cache(cache, selection, "", options.limit)
+    # As upstream: version 0 is answered from the cache, whole.
+    return _from_cache(cache, selection, "", 0 if options.revision == 0 else options.limit)
 
 
 def _from_cache(cache: WatchCache, selection: Selection, start: str, limit: int) -> Page:
@@ -70,11 +74,13 @@ def _from_cache(cache: WatchCache, selection: Selection, start: str, limit: int)
         remaining = cache.count(prefix, start=start) - len(entries) if limit else 0
         return _cut(entries, revision, prefix, remaining, counted=True)
     matching: list[CachedEntry] = []
-    for entry in cache.entries(prefix, start=start):
+    candidates = cache.entries(prefix, start=start)
+    for number, entry in enumerate(candidates, 1):
         if selection.matches(entry):
-            if limit and len(matching) == limit:
-                return _cut(matching, revision, prefix, 1, counted=False)
             matching.append(entry)
+            if limit and len(matching) == limit:
+                # As upstream: what follows may hold nothing that is selected.
+                return _cut(matching, revision, prefix, len(candidates) - number, counted=False)
     return Page(matching, revision)
 
 
@@ -115,11 +121,12 @@ async def _at(
     matching: list[Value] = []
     while True:
         listing = await _listing(registry, prefix, start, _PAGE, revision)
-        for entry in listing.entries:
+        for number, entry in enumerate(listing.entries, 1):
             if selection.matches_object(registry.decode(kind, entry)):
-                if limit and len(matching) == limit:
-                    return _cut(matching, revision, prefix, 1, counted=False)
                 matching.append(entry)
+                if limit and len(matching) == limit:
+                    left = len(listing.entries) - number + listing.remaining
+                    return _cut(matching, revision, prefix, left, counted=False)
         if not listing.remaining or not listing.entries:
             return Page(matching, revision)
         start = listing.entries[-1].key + "\0"
@@ -147,18 +154,37 @@ def _token(revision: int, start: str) -> str:
 
 
 def _parse_token(token: str) -> tuple[int, str]:
-    """(revision or -1, key to go on from, relative to the list's prefix)."""
+    """(revision or -1, key to go on from, relative to the list's prefix). Raises ``BadRequest`` in upstream's words."""
     try:
-        document = codec.decode_json(base64.urlsafe_b64decode(token + "=" * (-len(token) % 4)))
-        version, revision, start = document["v"], document["rv"], document["start"]
-    except (binascii.Error, codec.DecodeError, KeyError, TypeError, ValueError) as error:
-        raise _bad_token(str(error)) from None
-    if version != _TOKEN_VERSION or not isinstance(revision, int) or not isinstance(start, str):
-        raise _bad_token("it is not one of this server's")
-    if not start or start.startswith("/") or "/../" in f"/{start}" or revision == 0:
-        raise _bad_token("its start key is not valid")
-    return revision, start
+        document = codec.decode_json(_unpadded(token))
+    except codec.DecodeError as error:
+        raise _bad_token(f": {error}") from None
+    if not isinstance(document, dict):
+        raise _bad_token(": it is no JSON object")
+    version, revision, start = document.get("v", ""), document.get("rv", 0), document.get("start", "")
+    if version != _TOKEN_VERSION:
+        raise _bad_token(f": server does not recognize this encoded version {version}")
+    if not isinstance(revision, int) or isinstance(revision, bool) or not isinstance(start, str):
+        raise _bad_token(": a field has the wrong type")
+    if revision == 0:
+        raise _bad_token(f": incorrect encoded start resourceVersion (version {_TOKEN_VERSION})")
+    if not start:
+        raise _bad_token(f": encoded start key empty (version {_TOKEN_VERSION})")
+    path = start if start.startswith("/") else f"/{start}"
+    if posixpath.normpath(path) != path or path.startswith("//"):
+        raise _bad_token(f": {start}")
+    return revision, start.removeprefix("/")
+
+
+def _unpadded(token: str) -> bytes:
+    """Go's RawURLEncoding: base64url without padding; raises ``BadRequest`` naming the first byte that is none."""
+    for position, char in enumerate(token):
+        if char not in _BASE64:
+            raise _bad_token(f": illegal base64 data at input byte {position}")
+    if len(token) % 4 == 1:
+        raise _bad_token(f": illegal base64 data at input byte {len(token) - 1}")
+    return base64.urlsafe_b64decode(token + "=" * (-len(token) % 4))
 
 
 def _bad_token(why: str) -> StatusError:
-    return BadRequest(f"continue key is not valid: {why}")
+    return BadRequest(f"invalid continue token: continue key is not valid{why}")

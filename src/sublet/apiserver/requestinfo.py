@@ -23,7 +23,10 @@ CONNECT = frozenset(("log", "exec", "attach", "portforward", "proxy"))
 """Subresources whose verbs are not those of objects, and whose requests last as long as they like."""
 _NAMESPACE_SUBRESOURCES = frozenset(("status", "finalize"))
 _NO_QUERY: Mapping[str, list[str]] = {}
-_FALSE = frozenset(("0", "false", "False", "FALSE", "f", "F"))
+
+
+def _is_false(text: str) -> bool:
+    return text == "0" or text.lower() == "false"
 
 
 @dataclass(slots=True)
@@ -43,7 +46,7 @@ class RequestInfo:
     """The plural name."""
     subresource: str = ""
     name: str = ""
-    """Also that of a list or watch limited by ``metadata.name`` in its field selector."""
+    """Also that of a list or watch (not a deletecollection) limited by ``metadata.name`` in its field selector."""
     parts: tuple[str, ...] = ()
     """Path segments from the resource on: ``("pods", "web", "proxy", "index.html")``."""
     field_selector: str = ""
@@ -64,7 +67,7 @@ class RequestInfo:
     def flag(self, key: str) -> bool:
         """A boolean query parameter: absent, ``0`` and ``false`` are False, anything else is True."""
         found = self.params.get(key)
-        return bool(found) and found[0] not in _FALSE  # type: ignore[index]  # bool(found) narrowed it
+        return bool(found) and not _is_false(found[0])  # type: ignore[index]  # bool(found) narrowed it
 
 
 def parse(request: Request) -> RequestInfo:
@@ -116,12 +119,12 @@ def _collection(info: RequestInfo) -> None:
     """Turns the verb of a request on a collection into list, watch or deletecollection."""
     if info.verb == "get":
         watching = info.params.get("watch")
-        info.verb = "watch" if watching and watching[0] not in _FALSE else "list"
+        info.verb = "watch" if watching and not _is_false(watching[0]) else "list"
     elif info.verb == "delete":
         info.verb = "deletecollection"
     if info.verb in ("list", "watch", "deletecollection"):
         _selectors(info)
-        if info.field_selector:
+        if info.field_selector and info.verb != "deletecollection":
             info.name = _named(info.field_selector)
 
 
@@ -133,6 +136,8 @@ def _selectors(info: RequestInfo) -> None:
 
 def _named(selector: str) -> str:
     """The name that a field selector pins down, or ``""`` (a value that is no path segment names nothing)."""
+    if "\\" in selector:
+        return ""
     for requirement in selector.split(","):
         key, operator, value = requirement.partition("=")
         if operator and key == "metadata.name":

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 from sublet.apiserver import stored
+from sublet.apiserver.conversion import CustomKind
 from sublet.apiserver.requestinfo import RequestInfo
 from sublet.apiserver.watchcache import CachedEntry
 from sublet.machinery import objects, selectors
@@ -13,12 +14,19 @@ from sublet.machinery.status import BadRequest
 
 _ALWAYS = ("metadata.name", "metadata.namespace")
 
+Fields = Mapping[str, Callable[[Object], str]]
+"""Field label -> value."""
+
 
 class Selection:
     """Raises ``BadRequest`` for a selector that cannot be read or names a field the kind does not select by."""
 
-    def __init__(self, kind: Kind, namespace: str, labels: str = "", fields: str = "") -> None:
+    def __init__(
+        self, kind: Kind, namespace: str, labels: str = "", fields: str = "", known: Fields | None = None
+    ) -> None:
+        """``known``: the field labels of the version asked for, where they are not the kind's own."""
         self.kind = kind
+        self._known = kind.selectable if known is None else known
         self.namespace = namespace if kind.resource.namespaced else ""
         self.labels = selectors.parse(labels) if labels else None
         self.fields = selectors.parse_fields(fields) if fields else None
@@ -27,7 +35,7 @@ class Selection:
         if self.fields is not None and self.fields.everything:
             self.fields = None
         if self.fields is not None:
-            _check_fields(kind, self.fields)
+            _check_fields(kind, self._known, self.fields)
         self.identity: tuple[str, ...] = (str(self.labels or ""), str(self.fields or ""))
         """Equal for selections that choose the same objects of a namespace."""
 
@@ -46,12 +54,15 @@ class Selection:
         self.identity = (*self.identity[:2], api_version)
 
     @classmethod
-    def of(cls, kind: Kind, info: RequestInfo) -> Selection:
+    def of(cls, kind: Kind, info: RequestInfo, known: Fields | None = None) -> Selection:
         """The selection of a list or watch request."""
         fields = info.field_selector
         if info.name and not fields:
             fields = f"metadata.name={info.name}"
-        return cls(kind, info.namespace, info.label_selector, fields)
+        found = cls(kind, info.namespace, info.label_selector, fields, known)
+        if info.name and found.name != info.name:
+            raise BadRequest("fieldSelector metadata.name doesn't match requested name")
+        return found
 
     @property
     def everything(self) -> bool:
@@ -81,7 +92,7 @@ class Selection:
     def matches_object(self, obj: Object) -> bool:
         """As :meth:`matches` for an object that does not come from the cache."""
         if self.fields is not None and not self.fields.matches(
-            _lookup(self.kind, lambda: obj, objects.namespace(obj), objects.name(obj))
+            _lookup(self._known, lambda: obj, objects.namespace(obj), objects.name(obj))
         ):
             return False
         return self.labels is None or self.labels.matches(objects.labels(obj))
@@ -90,7 +101,7 @@ class Selection:
         if self.fields is None:
             return True
         namespace, name = stored.place(entry.key, stored.key_prefix(self.kind.resource))
-        return self.fields.matches(_lookup(self.kind, lambda: self._look(entry), namespace, name))
+        return self.fields.matches(_lookup(self._known, lambda: self._look(entry), namespace, name))
 
 
 def _own(entry: CachedEntry) -> Object:
@@ -98,23 +109,27 @@ def _own(entry: CachedEntry) -> Object:
     return found
 
 
-def _lookup(kind: Kind, obj: Callable[[], Object], namespace: str, name: str) -> Callable[[str], str]:
+def _lookup(known: Fields, obj: Callable[[], Object], namespace: str, name: str) -> Callable[[str], str]:
     def value(field: str) -> str:
         if field == "metadata.name":
             return name
         if field == "metadata.namespace":
             return namespace
-        return kind.selectable[field](obj())
+        return known[field](obj())
 
     return value
 
 
-def _check_fields(kind: Kind, fields: selectors.FieldSelector) -> None:
+def _check_fields(kind: Kind, known: Fields, fields: selectors.FieldSelector) -> None:
+    """As upstream: kinds that register fields of their own have another text, and know a namespace only where
+    they are in one."""
+    registered = bool(known) or isinstance(kind, CustomKind)
+    always = _ALWAYS if kind.resource.namespaced or not registered else _ALWAYS[:1]
     for requirement in fields.requirements:
         field = requirement.field
-        if field in _ALWAYS or field in kind.selectable:
+        if field in always or field in known:
             continue
-        if kind.selectable:
+        if registered:
             raise BadRequest(f"field label not supported: {field}")
         raise BadRequest(
             f'"{field}" is not a known field selector: only "metadata.name", "metadata.namespace"'

@@ -58,5 +58,9 @@ def status(error: StoreError) -> StatusError:
 
 def too_large(asked: int, current: int) -> Timeout:
     """The answer to a resource version from the future."""
-    text = f"Too large resource version: {asked}, current: {current}"
-    return Timeout(text, causes=[Cause("ResourceVersionTooLarge", text)], retry_after=1)
+    text = "Too large resource version"
+    return Timeout(
+        f"Timeout: {text}: {asked}, current: {current}",
+        causes=[Cause("ResourceVersionTooLarge", text)],
+        retry_after=1,
+    )

@@ -75,6 +75,12 @@ class View:
         return self.plain and (not self.converts or self.registry.format(self.kind).is_current(value.value))
 
     @property
+    def list_kind(self) -> str:
+        """The Kind of a List in the version asked for."""
+        same = self.resource == self.kind.resource or isinstance(self.kind, CustomKind)
+        return self.kind.list_kind if same else f"{self.resource.kind}List"
+
+    @property
     def identity(self) -> tuple[Any, ...]:
         """Equal for views that give equal bytes."""
         return (self.resource.api_version, self.accepted, self.include_object)
@@ -153,9 +159,7 @@ class View:
             if not isinstance(self.kind, CustomKind):
                 objs = [{k: v for k, v in obj.items() if k not in ("apiVersion", "kind")} for obj in objs]
             made = {
-                "kind": f"{self.resource.kind}List"
-                if self.resource != self.kind.resource
-                else self.kind.list_kind,
+                "kind": self.list_kind,
                 "apiVersion": self.resource.api_version,
                 "metadata": metadata,
                 "items": objs,

@@ -90,6 +90,8 @@ class Served:
     from_stored: Callable[[Object], Object]
     """A new object in this version (apiVersion and kind included); the input stays as it is."""
     to_stored: Callable[[Object], Object]
+    selectable: Mapping[str, Callable[[Object], str]] | None = None
+    """Field label -> value of the *stored* object, where this version names them differently; None: the kind's."""
 
 
 def _nothing(_obj: Object) -> None:
@@ -171,6 +173,13 @@ class Kind:
     """(object, now in Unix seconds) -> one cell per column; None: name and creationTimestamp."""
     selectable: Mapping[str, Callable[[Object], str]] = field(default_factory=dict)
     """Field label -> value, besides metadata.name and metadata.namespace."""
+
+    def selectable_in(self, resource: Resource) -> Mapping[str, Callable[[Object], str]]:
+        """The field labels of a served version; their values are read from stored objects."""
+        for served in self.also_served:
+            if served.resource == resource and served.selectable is not None:
+                return served.selectable
+        return self.selectable
 
     @property
     def list_kind(self) -> str:

@@ -215,6 +215,8 @@ class _Parser:
         if self.peek() == ")":
             self.take()
             return set()
+        if self.peek() != "," and not _is_word(self.peek()):
+            raise BadRequest(f"found '{self.peek()}', expected: ',', ')' or identifier")
         found: set[str] = set()
         while True:
             found.add(self.take() if _is_word(self.peek()) else "")
@@ -223,6 +225,8 @@ class _Parser:
                 return found
             if token != ",":
                 raise BadRequest(f"found '{token}', expected: ',' or ')'")
+            if self.peek() not in (",", ")") and not _is_word(self.peek()):
+                raise BadRequest(f"found '{self.peek()}', expected: ',', or identifier")
 
 
 def _is_word(token: str) -> bool:
@@ -292,7 +296,8 @@ def _unescape(text: str) -> str:
             if char not in ("\\", ",", "="):
                 raise BadRequest(f"invalid field selector: invalid escape sequence: \\{char}")
         elif char in ",=":
-            raise BadRequest(f"invalid field selector: unescaped character in value: {char}")
+            # Upstream prints the character's code point.
+            raise BadRequest(f"invalid field selector: unescaped character in value: {ord(char)}")
         value += char
         position += 1
     return value

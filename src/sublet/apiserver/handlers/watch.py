@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
+import asyncio
+from collections.abc import AsyncIterator, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -23,8 +24,10 @@ if TYPE_CHECKING:
 BOOKMARK_SECONDS = 60.0
 SHORTEST, LONGEST = 1800, 3600
 """Seconds a watch lasts at least and at most when the client names no timeout."""
-_CHUNK = 256
-"""Objects of the initial state per chunk."""
+_CHUNK = 64
+"""Objects of the initial state that are made into frames in one turn of the loop."""
+_IN_THE_STREAM = (410, 504)
+"""Upstream's watch cache tells a version too old, or not reached yet, in the first event of the stream."""
 
 
 async def handle(request: Request, info: RequestInfo, api: APIServer) -> Response:
@@ -37,7 +40,7 @@ async def handle(request: Request, info: RequestInfo, api: APIServer) -> Respons
     try:
         opened = await _open(call, selection, options)
     except StatusError as error:
-        if error.code != 410:
+        if error.code not in _IN_THE_STREAM:
             raise
         return Response(200, headers, _only(framer.error(error)))
     return Response(200, headers, _frames(call, framer, opened, options))
@@ -64,7 +67,7 @@ async def _open(call: Call, selection: Selection, options: ListOptions) -> _Open
     except Compacted as error:
         raise Expired(f"too old resource version: {error.asked} ({error.oldest})") from error
     initial: Sequence[CachedEntry] = cache.entries(selection.prefix) if synthetic else ()
-    return _Opened(watcher, initial, after, bool(options.initial_events and options.bookmarks))
+    return _Opened(watcher, initial, after, synthetic and options.bookmarks)
 
 
 async def _cache(call: Call, options: ListOptions) -> WatchCache:
@@ -99,6 +102,8 @@ async def _frames(call: Call, framer: Framer, opened: _Opened, options: ListOpti
                 return
         for chunk in _initial(framer, opened):
             yield chunk
+            await asyncio.sleep(0)
+        opened.initial = ()
         while True:
             now = clock.monotonic()
             if now >= ends:
@@ -127,20 +132,14 @@ async def _frames(call: Call, framer: Framer, opened: _Opened, options: ListOpti
             yield framer.bookmark(watcher.revision)
 
 
-def _initial(framer: Framer, opened: _Opened) -> list[bytes]:
-    chunks: list[bytes] = []
-    frames: list[bytes] = []
-    for entry in opened.initial:
-        if framer.selection.matches(entry):
-            frames.append(framer.added(entry))
-            if len(frames) == _CHUNK:
-                chunks.append(b"".join(frames))
-                frames = []
+def _initial(framer: Framer, opened: _Opened) -> Iterator[bytes]:
+    """Chunks, each of which takes the loop for a moment only; an empty one where nothing was selected."""
+    matches = framer.selection.matches
+    for start in range(0, len(opened.initial), _CHUNK):
+        entries = opened.initial[start : start + _CHUNK]
+        yield b"".join([framer.added(entry) for entry in entries if matches(entry)])
     if opened.marks_end:
-        frames.append(framer.bookmark(opened.revision, end_of_initial=True))
-    if frames:
-        chunks.append(b"".join(frames))
-    return chunks
+        yield framer.bookmark(opened.revision, end_of_initial=True)
 
 
 async def _only(frame: bytes) -> AsyncIterator[bytes]:

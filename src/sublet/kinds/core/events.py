@@ -110,19 +110,22 @@ def _source(event: Object) -> str:
 
 
 _OBJECT_FIELDS = ("kind", "namespace", "name", "uid", "apiVersion", "resourceVersion", "fieldPath")
+_BOTH = {"reason": _top("reason"), "type": _top("type")}
+_NEW_FIELDS = {
+    **{f"regarding.{field}": _involved(field) for field in _OBJECT_FIELDS},
+    "reportingController": _top("reportingComponent"),
+    **_BOTH,
+}
 
 KIND = builtin(
     "events",
-    also_served=(Served(_NEW, _from_stored, _to_stored),),
+    also_served=(Served(_NEW, _from_stored, _to_stored, _NEW_FIELDS),),
     validate=rule(_validate),
     cells=_cells,
     selectable={
         **{f"involvedObject.{field}": _involved(field) for field in _OBJECT_FIELDS},
-        **{f"regarding.{field}": _involved(field) for field in _OBJECT_FIELDS},
-        "reason": _top("reason"),
         "reportingComponent": _top("reportingComponent"),
-        "reportingController": _top("reportingComponent"),
         "source": _source,
-        "type": _top("type"),
+        **_BOTH,
     },
 )
