@@ -64,3 +64,12 @@ def test_equal_statuses_differ_in_nothing() -> None:
 def test_difference_takes_back_an_address_and_a_reason_that_are_no_more() -> None:
     old = {"phase": "Running", "podIP": "10.0.0.1", "podIPs": [{"ip": "10.0.0.1"}], "reason": "Gone"}
     assert difference(old, {"phase": "Running"}) == {"podIP": None, "podIPs": None, "reason": None}
+
+
+def test_difference_replaces_addresses_which_a_merge_would_add_to_the_old_ones() -> None:
+    old = {"podIP": "10.0.0.1", "podIPs": [{"ip": "10.0.0.1"}], "hostIPs": [{"ip": "192.0.2.1"}]}
+    new = {"podIP": "10.0.0.2", "podIPs": [{"ip": "10.0.0.2"}], "hostIPs": [{"ip": "192.0.2.1"}]}
+    assert difference(old, new) == {
+        "podIP": "10.0.0.2",
+        "podIPs": [{"$patch": "replace"}, {"ip": "10.0.0.2"}],
+    }

@@ -24,6 +24,7 @@ from sublet.machinery.status import NotFound, StatusError
 from sublet.node import hollow_status
 from sublet.node.hollow_registration import HollowSettings, Registration, node_object
 from sublet.node.hollow_status import Place
+from sublet.node.statuswriter import replaced
 from sublet.reconcile.controller import Controller
 from sublet.reconcile.result import Result
 
@@ -252,7 +253,8 @@ class HollowNodes:
         old = pod.get("status") or {}
         if _same(old, status):
             return
-        patch = {"metadata": {"uid": objects.uid(pod)}, "status": status}
+        changes = {key: replaced(key, value) for key, value in status.items()}
+        patch = {"metadata": {"uid": objects.uid(pod)}, "status": changes}
         metadata = pod["metadata"]
         try:
             await self._client.patch(

@@ -16,6 +16,7 @@ log = logging.getLogger(__name__)
 
 _LEFT_OUT = ("reason", "message", "podIP", "podIPs")
 """What a status has no more when it leaves it out."""
+_REPLACED = ("podIPs", "hostIPs")
 _OWNED = ("PodReadyToStartContainers", "Initialized", "Ready", "ContainersReady", "PodScheduled")
 
 
@@ -85,11 +86,16 @@ def difference(old: dict[str, Any], new: dict[str, Any]) -> dict[str, Any]:
             if changed:
                 patch[key] = changed
         elif old.get(key) != value:
-            patch[key] = value
+            patch[key] = replaced(key, value)
     for key in _LEFT_OUT:
         if key in old and key not in new and old[key] is not None:
             patch[key] = None
     return patch
+
+
+def replaced(key: str, value: Any) -> Any:
+    """A part of a status as it goes into a strategic merge patch: addresses replace those that were before."""
+    return [{"$patch": "replace"}, *value] if key in _REPLACED else value
 
 
 def _cleared(before: dict[str, Any] | None, condition: dict[str, Any]) -> dict[str, Any]:
