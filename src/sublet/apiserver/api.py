@@ -26,6 +26,8 @@ from sublet.apiserver.authorization.rbac import RBAC
 from sublet.apiserver.customresources import CustomResources
 from sublet.apiserver.discovery import Discovery
 from sublet.apiserver.duties import Duties
+from sublet.apiserver.encryption.reload import Reloader
+from sublet.apiserver.encryption.store import EncryptedStore
 from sublet.apiserver.hosted_services import HostedServiceDuty, ServiceAllocator
 from sublet.apiserver.kindset import KindSet
 from sublet.apiserver.metrics import Metrics
@@ -76,7 +78,10 @@ class APIServer:
         detect_mutation: bool = False,
     ) -> None:
         self.settings = settings
-        self.store = store
+        self.encrypted = _encrypted(settings, store)
+        """Over ``store``, where values are encrypted."""
+        self.store: Store = self.encrypted or store
+        store = self.store
         self.clock = clock or SystemClock()
         self.rng: random.Random = rng or random.SystemRandom()
         self.pod_streams = pod_streams
@@ -93,6 +98,13 @@ class APIServer:
             store, self.caches, self.kinds, minor=settings.minor,
             version=settings.version or sublet.__version__, clock=self.clock, rng=self.rng,
         )  # fmt: skip
+        self._reloader: Reloader | None = None
+        if self.encrypted is not None:
+            self.registry.stale = self.encrypted.stale
+            self.metrics.sources.append(self.encrypted.lines)
+            if settings.encryption_reload and settings.encryption_config is not None:
+                self._reloader = Reloader(settings.encryption_config, self.encrypted)
+                self.metrics.sources.append(self._reloader.lines)
         self.rbac = RBAC(self.caches)
         self.node_authorizer = NodeAuthorizer(self.caches, node_rules())
         self.authorizer = Authorizer(
@@ -160,6 +172,8 @@ class APIServer:
         self.registry.admission = self._admission
         self.aggregation.start()
         self._duties.start()
+        if self._reloader is not None:
+            self._reloader.start()
         self.metrics.start()
         self._started = True
 
@@ -167,6 +181,8 @@ class APIServer:
         """Ends watches and background work. The store stays open: it belongs to whoever opened it."""
         self._started = False
         await self.metrics.stop()
+        if self._reloader is not None:
+            await self._reloader.stop()
         await self._duties.stop()
         await self.aggregation.stop()
         await self.custom_resources.stop()
@@ -193,6 +209,15 @@ class APIServer:
     def client_as(self, user: User, user_agent: str) -> Client:
         """A client of this server in this process; its requests pass authorization and admission as ``user``."""
         return Client(InProcessTransport(self, user), user_agent)
+
+
+def _encrypted(settings: APIServerSettings, store: Store) -> EncryptedStore | None:
+    """Raises :class:`~sublet.machinery.settings.ConfigurationError`."""
+    if settings.encryption_config is None:
+        return None
+    from sublet.apiserver.encryption.configuration import load
+
+    return EncryptedStore(store, load(settings.encryption_config))
 
 
 _RBAC = "rbac.authorization.k8s.io"

@@ -77,6 +77,8 @@ class Registry:
         self.admission: Admission | None = None
         """Set by the API server once its plug-ins can read through this registry."""
         self.duties: dict[tuple[str, str], Duty] = {}
+        self.stale: Callable[[str], bool] = _never
+        """Whether the value at a key lies otherwise than it would be written today: no update of it is empty."""
         self._tag = f"{stored.FORMAT} {version} {minor}"
         self._formats: dict[int, tuple[Kind, StoredFormat]] = {}
         self._caches: dict[int, WatchCache] = {}
@@ -317,7 +319,7 @@ class Registry:
                 await self._validate(attributes)
             if not write.applied:
                 await self._manage(kind, old, new, write)
-            if unchanged(new, old):
+            if unchanged(new, old) and not self.stale(entry.key):
                 return Written(old, entry.value, entry.revision)
             return await self._store_changed(kind, fmt, entry, new, old, write)
         finally:
@@ -561,3 +563,7 @@ class Registry:
     def _raise(self, kind: Kind, obj: Object, errors: Sequence[FieldError]) -> None:
         if errors:
             raise invalid_object(kind.resource.group, kind.resource.kind, objects.name(obj), errors)
+
+
+def _never(_key: str) -> bool:
+    return False

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from sublet.apiserver.audit.log import AuditSettings
 from sublet.apiserver.authentication.build import AuthenticationSettings
@@ -33,5 +34,9 @@ class APIServerSettings:
     proxy_client_cert: bytes = b""
     """PEM of the front-proxy certificate by which aggregated API servers believe who asks; empty: none is shown."""
     proxy_client_key: bytes = b""
+    encryption_config: Path | None = None
+    """The EncryptionConfiguration file; None: values are stored as they are."""
+    encryption_reload: bool = False
+    """Whether a changed file is taken without a restart."""
     audit: AuditSettings = field(default_factory=AuditSettings)
     authentication: AuthenticationSettings = field(default_factory=AuthenticationSettings)

@@ -12,9 +12,12 @@ from typing import Any, Protocol
 
 from sublet.machinery import codec
 from sublet.machinery.kind import Object, Resource
+from sublet.machinery.status import InternalError
 
 OPENING = b'{"metadata":{'
 FORMAT = "s1"
+UNREADABLE = b"k8s:enc:unreadable:"
+"""Stands before the reason where a value cannot be decrypted (``encryption/store``)."""
 _HEAD_KEYS = ("apiVersion", "kind", "metadata")
 
 
@@ -68,8 +71,14 @@ class StoredFormat:
         return value.startswith(self._opening)
 
     def decode(self, value: bytes, revision: int) -> Object:
-        """A new object, whole: apiVersion, kind and resourceVersion filled in, brought up to date if need be."""
+        """A new object, whole: apiVersion, kind and resourceVersion filled in, brought up to date if need be.
+
+        Raises ``InternalError`` for a value that could not be decrypted, :class:`CorruptValue` for any other that is
+        not what this module writes.
+        """
         newline = value.find(b"\n")
+        if value.startswith(UNREADABLE):
+            raise InternalError(f"Internal error occurred: {value[len(UNREADABLE) :].decode()}")
         if newline < 0:
             raise CorruptValue(f"a stored value of {self.resource.qualified} has no tag line")
         try:

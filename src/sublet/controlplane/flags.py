@@ -39,6 +39,8 @@ class APIServerFlags:
     audit_webhook_initial_backoff: float = field(default=10.0, metadata=_DURATION)
     disable_admission_plugins: tuple[str, ...] = ()
     enable_admission_plugins: tuple[str, ...] = ()
+    encryption_provider_config: str = ""
+    encryption_provider_config_automatic_reload: bool = False
     event_ttl: float = field(default=3600.0, metadata=_DURATION)
     feature_gates: tuple[str, ...] = ()
     service_node_port_range: str = "30000-32767"
@@ -77,6 +79,8 @@ def applied(flags: APIServerFlags) -> dict[str, Any]:
     return {
         "audit": _audit(flags),
         "disabled_admission": _admission(flags),
+        "encryption_config": _encryption(flags),
+        "encryption_reload": flags.encryption_provider_config_automatic_reload,
         "event_ttl": flags.event_ttl,
         "node_ports": _port_range(flags.service_node_port_range),
     }
@@ -104,6 +108,16 @@ def _audit(flags: APIServerFlags) -> AuditSettings:
             flags.audit_webhook_initial_backoff,
         ),
     )
+
+
+def _encryption(flags: APIServerFlags) -> Path | None:
+    if flags.encryption_provider_config:
+        return Path(flags.encryption_provider_config)
+    if flags.encryption_provider_config_automatic_reload:
+        raise ConfigurationError(
+            "--encryption-provider-config-automatic-reload needs --encryption-provider-config"
+        )
+    return None
 
 
 def _admission(flags: APIServerFlags) -> tuple[str, ...]:

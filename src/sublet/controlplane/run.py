@@ -14,6 +14,7 @@ from sublet.controlplane import config as configuration
 from sublet.controlplane.assemble import Assembly, ControlPlane
 from sublet.machinery import codec
 from sublet.machinery.settings import ConfigurationError
+from sublet.machinery.status import StatusError
 from sublet.pki.authority import PKIError
 from sublet.store.interface import StoreError
 
@@ -97,6 +98,6 @@ async def start(settings: RunSettings) -> ControlPlane:
             return await start_tenant(settings, chosen)
         plane = ControlPlane(assembly(settings, chosen))
         await plane.start()
-    except (ListenError, PKIError, StoreError) as error:
+    except (ListenError, PKIError, StatusError, StoreError) as error:
         raise CannotStart(str(error)) from error
     return plane

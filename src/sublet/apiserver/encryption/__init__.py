@@ -1,0 +1,1 @@
+"""Encryption at rest: which kinds are encrypted in the data store, and with which keys (EncryptionConfiguration)."""
