@@ -122,7 +122,7 @@ async def test_strict_validation_names_unknown_and_duplicate_fields(client: Clie
     response = await client.raw("POST", "/api/v1/namespaces/default/configmaps", query=query, body=body)
     assert codec.decode_json(response.body)["message"] == (
         'ConfigMap in version "v1" cannot be handled as a ConfigMap: '
-        'strict decoding error: unknown field "colour", duplicate field "data.a"'
+        'strict decoding error: duplicate field "data.a", unknown field "colour"'
     )
 
 

@@ -225,7 +225,7 @@ async def test_apply_needs_a_field_manager(client: Client) -> None:
 
 async def test_apply_needs_the_version_of_the_path(client: Client) -> None:
     body = applied() | {"apiVersion": "v2"}
-    with pytest.raises(BadRequest, match=r"Incorrect version specified in apply patch"):
+    with pytest.raises(BadRequest, match=r"^invalid object type: /v2, Kind=ConfigMap$"):
         await client.patch(MAPS, "settings", body, "default", kind="apply", field_manager="me")
 
 

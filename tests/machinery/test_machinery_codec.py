@@ -76,9 +76,13 @@ def test_a_bomb_of_aliases_is_refused():
         decode_yaml("\n".join(lines))
 
 
-def test_an_error_names_its_line():
-    with pytest.raises(DecodeError, match=r"^error converting YAML to JSON: yaml: line 2: "):
+def test_an_error_names_its_line_as_go_yaml_counts():
+    with pytest.raises(DecodeError, match=r"^error converting YAML to JSON: yaml: line 1: did not find"):
         decode_yaml("a: 1\nb: [}")
+    with pytest.raises(DecodeError, match=r"yaml: line 2: mapping values are not allowed in this context$"):
+        decode_yaml("a: 1\nb: c: d")
+    with pytest.raises(DecodeError, match=r"yaml: mapping values are not allowed in this context$"):
+        decode_yaml("b: c: d")
     with pytest.raises(DecodeError, match="invalid UTF-8"):
         decode_yaml(b"\xff\xfe\xfd")
 

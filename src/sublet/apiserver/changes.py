@@ -3,17 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, cast
 
 from sublet.apiserver import decoding
 from sublet.apiserver.calls import Call, warnings
 from sublet.apiserver.conversion import CustomKind
 from sublet.apiserver.options import WriteOptions
 from sublet.apiserver.writing import Change, Write, name_matches
-from sublet.machinery import codec, objects, patch, strategicmerge, strict
+from sublet.machinery import codec, duplicates, gotext, objects, patch, strategicmerge, strict
 from sublet.machinery.kind import Object, Resource
 from sublet.machinery.schema import Schema
-from sublet.machinery.status import BadRequest, NotFound, RequestEntityTooLarge, UnsupportedMediaType
+from sublet.machinery.status import (
+    BadRequest,
+    Invalid,
+    NotFound,
+    RequestEntityTooLarge,
+    UnsupportedMediaType,
+    invalid,
+    invalid_object,
+)
 
 JSON_PATCH = "application/json-patch+json"
 MERGE_PATCH = "application/merge-patch+json"
@@ -23,12 +31,7 @@ APPLY = "application/apply-patch+yaml"
 
 def replacement(call: Call, obj: Object) -> Change:
     """A change that puts ``obj`` in place of whatever is there."""
-    name_matches(obj, call.info.name)
     metadata = obj.setdefault("metadata", {})
-    if not metadata.get("name"):
-        if not call.info.subresource:
-            raise BadRequest("name must be provided")
-        metadata["name"] = call.info.name
     stated = objects.namespace(obj)
     if call.kind.resource.namespaced:
         if stated and stated != call.namespace:
@@ -38,6 +41,11 @@ def replacement(call: Call, obj: Object) -> Change:
         metadata["namespace"] = call.namespace
     else:
         metadata.pop("namespace", None)
+    if not metadata.get("name"):
+        raise BadRequest(
+            f"the name of the object ({call.info.name} based on URL) was undeterminable: name must be provided"
+        )
+    name_matches(obj, call.info.name)
     encoded = codec.encode_json(obj)
 
     def change(_current: Object | None) -> Object:
@@ -54,22 +62,13 @@ def changes(call: Call, options: WriteOptions, write: Write) -> tuple[Change, bo
         write.applied = True
         return _applied(call, options), not write.subresource
     schema = call.api.registry.schema(call.kind, call.resource)
-    lay = laying(call, options, schema)
+    lay = laying(call, options, call.resource, schema)
 
     def change(current: Object | None) -> Object:
         if current is None:
             raise NotFound("there is no object to patch")
-        told: list[str] = []
-        new = decoding.checked(
-            lay(current),
-            call.resource,
-            schema,
-            options.validation,
-            told,
-            custom=isinstance(call.kind, CustomKind),
-        )
+        new = lay(current)
         _same_place(call, new, current)
-        _add_once(warnings(call.request), told)
         return new
 
     return change, False
@@ -88,34 +87,107 @@ def patch_type(call: Call) -> str:
     return media
 
 
-def laying(call: Call, options: WriteOptions, schema: Schema | None) -> Callable[[Object], Any]:
-    """A function that gives the patched copy of an object."""
+def laying(
+    call: Call, options: WriteOptions, resource: Resource, schema: Schema | None
+) -> Callable[[Object], Object]:
+    """A function that gives the patched copy of an object of ``resource``, its fields checked.
+
+    Raises ``BadRequest`` for what is no patch; the function raises ``Invalid`` where the patch does not fit the
+    object, the result cannot be decoded, or ``fieldValidation=Strict`` finds something.
+    """
     body = call.request.body
     if len(body) > decoding.MAX_BODY:
         raise RequestEntityTooLarge(f"Request entity too large: limit is {decoding.MAX_BODY}")
-    document = decoding.decode_json(body)
-    problems = [] if options.validation == "Ignore" else strict.duplicates(body, document)
     media = patch_type(call)
+    strategic = media == STRATEGIC
+    document = _patch_document(body, media, options)
+    found = [] if options.validation == "Ignore" else duplicates.duplicates(body, document)
     if media == JSON_PATCH and options.validation != "Ignore":
-        problems += patch.unknown_members(document)
-    if problems and options.validation == "Strict":
-        raise BadRequest("strict decoding error: " + ", ".join(problems))
-    warnings(call.request).extend(problems)
-    if media == JSON_PATCH:
-        return lambda current: patch.json_patch(current, document)
-    if media == MERGE_PATCH:
-        return lambda current: patch.merge_patch(current, document)
-    return lambda current: strategicmerge.apply(current, document, schema)
+        found = [f"json patch {text}" for text in found] + patch.unknown_members(document)
+    custom = isinstance(call.kind, CustomKind) and resource == call.resource
+
+    def patched(current: Object) -> Any:
+        if media == JSON_PATCH:
+            return patch.json_patch(current, document)
+        if media == MERGE_PATCH:
+            return patch.merge_patch(current, document)
+        return strategicmerge.apply(current, document, schema)
+
+    def shown(current: Object) -> str:
+        return gotext.shown(document) if strategic else codec.encode_json(_sorted(patched(current))).decode()
+
+    def lay(current: Object) -> Object:
+        new = patched(current)
+        if strategic and isinstance(new, dict):
+            new |= {"apiVersion": resource.api_version, "kind": resource.kind}
+        why, unknown = _examined(new, resource, schema, custom, strategic)
+        if why:
+            raise _unfit(shown(current), why)
+        problems = [*found, *unknown]
+        if problems and options.validation == "Strict":
+            raise _unfit(shown(current), "strict decoding error: " + ", ".join(problems))
+        if options.validation == "Warn":
+            _add_once(warnings(call.request), problems)
+        return cast(Object, new)
+
+    return lay
+
+
+def _patch_document(body: bytes, media: str, options: WriteOptions) -> Any:
+    try:
+        document = codec.decode_json(body)
+    except codec.DecodeError as error:
+        why = gotext.json_error(body) or str(error)
+    else:
+        wanted: type = list if media == JSON_PATCH else dict
+        if isinstance(document, wanted) or document is None:
+            return document if document is not None else wanted()
+        expected = "[]handlers.jsonPatchOp" if media == JSON_PATCH else "map[string]interface {}"
+        why = f"json: cannot unmarshal {strict.json_kind(document)} into Go value of type {expected}"
+    if media == STRATEGIC:
+        raise BadRequest(why)
+    if media == MERGE_PATCH and options.validation == "Ignore":
+        raise BadRequest("Invalid JSON Patch")
+    raise BadRequest(why if options.validation == "Ignore" else f"error decoding patch: {why}")
+
+
+def _examined(
+    new: Any, resource: Resource, schema: Schema | None, custom: bool, strategic: bool
+) -> tuple[str, list[str]]:
+    if not isinstance(new, dict):
+        return (
+            f"json: cannot unmarshal {strict.json_kind(new)} into Go value of type map[string]interface {{}}",
+            [],
+        )
+    version, kind = new.get("apiVersion") or "", new.get("kind") or ""
+    if not custom and (why := decoding.type_problem(new, resource)):
+        return why, []
+    if custom and (kind != resource.kind or not version):
+        return f"Object '{'apiVersion' if kind else 'Kind'}' is missing in the patched object", []
+    if version != resource.api_version:
+        return f'no kind "{resource.kind}" is registered for version "{version}"', []
+    why, unknown = decoding.examine(new, resource, schema, custom=custom, converted=strategic)
+    return why, unknown if custom else sorted(unknown)
+
+
+def _unfit(document: str, why: str) -> Invalid:
+    return invalid_object("", "", "", [invalid("patch", document, why)])
+
+
+def _sorted(obj: Any) -> Any:
+    return dict(sorted(obj.items())) if isinstance(obj, dict) else obj
 
 
 def _applied(call: Call, options: WriteOptions) -> Change:
     from sublet.machinery import apply
 
-    document, problems = decoding.decode_yaml(call.request.body, options.validation)
+    try:
+        document, problems = decoding.decode_yaml(call.request.body, options.validation)
+    except BadRequest as error:
+        raise BadRequest(f"error decoding YAML: {error.message}") from None
     if problems and options.validation == "Strict":
         raise BadRequest(
-            "error strict decoding YAML: error converting YAML to JSON: yaml: unmarshal errors:\n  "
-            + "\n  ".join(problems)
+            f"error strict decoding YAML: error converting YAML to JSON: {decoding.yaml_problem(problems)}"
         )
     warnings(call.request).extend(problems)
     check_applied(document, call.resource)
@@ -155,23 +227,21 @@ def _check_types(call: Call, document: Object, schema: Schema | None) -> None:
 
 def check_applied(document: Any, resource: Resource) -> None:
     """Raises ``BadRequest`` unless the body is a configuration to apply to this kind."""
+    from sublet.machinery.apply import shown_type
+
     if not isinstance(document, dict):
-        raise BadRequest("the body of an apply request must be an object")
+        kind = strict.json_kind(document)
+        raise BadRequest(
+            "error decoding YAML: error unmarshaling JSON: while decoding JSON: "
+            f"json: cannot unmarshal {kind} into Go value of type map[string]interface {{}}"
+        )
     version, kind = document.get("apiVersion") or "", document.get("kind") or ""
-    if not kind or not version:
-        raise BadRequest("Object 'Kind' is missing: an applied configuration states apiVersion and kind")
-    if version != resource.api_version:
-        raise BadRequest(
-            f"Incorrect version specified in apply patch. Specified patch version: {version}, expected: {resource.api_version}"
-        )
-    if kind != resource.kind:
-        raise BadRequest(
-            f"Incorrect kind specified in apply patch. Specified: {kind}, expected: {resource.kind}"
-        )
+    if version != resource.api_version or kind != resource.kind:
+        raise BadRequest(f"invalid object type: {shown_type(document)}")
     metadata = document.setdefault("metadata", {})
     if not isinstance(metadata, dict):
         raise BadRequest("metadata: must be a map")
-    if metadata.get("managedFields"):
+    if metadata.get("managedFields") is not None:
         raise BadRequest("metadata.managedFields must be nil")
 
 

@@ -2,19 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from sublet.apiserver import negotiation
 from sublet.apiserver.options import Validation, decode_protobuf
 from sublet.client.exchange import Request
 from sublet.kinds import schemas
-from sublet.machinery import codec, strict
+from sublet.kinds.resources import registered
+from sublet.machinery import codec, duplicates, gotext, objects, strict
 from sublet.machinery.kind import Object, Resource
 from sublet.machinery.schema import Schema
-from sublet.machinery.status import BadRequest, RequestEntityTooLarge
+from sublet.machinery.status import BadRequest, RequestEntityTooLarge, invalid, invalid_object
 
 MAX_BODY = 3 * 1024 * 1024
+_NO_VERSION = "couldn't get version/kind; json parse error: "
+_TYPE_META = (
+    'struct { APIVersion string "json:\\"apiVersion,omitempty\\""; Kind string "json:\\"kind,omitempty\\"" }'
+)
+_MOST_SHOWN = 30
+"""Bytes of a body that an error quotes."""
 
 
 def decode(
@@ -30,30 +37,66 @@ def decode(
 
     Raises ``BadRequest`` (no object, another kind or version, strict errors) or ``UnsupportedMediaType``.
     """
-    if len(request.body) > MAX_BODY:
+    body = request.body
+    if len(body) > MAX_BODY:
         raise RequestEntityTooLarge(f"Request entity too large: limit is {MAX_BODY}")
     fmt = negotiation.content_format(request, negotiation.TEXT_FORMATS if custom else negotiation.ALL_FORMATS)
-    duplicates: Sequence[str] = ()
+    problems: list[str] = []
     if fmt == "protobuf":
-        obj = decode_protobuf(request.body)
+        obj = decode_protobuf(body)
     elif fmt == "yaml":
-        obj, duplicates = decode_yaml(request.body, validation)
+        obj, lines = _decode_yaml_object(body, resource, validation)
+        problems = [yaml_problem(lines)] if lines else []
     else:
-        obj = decode_json(request.body)
+        obj = _decode_object(body, resource)
         if validation != "Ignore":
-            duplicates = strict.duplicates(request.body, obj)
-    return checked(obj, resource, schema, validation, warnings, duplicates, custom=custom)
+            builtin = None if custom else schema
+            if builtin is None:
+                problems = duplicates.duplicates(body, obj)
+            elif found := duplicates.problems(body, obj, builtin):
+                whole = checked(obj, resource, schema, "Ignore", warnings)
+                _tell(resource, validation, found, warnings)
+                return whole
+    return checked(
+        obj, resource, schema, validation, warnings, problems, custom=custom, ordered=fmt != "yaml"
+    )
 
 
-def decode_json(body: bytes) -> Any:
+_YAML_ERRORS = "yaml: unmarshal errors:"
+
+
+def yaml_problem(lines: Sequence[str]) -> str:
+    """What is wrong with lines of a YAML document, as one text."""
+    return "\n  ".join([_YAML_ERRORS, *lines])
+
+
+def _decode_object(body: bytes, resource: Resource) -> Any:
     try:
         return codec.decode_json(body)
     except codec.DecodeError as error:
-        raise BadRequest(f"the object provided is unrecognized (must be of type JSON): {error}") from None
+        raise _unrecognized(body, resource, _NO_VERSION + (gotext.json_error(body) or str(error))) from None
+
+
+def _decode_yaml_object(body: bytes, resource: Resource, validation: Validation) -> tuple[Any, list[str]]:
+    try:
+        return decode_yaml(body, validation)
+    except BadRequest as error:
+        raise _unrecognized(body, resource, error.message) from None
+
+
+def _unrecognized(body: bytes, resource: Resource, why: str) -> BadRequest:
+    if body.startswith(b"{"):
+        shown = body[:_MOST_SHOWN].decode("utf-8", "replace")
+    else:
+        shown = body[:_MOST_SHOWN].hex() or "<empty>"
+    more = " ..." if len(body) > _MOST_SHOWN else ""
+    return BadRequest(
+        f"the object provided is unrecognized (must be of type {resource.kind}): {why} ({shown}{more})"
+    )
 
 
 def decode_yaml(body: bytes, validation: Validation) -> tuple[Any, list[str]]:
-    """A YAML document and its duplicate keys as messages.
+    """A YAML document and its duplicate keys as messages (``line 9: key "foo" already set in map``).
 
     Most clients send JSON where YAML is taken: that is decoded as what it is, many times faster.
     """
@@ -63,9 +106,14 @@ def decode_yaml(body: bytes, validation: Validation) -> tuple[Any, list[str]]:
         except codec.DecodeError:
             pass  # flow style, perhaps
         else:
-            if validation == "Ignore" or not strict.duplicates(body, obj):
+            if validation == "Ignore" or not duplicates.duplicates(body, obj):
                 return obj, []
-    return negotiation.decode_yaml(body), [] if validation == "Ignore" else yaml_duplicates(body)
+    found: list[str] = []
+    try:
+        document = codec.decode_yaml(body, found)
+    except codec.DecodeError as error:
+        raise BadRequest(str(error)) from None
+    return document, [] if validation == "Ignore" else found
 
 
 def checked(
@@ -74,80 +122,106 @@ def checked(
     schema: Schema | None,
     validation: Validation,
     warnings: list[str],
-    duplicates: Sequence[str] = (),
+    before: Sequence[str] = (),
     *,
     custom: bool = False,
+    ordered: bool = True,
 ) -> Object:
-    """A decoded value as an object of ``resource``, its fields checked against ``schema``."""
+    """A decoded value as an object of ``resource``, its fields checked against ``schema``.
+
+    ``before``: what was found in the text. ``ordered`` False: the decoder forgot the order of the fields.
+    """
     if not isinstance(obj, dict):
-        raise BadRequest(
-            f"the object provided is unrecognized (must be of type {resource.kind}): it is no object"
-        )
-    _check_type(obj, resource)
-    found = obj.get("metadata")
-    if found is not None and not isinstance(found, dict):
-        raise strict.refusal(resource.kind, resource.version, "metadata must be an object")
-    problems: list[str] = []
-    if schema is not None:
-        problems += _shape_problems(obj, resource, schema, custom)
-    problems += duplicates
-    if problems and validation == "Strict":
-        raise strict.strict_refusal(resource.kind, resource.version, problems)
-    if validation == "Warn":
-        warnings.extend(problems)
+        raise _no_object(obj, resource)
+    _check_type(obj, resource, custom)
+    why, unknown = examine(obj, resource, schema, custom=custom)
+    if why:
+        raise strict.refusal(resource.kind, resource.version, why)
+    _tell(resource, validation, [*before, *(unknown if ordered else sorted(unknown))], warnings)
     return obj
 
 
-def _shape_problems(obj: Object, resource: Resource, schema: Schema, custom: bool) -> list[str]:
-    """Messages about unknown fields, which are dropped; wrong types of built-in kinds raise."""
-    if custom:
-        meta = schemas.object_meta()
-        result = strict.check(obj.get("metadata") or {}, meta, path=("metadata",))
-        result.unknown += strict.prune(obj, schema, meta)
-    else:
-        result = strict.check(obj, schema)
+def _tell(resource: Resource, validation: Validation, problems: Sequence[str], warnings: list[str]) -> None:
+    if problems and validation == "Strict":
+        raise strict.strict_refusal(resource.kind, resource.version, problems)
+    if validation == "Warn":
+        warnings.extend(as_warnings(problems))
+
+
+def as_warnings(problems: Sequence[str]) -> list[str]:
+    """One text for each line of what is wrong with a YAML document, the others as they are."""
+    found: list[str] = []
+    for problem in problems:
+        _, marker, lines = problem.partition(_YAML_ERRORS)
+        found += [line.strip() for line in lines.splitlines() if line.strip()] if marker else [problem]
+    return found
+
+
+def examine(
+    obj: Object, resource: Resource, schema: Schema | None, *, custom: bool = False, converted: bool = False
+) -> tuple[str, list[str]]:
+    """(why the object cannot be decoded, messages about unknown fields, which are dropped)."""
+    found = obj.get("metadata")
+    if found is not None and not isinstance(found, dict):
+        kind = strict.json_kind(found)
+        if converted:
+            return f"cannot restore struct from: {kind}", []
+        return (
+            f"json: cannot unmarshal {kind} into Go struct field {resource.kind}.metadata of type v1.ObjectMeta",
+            [],
+        )
+    if schema is None:
+        return "", []
+    if not custom:
+        result = strict.check(obj, schema, converted=converted)
+        return (result.errors[0], []) if result.errors else ("", result.unknown)
+    meta = schemas.object_meta()
+    result = strict.check(obj.get("metadata") or {}, meta, path=("metadata",))
     if result.errors:
-        raise strict.refusal(resource.kind, resource.version, result.errors[0])
-    return result.unknown
+        return result.errors[0], []
+    return "", [*result.unknown, *sorted(strict.prune(obj, schema, meta))]
 
 
-def _check_type(obj: Object, resource: Resource) -> None:
+def _no_object(obj: Any, resource: Resource) -> BadRequest:
+    body = codec.encode_json(obj)
+    kind = strict.json_kind(obj)
+    return _unrecognized(
+        body, resource, f"{_NO_VERSION}json: cannot unmarshal {kind} into Go value of type {_TYPE_META}"
+    )
+
+
+def type_problem(obj: Object, resource: Resource) -> str:
+    """Why an object cannot be one of ``resource``, by the type it states; ``""`` when it may."""
     version, kind = obj.get("apiVersion") or "", obj.get("kind") or ""
-    if kind and kind != resource.kind:
+    if not isinstance(version, str) or not isinstance(kind, str):
+        field = "APIVersion" if not isinstance(version, str) else "Kind"
+        bad = version if field == "APIVersion" else kind
+        return f"json: cannot unmarshal {strict.json_kind(bad)} into Go struct field .{field} of type string"
+    if not kind or kind == resource.kind:
+        return ""
+    group, _, name = version.rpartition("/")
+    stated = version or resource.api_version
+    if registered(group if version else resource.group, name or resource.version, kind):
+        package = resource.group.partition(".")[0] or "core"
+        return f"converting ({name or resource.version}.{kind}) to ({package}.{resource.kind}): unknown conversion"
+    return f'no kind "{kind}" is registered for version "{stated}" in scheme "{_SCHEME}"'
+
+
+_SCHEME = "pkg/api/legacyscheme/scheme.go:30"
+
+
+def _check_type(obj: Object, resource: Resource, custom: bool) -> None:
+    version, kind = obj.get("apiVersion") or "", obj.get("kind") or ""
+    if custom and kind and kind != resource.kind and version in ("", resource.api_version):
+        error = invalid("kind", kind, f"must be {resource.kind}")
+        raise invalid_object(resource.group, resource.kind, objects.name(obj), [error])
+    if not custom and (why := type_problem(obj, resource)):
+        spoken = str(version).rpartition("/")[2] or resource.version
         raise BadRequest(
-            f'{kind} in version "{version or resource.api_version}" cannot be handled as a {resource.kind}: '
-            f"the kind in the data ({kind}) does not match the expected kind ({resource.kind})"
+            f'{kind or resource.kind} in version "{spoken}" cannot be handled as a {resource.kind}: {why}'
         )
     if version and version != resource.api_version:
         raise BadRequest(
             f"the API version in the data ({version}) does not match the expected API version ({resource.api_version})"
         )
     obj["apiVersion"], obj["kind"] = resource.api_version, resource.kind
-
-
-def yaml_duplicates(body: bytes) -> list[str]:
-    """``line 9: key "foo" already set in map`` for each key that stands twice in one map of a YAML document."""
-    import yaml
-
-    loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
-    try:
-        root = yaml.compose(body, Loader=loader)
-    except yaml.YAMLError as error:
-        raise BadRequest(f"error converting YAML to JSON: yaml: {error}") from None
-    return list(_yaml_lines(root))
-
-
-def _yaml_lines(node: Any) -> Iterator[str]:
-    import yaml
-
-    if isinstance(node, yaml.MappingNode):
-        seen: set[str] = set()
-        for key, child in node.value:
-            if isinstance(key, yaml.ScalarNode):
-                if key.value in seen:
-                    yield f'line {key.start_mark.line + 1}: key "{key.value}" already set in map'
-                seen.add(key.value)
-            yield from _yaml_lines(child)
-    elif isinstance(node, yaml.SequenceNode):
-        for child in node.value:
-            yield from _yaml_lines(child)

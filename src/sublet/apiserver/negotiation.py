@@ -171,7 +171,7 @@ def decode_yaml(body: bytes) -> Any:
     try:
         return codec.decode_yaml(body)
     except codec.DecodeError as error:
-        raise BadRequest(f"error converting YAML to JSON: {error}") from None
+        raise BadRequest(str(error)) from None
 
 
 def encode(obj: Any, accepted: Accepted = PLAIN) -> bytes:

@@ -31,3 +31,10 @@ def resource(name: str, version: str = "") -> Resource:
         ):
             return Resource(group, row["version"], plural, row["kind"], row["scope"] == "Namespaced")
     raise KeyError(f"no built-in resource {name!r} {version}".rstrip())
+
+
+@cache
+def registered(group: str, version: str, kind: str) -> bool:
+    """Whether the table has this kind in this very version."""
+    wanted = (group, version, kind)
+    return any((row["group"], row["version"], row["kind"]) == wanted for row in rows())

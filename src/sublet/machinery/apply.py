@@ -16,7 +16,7 @@ from sublet.machinery.kind import Object
 from sublet.machinery.managedfields import APPLY, UPDATE, Entry
 from sublet.machinery.schema import Schema
 from sublet.machinery.shapes import ATOMIC, KEYED, MAP, SET, STRUCT, Shape, kind_for, owned, shape_of
-from sublet.machinery.status import BadRequest, Cause, Conflict
+from sublet.machinery.status import BadRequest, Cause, Conflict, StatusError
 
 LAST_APPLIED = "kubectl.kubernetes.io/last-applied-configuration"
 _BEFORE_FIRST = "before-first-apply"
@@ -75,10 +75,10 @@ def _configuration(
     if problems:
         where = "/".join(filter(None, (objects.namespace(applied), objects.name(applied))))
         listed = problems[0] if len(problems) == 1 else "errors:\n" + "".join(f"  {p}\n" for p in problems)
-        raise BadRequest(
-            f"failed to create typed patch object ({where}; {applied.get('apiVersion', '')}, "
-            f"Kind={applied.get('kind', '')}): {listed}"
-        )
+        raise StatusError(
+            f"failed to create typed patch object ({where}; {shown_type(applied)}): {listed}",
+            code=500, reason="",
+        )  # fmt: skip
     if reset is None:
         if subresource == "status":
             reset = [name for name in config if name not in ("apiVersion", "kind", "metadata", "status")]
@@ -105,6 +105,12 @@ def _base(
         if there:
             entries = [managedfields.entry_for(_BEFORE_FIRST, UPDATE, api_version, "", now, there)]
     return base, entries
+
+
+def shown_type(obj: Object) -> str:
+    """``apps/v1, Kind=Deployment``; ``/v1, Kind=Pod`` in the core group."""
+    version = str(obj.get("apiVersion") or "")
+    return f"{version if '/' in version else f'/{version}'}, Kind={obj.get('kind') or ''}"
 
 
 class _ConflictsError(Exception):

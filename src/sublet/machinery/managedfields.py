@@ -59,7 +59,7 @@ def update(
 ) -> None:
     """Sets ``new["metadata"]["managedFields"]`` after a create or update by ``manager``.
 
-    A client may set the list itself (on the main endpoint); ``[{}]`` wipes it, nonsense is replaced by the old list.
+    A client may set the list itself (on the main endpoint); ``[]`` and ``[{}]`` wipe it, nonsense is replaced by the old list.
     An object whose list was wiped stays without one until it is applied. Times move only where fields were taken.
     """
     metadata = new["metadata"]
@@ -85,9 +85,9 @@ def _current(old: Object | None, given: Any, ignore_given: bool) -> list[Entry]:
     stored = ((old or {}).get("metadata") or {}).get("managedFields") or []
     if ignore_given or given is None or given == stored:
         return stored
-    if given == [{}]:
+    if given in ([], [{}]):
         return []
-    if not given or not valid_entries(given):
+    if not valid_entries(given):
         return stored
     return list(given)
 

@@ -10,6 +10,7 @@ from typing import Any
 
 from sublet.machinery.codec import copied, same
 from sublet.machinery.status import BadRequest, Invalid, RequestEntityTooLarge
+from sublet.machinery.strict import json_kind
 
 OPERATIONS_LIMIT = 10_000
 
@@ -35,11 +36,11 @@ def json_patch(obj: Any, operations: Any) -> Any:
     result = copied(obj)
     for operation in operations:
         try:
+            _check_members(operation)
             result = _apply(result, operation)
         except _DoesNotApplyError as error:
-            raise Invalid(
-                f"the server rejected our request due to an error in our request: {error}"
-            ) from None
+            # Upstream tells no more, and clients compare the whole text; the reason stays in the exception's chain.
+            raise Invalid("the server rejected our request due to an error in our request") from error
     return result
 
 
@@ -79,21 +80,33 @@ def _check(operations: Any) -> None:
         raise BadRequest("a JSON patch must be a list of operations")
     if len(operations) > OPERATIONS_LIMIT:
         raise RequestEntityTooLarge(
-            f"The allowed maximum operations in a JSON patch is {OPERATIONS_LIMIT}, got {len(operations)}"
+            "Request entity too large: The allowed maximum operations in a JSON patch is "
+            f"{OPERATIONS_LIMIT}, got {len(operations)}"
         )
-    for index, operation in enumerate(operations):
+    for operation in operations:
         if not isinstance(operation, dict):
-            raise BadRequest(f"JSON patch operation [{index}] is not an object")
-        kind = operation.get("op")
-        if kind not in _MEMBERS:
-            raise BadRequest(f"JSON patch operation [{index}]: unexpected kind: {kind!s}")
-        for member in ("path", *_MEMBERS[kind]):
-            if member not in operation:
-                raise BadRequest(f'JSON patch operation [{index}] ({kind}) lacks "{member}"')
-        for member in ("path", "from"):
-            pointer = operation.get(member, "")
-            if not isinstance(pointer, str) or (pointer and pointer[0] != "/"):
-                raise BadRequest(f'JSON patch operation [{index}]: "{member}" must be a JSON pointer')
+            raise BadRequest(
+                f"error decoding patch: json: cannot unmarshal {json_kind(operation)} into Go value of type handlers.jsonPatchOp"
+            )
+        for member, name in (("op", "op"), ("path", "path"), ("from", "from")):
+            if not isinstance(operation.get(member, ""), str):
+                raise BadRequest(
+                    f"error decoding patch: json: cannot unmarshal {json_kind(operation[member])} into Go struct field "
+                    f"jsonPatchOp.{name} of type string"
+                )
+
+
+def _check_members(operation: dict[str, Any]) -> None:
+    kind = operation.get("op")
+    if kind not in _MEMBERS:
+        raise _DoesNotApplyError(f"Unexpected kind: {kind}")
+    for member in ("path", *_MEMBERS[kind]):
+        if member not in operation:
+            raise _DoesNotApplyError(f"{kind} operation lacks {member}: missing value")
+    for member in ("path", "from"):
+        pointer = operation.get(member, "")
+        if pointer and pointer[0] != "/":
+            raise _DoesNotApplyError(f"{kind} operation: {member} is no JSON pointer")
 
 
 def _apply(document: Any, operation: dict[str, Any]) -> Any:

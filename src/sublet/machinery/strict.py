@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from sublet.machinery import quantity
+from sublet.machinery.duplicates import shown_path
 from sublet.machinery.objects import parse_time, rfc3339, rfc3339_micro
 from sublet.machinery.schema import Schema
 from sublet.machinery.status import BadRequest
@@ -27,7 +28,6 @@ _RANGES = {"int32": (-(1 << 31), (1 << 31) - 1), "int64": (-(1 << 63), (1 << 63)
 _TO_THE_SECOND = r"\d{4}-(0[1-9]|1[0-2])-([0-2]\d|3[01])T([01]\d|2[0-3]):[0-5]\d:[0-5]\d"
 _CANONICAL_TIME = re.compile(rf"{_TO_THE_SECOND}Z").fullmatch
 _CANONICAL_MICRO_TIME = re.compile(rf"{_TO_THE_SECOND}\.\d{{6}}Z").fullmatch
-_KEY_TOKEN = re.compile(rb'"[ \t\r\n]*:')
 _MEANINGFUL_WHEN_EMPTY = frozenset((f"{_OBJECT_META}.managedFields",))
 """Optional lists that say something when empty: this one asks to forget all managers."""
 
@@ -45,9 +45,10 @@ class StrictResult:
 class _Mismatch(Exception):
     """The value at the walk's current path does not fit."""
 
-    def __init__(self, text: str = "", *, found: str = "", wanted: str = "") -> None:
+    def __init__(self, text: str = "", *, value: Any = None, found: str = "", wanted: str = "") -> None:
         super().__init__(text)
-        self.text, self.found, self.wanted = text, found, wanted
+        self.text, self.value, self.wanted = text, value, wanted
+        self.found = found or json_kind(value)
 
 
 class _Walk:
@@ -60,18 +61,19 @@ class _Walk:
         self.unknown: list[str] = []
 
     def report_unknown(self, name: str) -> None:
-        self.unknown.append(f'unknown field "{_shown([*self.path, name])}"')
+        self.unknown.append(f'unknown field "{shown_path([*self.path, name])}"')
 
 
 _Check = Callable[[Any, _Walk], Any]
 """(value, walk) -> the value to keep. Raises :class:`_Mismatch`."""
 
 
-def check(obj: Any, schema: Schema, *, path: Sequence[str] = ()) -> StrictResult:
+def check(obj: Any, schema: Schema, *, path: Sequence[str] = (), converted: bool = False) -> StrictResult:
     """Decodes a JSON-shaped value in place as the built-in type ``schema`` stands for.
 
     Drops unknown fields, nulls and empty optional lists and maps; writes quantities and times canonically.
-    ``path``: where the value sits in the whole object, for the texts.
+    ``path``: where the value sits in the whole object, for the texts. ``converted``: the texts are those of Go's
+    converter from maps, which strategic merge patches pass, not of its JSON decoder.
     """
     walk = _Walk()
     walk.path.extend(path)
@@ -79,7 +81,8 @@ def check(obj: Any, schema: Schema, *, path: Sequence[str] = ()) -> StrictResult
     try:
         _checker(schema)(obj, walk)
     except _Mismatch as mismatch:
-        result.errors.append(mismatch.text or _mismatch_text(mismatch, schema, walk.path, len(path)))
+        text = _conversion_text(mismatch) if converted else ""
+        result.errors.append(mismatch.text or text or _mismatch_text(mismatch, schema, walk.path, len(path)))
     return result
 
 
@@ -91,21 +94,6 @@ def refusal(kind: str, version: str, why: str) -> BadRequest:
 def strict_refusal(kind: str, version: str, found: Sequence[str]) -> BadRequest:
     """The 400 of ``fieldValidation=Strict`` for unknown and duplicate fields."""
     return refusal(kind, version, "strict decoding error: " + ", ".join(found))
-
-
-def duplicates(data: bytes, decoded: Any) -> list[str]:
-    """``duplicate field "spec.replicas"`` for every key that a JSON object of ``data`` repeats.
-
-    ``decoded`` is what the document decoded to, before any change: as many keys there as in the text means none.
-    """
-    if len(_KEY_TOKEN.findall(data)) == _key_count(decoded):
-        return []
-    found: list[str] = []
-    try:
-        _collect_duplicates(json.loads(data, object_pairs_hook=_Pairs), [], found)
-    except (ValueError, RecursionError):
-        return []
-    return found
 
 
 def prune(obj: dict[str, Any], schema: Schema, object_meta: Schema | None = None) -> list[str]:
@@ -162,19 +150,19 @@ def _anything(value: Any, _walk: _Walk) -> Any:
 
 def _any_object(value: Any, _walk: _Walk) -> Any:
     if type(value) is not dict:
-        raise _Mismatch(found=_json_kind(value), wanted="map[string]interface {}")
+        raise _Mismatch(value=value, wanted="map[string]interface {}")
     return value
 
 
 def _string(value: Any, _walk: _Walk) -> str:
     if type(value) is not str:
-        raise _Mismatch(found=_json_kind(value), wanted="string")
+        raise _Mismatch(value=value, wanted="string")
     return value
 
 
 def _boolean(value: Any, _walk: _Walk) -> bool:
     if type(value) is not bool:
-        raise _Mismatch(found=_json_kind(value), wanted="bool")
+        raise _Mismatch(value=value, wanted="bool")
     return value
 
 
@@ -184,21 +172,21 @@ def _integer(wanted: str) -> _Check:
     def integer(value: Any, _walk: _Walk) -> int:
         if type(value) is int and low <= value <= high:
             return value
-        found = f"number {value}" if type(value) in (int, float) else _json_kind(value)
-        raise _Mismatch(found=found, wanted=wanted)
+        found = f"number {value}" if type(value) in (int, float) else json_kind(value)
+        raise _Mismatch(value=value, found=found, wanted=wanted)
 
     return integer
 
 
 def _number(value: Any, _walk: _Walk) -> Any:
     if type(value) not in (int, float):
-        raise _Mismatch(found=_json_kind(value), wanted="float64")
+        raise _Mismatch(value=value, wanted="float64")
     return value
 
 
 def _base64(value: Any, _walk: _Walk) -> str:
     if type(value) is not str:
-        raise _Mismatch(found=_json_kind(value), wanted="[]uint8")
+        raise _Mismatch(value=value, wanted="[]uint8")
     text = value.replace("\r", "").replace("\n", "")
     try:
         binascii.a2b_base64(text, strict_mode=True)
@@ -225,7 +213,7 @@ def _int_or_string(value: Any, _walk: _Walk) -> Any:
     low, high = _RANGES["int32"]
     if type(value) is int and low <= value <= high:
         return value
-    found = f"number {value}" if type(value) in (int, float) else _json_kind(value)
+    found = f"number {value}" if type(value) in (int, float) else json_kind(value)
     raise _Mismatch(f"json: cannot unmarshal {found} into Go value of type int32")
 
 
@@ -243,7 +231,7 @@ def _micro_time(value: Any, _walk: _Walk) -> str:
 
 def _parsed_time(value: Any, layout: str) -> float:
     if type(value) is not str:
-        raise _Mismatch(f"json: cannot unmarshal {_json_kind(value)} into Go value of type string")
+        raise _Mismatch(f"json: cannot unmarshal {json_kind(value)} into Go value of type string")
     try:
         return parse_time(value)
     except ValueError:
@@ -257,7 +245,7 @@ def _list_of(items: Schema) -> _Check:
 
     def list_check(value: Any, walk: _Walk) -> Any:
         if type(value) is not list:
-            raise _Mismatch(found=_json_kind(value), wanted=go_type)
+            raise _Mismatch(value=value, wanted=go_type)
         item_check = _checker(items)
         path = walk.path
         for index, item in enumerate(value):
@@ -282,7 +270,7 @@ def _map_of(values: Schema) -> _Check:
 
     def map_check(value: Any, walk: _Walk) -> Any:
         if type(value) is not dict:
-            raise _Mismatch(found=_json_kind(value), wanted=go_type)
+            raise _Mismatch(value=value, wanted=go_type)
         item_check = _checker(values)
         path = walk.path
         for key, item in value.items():
@@ -310,7 +298,7 @@ def _struct(schema: Schema) -> _Check:
 
     def struct_check(value: Any, walk: _Walk) -> Any:
         if type(value) is not dict:
-            raise _Mismatch(found=_json_kind(value), wanted=go_type)
+            raise _Mismatch(value=value, wanted=go_type)
         dropped: list[str] = []
         path = walk.path
         for key, item in value.items():
@@ -366,7 +354,8 @@ def _zero(schema: Schema) -> Any:
 # -- texts --
 
 
-def _json_kind(value: Any) -> str:
+def json_kind(value: Any) -> str:
+    """What Go's decoder calls a JSON value: ``string number bool object array null``."""
     if isinstance(value, bool):
         return "bool"
     if isinstance(value, (int, float)):
@@ -389,17 +378,6 @@ def _go_type(schema: Schema) -> str:
     return "[]uint8" if schema.format == "byte" else plain.get(schema.type, "interface {}")
 
 
-def _shown(path: Sequence[Any]) -> str:
-    text = ""
-    for step in path:
-        if isinstance(step, int):
-            text += f"[{step}]"
-        else:
-            name = step[0] if isinstance(step, tuple) else step
-            text += f".{name}" if text else name
-    return text
-
-
 def _mismatch_text(mismatch: _Mismatch, root: Schema, path: Sequence[Any], skip: int) -> str:
     """Go names the innermost struct, then all field names from the root, without indices and keys."""
     what = f"json: cannot unmarshal {mismatch.found} into Go "
@@ -420,46 +398,20 @@ def _mismatch_text(mismatch: _Mismatch, root: Schema, path: Sequence[Any], skip:
     return f"{what}struct field {name}.{'.'.join(fields)} of type {mismatch.wanted}"
 
 
-# -- duplicate keys --
-
-
-class _Pairs(dict[str, Any]):
-    """A JSON object that remembers which of its keys came more than once."""
-
-    __slots__ = ("repeated",)
-
-    def __init__(self, pairs: list[tuple[str, Any]]) -> None:
-        super().__init__(pairs)
-        self.repeated: list[str] = []
-        if len(self) != len(pairs):
-            seen: set[str] = set()
-            for key, _ in pairs:
-                if key in seen:
-                    self.repeated.append(key)
-                seen.add(key)
-
-
-def _collect_duplicates(value: Any, path: list[Any], found: list[str]) -> None:
-    if isinstance(value, _Pairs):
-        found.extend(f'duplicate field "{_shown([*path, key])}"' for key in dict.fromkeys(value.repeated))
-        for key, item in value.items():
-            _collect_duplicates(item, [*path, key], found)
-    elif isinstance(value, list):
-        for index, item in enumerate(value):
-            _collect_duplicates(item, [*path, index], found)
-
-
-def _key_count(value: Any) -> int:
-    count = 0
-    left = [value]
-    while left:
-        node = left.pop()
-        if type(node) is dict:
-            count += len(node)
-            left.extend(node.values())
-        elif type(node) is list:
-            left.extend(node)
-    return count
+def _conversion_text(mismatch: _Mismatch) -> str:
+    """What apimachinery's converter says; it does not tell where."""
+    go_types = {bool: "bool", int: "int64", float: "float64", str: "string", dict: "map", list: "slice"}
+    found = go_types.get(type(mismatch.value), "nil")
+    wanted = mismatch.wanted
+    if wanted.startswith("map["):
+        return f"cannot restore map from {found}"
+    if wanted.startswith("[]"):
+        return f"cannot restore slice from {found}"
+    if "." in wanted:
+        return f"cannot restore struct from: {found}"
+    if found in ("int64", "float64") and (wanted != "bool") and (found, wanted) != ("float64", "string"):
+        return f"cannot convert {found} to {wanted}"
+    return f"unrecognized type: {wanted}"
 
 
 # -- custom resources --

@@ -102,9 +102,13 @@ def _documents(data: bytes | str, duplicates: list[str] | None) -> Iterator[Any]
 
 
 def _explain(error: yaml.YAMLError) -> str:
-    mark = getattr(error, "problem_mark", None) or getattr(error, "context_mark", None)
+    """As go-yaml words it: lines count from 0 except where its scanner finds the fault, and the first has none."""
     problem = getattr(error, "problem", None) or getattr(error, "reason", None) or str(error)
-    return f"line {mark.line + 1}: {problem}" if mark else str(problem)
+    line = getattr(getattr(error, "problem_mark", None), "line", 0)
+    if line and isinstance(error, yaml.scanner.ScannerError):
+        line += 1
+    line = line or getattr(getattr(error, "context_mark", None), "line", 0)
+    return f"line {line}: {problem}" if line else str(problem)
 
 
 class _Reader:

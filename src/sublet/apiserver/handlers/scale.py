@@ -19,7 +19,6 @@ from sublet.client.exchange import Request, Response
 from sublet.kinds import schemas
 from sublet.machinery import objects, selectors
 from sublet.machinery.kind import Object, Resource
-from sublet.machinery.schema import Schema
 from sublet.machinery.status import (
     BadRequest,
     FieldError,
@@ -85,8 +84,7 @@ def _wanted(call: Call, options: WriteOptions) -> Any:
         return lambda _current: stated
     if patch_type(call) == APPLY:
         return _applied(call)
-    lay = laying(call, options, schema)
-    return lambda current: _checked(lay(current), schema, options, told)
+    return laying(call, options, SCALE, schema)
 
 
 def _applied(call: Call) -> Any:
@@ -95,10 +93,6 @@ def _applied(call: Call) -> Any:
     if not isinstance(document, dict) or document.get("kind") != SCALE.kind:
         raise BadRequest(f"the body must be a {SCALE.kind} of {SCALE.api_version}")
     return lambda current: {**current, "spec": {**current["spec"], **(document.get("spec") or {})}}
-
-
-def _checked(scale: Any, schema: Schema | None, options: WriteOptions, told: list[str]) -> Object:
-    return decoding.checked(scale, SCALE, schema, options.validation, told)
 
 
 def _check(call: Call, scale: Object, current: Object) -> None:

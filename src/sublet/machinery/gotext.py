@@ -1,0 +1,191 @@
+"""Texts as Go writes them where Kubernetes shows them: values printed with ``%v``, and what is wrong with a JSON text.
+
+Source: Go's fmt and encoding/json (scanner.go) packages.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+_SPACE = b" \t\r\n"
+_DIGITS = b"0123456789"
+_ESCAPES = b'bfnrt\\/"'
+_HEX = b"0123456789abcdefABCDEF"
+_LITERALS = {ord("t"): b"true", ord("f"): b"false", ord("n"): b"null"}
+_ENDED = "unexpected end of JSON input"
+
+
+def shown(value: Any) -> str:
+    """A JSON value printed with ``%v``: ``map[a:[1 x] b:<nil>]``, keys sorted, strings bare."""
+    if value is None:
+        return "<nil>"
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, dict):
+        return "map[" + " ".join(f"{key}:{shown(value[key])}" for key in sorted(value)) + "]"
+    if isinstance(value, list):
+        return "[" + " ".join(map(shown, value)) + "]"
+    return _number(value) if isinstance(value, float) else str(value)
+
+
+def _number(value: float) -> str:
+    """``%v`` of a float64: an exponent of two digits from 1e21 on and below 1e-4."""
+    if value == 0 or 1e-4 <= abs(value) < 1e21:
+        return str(int(value)) if value == int(value) else repr(value)
+    digits, _, exponent = f"{value!r}".partition("e")
+    if not exponent:
+        digits, _, exponent = f"{value:e}".partition("e")
+        digits = digits.rstrip("0").rstrip(".")
+    return f"{digits.removesuffix('.0')}e{int(exponent):+03d}"
+
+
+def json_error(data: bytes) -> str:
+    """What Go's decoder says about a text that is no JSON; ``""`` where it is well-formed."""
+    try:
+        _Scan(data).document()
+    except _MalformedError as error:
+        return str(error)
+    return ""
+
+
+class _MalformedError(Exception):
+    pass
+
+
+class _Scan:
+    """One pass over a text. Nesting is kept in a list: a document may be deeper than Python recurses."""
+
+    def __init__(self, data: bytes) -> None:
+        self.data, self.at = data, 0
+
+    def refuse(self, where: str) -> _MalformedError:
+        if self.at >= len(self.data):
+            return _MalformedError(_ENDED)
+        char = chr(self.data[self.at])
+        quoted = {"'": r"'\''", '"': "'\"'"}.get(char)
+        if quoted is None:
+            quoted = repr(char) if char.isascii() else f"'{char}'"
+        return _MalformedError(f"invalid character {quoted} {where}")
+
+    def peek(self) -> int:
+        """The next byte that is not space; -1 at the end."""
+        data, at = self.data, self.at
+        while at < len(data) and data[at] in _SPACE:
+            at += 1
+        self.at = at
+        return data[at] if at < len(data) else -1
+
+    def document(self) -> None:
+        open_: list[int] = []
+        while True:
+            self._value(open_)
+            while open_ and self._closed(open_):
+                open_.pop()
+            if not open_:
+                break
+        if self.peek() != -1:
+            raise self.refuse("after top-level value")
+
+    def _value(self, open_: list[int]) -> None:
+        """Reads a scalar or an empty container, or opens one and stops before its first value."""
+        while True:
+            char = self.peek()
+            if char == ord("{"):
+                self.at += 1
+                if self.peek() == ord("}"):
+                    self.at += 1
+                    return
+                self._key()
+            elif char == ord("["):
+                self.at += 1
+                if self.peek() == ord("]"):
+                    self.at += 1
+                    return
+            else:
+                return self._scalar(char)
+            open_.append(char)
+
+    def _closed(self, open_: list[int]) -> bool:
+        """After a value: True when the container ends here, False when another value follows."""
+        in_object = open_[-1] == ord("{")
+        char = self.peek()
+        if char == (ord("}") if in_object else ord("]")):
+            self.at += 1
+            return True
+        if char != ord(","):
+            raise self.refuse("after object key:value pair" if in_object else "after array element")
+        self.at += 1
+        if in_object:
+            self._key()
+        return False
+
+    def _key(self) -> None:
+        if self.peek() != ord('"'):
+            raise self.refuse("looking for beginning of object key string")
+        self._string()
+        if self.peek() != ord(":"):
+            raise self.refuse("after object key")
+        self.at += 1
+
+    def _scalar(self, char: int) -> None:
+        if char == ord('"'):
+            return self._string()
+        if char in _LITERALS:
+            return self._literal(_LITERALS[char])
+        if char == ord("-") or (char >= 0 and char in _DIGITS):
+            return self._numeral()
+        raise self.refuse("looking for beginning of value")
+
+    def _string(self) -> None:
+        self.at += 1
+        data = self.data
+        while True:
+            char = self._byte()
+            if char == ord('"'):
+                self.at += 1
+                return
+            if char == ord("\\"):
+                self.at += 1
+                if self._byte() == ord("u"):
+                    for _ in range(4):
+                        self.at += 1
+                        if self._byte() not in _HEX:
+                            raise self.refuse("in \\u hexadecimal character escape")
+                elif data[self.at] not in _ESCAPES:
+                    raise self.refuse("in string escape code")
+            elif char < 0x20:
+                raise self.refuse("in string literal")
+            self.at += 1
+
+    def _byte(self) -> int:
+        if self.at >= len(self.data):
+            raise _MalformedError(_ENDED)
+        return self.data[self.at]
+
+    def _literal(self, word: bytes) -> None:
+        for expected in word:
+            if self.at >= len(self.data) or self.data[self.at] != expected:
+                raise self.refuse(f"in literal {word.decode()} (expecting '{chr(expected)}')")
+            self.at += 1
+
+    def _digits(self, where: str) -> None:
+        if self._byte() not in _DIGITS:
+            raise self.refuse(where)
+        while self.at < len(self.data) and self.data[self.at] in _DIGITS:
+            self.at += 1
+
+    def _numeral(self) -> None:
+        if self.data[self.at] == ord("-"):
+            self.at += 1
+        if self._byte() == ord("0"):
+            self.at += 1
+        else:
+            self._digits("in numeric literal")
+        if self.data[self.at : self.at + 1] == b".":
+            self.at += 1
+            self._digits("after decimal point in numeric literal")
+        if self.data[self.at : self.at + 1] in (b"e", b"E"):
+            self.at += 1
+            if self._byte() in b"+-":
+                self.at += 1
+            self._digits("in exponent of numeric literal")
