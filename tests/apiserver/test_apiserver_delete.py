@@ -65,13 +65,21 @@ async def test_propagation_policies_leave_their_finalizer(
 
 async def test_preconditions_must_hold(client: Client, make_config_map: MAKE) -> None:
     made = await client.create(MAPS, make_config_map())
-    with pytest.raises(
-        Conflict, match=r"Precondition failed: UID in precondition: other, UID in object meta: "
-    ):
+    uid, version = objects.uid(made), made["metadata"]["resourceVersion"]
+    refused = 'Operation cannot be fulfilled on ConfigMap "settings": the'
+    with pytest.raises(Conflict) as caught:
         await client.delete(MAPS, "settings", "default", uid="other")
-    with pytest.raises(
-        Conflict, match=r"Precondition failed: ResourceVersion in precondition: 1, ResourceVersion in"
-    ):
+    assert caught.value.message == (
+        f"{refused} UID in the precondition (other) does not match the UID in record ({uid}). "
+        "The object might have been deleted and then recreated"
+    )
+    with pytest.raises(Conflict) as caught:
+        await client.delete(MAPS, "settings", "default", resource_version="1")
+    assert caught.value.message == (
+        f"{refused} ResourceVersion in the precondition (1) does not match the ResourceVersion in record ({version}). "
+        "The object might have been modified"
+    )
+    with pytest.raises(Conflict):
         await client.delete(MAPS, "settings", "default", resource_version="1")
     await client.delete(MAPS, "settings", "default", uid=objects.uid(made))
 

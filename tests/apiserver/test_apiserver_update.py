@@ -2,11 +2,13 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 
 from sublet.client.client import Client
 from sublet.kinds.resources import resource
+from sublet.machinery import codec
 from sublet.machinery.kind import Object
 from sublet.machinery.status import BadRequest, Conflict, Forbidden, Invalid, NotFound, UnsupportedMediaType
 
@@ -43,7 +45,8 @@ async def test_a_put_without_version_is_invalid_where_the_kind_forbids_it(client
     lease: Object = {"metadata": {"name": "l", "namespace": "default"}, "spec": {"holderIdentity": "a"}}
     await client.create(LEASES, lease)
     with pytest.raises(
-        Invalid, match=r"metadata.resourceVersion: Invalid value: 0: must be specified for an update"
+        Invalid,
+        match=r'^leases.coordination.k8s.io "l" is invalid: metadata.resourceVersion: Invalid value: 0: must be specified',
     ):
         await client.update(LEASES, lease)
 
@@ -72,7 +75,9 @@ async def test_another_uid_conflicts(client: Client, make_config_map: MAKE) -> N
     made = await client.create(MAPS, make_config_map())
     made["metadata"]["uid"] = "another"
     with pytest.raises(
-        Conflict, match=r"Precondition failed: UID in precondition: another, UID in object meta: "
+        Conflict,
+        match=r"Key: /registry/configmaps/default/settings, ResourceVersion: 0, AdditionalErrorMsg: "
+        r"Precondition failed: UID in precondition: another, UID in object meta: ",
     ):
         await client.update(MAPS, made)
 
@@ -242,3 +247,98 @@ async def test_a_write_in_a_namespace_that_goes_is_forbidden(client: Client, mak
     with pytest.raises(Forbidden) as refused:
         await client.create(MAPS, make_config_map(namespace="going"))
     assert refused.value.causes[0].reason == "NamespaceTerminating"
+
+
+@pytest.mark.parametrize(
+    ("kind", "patch", "why"),
+    [
+        (
+            "strategic",
+            {"spec": {"replicas": "x"}},
+            'Invalid value: "map[spec:map[replicas:x]]": unrecognized type: int32',
+        ),
+        (
+            "strategic",
+            {"metadata": {"labels": {"a": 5}}},
+            'Invalid value: "map[metadata:map[labels:map[a:5]]]": cannot convert int64 to string',
+        ),
+        (
+            "strategic",
+            {"spec": {"template": []}},
+            'Invalid value: "map[spec:map[template:[]]]": cannot restore struct from: slice',
+        ),
+        (
+            "merge",
+            {"spec": {"replicas": "x"}},
+            "json: cannot unmarshal string into Go struct field DeploymentSpec.spec.replicas of type int32",
+        ),
+        (
+            "json",
+            [{"op": "add", "path": "/spec/paused", "value": "x"}],
+            "json: cannot unmarshal string into Go struct field DeploymentSpec.spec.paused of type bool",
+        ),
+        ("merge", {"kind": "Bogus"}, 'no kind "Bogus" is registered for version "apps/v1"'),
+    ],
+)
+async def test_a_patch_that_leaves_no_object_of_the_kind_is_invalid(
+    client: Client, kind: Any, patch: Any, why: str
+) -> None:
+    await client.create(DEPLOYMENTS, deployment())
+    with pytest.raises(Invalid) as caught:
+        await client.patch(DEPLOYMENTS, "web", patch, "default", kind=kind)
+    assert caught.value.message.startswith(' "" is invalid: patch: Invalid value: "')
+    assert why in caught.value.message
+    assert [cause.field for cause in caught.value.causes] == ["patch"]
+
+
+async def test_a_strategic_patch_leaves_the_type_alone(client: Client) -> None:
+    await client.create(DEPLOYMENTS, deployment())
+    patched = await client.patch(DEPLOYMENTS, "web", {"kind": "Bogus"}, "default", kind="strategic")
+    assert patched["kind"] == "Deployment"
+
+
+@pytest.mark.parametrize(
+    ("media", "body", "found"),
+    [
+        (
+            "merge-patch",
+            b'{"spec":{"foo":1,"paused":true,"paused":false}}',
+            'duplicate field "spec.paused", unknown field "spec.foo"',
+        ),
+        (
+            "strategic-merge-patch",
+            b'{"spec":{"foo":1,"paused":true,"paused":false}}',
+            'duplicate field "spec.paused", unknown field "spec.foo"',
+        ),
+        (
+            "json-patch",
+            b'[{"op":"add","path":"/spec/foo","value":1,"bar":2}]',
+            'json patch unknown field "[0].bar", unknown field "spec.foo"',
+        ),
+    ],
+)
+async def test_strict_patches_are_invalid_and_others_warn(
+    client: Client, media: str, body: bytes, found: str
+) -> None:
+    await client.create(DEPLOYMENTS, deployment())
+    path, headers = DEPLOYMENTS.path("default", "web"), {"content-type": f"application/{media}+json"}
+    response = await client.raw("PATCH", path, query="fieldValidation=Strict", body=body, headers=headers)
+    status = codec.decode_json(response.body)
+    assert (status["code"], status["reason"]) == (422, "Invalid")
+    assert status["message"].endswith(f": strict decoding error: {found}")
+    response = await client.raw("PATCH", path, body=body, headers=headers)
+    warned = [value for name, value in response.headers if name == "Warning"]
+    assert response.status == 200
+    assert warned == [f'299 - "{text}"' for text in found.replace('"', '\\"').split(", ")]
+
+
+async def test_a_patch_cannot_change_the_uid(client: Client, make_config_map: MAKE) -> None:
+    await client.create(MAPS, make_config_map())
+    with pytest.raises(Invalid, match=r'metadata.uid: Invalid value: "other": field is immutable'):
+        await client.patch(MAPS, "settings", {"metadata": {"uid": "other"}}, "default", kind="merge")
+
+
+async def test_what_is_applied_with_a_uid_is_not_created(client: Client) -> None:
+    body = applied() | {"metadata": {"name": "settings", "uid": "u"}}
+    with pytest.raises(Conflict, match=r"uid mismatch: the provided object specified uid u, and no existing"):
+        await client.patch(MAPS, "settings", body, "default", kind="apply", field_manager="me")

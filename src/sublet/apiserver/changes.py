@@ -58,6 +58,7 @@ def replacement(call: Call, obj: Object) -> Change:
 
 def changes(call: Call, options: WriteOptions, write: Write) -> tuple[Change, bool]:
     """What the request does to the object, and whether it may create it. Sets ``write.applied``."""
+    write.patched = True
     if patch_type(call) == APPLY:
         write.applied = True
         return _applied(call, options), not write.subresource

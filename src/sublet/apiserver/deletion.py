@@ -8,7 +8,6 @@ from typing import Any
 
 from sublet.machinery import objects
 from sublet.machinery.kind import Kind, Object
-from sublet.machinery.status import Conflict, conflict
 
 CLEANUP = "customresourcecleanup.apiextensions.k8s.io"
 ORPHAN, FOREGROUND = "orphan", "foregroundDeletion"
@@ -24,6 +23,8 @@ class DeleteOptions:
     uid: str = ""
     resource_version: str = ""
     dry_run: bool = False
+    orphan: bool | None = None
+    """The deprecated ``orphanDependents``, which ``propagation`` follows."""
 
     def body(self) -> dict[str, Any]:
         """As an options object, for admission."""
@@ -33,29 +34,13 @@ class DeleteOptions:
         preconditions = {"uid": self.uid, "resourceVersion": self.resource_version}
         if kept := {key: value for key, value in preconditions.items() if value}:
             found["preconditions"] = kept
-        if self.propagation:
+        if self.orphan is not None:
+            found["orphanDependents"] = self.orphan
+        elif self.propagation:
             found["propagationPolicy"] = self.propagation
         if self.dry_run:
             found["dryRun"] = ["All"]
         return found
-
-
-def check_preconditions(obj: Object, kind: Kind, options: DeleteOptions) -> None:
-    """Raises ``Conflict`` when the object is not the one meant."""
-    metadata = obj["metadata"]
-    for wanted, stands, words in (
-        (options.uid, metadata.get("uid"), ("UID", "UID")),
-        (options.resource_version, metadata.get("resourceVersion"), ("ResourceVersion", "ResourceVersion")),
-    ):
-        if wanted and wanted != stands:
-            raise _failed(
-                kind, obj, f"{words[0]} in precondition: {wanted}, {words[1]} in object meta: {stands}"
-            )
-
-
-def _failed(kind: Kind, obj: Object, why: str) -> Conflict:
-    resource = kind.resource
-    return conflict(resource.group, resource.plural, objects.name(obj), f"Precondition failed: {why}")
 
 
 def holds(kind: Kind, obj: Object) -> bool:
@@ -90,13 +75,15 @@ def mark(obj: Object, kind: Kind, options: DeleteOptions, now: float) -> bool:
     """Makes the object a deleted one, in place. Returns whether it may be removed at once."""
     metadata = obj["metadata"]
     grace = grace_for(obj, kind, options)
+    if _pending(metadata, kind, options, grace):
+        return False
     finalizers = finalizers_for(obj, kind, options.propagation)
     if finalizers:
         metadata["finalizers"] = finalizers
     else:
         metadata.pop("finalizers", None)
     if metadata.get("deletionTimestamp"):
-        _shorten(metadata, kind, options, grace, now)
+        _shorten(metadata, kind, grace, now)
     else:
         metadata["deletionTimestamp"] = objects.rfc3339(now + grace)
         metadata["deletionGracePeriodSeconds"] = grace
@@ -113,10 +100,16 @@ def mark(obj: Object, kind: Kind, options: DeleteOptions, now: float) -> bool:
     return not holds(kind, obj)
 
 
-def _shorten(metadata: dict[str, Any], kind: Kind, options: DeleteOptions, grace: int, now: float) -> None:
+def _pending(metadata: dict[str, Any], kind: Kind, options: DeleteOptions, grace: int) -> bool:
+    """Whether a graceful deletion is under way that this one does not shorten: then it changes nothing."""
+    before = int(metadata.get("deletionGracePeriodSeconds") or 0)
+    return kind.grace is not None and before > 0 and (options.grace is None or grace >= before)
+
+
+def _shorten(metadata: dict[str, Any], kind: Kind, grace: int, now: float) -> None:
     """A second deletion may only bring the end nearer."""
     before = int(metadata.get("deletionGracePeriodSeconds") or 0)
-    if kind.grace is None or options.grace is None or grace >= before:
+    if kind.grace is None or not before:
         return
     marked = objects.parse_time(metadata["deletionTimestamp"]) - before
     metadata["deletionGracePeriodSeconds"] = grace

@@ -177,6 +177,7 @@ def parse_delete_options(document: Mapping[str, Any], info: RequestInfo | None =
         str(preconditions.get("uid") or ""),
         str(preconditions.get("resourceVersion") or ""),
         dry_run,
+        None if orphan is None else bool(orphan),
     )
 
 

@@ -11,7 +11,7 @@ import random
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from sublet.apiserver import conversion, crd_conversion, deletion, objectmeta, stored
+from sublet.apiserver import conversion, crd_conversion, deletion, objectmeta, preconditions, stored
 from sublet.apiserver.admission.framework import CREATE, DELETE, UPDATE, Admission, Attributes
 from sublet.apiserver.deletion import DeleteOptions
 from sublet.apiserver.kindset import KindSet
@@ -41,7 +41,6 @@ from sublet.machinery.status import (
     StatusError,
     already_exists,
     conflict,
-    invalid,
     invalid_object,
     not_found,
 )
@@ -278,13 +277,15 @@ class Registry:
         metadata = objectmeta.metadata_of(new)
         resource = kind.resource
         if metadata.get("uid"):
-            why = f"Precondition failed: UID in precondition: {metadata['uid']}, UID in object meta: "
-            raise conflict(resource.group, resource.plural, name, why)
+            if write.patched:
+                why = f"uid mismatch: the provided object specified uid {metadata['uid']}, and no existing object was found"
+                raise conflict(resource.group, resource.plural, name, why)
+            raise preconditions.other_uid(kind, namespace, name, str(metadata["uid"]), "")
         if metadata.get("resourceVersion") not in (None, "", "0"):
             raise conflict(
                 resource.group, resource.plural, name,
-                "StorageError: invalid object, Code: 4, Key: " + stored.key(resource, namespace, name)
-                + ", ResourceVersion: 0, AdditionalErrorMsg: the object was not found",
+                "StorageError: invalid object, Code: 4, Key: "
+                + preconditions.storage_key(kind, namespace, name) + ", ResourceVersion: 0, AdditionalErrorMsg: the object was not found",
             ) if not write.applied else not_found(resource.group, resource.plural, name)  # fmt: skip
         metadata.pop("resourceVersion", None)
         metadata["name"] = name
@@ -298,7 +299,7 @@ class Registry:
             kind, write.resource, fmt.decode(entry.value, entry.revision)
         )
         changed = change(current)
-        self._check_revision(kind, changed, old, write)
+        preconditions.check_update(kind, changed, old, patched=write.patched)
         new = await crd_conversion.to_stored(kind, write.resource, changed)
         self._prepare_update(kind, new, old, write)
         kind.default(new)
@@ -358,28 +359,6 @@ class Registry:
             revision = await translated(self.store.update(entry.key, last, revision))
         return await translated(self.store.delete(entry.key, revision))
 
-    def _check_revision(self, kind: Kind, new: Object, old: Object, write: Write) -> None:
-        metadata, resource = objectmeta.metadata_of(new), kind.resource
-        name = old["metadata"]["name"]
-        uid = metadata.get("uid")
-        if uid and uid != old["metadata"].get("uid"):
-            why = (
-                f"Precondition failed: UID in precondition: {uid}, "
-                f"UID in object meta: {old['metadata'].get('uid')}"
-            )
-            raise conflict(resource.group, resource.plural, name, why)
-        revision = metadata.get("resourceVersion")
-        if not revision or revision == "0":
-            if not kind.unconditional_update:
-                error = invalid("metadata.resourceVersion", 0, "must be specified for an update")
-                raise invalid_object(resource.group, resource.kind, name, [error])
-            return
-        if not str(revision).isdigit():
-            error = invalid("metadata.resourceVersion", revision, "must be an unsigned integer")
-            raise invalid_object(resource.group, resource.kind, name, [error])
-        if str(revision) != old["metadata"]["resourceVersion"]:
-            raise conflict(resource.group, resource.plural, name)
-
     def _prepare_update(self, kind: Kind, new: Object, old: Object, write: Write) -> None:
         objectmeta.prepare_update(new, old)
         if write.prepare is not None:
@@ -437,7 +416,7 @@ class Registry:
     async def _delete_once(self, kind: Kind, entry: Value, options: DeleteOptions, write: Write) -> Written:
         fmt = self.format(kind)
         old = await crd_conversion.current(kind, fmt.decode(entry.value, entry.revision))
-        deletion.check_preconditions(old, kind, options)
+        preconditions.check_delete(kind, old, options)
         attributes = self._attributes(DELETE, kind, write, None, old)
         attributes.dry_run = options.dry_run
         attributes.options = options.body()

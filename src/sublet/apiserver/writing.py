@@ -35,6 +35,8 @@ class Write:
     """What admission notes for the audit log."""
     applied: bool = False
     """The change is server-side apply's and has set managedFields itself."""
+    patched: bool = False
+    """The object comes from a patch, applied or other."""
     admitted: bool = False
     """Admission has been asked about what the client sent, which is not the object itself."""
     present: Callable[[Object], Object] | None = None

@@ -31,13 +31,13 @@ async def handle(request: Request, info: RequestInfo, api: APIServer) -> Respons
     options = delete_options(request, info)
     write = replace(call.write(WriteOptions(dry_run=options.dry_run)))
     written = await api.registry.delete(call.kind, call.namespace, info.name, options, write)
-    return answer(call, written)
+    return answer(call, written, 202 if options.orphan is False else 200)
 
 
-def answer(call: Call, written: Written) -> Response:
-    """What a deletion answers."""
+def answer(call: Call, written: Written, lingering: int = 200) -> Response:
+    """What a deletion answers; ``lingering`` is the code where the object is still there."""
     if not written.deleted:
-        return call.respond(written)
+        return call.respond(written, lingering)
     if call.kind.resource.qualified in RETURNED:
         return call.respond(written)
     return negotiation.respond(deletion.success(call.kind, written.object), status_view(call.view.accepted))
