@@ -275,7 +275,9 @@ async def test_a_node_reads_what_its_pods_refer_to(
 async def test_a_node_gets_tokens_for_its_own_pods_only(cluster: Front) -> None:
     path = "/api/v1/namespaces/default/serviceaccounts/robot/token"
     for name, code in (("mine", 201), ("theirs", 403)):
-        spec = {"boundObjectRef": {"apiVersion": "v1", "kind": "Pod", "name": name}}
+        pod = (await cluster.ask("GET", f"/api/v1/namespaces/default/pods/{name}")).json
+        reference = {"apiVersion": "v1", "kind": "Pod", "name": name, "uid": pod["metadata"]["uid"]}
+        spec = {"boundObjectRef": reference}
         assert (await cluster.ask("POST", path, {"spec": spec}, user=NODE)).status == code
     assert (await cluster.ask("POST", path, {"spec": {}}, user=NODE)).status == 403
 

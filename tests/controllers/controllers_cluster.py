@@ -26,6 +26,7 @@ from sublet.machinery.status import NotFound
 from sublet.node.hollow import HollowNodes
 from sublet.node.hollow_registration import HollowSettings
 from sublet.pki.authority import Authority, write_key
+from sublet.pki.signing import SigningKey
 from sublet.reconcile.manager import Context, Manager, Registration
 from sublet.store.open import open_store
 
@@ -91,7 +92,14 @@ async def running(names: set[str] | None, nodes: int, **hollow: Any) -> AsyncIte
         groups = ("system:serviceaccounts", "system:serviceaccounts:kube-system", "system:authenticated")
         client = api.client_as(User(registration.user_name, groups), registration.name)
         events = EventRecorder(client, registration.name)
-        return Context(client, informers, events, clock, rng, {**ROOT_CA, "authority": authority})
+        return Context(
+            client,
+            informers,
+            events,
+            clock,
+            rng,
+            {**ROOT_CA, "sign": SigningKey(key).sign, "authority": authority},
+        )
 
     chosen = [each for each in catalog.load() if names is None or each.name in names]
     manager = Manager(chosen, context_for)

@@ -17,6 +17,7 @@ from sublet.apiserver.admission.webhooks import Webhooks
 from sublet.apiserver.aggregation import Aggregation
 from sublet.apiserver.audit.log import open_log as open_audit_log
 from sublet.apiserver.authentication.build import build as build_authenticator
+from sublet.apiserver.authentication.legacytoken import LAST_USED
 from sublet.apiserver.authorization.authorizer import Authorizer, permission
 from sublet.apiserver.authorization.bootstrap import node_rules
 from sublet.apiserver.authorization.bootstrap import reconcile as reconcile_roles
@@ -45,6 +46,7 @@ from sublet.client.exchange import Request, Response, User
 from sublet.client.inprocess import InProcessTransport
 from sublet.client.podstreams import PodStreams
 from sublet.kinds import catalog
+from sublet.kinds.resources import resource
 from sublet.machinery import names
 from sublet.machinery.clock import Clock, SystemClock
 from sublet.machinery.kind import Kind
@@ -93,7 +95,10 @@ class APIServer:
         self.discovery = Discovery(self.kinds)
         self.openapi = OpenAPI(self.kinds, settings.minor, settings.version or sublet.__version__)
         self.caches = WatchCaches(store, computed=Computed(detect_mutation=detect_mutation))
-        self.authenticator = build_authenticator(self.caches, self.clock, settings.authentication)
+        self.client = Client(InProcessTransport(self, SYSTEM_USER), "sublet-apiserver")
+        self.authenticator = build_authenticator(
+            self.caches, self.clock, settings.authentication, self._note_use
+        )
         self.registry = Registry(
             store, self.caches, self.kinds, minor=settings.minor,
             version=settings.version or sublet.__version__, clock=self.clock, rng=self.rng,
@@ -117,7 +122,6 @@ class APIServer:
         self.policies = PolicyAdmission(self.registry, self.authorizer)
         self.webhooks = Webhooks(self.registry, self.webhook_client, conditions=self.policies.conditions)
         self.custom_resources = CustomResources(self.registry, self.webhook_client)
-        self.client = Client(InProcessTransport(self, SYSTEM_USER), "sublet-apiserver")
         self.aggregation = Aggregation(self)
         self._duties = Duties(self)
         self._started = False
@@ -150,6 +154,10 @@ class APIServer:
     ) -> bool:  # fmt: skip
         asked = permission(verb, group, resource, namespace=namespace, name=name, subresource=subresource)
         return self.authorizer.authorize(user, asked).allowed
+
+    async def _note_use(self, namespace: str, secret: str, day: str) -> None:
+        labels = {"metadata": {"labels": {LAST_USED: day}}}
+        await self.client.patch(resource("secrets"), secret, labels, namespace, kind="merge")
 
     async def start(self) -> None:
         """Reads the store, makes the objects every cluster has, and begins to serve.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import ipaddress
+import re
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
@@ -31,6 +32,7 @@ _GROUP_PRIORITIES = {
     "discovery.k8s.io": (16200, 15), "flowcontrol.apiserver.k8s.io": (16100, 15),
     "resource.k8s.io": (16200, 15),
 }  # fmt: skip
+_DAY = re.compile(r"\d{4}-\d{2}-\d{2}")
 _LOCAL = {
     "type": "Available",
     "status": "True",
@@ -65,7 +67,7 @@ async def objects(api: APIServer) -> None:
         *(ensure(api, name, obj) for name, obj in wanted),
         *(_api_service(api, each) for each in _api_services(api)),
     )
-    await asyncio.gather(_authentication(api), publish_endpoint(api), _cidr_ready(api))
+    await asyncio.gather(_authentication(api), publish_endpoint(api), _cidr_ready(api), _tracking(api))
 
 
 async def ensure(api: APIServer, name: str, obj: Object) -> bool:
@@ -213,6 +215,27 @@ async def _authentication(api: APIServer) -> None:
         if current.get("data") == data:
             return False
         current["data"] = data
+        return True
+
+    await api.reader.update("", "configmaps", namespace, name, edit)
+
+
+async def _tracking(api: APIServer) -> None:
+    """Since when the use of legacy tokens is noted; a day that is no day, or has yet to come, is put right."""
+    name, namespace = "kube-apiserver-legacy-service-account-token-tracking", "kube-system"
+    today = fields.rfc3339(api.clock.now())[:10]
+    obj: Object = {
+        "apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": name, "namespace": namespace},
+        "data": {"since": today},
+    }  # fmt: skip
+    if await ensure(api, "configmaps", obj):
+        return
+
+    def edit(current: Object) -> bool:
+        since = (current.get("data") or {}).get("since", "")
+        if _DAY.fullmatch(since) and since <= today:
+            return False
+        current["data"] = {"since": today}
         return True
 
     await api.reader.update("", "configmaps", namespace, name, edit)

@@ -1,13 +1,15 @@
 """serviceaccount-token-controller: fills Secrets of type ``kubernetes.io/service-account-token``.
 
-The token comes from the TokenRequest API, bound to the Secret: it dies with the Secret or the account. Settings:
-``root_ca`` (PEM text).
+The token names its Secret and has no end: it dies with the Secret or the account. Settings: ``root_ca`` (PEM text) and
+``sign`` (claims -> token); without a key to sign with there are no such tokens, and Secrets stay as they are.
 """
 
 from __future__ import annotations
 
 import base64
 import contextlib
+from collections.abc import Callable, Mapping
+from typing import Any
 
 from sublet.kinds.resources import resource
 from sublet.machinery import objects
@@ -21,7 +23,8 @@ ACCOUNT_NAME = "kubernetes.io/service-account.name"
 ACCOUNT_UID = "kubernetes.io/service-account.uid"
 _SECRETS = resource("secrets")
 _ACCOUNTS = resource("serviceaccounts")
-_SECONDS = 10 * 365 * 24 * 3600
+_ISSUER = "kubernetes/serviceaccount"
+_CLAIM = "kubernetes.io/serviceaccount/"
 _INDEX = "account"
 
 
@@ -50,10 +53,24 @@ def missing(secret: Object, root_ca: str) -> dict[str, str]:
     return found
 
 
+def claims(secret: Object, account: Object) -> dict[str, str]:
+    """What the token in a Secret says."""
+    namespace, name = objects.namespace(account), objects.name(account)
+    return {
+        "iss": _ISSUER,
+        f"{_CLAIM}namespace": namespace,
+        f"{_CLAIM}secret.name": objects.name(secret),
+        f"{_CLAIM}service-account.name": name,
+        f"{_CLAIM}service-account.uid": objects.uid(account),
+        "sub": f"system:serviceaccount:{namespace}:{name}",
+    }
+
+
 class TokenSecrets:
     def __init__(self, context: Context) -> None:
         self._client = context.client
         self._root_ca = str(context.settings.get("root_ca") or "")
+        self._sign: Callable[[Mapping[str, Any]], str] | None = context.settings.get("sign")
         self._secrets = context.informers.informer(_SECRETS, field_selector=f"type={TYPE}")
         self._secrets.add_index(_INDEX, account_keys)
         self._accounts = context.informers.informer(_ACCOUNTS)
@@ -78,7 +95,9 @@ class TokenSecrets:
         if not added and ACCOUNT_UID in objects.annotations(secret):
             return
         if "token" in added:
-            token = await self._token(secret, objects.name(account))
+            if self._sign is None:
+                return
+            token = self._sign(claims(secret, account))
             added["token"] = base64.b64encode(token.encode()).decode()
         annotations = {**objects.annotations(secret), ACCOUNT_UID: objects.uid(account)}
         metadata = {**secret["metadata"], "annotations": annotations}
@@ -100,23 +119,6 @@ class TokenSecrets:
             return await self._client.get(_ACCOUNTS, name, namespace)
         except NotFound:
             return None
-
-    async def _token(self, secret: Object, account: str) -> str:
-        bound = {
-            "apiVersion": "v1",
-            "kind": "Secret",
-            "name": objects.name(secret),
-            "uid": objects.uid(secret),
-        }
-        asked = {
-            "apiVersion": "authentication.k8s.io/v1",
-            "kind": "TokenRequest",
-            "spec": {"audiences": [], "expirationSeconds": _SECONDS, "boundObjectRef": bound},
-        }
-        made = await self._client.create(
-            _ACCOUNTS, asked, objects.namespace(secret), name=account, subresource="token"
-        )
-        return str(made["status"]["token"])
 
 
 def setup(context: Context) -> Controller:

@@ -30,6 +30,7 @@ from sublet.machinery import codec
 from sublet.machinery.clock import Clock, SystemClock
 from sublet.machinery.status import ServiceUnavailable
 from sublet.pki.certificates import ControlPlanePKI, ensure_control_plane
+from sublet.pki.signing import SigningKey
 from sublet.reconcile.manager import Context, Manager, Registration
 from sublet.store.interface import Store
 from sublet.store.open import open_store
@@ -297,6 +298,7 @@ class ControlPlane:
     def _controller_settings(self) -> dict[str, Any]:
         return {
             "root_ca": self.pki.ca.cert_pem.decode(),
+            "sign": SigningKey(self.pki.key("sa").read_bytes()).sign,
             "authority": self.pki.ca,
             "cluster_domain": self.assembly.cluster_domain,
             "cluster_cidr": self.assembly.pod_cidr,

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Protocol
 
 from sublet.client.exchange import Request, User
@@ -31,6 +31,10 @@ class TokenUser:
 
     user: User
     audiences: tuple[str, ...]
+    warnings: tuple[str, ...] = ()
+    """What its bearer should be told."""
+    notes: Mapping[str, str] = field(default_factory=dict)
+    """Annotations for the audit log."""
 
 
 class TokenMethod(Protocol):
@@ -60,39 +64,58 @@ class Bearer:
         try:
             found = await self.review(token, self.audiences)
         except BadToken:
-            found = None
-        if found is None:
-            raise Unauthorized
+            raise Unauthorized from None
+        if found.warnings:
+            request.context.setdefault("warnings", []).extend(found.warnings)
+        if found.notes:
+            request.context.setdefault("audit_annotations", {}).update(found.notes)
         return found.user
 
-    async def review(self, token: str, audiences: Sequence[str]) -> TokenUser | None:
-        """As one method. The first that knows the token decides."""
+    async def review(self, token: str, audiences: Sequence[str]) -> TokenUser:
+        """Whom a token stands for. Raises :class:`BadToken`, whose text is upstream's, where no method takes it."""
+        errors = [_INVALID]
         for method in self._methods:
-            found = await method.authenticate_token(token, audiences)
+            try:
+                found = await method.authenticate_token(token, audiences)
+            except BadToken as error:
+                errors.append(str(error))
+                continue
             if found is not None:
                 return found
-        return None
+        unique = list(dict.fromkeys(errors))
+        raise BadToken(unique[0] if len(unique) == 1 else "[" + ", ".join(unique) + "]")
 
 
+_INVALID = "invalid bearer token"
 _PROTOCOL = "base64url.bearer.authorization.k8s.io."
 
 
 def _bearer(request: Request) -> str:
-    header = request.headers.get("authorization", "")
-    if header:
-        scheme, _, token = header.partition(" ")
-        return token.strip() if scheme.lower() == "bearer" else ""
-    for offered in request.headers.get("sec-websocket-protocol", "").split(","):
-        offered = offered.strip()
-        if offered.startswith(_PROTOCOL):
-            import base64
+    """The token of a request, or ``""``. Raises ``Unauthorized`` for a malformed one."""
+    scheme, _, rest = request.headers.get("authorization", "").strip().partition(" ")
+    if scheme.lower() == "bearer":
+        token, _, more = rest.partition(" ")
+        if not token and more:
+            request.context.setdefault("warnings", []).append(_SPACE)
+        return token
+    offered = request.headers.get("sec-websocket-protocol", "")
+    return _of_protocols([each.strip() for each in offered.split(",")]) if _PROTOCOL in offered else ""
 
-            text = offered[len(_PROTOCOL) :]
-            try:
-                return base64.urlsafe_b64decode(text + "=" * (-len(text) % 4)).decode()
-            except ValueError:
-                raise Unauthorized from None
-    return ""
+
+_SPACE = "the provided Authorization header contains extra space before the bearer token, and is ignored"
+
+
+def _of_protocols(offered: Sequence[str]) -> str:
+    """The token that a browser's WebSocket names as a protocol; there must be another to answer with."""
+    tokens = [each[len(_PROTOCOL) :] for each in offered if each.startswith(_PROTOCOL)]
+    if len(tokens) > 1 or len(tokens) == len(offered):
+        raise Unauthorized
+    import base64
+
+    try:
+        return base64.b64decode(tokens[0] + "=" * (-len(tokens[0]) % 4), b"-_", validate=True).decode()
+    except ValueError:
+        raise Unauthorized from None
 
 
 class Authenticator:

@@ -7,12 +7,14 @@ from dataclasses import dataclass, field
 
 from sublet.apiserver.authentication.authenticator import Authenticator, Bearer, Method, TokenMethod
 from sublet.apiserver.authentication.bootstraptoken import BootstrapTokens
-from sublet.apiserver.authentication.serviceaccount import ServiceAccountTokens, SigningKey
+from sublet.apiserver.authentication.legacytoken import Label, LegacyTokens
+from sublet.apiserver.authentication.serviceaccount import ServiceAccountTokens
 from sublet.apiserver.authentication.statictoken import StaticTokens
 from sublet.apiserver.authentication.x509 import Certificates, ClientCertificates, FrontProxy
 from sublet.apiserver.watchcache import WatchCaches
 from sublet.client.exchange import User
 from sublet.machinery.clock import Clock
+from sublet.pki.signing import KeySet, SigningKey, verifying_keys
 
 DEFAULT_ISSUER = "https://kubernetes.default.svc.cluster.local"
 
@@ -28,29 +30,46 @@ class AuthenticationSettings:
     front_proxy_names: Sequence[str] = ("front-proxy-client",)
     service_account_key: bytes = b""
     """``sa.key``: signs and verifies ServiceAccount tokens."""
+    service_account_public_keys: bytes = b""
+    """Further public keys (PEM blocks) that verify tokens: of a key that was replaced, or will be."""
     issuer: str = DEFAULT_ISSUER
+    further_issuers: Sequence[str] = ()
+    """Whose tokens are still believed, though none are issued under that name."""
+    jwks_uri: str = ""
+    """Where the published keys are said to be; empty: below the issuer."""
+    max_token_seconds: int = 0
+    """The longest life of a ServiceAccount token that is issued; 0: any."""
+    extend_tokens: bool = True
+    """Whether a pod's token of 3607 s lives a year and only warns after its time."""
     audiences: Sequence[str] = ()
     """Of this API server; empty: the issuer."""
     static_tokens: Mapping[str, User] = field(default_factory=dict)
     anonymous: bool = True
 
 
-def build(caches: WatchCaches, clock: Clock, settings: AuthenticationSettings) -> Authenticator:
-    """The authenticator of one API server. Raises ``ValueError`` for a signing key that is none."""
+def build(caches: WatchCaches, clock: Clock, settings: AuthenticationSettings, label: Label) -> Authenticator:
+    """The authenticator of one API server. Raises ``ValueError`` for a signing key that is none.
+
+    ``label`` notes at a Secret when its token was used.
+    """
     methods: list[Method] = []
     if settings.front_proxy_ca:
         methods.append(FrontProxy(Certificates(settings.front_proxy_ca, clock), settings.front_proxy_names))
     if settings.client_ca:
         methods.append(ClientCertificates(Certificates(settings.client_ca, clock)))
     own = tuple(settings.audiences) or (settings.issuer,)
-    accounts: ServiceAccountTokens | None = None
-    if settings.service_account_key:
-        key = SigningKey(settings.service_account_key)
-        accounts = ServiceAccountTokens(key, settings.issuer, own, caches, clock)
     tokens: list[TokenMethod] = []
     if settings.static_tokens:
         tokens.append(StaticTokens(settings.static_tokens, own))
-    if accounts is not None:
-        tokens.append(accounts)
+    accounts: ServiceAccountTokens | None = None
+    if settings.service_account_key:
+        key = SigningKey(settings.service_account_key)
+        more = settings.service_account_public_keys
+        keys = KeySet([key, *(verifying_keys(more) if more else ())])
+        accounts = ServiceAccountTokens(
+            key, (settings.issuer, *settings.further_issuers), own, caches, clock,
+            keys=keys, max_seconds=settings.max_token_seconds, extend=settings.extend_tokens,
+        )  # fmt: skip
+        tokens += [LegacyTokens(keys, own, caches, clock, label), accounts]
     tokens.append(BootstrapTokens(caches, own, clock))
     return Authenticator(methods, Bearer(tokens, own), accounts, anonymous=settings.anonymous)

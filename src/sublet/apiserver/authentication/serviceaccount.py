@@ -2,25 +2,24 @@
 
 from __future__ import annotations
 
-import base64
-import hashlib
 import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from sublet.apiserver.authentication.authenticator import AUTHENTICATED, BadToken, TokenUser
+from sublet.apiserver.authentication.jwts import audiences_of, claimed_issuer
 from sublet.apiserver.watchcache import CachedEntry, WatchCaches, decode_stored
 from sublet.client.exchange import User
-from sublet.machinery import codec, objects
+from sublet.machinery import objects
 from sublet.machinery.clock import Clock
-
-if TYPE_CHECKING:
-    from cryptography.hazmat.primitives.asymmetric import ec, rsa
-
-    PrivateKey = ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey
+from sublet.pki.signing import KeySet, SigningKey
 
 CLAIMS = "kubernetes.io"
+WARN_AFTER = 3607
+"""Seconds for which a kubelet asks for a pod's token by itself; such a token lives on and only warns (upstream)."""
+EXTENDED = 365 * 24 * 3600
+"""Seconds that such a token lives."""
 _KEPT = 2048
 _LEEWAY = 10.0
 """Seconds by which clocks may differ."""
@@ -33,57 +32,7 @@ _PREFIXES = {
     "node": "/registry/core/nodes/",
     "serviceaccount": "/registry/core/serviceaccounts/",
 }
-
-
-class SigningKey:
-    """The key of ``sa.key``: signs tokens (ES256, or RS256 for an RSA key) and publishes its public half."""
-
-    def __init__(self, key_pem: bytes) -> None:
-        from cryptography.hazmat.primitives import serialization
-        from cryptography.hazmat.primitives.asymmetric import ec, rsa
-
-        key = serialization.load_pem_private_key(key_pem, password=None)
-        if not isinstance(key, ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey):
-            raise ValueError("the ServiceAccount signing key is neither ECDSA nor RSA")
-        self._key: PrivateKey = key
-        self.public = key.public_key()
-        self.algorithm = "ES256" if isinstance(key, ec.EllipticCurvePrivateKey) else "RS256"
-        der = self.public.public_bytes(
-            serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo
-        )
-        self.identity = base64.urlsafe_b64encode(hashlib.sha256(der).digest()).rstrip(b"=").decode()
-
-    def sign(self, claims: Mapping[str, Any]) -> str:
-        import jwt
-
-        return jwt.encode(dict(claims), self._key, self.algorithm, headers={"kid": self.identity})
-
-    def verify(self, token: str) -> dict[str, Any] | None:
-        """The claims of a token of ours; None where the signature is not. Times are not looked at."""
-        import jwt
-
-        try:
-            claims: dict[str, Any] = jwt.decode(
-                token,
-                self.public,
-                algorithms=[self.algorithm],
-                options={
-                    "verify_signature": True, "verify_exp": False, "verify_nbf": False, "verify_iat": False,
-                    "verify_aud": False, "verify_iss": False, "verify_sub": False, "verify_jti": False,
-                },
-            )  # fmt: skip
-        except jwt.PyJWTError:
-            return None
-        return claims
-
-    def jwk(self) -> dict[str, str]:
-        """The public key as a JSON Web Key."""
-        from jwt.algorithms import ECAlgorithm, RSAAlgorithm
-
-        algorithm: Any = ECAlgorithm if self.algorithm == "ES256" else RSAAlgorithm
-        made: dict[str, Any] = algorithm.to_jwk(self.public, as_dict=True)
-        made.pop("key_ops", None)
-        return {"use": "sig", "kid": self.identity, "alg": self.algorithm, **made}
+_INVALIDATED = "service account token has been invalidated"
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,16 +44,80 @@ class Bound:
     uid: str
 
 
+class Accounts:
+    """Looks whether what a token stands for still lives."""
+
+    def __init__(self, caches: WatchCaches, clock: Clock) -> None:
+        self._caches = caches
+        self._clock = clock
+
+    async def entry(self, kind: str, namespace: str, name: str) -> CachedEntry | None:
+        """The stored object (``pod secret node serviceaccount``), or None."""
+        prefix = _PREFIXES[kind]
+        cache = self._caches.cache(prefix)
+        key = f"{prefix}{namespace}/{name}" if namespace else f"{prefix}{name}"
+        entry = cache.get(key)
+        if entry is None:
+            # Made a moment ago, perhaps: this costs only those whose account is gone.
+            await cache.fresh(1.0)
+            entry = cache.get(key)
+        return entry
+
+    async def check_account(self, namespace: str, name: str, uid: str) -> CachedEntry:
+        """The account. Raises :class:`BadToken` where it is gone or another of the same name."""
+        entry = await self.entry("serviceaccount", namespace, name)
+        if entry is None:
+            raise BadToken(f'serviceaccounts "{name}" not found')
+        found, deleted = entry.once("identity", _identity)
+        if found != uid:
+            raise BadToken(f"service account UID ({found}) does not match claim ({uid})")
+        if self.deleted(deleted):
+            raise BadToken(f"service account {namespace}/{name} has been deleted")
+        return entry
+
+    async def check_bound(self, kind: str, namespace: str, name: str, uid: str) -> None:
+        """Raises :class:`BadToken` unless the object lives and is the one the token was bound to."""
+        entry = await self.entry(kind, namespace, name)
+        if entry is None:
+            raise BadToken(_INVALIDATED)
+        found, deleted = entry.once("identity", _identity)
+        if found != uid:
+            raise BadToken(f"{kind} UID ({found}) does not match service account {kind} ref claim ({uid})")
+        if self.deleted(deleted):
+            raise BadToken(_INVALIDATED)
+
+    def deleted(self, when: float) -> bool:
+        """Whether a deletion time (0: none) is long enough ago."""
+        return bool(when) and self._clock.now() > when + _DELETED_LEEWAY
+
+
 class ServiceAccountTokens:
-    """Issues and checks the tokens of one cluster; every check looks whether account and bound object still live."""
+    """Issues and checks the tokens of one cluster; every check looks whether account and bound object still live.
+
+    ``issuers``: the first is that of tokens issued, further ones are still believed; ``keys`` verify, ``key`` signs.
+    """
 
     def __init__(
-        self, key: SigningKey, issuer: str, audiences: Sequence[str], caches: WatchCaches, clock: Clock
+        self,
+        key: SigningKey,
+        issuers: Sequence[str],
+        audiences: Sequence[str],
+        caches: WatchCaches,
+        clock: Clock,
+        *,
+        keys: KeySet | None = None,
+        max_seconds: int = 0,
+        extend: bool = True,
     ) -> None:
         self.key = key
-        self.issuer = issuer
+        self.keys = keys or KeySet([key])
+        self.issuer = issuers[0]
         self.audiences = tuple(audiences)
-        self._caches = caches
+        self.max_seconds = max_seconds
+        """The longest life of a token that is issued; 0: any."""
+        self._issuers = frozenset(issuers)
+        self._extend = extend
+        self._accounts = Accounts(caches, clock)
         self._clock = clock
         self._verified: dict[str, dict[str, Any]] = {}
 
@@ -116,52 +129,77 @@ class ServiceAccountTokens:
         seconds: int,
         audiences: Sequence[str] = (),
         bound: Sequence[Bound] = (),
-    ) -> tuple[str, float]:
-        """(token, when it expires in Unix seconds). No audience means this API server."""
+    ) -> tuple[str, float, str]:
+        """(token, when the asker should renew it in Unix seconds, its id). No audience means this API server."""
         now = int(self._clock.now())
-        facts: dict[str, Any] = {"namespace": namespace, "serviceaccount": {"name": name, "uid": uid}}
+        facts: dict[str, Any] = {"namespace": namespace}
         for each in bound:
-            facts[each.kind] = {"name": each.name, "uid": each.uid}
+            facts[each.kind] = {"name": each.name, **({"uid": each.uid} if each.uid else {})}
+        facts["serviceaccount"] = {"name": name, "uid": uid}
+        meant = list(audiences) or list(self.audiences)
+        life = seconds
+        if self._extends(seconds, meant, bound):
+            facts["warnafter"] = now + seconds
+            life = EXTENDED
         claims = {
-            "aud": list(audiences) or list(self.audiences),
-            "exp": now + seconds,
+            "aud": meant,
+            "exp": now + life,
             "iat": now,
             "iss": self.issuer,
             "jti": str(uuid.uuid4()),
-            CLAIMS: facts,
+            CLAIMS: dict(sorted(facts.items())),
             "nbf": now,
             "sub": f"system:serviceaccount:{namespace}:{name}",
         }
-        return self.key.sign(claims), float(now + seconds)
+        return self.key.sign(claims), float(now + seconds), str(claims["jti"])
+
+    def _extends(self, seconds: int, audiences: Sequence[str], bound: Sequence[Bound]) -> bool:
+        return (
+            self._extend
+            and seconds == WARN_AFTER
+            and any(each.kind == "pod" for each in bound)
+            and set(audiences) <= set(self.audiences)
+        )
 
     async def authenticate_token(self, token: str, audiences: Sequence[str]) -> TokenUser | None:
         claims = self._verified.get(token)
         if claims is None:
-            if token.count(".") != 2 or _claimed_issuer(token) != self.issuer:
+            if claimed_issuer(token) not in self._issuers:
                 return None
-            claims = self.key.verify(token)
+            claims = self.keys.verify(token)
             if claims is None:
                 raise BadToken("invalid signature")
             if len(self._verified) >= _KEPT:
                 self._verified.clear()
             self._verified[token] = claims
         self._check_times(token, claims)
-        aud = claims.get("aud") or []
-        meant = [aud] if isinstance(aud, str) else aud
-        common = tuple(a for a in (audiences or self.audiences) if a in meant)
+        meant = audiences_of(claims) or list(self.audiences)
+        target = tuple(audiences) or self.audiences
+        common = tuple(a for a in target if a in meant)
         if not common:
             raise BadToken(
-                f"token audiences {_listed(meant)} is invalid for the target audiences {_listed(audiences)}"
+                f"token audiences {_listed(meant)} is invalid for the target audiences {_listed(target)}"
             )
-        return TokenUser(await self._live_user(claims), common)
+        return TokenUser(await self._live_user(claims), common, notes=self._notes(claims))
 
     def _check_times(self, token: str, claims: Mapping[str, Any]) -> None:
         now = self._clock.now()
-        if now > float(claims.get("exp") or 0) + _LEEWAY:
+        if now > _number(claims, "exp") + _LEEWAY:
             self._verified.pop(token, None)
             raise BadToken("service account token has expired")
-        if now < float(claims.get("nbf") or 0) - _LEEWAY:
+        if now < _number(claims, "nbf") - _LEEWAY:
             raise BadToken("service account token is not valid yet")
+        if now < _number(claims, "iat") - _LEEWAY:
+            raise BadToken("service account token is issued in the future")
+
+    def _notes(self, claims: Mapping[str, Any]) -> Mapping[str, str]:
+        """For the audit log: that a token is used which its bearer should have renewed."""
+        warn_after = _number(claims.get(CLAIMS) or {}, "warnafter")
+        late = int(self._clock.now() - warn_after)
+        if not warn_after or late <= 0:
+            return {}
+        text = f"subject: {claims.get('sub')}, seconds after warning threshold: {late}"
+        return {"authentication.k8s.io/stale-token": text}
 
     async def _live_user(self, claims: Mapping[str, Any]) -> User:
         facts = claims.get(CLAIMS) or {}
@@ -169,41 +207,30 @@ class ServiceAccountTokens:
         account = facts.get("serviceaccount") or {}
         name, uid = str(account.get("name", "")), str(account.get("uid", ""))
         if claims.get("sub") != f"system:serviceaccount:{namespace}:{name}" or not name or not namespace:
-            raise BadToken("token subject does not match its claims")
-        await self._alive("serviceaccount", namespace, name, uid)
+            raise BadToken("sub claim is invalid")
+        await self._accounts.check_account(namespace, name, uid)
         extra: dict[str, tuple[str, ...]] = {}
         if identity := claims.get("jti"):
             extra[_CREDENTIAL] = (f"JTI={identity}",)
-        for kind in ("pod", "secret", "node"):
+        for kind in ("secret", "pod", "node"):
             reference = facts.get(kind)
             if not reference:
                 continue
-            where = "" if kind == "node" else namespace
+            bound_name, bound_uid = str(reference.get("name", "")), str(reference.get("uid", ""))
             if kind != "node" or "pod" not in facts:
-                await self._alive(kind, where, reference.get("name", ""), reference.get("uid", ""))
+                where = "" if kind == "node" else namespace
+                await self._accounts.check_bound(kind, where, bound_name, bound_uid)
             if kind != "secret":
-                extra[f"authentication.kubernetes.io/{kind}-name"] = (reference.get("name", ""),)
-                extra[f"authentication.kubernetes.io/{kind}-uid"] = (reference.get("uid", ""),)
-        groups = ("system:serviceaccounts", f"system:serviceaccounts:{namespace}", AUTHENTICATED)
-        return User(f"system:serviceaccount:{namespace}:{name}", groups, uid, extra)
+                extra[f"authentication.kubernetes.io/{kind}-name"] = (bound_name,)
+                if bound_uid:
+                    extra[f"authentication.kubernetes.io/{kind}-uid"] = (bound_uid,)
+        return account_user(namespace, name, uid, extra)
 
-    async def _alive(self, kind: str, namespace: str, name: str, uid: str) -> None:
-        """Raises :class:`BadToken` unless the object lives and is the same that the token was bound to."""
-        prefix = _PREFIXES[kind]
-        cache = self._caches.cache(prefix)
-        key = f"{prefix}{namespace}/{name}" if namespace else f"{prefix}{name}"
-        entry = cache.get(key)
-        if entry is None:
-            # Made a moment ago, perhaps: this costs only those whose account is gone.
-            await cache.fresh(1.0)
-            entry = cache.get(key)
-        if entry is None:
-            raise BadToken(f"{kind} {name} bound to the token does not exist")
-        found, deleted = entry.once("identity", _identity)
-        if found != uid:
-            raise BadToken(f"{kind} {name} bound to the token was deleted and made anew")
-        if deleted and self._clock.now() > deleted + _DELETED_LEEWAY:
-            raise BadToken(f"{kind} {name} bound to the token has been deleted")
+
+def account_user(namespace: str, name: str, uid: str, extra: Mapping[str, tuple[str, ...]]) -> User:
+    """The user that a ServiceAccount is."""
+    groups = ("system:serviceaccounts", f"system:serviceaccounts:{namespace}", AUTHENTICATED)
+    return User(f"system:serviceaccount:{namespace}:{name}", groups, uid, extra)
 
 
 def _identity(entry: CachedEntry) -> tuple[str, float]:
@@ -213,13 +240,13 @@ def _identity(entry: CachedEntry) -> tuple[str, float]:
     return metadata.get("uid", ""), objects.parse_time(deleted) if deleted else 0.0
 
 
-def _claimed_issuer(token: str) -> str:
-    payload = token.split(".")[1]
-    try:
-        claims = codec.decode_json(base64.urlsafe_b64decode(payload + "=" * (-len(payload) % 4)))
-    except ValueError:
-        return ""
-    return str(claims.get("iss", "")) if isinstance(claims, dict) else ""
+def _number(claims: Mapping[str, Any], name: str) -> float:
+    value = claims.get(name) or 0
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        raise BadToken(
+            "service account token claims could not be validated due to unexpected validation error"
+        )
+    return float(value)
 
 
 def _listed(values: Sequence[str]) -> str:

@@ -10,12 +10,11 @@ from sublet.apiserver.admission.besides import admit_created
 from sublet.apiserver.authentication.authenticator import BadToken, with_authenticated
 from sublet.apiserver.authentication.serviceaccount import Bound, ServiceAccountTokens
 from sublet.apiserver.authentication.userinfo import user_info
-from sublet.apiserver.authorization.node import node_name
 from sublet.apiserver.calls import Call
 from sublet.apiserver.dispatch import not_served
 from sublet.apiserver.options import write_options
 from sublet.apiserver.requestinfo import RequestInfo
-from sublet.client.exchange import Request, Response, User
+from sublet.client.exchange import Request, Response
 from sublet.kinds import schemas
 from sublet.machinery import codec, objects
 from sublet.machinery.kind import Object, Resource
@@ -24,7 +23,6 @@ from sublet.machinery.status import (
     FieldError,
     NotFound,
     conflict,
-    forbidden,
     invalid,
     invalid_object,
     not_found,
@@ -56,19 +54,19 @@ async def handle(request: Request, info: RequestInfo, api: APIServer) -> Respons
     if tokens is None or info.verb not in ("get", "head"):
         return not_served()
     if path == "/.well-known/openid-configuration":
-        return _published(_configuration(tokens), "application/json")
+        return _published(_configuration(tokens, api.settings.authentication.jwks_uri), "application/json")
     if path == "/openid/v1/jwks":
-        return _published({"keys": [tokens.key.jwk()]}, "application/jwk-set+json")
+        return _published({"keys": [key.jwk() for key in tokens.keys.keys]}, "application/jwk-set+json")
     return not_served()
 
 
-def _configuration(tokens: ServiceAccountTokens) -> Object:
+def _configuration(tokens: ServiceAccountTokens, jwks_uri: str) -> Object:
     return {
         "issuer": tokens.issuer,
-        "jwks_uri": f"{tokens.issuer.rstrip('/')}/openid/v1/jwks",
+        "jwks_uri": jwks_uri or f"{tokens.issuer.rstrip('/')}/openid/v1/jwks",
         "response_types_supported": ["id_token"],
         "subject_types_supported": ["public"],
-        "id_token_signing_alg_values_supported": [tokens.key.algorithm],
+        "id_token_signing_alg_values_supported": sorted({key.algorithm for key in tokens.keys.keys}),
     }
 
 
@@ -86,34 +84,55 @@ async def _token_request(request: Request, info: RequestInfo, api: APIServer) ->
     tokens = api.authenticator.service_accounts
     if tokens is None:
         raise NotFound("this API server has no key to sign ServiceAccount tokens with")
+    _check_metadata(info, body.get("metadata") or {})
     account = await _stored(api, "serviceaccounts", info.namespace, info.name)
     if account is None:
         raise not_found("", "serviceaccounts", info.name)
+    _default(info, api, body)
     await admit_created(request, info, api, body, options)
-    spec: dict[str, Any] = body.get("spec") or {}
-    seconds = _DEFAULT_SECONDS if spec.get("expirationSeconds") is None else int(spec["expirationSeconds"])
-    _validate(info.name, seconds)
+    spec = body["spec"]
+    spec["audiences"] = list(spec.get("audiences") or tokens.audiences)
     bound = await _bound(api, info, spec.get("boundObjectRef") or {})
-    assert request.user is not None
-    _restrict_node(request.user, info, bound)
-    token, expires = tokens.issue(
-        info.namespace, info.name, objects.uid(account), seconds, spec.get("audiences") or (), bound
+    if 0 < tokens.max_seconds < spec["expirationSeconds"]:
+        request.context["warnings"].append(
+            f"requested expiration of {spec['expirationSeconds']} seconds shortened to {tokens.max_seconds} seconds"
+        )
+        spec["expirationSeconds"] = tokens.max_seconds
+    token, expires, identity = tokens.issue(
+        info.namespace, info.name, objects.uid(account), spec["expirationSeconds"], spec["audiences"], bound
     )
+    notes = request.context.setdefault("audit_annotations", {})
+    notes["authentication.kubernetes.io/issued-credential-id"] = f"JTI={identity}"
+    body["status"] = {"token": token, "expirationTimestamp": objects.rfc3339(expires)}
+    if options.dry_run:
+        body["status"]["token"] = ""
+    return negotiation.respond(body, accepted, 201)
+
+
+def _check_metadata(info: RequestInfo, metadata: Mapping[str, Any]) -> None:
+    """A name or namespace in the body must be the address's."""
+    for key, own, what in (("name", info.name, "name"), ("namespace", info.namespace, "namespace")):
+        if metadata.get(key) and metadata[key] != own:
+            detail = f"must match the service account {what} if specified"
+            raise invalid_object(
+                _GROUP, "TokenRequest", info.name, [invalid(f"metadata.{key}", metadata[key], detail)]
+            )
+
+
+def _default(info: RequestInfo, api: APIServer, body: Object) -> None:
+    """Completes spec and metadata. Raises ``Invalid``."""
+    spec: dict[str, Any] = dict(body.get("spec") or {})
+    seconds = spec.get("expirationSeconds")
+    spec["expirationSeconds"] = _DEFAULT_SECONDS if seconds is None else int(seconds)
+    body["spec"] = spec
     body["metadata"] = {
         **(body.get("metadata") or {}),
         "name": info.name,
         "namespace": info.namespace,
         "creationTimestamp": objects.rfc3339(api.clock.now()),
     }
-    body["spec"] = {
-        **spec,
-        "audiences": list(spec.get("audiences") or tokens.audiences),
-        "expirationSeconds": seconds,
-    }
-    body["status"] = {"token": token, "expirationTimestamp": objects.rfc3339(expires)}
-    if options.dry_run:
-        body["status"]["token"] = ""
-    return negotiation.respond(body, accepted, 201)
+    body.pop("status", None)
+    _validate(spec["expirationSeconds"])
 
 
 async def _stored(api: APIServer, plural: str, namespace: str, name: str) -> Object | None:
@@ -129,7 +148,7 @@ async def _stored(api: APIServer, plural: str, namespace: str, name: str) -> Obj
     return found
 
 
-def _validate(name: str, seconds: int) -> None:
+def _validate(seconds: int) -> None:
     errors: list[FieldError] = []
     if seconds < _MINIMUM_SECONDS:
         errors.append(
@@ -140,7 +159,7 @@ def _validate(name: str, seconds: int) -> None:
             invalid("spec.expirationSeconds", seconds, "may not specify a duration larger than 2^32 seconds")
         )
     if errors:
-        raise invalid_object(_GROUP, "TokenRequest", name, errors)
+        raise invalid_object(_GROUP, "TokenRequest", "", errors)
 
 
 async def _bound(api: APIServer, info: RequestInfo, reference: Mapping[str, Any]) -> Sequence[Bound]:
@@ -149,7 +168,7 @@ async def _bound(api: APIServer, info: RequestInfo, reference: Mapping[str, Any]
         return ()
     version, kind = reference.get("apiVersion", ""), reference.get("kind", "")
     if (version, kind) not in _BOUND:
-        raise BadRequest(f"cannot bind token to a {version}, Kind={kind} object")
+        raise BadRequest(f"cannot bind token to object of type {_shown(version, kind)}")
     short, plural = _BOUND[version, kind]
     name = reference.get("name", "")
     obj = await _stored(api, plural, "" if short == "node" else info.namespace, name)
@@ -161,7 +180,7 @@ async def _bound(api: APIServer, info: RequestInfo, reference: Mapping[str, Any]
             f"the UID in the bound object reference ({reference['uid']}) does not match the UID in record. "
             "The object might have been deleted and then recreated"
         )
-        raise conflict("", plural, name, why)
+        raise conflict("", kind, name, why)
     bound = [Bound(short, name, uid)]
     if short == "pod":
         spec = obj.get("spec") or {}
@@ -175,17 +194,10 @@ async def _bound(api: APIServer, info: RequestInfo, reference: Mapping[str, Any]
     return bound
 
 
-def _restrict_node(user: User, info: RequestInfo, bound: Sequence[Bound]) -> None:
-    """A node gets tokens only for pods that are its own (NodeRestriction)."""
-    node = node_name(user)
-    if not node:
-        return
-    kinds = {each.kind: each for each in bound}
-    if "pod" not in kinds:
-        raise forbidden("", "serviceaccounts", info.name, "node requested token not bound to a pod")
-    if "node" not in kinds or kinds["node"].name != node:
-        why = "node requested token bound to a pod scheduled on a different node"
-        raise forbidden("", "serviceaccounts", info.name, why)
+def _shown(version: str, kind: str) -> str:
+    """A GroupVersionKind as Go writes it."""
+    group, _, version = version.rpartition("/")
+    return f"{group}/{version}, Kind={kind}"
 
 
 async def _token_review(request: Request, info: RequestInfo, api: APIServer) -> Response:
@@ -203,13 +215,10 @@ async def _token_review(request: Request, info: RequestInfo, api: APIServer) -> 
     except BadToken as error:
         review["status"] = {"user": {}, "error": str(error)}
     else:
-        if found is None:
-            review["status"] = {"user": {}}
-        else:
-            review["status"] = {
-                "authenticated": True,
-                "user": user_info(with_authenticated(found.user)),
-                "audiences": list(found.audiences),
-            }
+        review["status"] = {
+            "authenticated": True,
+            "user": user_info(with_authenticated(found.user)),
+            "audiences": list(found.audiences),
+        }
     review.setdefault("metadata", {})
     return negotiation.respond(review, accepted, 201)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from sublet.apiserver.admission.framework import CREATE, DELETE, UPDATE, Attributes, Context, Plugin
@@ -140,16 +141,72 @@ def _claim(attributes: Attributes, node: str) -> None:
 async def _token(attributes: Attributes, context: Context, node: str) -> None:
     if attributes.subresource != "token" or attributes.operation != CREATE:
         return
-    reference = (attributes.new().get("spec") or {}).get("boundObjectRef") or {}
-    if reference.get("kind") != "Pod" or not reference.get("name"):
-        raise _refused(attributes, f'node "{node}" can only create tokens bound to a pod')
+    spec = attributes.new().get("spec") or {}
+    reference = spec.get("boundObjectRef") or {}
+    if (reference.get("apiVersion"), reference.get("kind")) != ("v1", "Pod") or not reference.get("name"):
+        raise _refused(attributes, "node requested token not bound to a pod")
+    if not reference.get("uid"):
+        raise _refused(attributes, "node requested token with a pod binding without a uid")
     pod = await context.reader.get_latest("", "pods", attributes.namespace, reference["name"])
-    if pod is None or (reference.get("uid") and reference["uid"] != objects.uid(pod)):
-        raise _refused(attributes, f'the pod "{reference["name"]}" that the token is bound to is not there')
-    if (pod.get("spec") or {}).get("nodeName") != node:
+    if pod is None:
+        raise _refused(attributes, f'pod "{reference["name"]}" not found')
+    if reference["uid"] != objects.uid(pod):
         raise _refused(
-            attributes, f'node "{node}" requested a token bound to a pod scheduled on a different node'
+            attributes,
+            f"the UID in the bound object reference ({reference['uid']}) does not match the UID in record. "
+            "The object might have been deleted and then recreated",
         )
+    if (pod.get("spec") or {}).get("nodeName") != node:
+        raise _refused(attributes, "node requested token bound to a pod scheduled on a different node")
+    await _audiences(attributes, context, pod, spec.get("audiences") or ())
+
+
+async def _audiences(attributes: Attributes, context: Context, pod: Object, audiences: Sequence[str]) -> None:
+    """A node asks for the audiences that its pods name, and those it was granted."""
+    if not audiences:
+        return
+    if len(audiences) > 1:
+        raise _refused(attributes, "node may only request 0 or 1 audiences")
+    wanted = audiences[0]
+    named = {
+        str((source.get("serviceAccountToken") or {}).get("audience") or "")
+        for volume in (pod.get("spec") or {}).get("volumes") or ()
+        for source in (volume.get("projected") or {}).get("sources") or ()
+        if source.get("serviceAccountToken") is not None
+    }
+    if wanted in named or wanted in await _driver_audiences(context, pod, attributes.namespace):
+        return
+    granted = await context.authorize(
+        attributes.user, "request-serviceaccounts-token-audience", "", wanted, attributes.name,
+        attributes.namespace,
+    )  # fmt: skip
+    if not granted:
+        raise _refused(
+            attributes,
+            f'audience "{wanted}" not found in pod spec volume, {attributes.user.name} is not authorized to '
+            "request tokens for this audience",
+        )
+
+
+async def _driver_audiences(context: Context, pod: Object, namespace: str) -> set[str]:
+    """What the CSI drivers of a pod's volumes ask tokens for."""
+    drivers = set()
+    for volume in (pod.get("spec") or {}).get("volumes") or ():
+        if driver := (volume.get("csi") or {}).get("driver"):
+            drivers.add(driver)
+        claim = (volume.get("persistentVolumeClaim") or {}).get("claimName")
+        if claim:
+            found = await context.reader.get("", "persistentvolumeclaims", namespace, claim)
+            name = ((found or {}).get("spec") or {}).get("volumeName")
+            held = await context.reader.get("", "persistentvolumes", "", name) if name else None
+            if driver := (((held or {}).get("spec") or {}).get("csi") or {}).get("driver"):
+                drivers.add(driver)
+    audiences = set()
+    for driver in drivers:
+        found = await context.reader.get("storage.k8s.io", "csidrivers", "", driver)
+        for request in ((found or {}).get("spec") or {}).get("tokenRequests") or ():
+            audiences.add(str(request.get("audience") or ""))
+    return audiences
 
 
 def _lease(attributes: Attributes, node: str) -> None:
