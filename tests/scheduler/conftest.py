@@ -34,24 +34,43 @@ class World:
         self.cluster = Cluster(self.cache.nodes, Lookup.of(self.informers), client, SystemClock())
         self.profile = profiles()["default-scheduler"]
 
-    def node(self, name, *, cpu="4", memory="8Gi", pods="10", labels=None, taints=(), unschedulable=False):
+    def node(
+        self,
+        name,
+        *,
+        cpu="4",
+        memory="8Gi",
+        pods="10",
+        labels=None,
+        taints=(),
+        unschedulable=False,
+        images=(),
+    ):
         self.cache.set_node(
             {
                 "metadata": {"name": name, "labels": {"kubernetes.io/hostname": name, **(labels or {})}},
                 "spec": {"taints": list(taints), "unschedulable": unschedulable},
-                "status": {"allocatable": {"cpu": cpu, "memory": memory, "pods": pods}},
+                "status": {
+                    "allocatable": {"cpu": cpu, "memory": memory, "pods": pods},
+                    "images": list(images),
+                },
             }
         )
 
-    def pod(self, *, on=None, cpu=None, labels=None, port=None, priority=0, namespace="default", **spec):
+    def pod(
+        self, *, on=None, cpu=None, memory=None, labels=None, port=None, priority=0, namespace="default",
+        owner=None, image="busybox", **spec,
+    ):  # fmt: skip
         self._count += 1
-        container = {"name": "c", "resources": {"requests": {"cpu": cpu} if cpu else {}}}
+        requests = {name: amount for name, amount in (("cpu", cpu), ("memory", memory)) if amount}
+        container = {"name": "c", "image": image, "resources": {"requests": requests}}
         if port:
             container["ports"] = [{"hostPort": port, "containerPort": port}]
         info = PodInfo(
             {
                 "metadata": {"name": f"p{self._count}", "namespace": namespace, "uid": f"u{self._count}",
-                             "labels": labels or {}, "creationTimestamp": "2026-01-01T00:00:00Z"},
+                             "labels": labels or {}, "creationTimestamp": "2026-01-01T00:00:00Z",
+                             "ownerReferences": [owner] if owner else []},
                 "spec": {"containers": [container], "priority": priority, "nodeName": on or "", **spec},
             }
         )  # fmt: skip

@@ -12,7 +12,7 @@ from sublet.scheduler.podinfo import PodInfo
 def test_every_plugin_file_is_found_once():
     names = [plugin.name for plugin in load()]
     assert names[:2] == ["NodeUnschedulable", "NodeName"]
-    assert len(names) == len(set(names)) == 9
+    assert len(names) == len(set(names)) == 14
 
 
 def test_the_message_counts_each_reason_over_all_nodes(world):
@@ -216,3 +216,29 @@ def test_a_profile_can_do_without_plugins_and_an_unknown_name_is_refused():
     assert "NodeName" in names
     with pytest.raises(BadRequest, match='no scheduler plug-in "NodePort"'):
         profiles([{"plugins": {"filter": {"disabled": [{"name": "NodePort"}]}}}])
+
+
+def test_a_node_that_has_the_image_is_preferred(world):
+    image = {"names": ["registry.example/big:latest"], "sizeBytes": 900 * 2**20}
+    world.node("a")
+    world.node("b", images=[image])
+    assert world.best(world.pod(image="registry.example/big", cpu="1")) == "b"
+
+
+def test_cpu_and_memory_are_used_in_like_shares(world):
+    world.node("a", cpu="10", memory="10Gi")
+    world.node("b", cpu="10", memory="10Gi")
+    world.pod(on="a", cpu="4", memory="1Gi")
+    world.pod(on="b", cpu="1", memory="4Gi")
+    assert world.best(world.pod(cpu="1", memory="4Gi")) == "a"
+
+
+def test_pods_that_are_there_draw_those_they_have_affinity_to(world):
+    world.node("a")
+    world.node("b")
+    term = {"labelSelector": {"matchLabels": {"app": "x"}}, "topologyKey": "kubernetes.io/hostname"}
+    wants = {"podAffinity": {"preferredDuringSchedulingIgnoredDuringExecution": [
+        {"weight": 100, "podAffinityTerm": term}
+    ]}}  # fmt: skip
+    world.pod(on="b", affinity=wants)
+    assert world.best(world.pod(labels={"app": "x"})) == "b"

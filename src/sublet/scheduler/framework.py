@@ -52,6 +52,7 @@ class Lookup:
     volumes: Informer
     classes: Informer
     namespaces: Informer
+    csi_nodes: Informer
 
     @classmethod
     def of(cls, informers: InformerFactory) -> Lookup:
@@ -60,10 +61,12 @@ class Lookup:
             informers.informer(resource("persistentvolumes")),
             informers.informer(resource("storageclasses.storage.k8s.io")),
             informers.informer(resource("namespaces")),
+            informers.informer(resource("csinodes.storage.k8s.io")),
         )
 
-    def all(self) -> Sequence[Informer]:
-        return (self.claims, self.volumes, self.classes, self.namespaces)
+    def storage(self) -> Sequence[Informer]:
+        """A change in these may let a pod that waits for a volume fit."""
+        return (self.claims, self.volumes, self.classes, self.csi_nodes)
 
 
 @dataclass(frozen=True)
@@ -74,13 +77,13 @@ class Cluster:
     lookup: Lookup
     client: Client
     clock: Clock
-    settings: Mapping[str, Any] = field(default_factory=dict)
 
 
 Prepare = Callable[[PodInfo, Cluster], Any]
 Filter = Callable[[Any, PodInfo, NodeInfo], str | None]
 Score = Callable[[Any, PodInfo, NodeInfo], float]
 Bind = Callable[[Any, PodInfo, str, Cluster], Awaitable[None]]
+Configure = Callable[[Mapping[str, Any]], "Plugin"]
 
 
 def _nothing(_pod: PodInfo, _cluster: Cluster) -> None:
@@ -101,7 +104,8 @@ class Plugin:
     score: Score | None = None
     """Any number; the higher the better."""
     normalize: str = "none"
-    """``none``: scores are 0 to 100; ``max``: scaled to the largest; ``reverse``: so that the largest becomes 0."""
+    """``none``: scores are 0 to 100; ``max``: scaled to the largest; ``reverse``: so that the largest becomes 0;
+    ``range``: the smallest becomes 0, the largest 100."""
     weight: int = 1
     bind: Bind | None = None
     """Runs before the pod is bound, may wait; raises ``StatusError`` or ``TimeoutError`` to give the node back."""
@@ -112,6 +116,9 @@ class Plugin:
     remove_pod: Callable[[Any, PodInfo, PodInfo, NodeInfo], None] | None = None
     """(state, pod, removed, node): adjusts state when preemption tries a node without a pod."""
     add_pod: Callable[[Any, PodInfo, PodInfo, NodeInfo], None] | None = None
+    configure: Configure | None = None
+    """The plug-in as the ``args`` of a profile's ``pluginConfig`` want it; raises ``ValueError`` saying what is wrong.
+    None: it has no settings."""
 
 
 @dataclass(frozen=True)
@@ -229,6 +236,11 @@ def reasons(parts: Sequence[str]) -> str | None:
 def _normalized(scores: list[float], how: str) -> list[float]:
     if how == "none":
         return scores
+    if how == "range":
+        least, most = min(scores), max(scores)
+        if most == least:
+            return [0.0] * len(scores)
+        return [(score - least) * MAX_SCORE / (most - least) for score in scores]
     largest = max(scores)
     if largest <= 0:
         return [float(MAX_SCORE) if how == "reverse" else 0.0] * len(scores)

@@ -15,7 +15,7 @@ from sublet.scheduler.podinfo import PodInfo
 class NodeInfo:
     """Amounts are billionths of their unit."""
 
-    __slots__ = ("allocatable", "labels", "max_pods", "name", "node", "pods", "ports", "requested", "scored",
+    __slots__ = ("allocatable", "images", "labels", "max_pods", "name", "node", "pods", "ports", "requested", "scored",
                  "taints", "unschedulable", "with_affinity")  # fmt: skip
 
     def __init__(self, name: str) -> None:
@@ -27,6 +27,8 @@ class NodeInfo:
         self.unschedulable = False
         self.allocatable: dict[str, int] = {}
         self.max_pods = 0
+        self.images: dict[str, int] = {}
+        """Every name of every image the node has -> its size in bytes."""
         self.requested: dict[str, int] = {}
         self.scored = [0, 0]
         """Requested cpu and memory with defaults for pods that request none: what scoring goes by."""
@@ -44,6 +46,11 @@ class NodeInfo:
         stated = status.get("allocatable") or status.get("capacity") or {}
         self.allocatable = {name: amount.nano for name, amount in amounts(stated).items()}
         self.max_pods = self.allocatable.get("pods", 0) // 10**9
+        self.images = {
+            str(name): int(image.get("sizeBytes") or 0)
+            for image in status.get("images") or ()
+            for name in image.get("names") or ()
+        }
 
     def add(self, pod: PodInfo) -> None:
         if pod.uid in self.pods:
@@ -76,7 +83,7 @@ class NodeInfo:
     def copy(self) -> NodeInfo:
         """One to try changes on."""
         copy = NodeInfo(self.name)
-        for part in ("node", "labels", "taints", "unschedulable", "allocatable", "max_pods"):
+        for part in ("node", "labels", "taints", "unschedulable", "allocatable", "max_pods", "images"):
             setattr(copy, part, getattr(self, part))
         copy.requested = dict(self.requested)
         copy.scored = [*self.scored]

@@ -40,8 +40,11 @@ class QueuedPod:
 class SchedulingQueue:
     """Used by one event loop."""
 
-    def __init__(self, clock: Clock) -> None:
+    def __init__(
+        self, clock: Clock, initial_backoff: float = INITIAL_BACKOFF, max_backoff: float = MAX_BACKOFF
+    ) -> None:
         self._clock = clock
+        self._initial, self._longest = initial_backoff, max_backoff
         self._pods: dict[str, QueuedPod] = {}
         self._active: list[tuple[int, float, int, QueuedPod]] = []
         self._backoff: list[tuple[float, int, QueuedPod]] = []
@@ -143,10 +146,9 @@ class SchedulingQueue:
         until = queued.failed_at + self.backoff(queued)
         self._place(queued, "active" if until <= self._clock.monotonic() else "backoff")
 
-    @staticmethod
-    def backoff(queued: QueuedPod) -> float:
+    def backoff(self, queued: QueuedPod) -> float:
         """Seconds between the last failure and the next try."""
-        return float(min(INITIAL_BACKOFF * 2 ** min(max(queued.attempts - 1, 0), 10), MAX_BACKOFF))
+        return float(min(self._initial * 2 ** min(max(queued.attempts - 1, 0), 10), self._longest))
 
     def _place(self, queued: QueuedPod, place: str) -> None:
         queued.place = place

@@ -9,8 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
-from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from collections.abc import Iterator, Sequence
 
 from sublet.client.client import Client
 from sublet.client.events import EventRecorder
@@ -22,7 +21,7 @@ from sublet.machinery.kind import Object
 from sublet.machinery.status import Conflict, NotFound, StatusError
 from sublet.scheduler import preemption
 from sublet.scheduler.cache import Cache
-from sublet.scheduler.catalog import profiles as default_profiles
+from sublet.scheduler.configuration import SchedulerSettings
 from sublet.scheduler.framework import (
     POD_ADDED,
     POD_DELETED,
@@ -30,7 +29,6 @@ from sublet.scheduler.framework import (
     Attempt,
     Cluster,
     Lookup,
-    Profile,
 )
 from sublet.scheduler.nodeinfo import NodeInfo
 from sublet.scheduler.podinfo import PodInfo
@@ -56,22 +54,23 @@ class Scheduler:
         clock: Clock,
         rng: random.Random,
         *,
-        profiles: Mapping[str, Profile] | None = None,
-        settings: Mapping[str, Any] | None = None,
+        settings: SchedulerSettings | None = None,
     ) -> None:
         self._client = client
         self._informers = informers.view()
         self._events = events
         self._rng = rng
         self._clock = clock
-        self.profiles = profiles or default_profiles()
+        settings = settings or SchedulerSettings()
+        self.profiles = settings.profiles
+        self._share = settings.percentage_of_nodes
         self.cache = Cache()
-        self.queue = SchedulingQueue(clock)
+        self.queue = SchedulingQueue(clock, settings.initial_backoff, settings.max_backoff)
         self._pods = self._informers.informer(resource("pods"))
         self._nodes = self._informers.informer(resource("nodes"))
         self._budgets = self._informers.informer(resource("poddisruptionbudgets.policy"))
         self._lookup = Lookup.of(self._informers)
-        self._cluster = Cluster(self.cache.nodes, self._lookup, client, clock, settings or {})
+        self._cluster = Cluster(self.cache.nodes, self._lookup, client, clock)
         self._bindings: set[asyncio.Task[None]] = set()
         self._slots = asyncio.Semaphore(_BINDINGS)
         self._start = 0
@@ -83,7 +82,7 @@ class Scheduler:
     async def run(self) -> None:
         self._nodes.add_handler(self._node_changed)
         self._pods.add_handler(self._pod_changed)
-        for informer in (self._lookup.claims, self._lookup.volumes, self._lookup.classes):
+        for informer in self._lookup.storage():
             informer.add_handler(self._volume_changed)
         await self._informers.start()
         await self._informers.synced()
@@ -102,7 +101,7 @@ class Scheduler:
             await self._stop()
 
     async def _stop(self) -> None:
-        for informer in (self._lookup.claims, self._lookup.volumes, self._lookup.classes):
+        for informer in self._lookup.storage():
             informer.remove_handler(self._volume_changed)
         self._nodes.remove_handler(self._node_changed)
         self._pods.remove_handler(self._pod_changed)
@@ -180,7 +179,7 @@ class Scheduler:
         total = len(self.cache.nodes)
         wanted = total
         if total > _MIN_NODES:
-            share = max(5.0, 50.0 - total / 125)
+            share = self._share or max(5.0, 50.0 - total / 125)
             wanted = max(_MIN_NODES, int(total * share / 100))
         nodes: Iterator[NodeInfo] = self._rotated()
         if self._nominated:

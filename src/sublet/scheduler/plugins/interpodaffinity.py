@@ -7,12 +7,20 @@ first pod of a group that requires affinity to itself is let in.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from sublet.machinery import objects, selectors
 from sublet.machinery.selectors import Selector
-from sublet.scheduler.framework import NODE_LABELS, POD_ADDED, POD_DELETED, SKIP, Cluster, Plugin
+from sublet.scheduler.framework import (
+    NODE_LABELS,
+    POD_ADDED,
+    POD_DELETED,
+    SKIP,
+    Cluster,
+    Plugin,
+    Prepare,
+)
 from sublet.scheduler.nodeinfo import NodeInfo
 from sublet.scheduler.podinfo import PodInfo
 
@@ -130,44 +138,67 @@ def _filter(state: _State, _pod: PodInfo, node: NodeInfo) -> str | None:
     return None
 
 
-def _prepare_score(pod: PodInfo, cluster: Cluster) -> Any:
-    weighted = []
-    for kind, sign in (("podAffinity", 1), ("podAntiAffinity", -1)):
-        for stated in (pod.affinity.get(kind) or {}).get(_PREFERRED) or ():
-            weighted.append((sign * int(stated["weight"]), _term(pod, stated["podAffinityTerm"])))
-    if not weighted:
-        return SKIP
-    scores: dict[Domain, float] = {}
-    for node in cluster.nodes.values():
-        for other in node.pods.values():
-            for weight, term in weighted:
-                value = node.labels.get(term.key)
-                if value is not None and term.matches(other, cluster):
-                    scores[term.key, value] = scores.get((term.key, value), 0) + weight
-    if not scores:
-        return SKIP
-    keys = {key for key, _ in scores}
-    floor = -sum(min(scores.values()) for _ in keys)
-    return scores, keys, max(0.0, floor)
+def _preferred(pod: PodInfo) -> list[tuple[int, _Term]]:
+    return [
+        (sign * int(stated["weight"]), _term(pod, stated["podAffinityTerm"]))
+        for kind, sign in (("podAffinity", 1), ("podAntiAffinity", -1))
+        for stated in (pod.affinity.get(kind) or {}).get(_PREFERRED) or ()
+    ]
+
+
+def _scorer(hard_weight: int, ignore_existing: bool) -> Prepare:
+    """``hard_weight``: what required affinity of pods that are there is worth to a pod they ask for."""
+
+    def prepare(pod: PodInfo, cluster: Cluster) -> Any:
+        own = _preferred(pod)
+        scores: dict[Domain, float] = {}
+
+        def add(node: NodeInfo, weight: int, term: _Term, whom: PodInfo) -> None:
+            value = node.labels.get(term.key)
+            if value is not None and weight and term.matches(whom, cluster):
+                scores[term.key, value] = scores.get((term.key, value), 0) + weight
+
+        for node in cluster.nodes.values():
+            for other in (node.pods if own else node.with_affinity).values():
+                for weight, term in own:
+                    add(node, weight, term, other)
+                if not other.has_pod_affinity or (ignore_existing and not own):
+                    continue
+                for weight, term in _preferred(other):
+                    add(node, weight, term, pod)
+                for term in _terms(other, "podAffinity"):
+                    add(node, hard_weight, term, pod)
+        return (scores, {key for key, _ in scores}) if scores else SKIP
+
+    return prepare
 
 
 def _score(state: Any, _pod: PodInfo, node: NodeInfo) -> float:
-    """The weights of the node's domains, shifted so that the worst possible is 0."""
-    scores, keys, floor = state
-    total = sum(scores.get((key, node.labels.get(key)), 0.0) for key in keys)
-    return max(0.0, float(floor + total))
+    """The sum of the weights of the node's domains."""
+    scores, keys = state
+    return float(sum(scores.get((key, node.labels.get(key)), 0.0) for key in keys))
+
+
+def _configure(args: Mapping[str, Any]) -> Plugin:
+    weight = args.get("hardPodAffinityWeight")
+    weight = 1 if weight is None else int(weight)
+    if not 0 <= weight <= 100:
+        raise ValueError(f"hardPodAffinityWeight: Invalid value: {weight}: not in valid range [0-100]")
+    ignore = bool(args.get("ignorePreferredTermsOfExistingPods"))
+    return replace(PLUGIN, prepare_score=_scorer(weight, ignore))
 
 
 PLUGIN = Plugin(
     "InterPodAffinity",
     prepare=_prepare,
     filter=_filter,
-    prepare_score=_prepare_score,
+    prepare_score=_scorer(1, False),
     score=_score,
-    normalize="max",
+    normalize="range",
     weight=2,
     wakes=frozenset({NODE_LABELS, POD_ADDED, POD_DELETED}),
     preemptible=True,
     remove_pod=lambda state, pod, other, node: _apply(state, pod, other, node, -1),
     add_pod=lambda state, pod, other, node: _apply(state, pod, other, node, 1),
+    configure=_configure,
 )

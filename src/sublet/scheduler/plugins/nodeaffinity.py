@@ -2,12 +2,36 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
-from sublet.machinery.scheduling import AFFINITY, matches_affinity, preference
+from sublet.machinery.scheduling import AFFINITY, matches_affinity, matches_node_selector, preference
 from sublet.scheduler.framework import NODE_LABELS, SKIP, Cluster, Plugin
 from sublet.scheduler.nodeinfo import NodeInfo
 from sublet.scheduler.podinfo import PodInfo
+
+
+def _configure(args: Mapping[str, Any]) -> Plugin:
+    """``addedAffinity``: node affinity that every pod of the profile must meet besides its own."""
+    added = args.get("addedAffinity") or {}
+    if not added:
+        return PLUGIN
+    required = added.get("requiredDuringSchedulingIgnoredDuringExecution")
+    stated = {"spec": {"affinity": {"nodeAffinity": added}}}
+
+    def fits(_state: Any, pod: PodInfo, node: NodeInfo) -> str | None:
+        if required is not None and not matches_node_selector(required, node.node):
+            return "node(s) didn't match scheduler-enforced node affinity"
+        return _filter(_state, pod, node)
+
+    return replace(
+        PLUGIN,
+        prepare=lambda _pod, _cluster: None,
+        filter=fits,
+        prepare_score=lambda _pod, _cluster: None,
+        score=lambda state, pod, node: _score(state, pod, node) + preference(stated, node.node),
+    )
 
 
 def _prepare(pod: PodInfo, _cluster: Cluster) -> Any:
@@ -38,4 +62,5 @@ PLUGIN = Plugin(
     normalize="max",
     weight=2,
     wakes=frozenset({NODE_LABELS}),
+    configure=_configure,
 )

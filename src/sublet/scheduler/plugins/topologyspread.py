@@ -1,13 +1,14 @@
 """Topology spread constraints: how unevenly matching pods may lie over zones, hosts or other domains.
 
-Source: kube-scheduler's PodTopologySpread, without its built-in default constraints' log weighting: pods of one
-controller without constraints are spread softly over hosts.
+Source: kube-scheduler's PodTopologySpread. Pods without constraints get those of ``defaultConstraints``, counted over the
+pods of their controller; where none are configured they are spread softly over hosts.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from sublet.machinery import objects, selectors
@@ -30,7 +31,7 @@ from sublet.scheduler.podinfo import PodInfo
 class _Constraint:
     key: str
     max_skew: int
-    selector: Selector
+    selects: Callable[[PodInfo], bool]
     min_domains: int
     honour_affinity: bool
     honour_taints: bool
@@ -38,27 +39,44 @@ class _Constraint:
     counts: dict[str, int] = field(default_factory=dict)
     """Domain -> matching pods in it."""
 
+    @property
+    def weight(self) -> float:
+        """Many small domains count for more than few large ones (upstream's formula)."""
+        return math.log(len(self.counts) + 2)
+
     def lowest(self) -> int:
         if len(self.counts) < self.min_domains:
             return 0
         return min(self.counts.values(), default=0)
 
 
-def _constraints(pod: PodInfo, when: str) -> list[_Constraint]:
+def _stated(pod: PodInfo, defaults: Sequence[Mapping[str, Any]]) -> Sequence[Mapping[str, Any]]:
+    own = pod.spec.get("topologySpreadConstraints")
+    return own or (defaults if pod.controller_uid else ())
+
+
+def _selects(pod: PodInfo, stated: Mapping[str, Any]) -> Callable[[PodInfo], bool]:
+    if stated.get("labelSelector") is None and not pod.spec.get("topologySpreadConstraints"):
+        return lambda other: other.controller_uid == pod.controller_uid
+    selector = _with_keys(selectors.from_label_selector(stated.get("labelSelector")), stated, pod)
+    return lambda other: other.namespace == pod.namespace and selector.matches(other.labels)
+
+
+def _constraints(pod: PodInfo, when: str, defaults: Sequence[Mapping[str, Any]] = ()) -> list[_Constraint]:
     found = []
-    for stated in pod.spec.get("topologySpreadConstraints") or ():
+    for stated in _stated(pod, defaults):
         if stated.get("whenUnsatisfiable") != when:
             continue
-        selector = _with_keys(selectors.from_label_selector(stated.get("labelSelector")), stated, pod)
+        selects = _selects(pod, stated)
         found.append(
             _Constraint(
                 key=stated["topologyKey"],
                 max_skew=int(stated.get("maxSkew") or 1),
-                selector=selector,
+                selects=selects,
                 min_domains=int(stated.get("minDomains") or 1),
                 honour_affinity=(stated.get("nodeAffinityPolicy") or "Honor") == "Honor",
                 honour_taints=stated.get("nodeTaintsPolicy") == "Honor",
-                matches_itself=selector.matches(pod.labels),
+                matches_itself=selects(pod),
             )
         )
     return found
@@ -77,10 +95,7 @@ def _count(constraint: _Constraint, pod: PodInfo, nodes: Mapping[str, NodeInfo])
         if domain is None or not _counts(constraint, pod, node):
             continue
         here = sum(
-            other.namespace == pod.namespace
-            and constraint.selector.matches(other.labels)
-            and not objects.is_deleting(other.pod)
-            for other in node.pods.values()
+            constraint.selects(other) and not objects.is_deleting(other.pod) for other in node.pods.values()
         )
         constraint.counts[domain] = constraint.counts.get(domain, 0) + here
 
@@ -94,8 +109,8 @@ def _counts(constraint: _Constraint, pod: PodInfo, node: NodeInfo) -> bool:
     return True
 
 
-def _prepare(pod: PodInfo, cluster: Cluster) -> Any:
-    constraints = _constraints(pod, "DoNotSchedule")
+def _prepare(pod: PodInfo, cluster: Cluster, defaults: Sequence[Mapping[str, Any]] = ()) -> Any:
+    constraints = _constraints(pod, "DoNotSchedule", defaults)
     if not constraints:
         return SKIP
     for constraint in constraints:
@@ -117,16 +132,16 @@ def _filter(constraints: Any, _pod: PodInfo, node: NodeInfo) -> str | None:
 def _shift(constraints: Any, pod: PodInfo, other: PodInfo, node: NodeInfo, by: int) -> None:
     for constraint in constraints:
         domain = node.labels.get(constraint.key)
-        if (
-            domain in constraint.counts
-            and other.namespace == pod.namespace
-            and constraint.selector.matches(other.labels)
-        ):
+        if domain in constraint.counts and constraint.selects(other):
             constraint.counts[domain] += by
 
 
-def _prepare_score(pod: PodInfo, cluster: Cluster) -> Any:
-    constraints = _constraints(pod, "ScheduleAnyway")
+def _prepare_score(
+    pod: PodInfo, cluster: Cluster, defaults: Sequence[Mapping[str, Any]] | None = None
+) -> Any:
+    constraints = _constraints(pod, "ScheduleAnyway", defaults or ())
+    if not constraints and defaults is not None:
+        return SKIP
     if not constraints:
         owner = objects.controller_of(pod.pod)
         if owner is None or pod.spec.get("topologySpreadConstraints") or not pod.labels:
@@ -145,10 +160,33 @@ def _score(state: Any, _pod: PodInfo, node: NodeInfo) -> float:
     for constraint in state:
         domain = node.labels.get(constraint.key)
         if domain is None:
-            total += max(constraint.counts.values(), default=0) + 1
+            total += (max(constraint.counts.values(), default=0) + 1) * constraint.weight
         else:
-            total += constraint.counts.get(domain, 0) / constraint.max_skew
+            total += constraint.counts.get(domain, 0) * constraint.weight + constraint.max_skew - 1
     return total
+
+
+def _configure(args: Mapping[str, Any]) -> Plugin:
+    kind = args.get("defaultingType") or "System"
+    defaults = list(args.get("defaultConstraints") or ())
+    if kind not in ("System", "List"):
+        raise ValueError(f'defaultingType: Unsupported value: "{kind}": supported values: "System", "List"')
+    if kind == "System":
+        if defaults:
+            raise ValueError(
+                'defaultingType: Invalid value: "System": when .defaultConstraints are not empty'
+            )
+        return PLUGIN
+    for stated in defaults:
+        if stated.get("labelSelector") is not None:
+            raise ValueError(
+                "defaultConstraints.labelSelector: Forbidden: constraint must not define a selector, as they deduced for each pod"
+            )
+    return replace(
+        PLUGIN,
+        prepare=lambda pod, cluster: _prepare(pod, cluster, defaults),
+        prepare_score=lambda pod, cluster: _prepare_score(pod, cluster, defaults),
+    )
 
 
 PLUGIN = Plugin(
@@ -163,4 +201,5 @@ PLUGIN = Plugin(
     preemptible=True,
     remove_pod=lambda state, pod, other, node: _shift(state, pod, other, node, -1),
     add_pod=lambda state, pod, other, node: _shift(state, pod, other, node, 1),
+    configure=_configure,
 )

@@ -28,10 +28,9 @@ from sublet.scheduler.framework import (
 )
 from sublet.scheduler.nodeinfo import NodeInfo
 from sublet.scheduler.podinfo import PodInfo
+from sublet.scheduler.volumes import claim_names, class_name, is_bound
 
 SELECTED_NODE = "volume.kubernetes.io/selected-node"
-BIND_COMPLETED = "pv.kubernetes.io/bind-completed"
-_BETA_CLASS = "volume.beta.kubernetes.io/storage-class"
 _NO_PROVISIONER = "kubernetes.io/no-provisioner"
 _BIND_SECONDS = 600.0
 
@@ -45,28 +44,6 @@ class _State:
     """A bound claim names a volume that is not there."""
     waiting: list[Object] = field(default_factory=list)
     """Claims to be bound once a node is chosen."""
-
-
-def claim_names(pod: PodInfo) -> list[str]:
-    names = []
-    for volume in pod.spec.get("volumes") or ():
-        if claim := volume.get("persistentVolumeClaim"):
-            names.append(str(claim["claimName"]))
-        elif volume.get("ephemeral"):
-            names.append(f"{pod.name}-{volume['name']}")
-    return names
-
-
-def is_bound(claim: Object) -> bool:
-    annotations = claim["metadata"].get("annotations") or {}
-    return bool((claim.get("spec") or {}).get("volumeName")) and (
-        BIND_COMPLETED in annotations or (claim.get("status") or {}).get("phase") == "Bound"
-    )
-
-
-def class_name(obj: Object) -> str:
-    annotations = obj["metadata"].get("annotations") or {}
-    return str(annotations.get(_BETA_CLASS) or (obj.get("spec") or {}).get("storageClassName") or "")
 
 
 def _prepare(pod: PodInfo, cluster: Cluster) -> Any:
