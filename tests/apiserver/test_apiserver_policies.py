@@ -356,15 +356,139 @@ async def test_an_optional_field_is_left_out(client: Client, mutating: Bind) -> 
     assert (made["spec"]["replicas"], made["spec"]["paused"]) == (4, True)
 
 
-async def test_a_policy_that_asks_for_it_sees_what_later_ones_changed(client: Client, mutating: Bind) -> None:
+PAUSED = "has(object.spec.paused) && object.spec.paused"
+
+
+@pytest.mark.parametrize(("policy", "replicas"), [("IfNeeded", 5), ("Never", 1)])
+async def test_a_policy_that_asks_for_it_sees_what_later_ones_changed(
+    client: Client, mutating: Bind, policy: str, replicas: int
+) -> None:
     await mutating(
-        "Object{spec: Object.spec{replicas: object.spec.replicas + 1}}",
-        reinvocationPolicy="IfNeeded",
-        matchConditions=[{"name": "paused", "expression": "has(object.spec.paused) && object.spec.paused"}],
+        f"Object{{spec: Object.spec{{replicas: {PAUSED} ? 5 : object.spec.replicas}}}}",
+        reinvocationPolicy=policy,
     )
     await mutating("Object{spec: Object.spec{paused: true}}")
     made = await client.create(DEPLOYMENTS, deployment())
-    assert made["spec"]["replicas"] == 2
+    assert made["spec"]["replicas"] == replicas
+
+
+async def test_a_policy_that_was_not_concerned_is_not_invoked_again(client: Client, mutating: Bind) -> None:
+    await mutating(
+        "Object{spec: Object.spec{replicas: 5}}", reinvocationPolicy="IfNeeded",
+        matchConditions=[{"name": "paused", "expression": PAUSED}],
+    )  # fmt: skip
+    await mutating("Object{spec: Object.spec{paused: true}}")
+    made = await client.create(DEPLOYMENTS, deployment())
+    assert made["spec"]["replicas"] == 1
+
+
+async def test_a_mutation_that_fails_refuses_with_every_error(client: Client, mutating: Bind) -> None:
+    await mutating("Object{spec: Object.spec{replicas: int('no number')}}")
+    await mutating(
+        "Object{spec: Object.spec{replicas: 3}}",
+        paramKind={"apiVersion": "no.example.com/v1", "kind": "Gone"},
+    )
+    await mutating("Object{spec: Object.spec{replicas: int('ignored')}}", failurePolicy="Ignore")
+    with pytest.raises(StatusError) as refused:
+        await client.create(DEPLOYMENTS, deployment())
+    first = (
+        "policy 'mutating-0' with binding 'mutating-0-binding' denied request: expression 'Object{spec: Object.spec"
+        "{replicas: int('no number')}}' resulted in error: "
+    )
+    second = (
+        'policy "mutating-1" denied request: failed to configure policy: failed to find resource referenced by '
+        "paramKind: 'no.example.com/v1, Kind=Gone'"
+    )
+    assert refused.value.message.startswith(first)
+    assert (refused.value.code, refused.value.reason, refused.value.name) == (403, "Invalid", "web")
+    assert [cause.message for cause in refused.value.causes] == [refused.value.message, second]
+
+
+async def test_a_refusal_is_its_own_cause(client: Client, validating: Bind, make_config_map: MAKE) -> None:
+    await validating(validations=[{"expression": "false", "message": " no "}])
+    with pytest.raises(Invalid) as refused:
+        await client.create(MAPS, make_config_map())
+    text = "ValidatingAdmissionPolicy 'policy-0' with binding 'policy-0-binding' denied request: no"
+    assert refused.value.message == f'configmaps "settings" is forbidden: {text}'
+    assert [(cause.reason, cause.message) for cause in refused.value.causes] == [("", text)]
+
+
+async def test_a_policy_that_cannot_be_configured_denies_whatever_its_binding_asks_for(
+    client: Client, validating: Bind, make_config_map: MAKE
+) -> None:
+    await validating(
+        binding={"validationActions": ["Warn"]}, validations=[{"expression": "true"}],
+        paramKind={"apiVersion": "no.example.com/v1", "kind": "Gone"},
+    )  # fmt: skip
+    with pytest.raises(Invalid) as refused:
+        await client.create(MAPS, make_config_map())
+    assert refused.value.message == (
+        "configmaps \"settings\" is forbidden: ValidatingAdmissionPolicy 'policy-0' denied request: failed to configure "
+        "policy: failed to find resource referenced by paramKind: 'no.example.com/v1, Kind=Gone'"
+    )
+
+
+async def test_an_error_in_a_match_condition_has_the_actions_of_the_binding(
+    client: Client, validating: Bind, make_config_map: MAKE
+) -> None:
+    await validating(
+        binding={"validationActions": ["Warn"]}, validations=[{"expression": "true"}],
+        matchConditions=[{"name": "broken", "expression": "object.data.missing == 'x'"}],
+    )  # fmt: skip
+    body = codec.encode_json({"apiVersion": "v1", "kind": "ConfigMap", **make_config_map(a="1")})
+    response = await client.raw("POST", MAPS.path("default"), body=body)
+    assert response.status == 201
+    assert (
+        "expression 'object.data.missing == 'x'' resulted in error: no such key: missing"
+        in response.header("warning")
+    )
+
+
+async def test_costs_of_all_validations_are_bounded_together(
+    client: Client, validating: Bind, make_config_map: MAKE
+) -> None:
+    numbers = str(list(range(60)))
+    costly = f"{numbers}.all(a, {numbers}.all(b, {numbers}.all(c, a + b + c >= 0)))"
+    await validating(validations=[{"expression": f"{costly} && {index} >= 0"} for index in range(20)])
+    with pytest.raises(
+        Invalid, match="validation failed due to running out of cost budget, no further validation"
+    ):
+        await client.create(MAPS, make_config_map())
+
+
+async def test_configurations_of_webhooks_are_guarded_by_policies(client: Client, validating: Bind) -> None:
+    rules = {"apiGroups": [GROUP], "apiVersions": ["v1"], "resources": ["*"], "operations": ["*"]}
+    await validating(matchConstraints={"resourceRules": [rules]}, validations=[{"expression": "false"}])
+    with pytest.raises(Invalid, match="denied request: failed expression: false"):
+        await client.create(
+            resource(f"validatingwebhookconfigurations.{GROUP}"), {"metadata": {"name": "hooks"}}
+        )
+
+
+async def test_the_namespace_shows_neither_owners_nor_managers(
+    client: Client, validating: Bind, make_config_map: MAKE
+) -> None:
+    await validating(
+        validations=[
+            {"expression": "!has(namespaceObject.metadata.managedFields)"},
+            {"expression": "namespaceObject.metadata.creationTimestamp < timestamp('2999-01-01T00:00:00Z')"},
+        ]
+    )
+    await client.create(MAPS, make_config_map())
+
+
+async def test_refusals_are_counted(
+    api: APIServer, client: Client, validating: Bind, make_config_map: MAKE
+) -> None:
+    await validating(validations=[{"expression": "false"}])
+    with pytest.raises(Invalid):
+        await client.create(MAPS, make_config_map())
+    labels = (
+        'enforcement_action="deny",error_type="no_error",policy="policy-0",policy_binding="policy-0-binding"'
+    )
+    assert f"apiserver_validating_admission_policy_check_total{{{labels}}} 1" in list(
+        api.policies.metrics.lines()
+    )
 
 
 async def test_match_conditions_of_webhooks_must_compile(client: Client) -> None:

@@ -145,7 +145,9 @@ class APIServer:
             ips = ServiceIPs(self.registry, self.settings.service_cidr)
             ports = NodePorts(self.registry, self.settings.node_ports)
             self.registry.duties["", "services"] = ServiceDuty(ips, ports)
-        self.metrics.sources += (self.webhooks.metrics.lines, self.aggregation.lines)
+        self.metrics.sources += (
+            self.webhooks.metrics.lines, self.policies.metrics.lines, self.aggregation.lines,
+        )  # fmt: skip
         self.registry.duties["apiextensions.k8s.io", "customresourcedefinitions"] = self.custom_resources
 
     async def _allowed(

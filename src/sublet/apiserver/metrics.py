@@ -54,6 +54,11 @@ class Histogram:
         yield f"{name}_count{braced} {running}"
 
 
+def label_text(labels: Iterable[tuple[str, str]]) -> str:
+    """Labels with values from anywhere, as ``a="b",c="d"``."""
+    return ",".join(f'{key}="{_escaped(value)}"' for key, value in labels)
+
+
 @dataclass
 class Metrics:
     """What is counted. ``gauges`` gives more samples when asked: (name, help, read)."""

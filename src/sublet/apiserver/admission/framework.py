@@ -13,6 +13,7 @@ from typing import Any, Protocol
 
 from sublet.apiserver.admission.quota import Promises
 from sublet.client.exchange import User
+from sublet.machinery import codec
 from sublet.machinery.clock import Clock
 from sublet.machinery.kind import Kind, Object, Resource
 
@@ -29,6 +30,36 @@ class Reinvocation:
     """Whether this is the second pass."""
     states: dict[str, Any] = field(default_factory=dict)
     """What a plug-in remembers between the two, by its name."""
+
+
+@dataclass(slots=True)
+class Passes:
+    """What the two mutating passes of webhooks or policies over one write know of each other."""
+
+    called: set[tuple[str, ...]] = field(default_factory=set)
+    """Those that may be called again, called since the object last changed."""
+    again: set[tuple[str, ...]] = field(default_factory=set)
+    """Those to call in the second pass."""
+    left: Object | None = None
+    """The object as the last one of the first pass left it."""
+
+    @classmethod
+    def of(cls, attributes: Attributes, plugin: str) -> Passes:
+        """Of one plug-in; a change by others between the two passes counts."""
+        reinvocation = attributes.reinvocation
+        passes: Passes = reinvocation.states.setdefault(plugin, cls())
+        if reinvocation.running and passes.left is not None and passes.left != attributes.object:
+            passes.changed()
+        return passes
+
+    def changed(self) -> None:
+        self.again |= self.called
+        self.called = set()
+
+    def end(self, attributes: Attributes) -> None:
+        """The pass is over."""
+        if self.called and attributes.object is not None:
+            self.left = codec.copied(attributes.object)
 
 
 @dataclass(slots=True)

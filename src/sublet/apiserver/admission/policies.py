@@ -14,8 +14,9 @@ from typing import TYPE_CHECKING, Any
 
 from sublet.apiserver import crd_conversion, decoding, follower
 from sublet.apiserver.admission import webhookrules
-from sublet.apiserver.admission.framework import Attributes
-from sublet.apiserver.admission.policies_match import ConfigurationError, Match, params
+from sublet.apiserver.admission.framework import Attributes, Passes
+from sublet.apiserver.admission.policies_match import ConfigurationError, Match, param_kind, params
+from sublet.apiserver.admission.policymetrics import PolicyMetrics
 from sublet.apiserver.authorization.authorizer import Authorizer, Decision
 from sublet.apiserver.conversion import CustomKind
 from sublet.apiserver.registry import Registry
@@ -26,7 +27,7 @@ from sublet.machinery.kind import Object, Resource
 from sublet.machinery.status import StatusError, invalid_object, not_found
 
 if TYPE_CHECKING:
-    from sublet.apiserver.admission.policies_compile import Compiled, Condition
+    from sublet.apiserver.admission.policies_compile import Compiled, Condition, Mutation
     from sublet.apiserver.admission.policies_evaluate import Evaluation, Outcome
 
 GROUP = webhookrules.GROUP
@@ -119,6 +120,7 @@ class PolicyAdmission:
     """What the two admission plug-ins and the webhooks' matchConditions ask."""
 
     def __init__(self, registry: Registry, authorizer: Authorizer) -> None:
+        self.metrics = PolicyMetrics()
         self._registry = registry
         self._authorizer = authorizer
         self._validating = Policies(registry, VALIDATING)
@@ -136,9 +138,11 @@ class PolicyAdmission:
 
     async def validate(self, attributes: Attributes) -> None:
         """Raises the first refusal of a policy; warnings and audit annotations go to the attributes."""
-        if webhookrules.is_exempt(attributes):
-            await self._check(attributes)
-            return
+        if attributes.group == GROUP:
+            if attributes.plural in webhookrules.EXEMPT:
+                await self._check(attributes)
+            if attributes.plural in webhookrules.POLICIES:
+                return
         outcomes: list[Outcome] = []
         seen: dict[Resource, Mapping[str, Any]] = {}
         for policy, binding in list(self._validating.current()):
@@ -148,11 +152,11 @@ class PolicyAdmission:
             except ConfigurationError as error:
                 from sublet.apiserver.admission.policies_evaluate import misconfigured
 
-                outcomes += misconfigured(policy, binding, str(error))
+                outcomes += misconfigured(policy, binding, error)
         if outcomes:
             from sublet.apiserver.admission.policies_evaluate import enforce
 
-            enforce(outcomes, attributes)
+            enforce(outcomes, attributes, self.metrics)
 
     async def _check(self, attributes: Attributes) -> None:
         """Policies and webhook configurations whose expressions do not compile are refused."""
@@ -179,57 +183,81 @@ class PolicyAdmission:
 
     async def mutate(self, attributes: Attributes) -> None:
         """Lets the policies change the object, in place. Raises what refuses the write."""
-        if webhookrules.is_exempt(attributes) or attributes.object is None:
+        if webhookrules.is_policy(attributes) or attributes.object is None:
             return
-        again = attributes.reinvocation.running
-        seen: set[tuple[str, str]] = attributes.reinvocation.states.setdefault(_STATE, set())
-        for policy, binding in list(self._mutating.current()):
-            if again and (policy.name, binding.name) in seen and not policy.reinvoked:
-                continue
+        pairs = list(self._mutating.current())
+        if not pairs:
+            return
+        passes = Passes.of(attributes, _STATE)
+        errors: list[Outcome] = []
+        for policy, binding in pairs:
             try:
-                for place, evaluation in enumerate(await self._evaluations(policy, binding, attributes)):
-                    seen.add((policy.name, binding.name))
-                    if place:
-                        # What the one before changed must be seen, also by the conditions.
-                        evaluation.object = (await self._versions(evaluation.resource, attributes))[0]
-                        if not await evaluation.concerned():
-                            continue
-                    await self._mutate(evaluation, attributes)
-            except (ConfigurationError, ValueError) as error:
-                if not policy.fails_open:
-                    from sublet.apiserver.admission.policies_evaluate import refuse_mutation
+                evaluations = await self._evaluations(policy, binding, attributes)
+            except ConfigurationError as error:
+                from sublet.apiserver.admission.policies_evaluate import misconfigured
 
-                    raise refuse_mutation(policy, binding, attributes, str(error)) from None
+                errors += misconfigured(policy, binding, error)
+                continue
+            for place, evaluation in enumerate(evaluations):
+                if place:  # what the one before changed must be seen, also by the conditions
+                    evaluation.object = (await self._versions(evaluation.resource, attributes))[0]
+                await self._invoke(evaluation, attributes, passes, errors)
+        passes.end(attributes)
+        if errors:
+            from sublet.apiserver.admission.policies_evaluate import refuse_mutation
 
-    async def _mutate(self, evaluation: Evaluation, attributes: Attributes) -> None:
+            raise refuse_mutation(errors, attributes)
+
+    async def _invoke(
+        self, evaluation: Evaluation, attributes: Attributes, passes: Passes, errors: list[Outcome]
+    ) -> None:
+        """One policy with one parameter; what goes wrong is added to ``errors``, by its failurePolicy."""
+        try:
+            if not await evaluation.concerned():
+                return
+        except ValueError as error:
+            errors += evaluation.failed(str(error))
+            return
+        if attributes.reinvocation.running and evaluation.identity not in passes.again:
+            return
+        for mutation in evaluation.mutations:
+            try:
+                if await self._mutate(evaluation, mutation, attributes):
+                    passes.changed()
+                    attributes.mutated = attributes.reinvocation.wanted = True
+            except ValueError as error:
+                errors += evaluation.failed(str(error))
+        if evaluation.policy.reinvoked:
+            passes.called.add(evaluation.identity)
+
+    async def _mutate(self, evaluation: Evaluation, mutation: Mutation, attributes: Attributes) -> bool:
+        """Lays one mutation over the object; whether that changed anything. Raises ``ValueError``."""
         kind, registry = attributes.kind, self._registry
         schema = registry.schema(kind, evaluation.resource)
-        async for change in evaluation.mutations(schema):
-            if attributes.shown is not None:
-                raise ConfigurationError(
-                    f"{attributes.plural}/{attributes.subresource} cannot be changed by a policy"
-                )
-            before = evaluation.object
-            changed = change(before)
-            try:
-                if isinstance(changed, list):
-                    changed = patch.json_patch(before, changed)
-                custom = isinstance(kind, CustomKind)
-                decoding.checked(changed, evaluation.resource, schema, "Ignore", [], custom=custom)
-            except StatusError as error:
-                raise ConfigurationError(error.message) from None
-            if codec.same(changed, before):
-                continue
-            for key in ("name", "namespace", "uid", "generateName", "creationTimestamp", "resourceVersion"):
-                if (before["metadata"].get(key) or "") != ((changed.get("metadata") or {}).get(key) or ""):
-                    raise ConfigurationError(f"metadata.{key} may not be changed")
-            stored = await crd_conversion.to_stored(kind, evaluation.resource, codec.copied(changed))
-            target = attributes.new()
-            target.clear()
-            target.update(stored)
-            kind.default(target)
-            attributes.mutated = attributes.reinvocation.wanted = True
-            evaluation.object = (await self._versions(evaluation.resource, attributes))[0]
+        change = await evaluation.change(mutation, schema)
+        if attributes.shown is not None:
+            raise ValueError(f"{attributes.plural}/{attributes.subresource} cannot be changed by a policy")
+        before = evaluation.object
+        changed = change(before)
+        try:
+            if isinstance(changed, list):
+                changed = patch.json_patch(before, changed)
+            custom = isinstance(kind, CustomKind)
+            decoding.checked(changed, evaluation.resource, schema, "Ignore", [], custom=custom)
+        except StatusError as error:
+            raise ValueError(error.message) from None
+        if codec.same(changed, before):
+            return False
+        for key in ("name", "namespace", "uid", "generateName", "creationTimestamp", "resourceVersion"):
+            if (before["metadata"].get(key) or "") != ((changed.get("metadata") or {}).get(key) or ""):
+                raise ValueError(f"metadata.{key} may not be changed")
+        stored = await crd_conversion.to_stored(kind, evaluation.resource, codec.copied(changed))
+        target = attributes.new()
+        target.clear()
+        target.update(stored)
+        kind.default(target)
+        evaluation.object = (await self._versions(evaluation.resource, attributes))[0]
+        return True
 
     # -- both --
 
@@ -256,54 +284,44 @@ class PolicyAdmission:
 
         ``seen`` keeps what policies see, while the object does not change.
         """
-        if policy.match is None:
+        if policy.match is None or webhookrules.is_review(attributes):
             return []
         labels = self._labels(attributes)
         resource = policy.match.resource(attributes, labels)
-        if resource is None or (
-            binding.match is not None and binding.match.resource(attributes, labels) is None
-        ):
+        if resource is None:
             return []
         from sublet.apiserver.admission.policies_evaluate import Evaluation
 
         self._at_home()
         compiled = policy.compiled()
         if compiled.errors:
-            raise ConfigurationError(str(compiled.errors[0]))
+            raise ConfigurationError(str(compiled.errors[0]), bound=False)
+        stated = policy.spec.get("paramKind")
+        kind = param_kind(self._registry, stated) if stated else None
+        if binding.match is not None and binding.match.resource(attributes, labels) is None:
+            return []
         given = None if seen is None else seen.get(resource)
         if given is None:
             given = await self._values(resource, attributes)
             if seen is not None:
                 seen[resource] = given
-        made = [
-            Evaluation(policy, binding, compiled, resource, {**given, "params": param})
-            for param in self._params(policy, binding, attributes)
+        reference = binding.spec.get("paramRef")
+        found: Sequence[Object | None] = [None]
+        if kind is not None and reference:
+            found = params(self._registry, kind, reference, attributes.namespace)
+        return [
+            Evaluation(policy, binding, compiled, resource, {**given, "params": param}) for param in found
         ]
-        return [evaluation for evaluation in made if await evaluation.concerned()]
 
     async def _values(self, resource: Resource, attributes: Attributes) -> Mapping[str, Any]:
         """What all policies see of a write in one version."""
-        from sublet.apiserver.admission.policies_request import values
+        from sublet.apiserver.admission.policies_request import namespace_object, values
 
         new, old = await self._versions(resource, attributes)
         found = values(attributes, resource, new, old, self._authorize)
-        found["namespaceObject"] = self._namespace(attributes) if attributes.namespace else None
-        return found
-
-    def _params(self, policy: Policy, binding: Binding, attributes: Attributes) -> Sequence[Object | None]:
-        kind, reference = policy.spec.get("paramKind"), binding.spec.get("paramRef")
-        if not kind or not reference:
-            return [None]
-        try:
-            found = params(self._registry, kind, reference, attributes.namespace)
-        except ConfigurationError as error:
-            raise ConfigurationError(f"failed to configure binding: {error}") from None
-        if not found:
-            if reference.get("parameterNotFoundAction") == "Deny":
-                raise ConfigurationError(
-                    "failed to configure binding: no params found for policy binding with `Deny` parameterNotFoundAction"
-                )
-            return []
+        found["namespaceObject"] = None
+        if attributes.namespace and attributes.target != ("", "namespaces"):
+            found["namespaceObject"] = namespace_object(self._namespace(attributes))
         return found
 
     def _labels(self, attributes: Attributes) -> Any:

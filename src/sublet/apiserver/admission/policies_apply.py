@@ -56,7 +56,7 @@ def apply(live: Object, configuration: Any, schema: Schema | None) -> Object:
 def _merge(live: Any, laid: Any, schema: Schema | None, path: str) -> Any:
     if isinstance(laid, dict):
         if schema is not None and schema.map_type == "atomic":
-            raise ApplyError(f"may not mutate atomic arrays, maps or structs: {path or '.'}")
+            raise _atomic(path or ".")
         base = live if isinstance(live, dict) else {}
         merged = dict(base)
         for key, item in laid.items():
@@ -70,13 +70,17 @@ def _merge(live: Any, laid: Any, schema: Schema | None, path: str) -> Any:
     return laid
 
 
+def _atomic(path: str) -> ApplyError:
+    return ApplyError(f"invalid ApplyConfiguration: may not mutate atomic arrays, maps or structs: {path}")
+
+
 def _open(schema: Schema) -> bool:
     return schema.preserve_unknown or not schema.properties
 
 
 def _merge_lists(live: list[Any], laid: list[Any], schema: Schema | None, path: str) -> list[Any]:
     if schema is None or schema.list_type == "atomic":
-        raise ApplyError(f"may not mutate atomic arrays, maps or structs: {path}")
+        raise _atomic(path)
     if schema.list_type == "set":
         return [*live, *(item for item in laid if item not in live)]
     items = schema.items

@@ -257,4 +257,5 @@ def _stated_conditions(configuration: Object) -> Iterator[tuple[str, Sequence[Ma
 
 
 def _text(stated: Mapping[str, Any], key: str) -> str:
-    return str(stated.get(key) or "").strip()
+    text = str(stated.get(key) or "")
+    return text if text.strip() else ""

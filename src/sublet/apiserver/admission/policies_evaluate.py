@@ -3,14 +3,23 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from sublet.apiserver.admission import policies_apply
 from sublet.apiserver.admission.framework import Attributes
-from sublet.apiserver.admission.policies_compile import CONDITIONS_BUDGET, Compiled, Condition, Validation
+from sublet.apiserver.admission.policies_compile import (
+    CONDITIONS_BUDGET,
+    Compiled,
+    Condition,
+    Mutation,
+    Validation,
+)
+from sublet.apiserver.admission.policies_match import ConfigurationError
 from sublet.apiserver.admission.policies_request import Variables
+from sublet.apiserver.admission.policymetrics import PolicyMetrics
+from sublet.machinery import codec
 from sublet.machinery.cel.environment import QUICK_LIMIT, Budget, Program
 from sublet.machinery.cel.errors import CostExceeded, EvaluationError
 from sublet.machinery.kind import Object, Resource
@@ -23,6 +32,7 @@ if TYPE_CHECKING:
 _CODES = {"Forbidden": 403, "Unauthorized": 401, "RequestEntityTooLarge": 413, "Invalid": 422}
 _LONGEST_MESSAGE = 5 * 1024
 _LONGEST_AUDIT = 10 * 1024
+_AUDIT_FAILURE = "validation.policy.admission.k8s.io/validation_failure"
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,12 +41,24 @@ class Outcome:
 
     policy: str
     binding: str
+    """Empty where the policy itself cannot be evaluated."""
     actions: Sequence[str]
     """validationActions that a refusal has; empty for audit annotations."""
     message: str
-    reason: str = "Invalid"
+    reason: str = ""
+    """Empty: ``Invalid`` for validating policies, ``Forbidden`` for mutating ones."""
+    index: int = 0
+    """Of the validation that refused."""
+    error: str = "no_error"
+    """Why the expression had no value, as metrics name it."""
     audit_key: str = ""
     """Set for an audit annotation, whose value is the message."""
+
+    def text(self, sort: str = "ValidatingAdmissionPolicy", quote: str = "'") -> str:
+        """The refusal as the client reads it."""
+        if self.binding:
+            return f"{sort} '{self.policy}' with binding '{self.binding}' denied request: {self.message}"
+        return f"{sort} {quote}{self.policy}{quote} denied request: {self.message}"
 
 
 class Evaluation:
@@ -79,96 +101,127 @@ class Evaluation:
         self._values["object"] = changed
         self._renew()
 
+    @property
+    def identity(self) -> tuple[str, ...]:
+        """Of this policy, binding and parameter."""
+        metadata = (self._values.get("params") or {}).get("metadata") or {}
+        place = str(metadata.get("namespace") or ""), str(metadata.get("name") or "")
+        return self.policy.name, self.binding.name, *place
+
     async def concerned(self) -> bool:
-        """Whether the policy's matchConditions hold. Raises ``ConfigurationError``."""
+        """Whether the policy's matchConditions hold. Raises ``ValueError`` where that cannot be told."""
         if not self._compiled.conditions:
             return True
-        from sublet.apiserver.admission.policies_match import ConfigurationError
+        return await conditions_hold(self._compiled.conditions, self._values)
 
-        try:
-            return await conditions_hold(self._compiled.conditions, self._values)
-        except ValueError as error:
-            raise ConfigurationError(str(error)) from None
+    def failed(self, why: str) -> list[Outcome]:
+        """What an error means by the policy's failurePolicy."""
+        if self.policy.fails_open:
+            return []
+        return [self._refusal(why, "Invalid", error="invalid_error")]
+
+    def _refusal(self, message: str, reason: str, index: int = 0, error: str = "no_error") -> Outcome:
+        actions = self.binding.spec.get("validationActions") or ()
+        return Outcome(self.policy.name, self.binding.name, actions, message, reason, index, error)
 
     # -- validating --
 
     async def validate(self) -> list[Outcome]:
         """Refusals and audit annotations."""
         found: list[Outcome] = []
-        for validation in self._compiled.validations:
-            refused = await self._validation(validation)
-            if refused is not None:
-                found.append(refused)
+        try:
+            if not await self.concerned():
+                return []
+            for index, validation in enumerate(self._compiled.validations):
+                refused = await self._validation(validation, index)
+                if refused is not None:
+                    found.append(refused)
+        except _BudgetSpent as spent:
+            return [replace(each, error="out_of_budget") for each in self.failed(str(spent))]
+        except ValueError as error:
+            return self.failed(str(error))
+        self._budget = Budget()  # annotations have one of their own
         for key, program in self._compiled.audits:
             found += await self._audit(key, program)
         return found
 
-    async def _validation(self, validation: Validation) -> Outcome | None:
+    async def _validation(self, validation: Validation, index: int) -> Outcome | None:
         try:
             held = await self._value(validation.program)
             if held is True:
                 return None
         except (EvaluationError, CostExceeded) as error:
+            self._check_budget(error)
             if self.policy.fails_open:
                 return None
-            return self._refusal(
-                f"expression '{validation.expression}' resulted in error: {error}", "Invalid"
-            )
-        return self._refusal(await self._message(validation), validation.reason)
+            why = f"expression '{validation.expression}' resulted in error: {error}"
+            return self._refusal(why, "Invalid", index, "invalid_error")
+        return self._refusal(await self._message(validation), validation.reason, index)
 
-    def _refusal(self, message: str, reason: str) -> Outcome:
-        actions = self.binding.spec.get("validationActions") or ()
-        return Outcome(self.policy.name, self.binding.name, actions, message, reason)
+    def _check_budget(self, error: Exception) -> None:
+        """One evaluation may cost too much, and the others go on; when nothing is left none of them counts."""
+        if isinstance(error, CostExceeded) and self._budget.left <= 0:
+            raise _BudgetSpent
 
     async def _message(self, validation: Validation) -> str:
+        text = ""
         if validation.message_program is not None:
             try:
-                text = await self._value(validation.message_program)
-            except (EvaluationError, CostExceeded):
-                text = ""
-            if (
-                isinstance(text, str)
-                and text.strip()
-                and "\n" not in text.strip()
-                and len(text) <= _LONGEST_MESSAGE
-            ):
-                return text.strip()
-        return validation.message or f"failed expression: {validation.expression}"
+                text = _line(await self._value(validation.message_program))
+            except (EvaluationError, CostExceeded) as error:
+                self._check_budget(error)
+        return text or validation.message.strip() or f"failed expression: {validation.expression.strip()}"
 
     async def _audit(self, key: str, program: Program) -> list[Outcome]:
-        key = f"{self.policy.name}/{key}"
         try:
             text = await self._value(program)
         except (EvaluationError, CostExceeded) as error:
             if self.policy.fails_open:
                 return []
-            message = f"failed to evaluate audit annotation '{key}': {error}"
-            return [Outcome(self.policy.name, self.binding.name, ("Deny",), message)]
+            why = f"expression '{program.source}' resulted in error: {error}"
+            refusal = self._refusal(why, "Invalid", error="invalid_error")
+            return [replace(refusal, actions=("Deny",))]
         if not isinstance(text, str) or not text.strip():
             return []
-        return [
-            Outcome(self.policy.name, self.binding.name, (), text.strip()[:_LONGEST_AUDIT], audit_key=key)
-        ]
+        value = text.strip()[:_LONGEST_AUDIT]
+        key = f"{self.policy.name}/{key}"
+        return [Outcome(self.policy.name, self.binding.name, (), value, audit_key=key)]
 
     # -- mutating --
 
-    async def mutations(
-        self, schema: Schema | None
-    ) -> AsyncIterator[Callable[[Object], Object | list[Object]]]:
-        """Each change in turn: from the object to the new one or to a JSON patch. Raises ``ValueError``."""
-        for mutation in self._compiled.mutations:
-            try:
-                value = await self._value(mutation.program)
-            except (EvaluationError, CostExceeded) as error:
-                raise ValueError(
-                    f"expression '{mutation.program.source}' resulted in error: {error}"
-                ) from None
-            if mutation.apply:
-                laid = policies_apply.plain(value, "Object")
-                yield lambda obj, laid=laid: policies_apply.apply(obj, laid, schema)  # type: ignore[misc]
-            else:
-                made = policies_apply.operations(value)
-                yield lambda _obj, made=made: made  # type: ignore[misc]
+    @property
+    def mutations(self) -> Sequence[Mutation]:
+        return self._compiled.mutations
+
+    async def change(
+        self, mutation: Mutation, schema: Schema | None
+    ) -> Callable[[Object], Object | list[Object]]:
+        """What one mutation does: from the object to the new one or to a JSON patch. Raises ``ValueError``."""
+        try:
+            value = await self._value(mutation.program)
+        except (EvaluationError, CostExceeded) as error:
+            raise ValueError(f"expression '{mutation.program.source}' resulted in error: {error}") from None
+        if not mutation.apply:
+            made = policies_apply.operations(value)
+            return lambda _obj: made
+        laid = policies_apply.plain(value, "Object")
+        return lambda obj: policies_apply.apply(obj, laid, schema)
+
+
+class _BudgetSpent(ValueError):
+    """Nothing is left of the cost that a policy's expressions may take together."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            "validation failed due to running out of cost budget, no further validation rules will be run"
+        )
+
+
+def _line(text: Any) -> str:
+    """What a messageExpression gives, empty where that is no message."""
+    if not isinstance(text, str) or len(text.strip()) > _LONGEST_MESSAGE or "\n" in text.strip():
+        return ""
+    return text.strip()
 
 
 async def evaluated(
@@ -208,55 +261,53 @@ async def conditions_hold(conditions: Sequence[Condition], variables: Mapping[st
     return True
 
 
-def misconfigured(policy: Policy, binding: Binding, why: str) -> list[Outcome]:
-    """What a policy that cannot be evaluated says, by its failurePolicy."""
+def misconfigured(policy: Policy, binding: Binding, error: ConfigurationError) -> list[Outcome]:
+    """What a policy that cannot be evaluated says, by its failurePolicy, whatever its binding asks for."""
     if policy.fails_open:
         return []
-    return [Outcome(policy.name, binding.name, binding.spec.get("validationActions") or ("Deny",), why)]
+    return [Outcome(policy.name, binding.name if error.bound else "", ("Deny",), str(error))]
 
 
-def enforce(outcomes: Sequence[Outcome], attributes: Attributes) -> None:
+def enforce(outcomes: Sequence[Outcome], attributes: Attributes, metrics: PolicyMetrics) -> None:
     """Warns, annotates, and raises the first refusal."""
     audits: dict[str, list[str]] = {}
-    failures: list[Object] = []
-    denied: StatusError | None = None
+    denied: Outcome | None = None
     for outcome in outcomes:
         if outcome.audit_key:
             audits.setdefault(outcome.audit_key, []).append(outcome.message)
+        for action in outcome.actions:
+            metrics.checked(outcome.policy, outcome.binding, outcome.error, action.lower())
         if "Warn" in outcome.actions:
             attributes.warnings.append(
                 f"Validation failed for ValidatingAdmissionPolicy '{outcome.policy}' with binding '{outcome.binding}': {outcome.message}"
             )
         if "Audit" in outcome.actions:
-            failures.append({
-                "message": outcome.message, "policy": outcome.policy, "binding": outcome.binding,
-                "validationActions": list(outcome.actions),
-            })  # fmt: skip
+            attributes.annotations.setdefault(_AUDIT_FAILURE, _audited(outcome))
         if "Deny" in outcome.actions and denied is None:
-            denied = _refused("Validating", outcome, attributes)
+            denied = outcome
     for key, texts in audits.items():
         attributes.annotations[key] = ", ".join(dict.fromkeys(texts))
-    if failures:
-        from sublet.machinery import codec
-
-        key = "validation.policy.admission.k8s.io/validation_failure"
-        attributes.annotations[key] = codec.encode_json(failures).decode()
     if denied is not None:
-        raise denied
+        text, reason = denied.text(), denied.reason or "Invalid"
+        error = forbidden(attributes.group, attributes.plural, attributes.name, text)
+        raise StatusError(
+            error.message, name=error.name, group=error.group, kind=error.kind, causes=[Cause("", text)],
+            code=_CODES.get(reason, 422), reason=reason,
+        )  # fmt: skip
 
 
-def refuse_mutation(policy: Policy, binding: Binding, attributes: Attributes, why: str) -> StatusError:
-    """The refusal of a write that a mutating policy could not change."""
-    return _refused("Mutating", Outcome(policy.name, binding.name, (), why), attributes)
+def _audited(outcome: Outcome) -> str:
+    failure = {
+        "message": outcome.message, "policy": outcome.policy, "binding": outcome.binding,
+        "expressionIndex": outcome.index, "validationActions": list(outcome.actions),
+    }  # fmt: skip
+    return codec.encode_json([failure]).decode()
 
 
-def _refused(sort: str, outcome: Outcome, attributes: Attributes) -> StatusError:
-    text = f"{sort}AdmissionPolicy '{outcome.policy}' with binding '{outcome.binding}' denied request: {outcome.message}"
-    error = forbidden(
-        attributes.group, attributes.plural, attributes.name, text, [Cause("", outcome.message)]
-    )
-    code = _CODES.get(outcome.reason, 422)
+def refuse_mutation(errors: Sequence[Outcome], attributes: Attributes) -> StatusError:
+    """The refusal of a write that mutating policies could not change: the first error's, with all as causes."""
+    texts = [error.text("policy", '"') for error in errors]
     return StatusError(
-        error.message, name=error.name, group=error.group, kind=error.kind, causes=error.causes, code=code,
-        reason=outcome.reason,
+        texts[0], name=attributes.name, group=attributes.group, kind=attributes.plural,
+        causes=[Cause("", text) for text in texts], code=403, reason=errors[0].reason or "Forbidden",
     )  # fmt: skip

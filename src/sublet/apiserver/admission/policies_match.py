@@ -11,14 +11,18 @@ from sublet.apiserver.admission import webhookrules
 from sublet.apiserver.admission.framework import Attributes
 from sublet.apiserver.registry import Registry
 from sublet.machinery import objects, selectors
-from sublet.machinery.kind import Object, Resource
+from sublet.machinery.kind import Kind, Object, Resource
 from sublet.machinery.selectors import Selector
 
 NamespaceLabels = Callable[[], Mapping[str, str]]
 
 
 class ConfigurationError(ValueError):
-    """The policy or its binding cannot be evaluated for this write; says why."""
+    """A policy (``bound`` false) or its binding cannot be evaluated for this write; ``str()`` is upstream's text."""
+
+    def __init__(self, why: str, *, bound: bool = True) -> None:
+        super().__init__(f"failed to configure {'binding' if bound else 'policy'}: {why}")
+        self.bound = bound
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,17 +66,29 @@ class Match:
         return webhookrules.matched_by(named, self.equivalent, attributes)
 
 
-def params(
-    registry: Registry, kind: Mapping[str, Any], reference: Mapping[str, Any], namespace: str
-) -> list[Object]:
-    """The objects a binding's paramRef names, empty where there are none. Raises :class:`ConfigurationError`."""
-    group, _, version = str(kind.get("apiVersion") or "").rpartition("/")
-    found = registry.kinds.by_kind(group, str(kind.get("kind")), version)
+ParamKind = tuple[Kind, Resource]
+
+
+def param_kind(registry: Registry, stated: Mapping[str, Any]) -> ParamKind:
+    """What a policy's paramKind names. Raises :class:`ConfigurationError`."""
+    group, _, version = str(stated.get("apiVersion") or "").rpartition("/")
+    found = registry.kinds.by_kind(group, str(stated.get("kind")), version)
     if found is None:
-        raise ConfigurationError(
-            f"failed to find resource referenced by paramKind: '{kind.get('apiVersion')}, Kind={kind.get('kind')}'"
-        )
-    param_kind, resource = found
+        named = f"{stated.get('apiVersion')}, Kind={stated.get('kind')}"
+        raise ConfigurationError(f"failed to find resource referenced by paramKind: '{named}'", bound=False)
+    return found
+
+
+def params(registry: Registry, kind: ParamKind, reference: Mapping[str, Any], namespace: str) -> list[Object]:
+    """The objects a binding's paramRef names, empty where that is allowed. Raises :class:`ConfigurationError`."""
+    found = _named(registry, kind, reference, namespace)
+    if not found and reference.get("parameterNotFoundAction") == "Deny":
+        raise ConfigurationError("no params found for policy binding with `Deny` parameterNotFoundAction")
+    return found
+
+
+def _named(registry: Registry, kind: ParamKind, reference: Mapping[str, Any], namespace: str) -> list[Object]:
+    stored_kind, resource = kind
     where = str(reference.get("namespace") or "")
     if resource.namespaced:
         where = where or namespace
@@ -81,14 +97,14 @@ def params(
                 "cannot use namespaced paramRef in policy binding that matches cluster-scoped resources"
             )
     elif where:
-        raise ConfigurationError("cannot use paramRef.namespace with a cluster-scoped paramKind")
-    cache = registry.cache(param_kind)
+        raise ConfigurationError("paramRef.namespace must not be provided for a cluster-scoped `paramKind`")
+    cache = registry.cache(stored_kind)
     name = str(reference.get("name") or "")
     if name:
-        entry = cache.get(stored.key(param_kind.resource, where, name))
+        entry = cache.get(stored.key(stored_kind.resource, where, name))
         return [] if entry is None else [_shown(entry.object, resource)]
     selector = selectors.from_label_selector(reference.get("selector"))
-    prefix = stored.key_prefix(param_kind.resource) + (f"{where}/" if where else "")
+    prefix = stored.key_prefix(stored_kind.resource) + (f"{where}/" if where else "")
     return [
         _shown(entry.object, resource)
         for entry in cache.entries(prefix)

@@ -13,8 +13,13 @@ from sublet.apiserver.requestinfo import RequestInfo
 from sublet.client.exchange import User
 from sublet.machinery.cel.authorizer import Authorizer, Check, ResourceCheck, Verdict
 from sublet.machinery.cel.environment import Budget, Program
+from sublet.machinery.cel.values import timestamp
 from sublet.machinery.kind import Object, Resource
 
+_NAMESPACE_METADATA = frozenset((
+    "name", "generateName", "uid", "resourceVersion", "generation", "creationTimestamp", "deletionTimestamp",
+    "deletionGracePeriodSeconds", "labels", "annotations", "finalizers",
+))  # fmt: skip
 Authorize = Callable[[User, RequestInfo], Decision]
 
 
@@ -34,6 +39,15 @@ def values(
         "authorizer": Authorizer(decide, Check()),
         "authorizer.requestResource": ResourceCheck(decide, asked),
     }
+
+
+def namespace_object(namespace: Object) -> Object:
+    """A Namespace as expressions see it: without who manages and owns it."""
+    metadata = {key: value for key, value in namespace["metadata"].items() if key in _NAMESPACE_METADATA}
+    for key in ("creationTimestamp", "deletionTimestamp"):
+        if isinstance(stamp := metadata.get(key), str):
+            metadata[key] = timestamp(stamp)
+    return {**{key: namespace.get(key) or {} for key in ("spec", "status")}, "metadata": metadata}
 
 
 def request(attributes: Attributes, resource: Resource) -> Object:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from sublet.apiserver.metrics import Histogram
+from sublet.apiserver.metrics import Histogram, label_text
 
 _BUCKETS = (0.005, 0.025, 0.1, 0.5, 1.0, 2.5, 10.0, 25.0)
 _LIMIT = 2000
@@ -67,18 +67,10 @@ class WebhookMetrics:
             yield f"# TYPE {metric} histogram"
             for (name, kind, operation, rejected), histogram in self.durations.items():
                 labels = (("name", name), ("operation", operation), ("rejected", rejected), ("type", kind))
-                yield from histogram.lines(metric, _text(labels))
+                yield from histogram.lines(metric, label_text(labels))
         for short, series in self.counts.items():
             metric = f"{_PREFIX}{short}"
             yield f"# HELP {metric} {_HELP[short]}"
             yield f"# TYPE {metric} counter"
             for labels_, count in series.items():
-                yield f"{metric}{{{_text(labels_)}}} {count}"
-
-
-def _text(labels: tuple[tuple[str, str], ...]) -> str:
-    return ",".join(f'{key}="{_escaped(value)}"' for key, value in labels)
-
-
-def _escaped(text: str) -> str:
-    return text.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")
+                yield f"{metric}{{{label_text(labels_)}}} {count}"

@@ -14,11 +14,13 @@ from sublet.machinery.selectors import Selector
 
 GROUP = "admissionregistration.k8s.io"
 MUTATING, VALIDATING = "mutatingwebhookconfigurations", "validatingwebhookconfigurations"
-EXEMPT = frozenset((
-    MUTATING, VALIDATING, "validatingadmissionpolicies", "validatingadmissionpolicybindings",
-    "mutatingadmissionpolicies", "mutatingadmissionpolicybindings",
+POLICIES = frozenset((
+    "validatingadmissionpolicies", "validatingadmissionpolicybindings", "mutatingadmissionpolicies",
+    "mutatingadmissionpolicybindings",
 ))  # fmt: skip
-"""Resources of :data:`GROUP` that no webhook may guard: a broken one could not be put right."""
+"""Resources of :data:`GROUP` that neither webhooks nor policies may guard: a broken one could not be put right."""
+EXEMPT = POLICIES | {MUTATING, VALIDATING}
+"""Resources of :data:`GROUP` that no webhook may guard."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,8 +49,8 @@ class Webhook:
     """matchConditions."""
 
     @property
-    def identity(self) -> tuple[str, str, int]:
-        return self.configuration, self.name, self.index
+    def identity(self) -> tuple[str, ...]:
+        return self.configuration, self.name, str(self.index)
 
 
 def read(configuration: Object) -> tuple[Webhook, ...]:
@@ -85,6 +87,19 @@ def _selector(stated: Mapping[str, Any] | None) -> Selector:
 def is_exempt(attributes: Attributes) -> bool:
     """Whether no webhook is asked about the write."""
     return attributes.group == GROUP and attributes.plural in EXEMPT
+
+
+def is_policy(attributes: Attributes) -> bool:
+    """Whether an admission policy or a binding of one is written, which no policy is asked about."""
+    return attributes.group == GROUP and attributes.plural in POLICIES
+
+
+def is_review(attributes: Attributes) -> bool:
+    """Whether somebody asks who may what: no policy may keep them from that."""
+    return (
+        attributes.group in ("authentication.k8s.io", "authorization.k8s.io")
+        and attributes.operation == CREATE
+    )
 
 
 def namespace_of(attributes: Attributes) -> str:

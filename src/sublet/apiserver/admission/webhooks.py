@@ -10,12 +10,12 @@ import json
 import logging
 import uuid
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 from sublet.apiserver import crd_conversion, decoding, follower
 from sublet.apiserver.admission import webhookreview, webhookrules
-from sublet.apiserver.admission.framework import CREATE, Attributes
+from sublet.apiserver.admission.framework import CREATE, Attributes, Passes
 from sublet.apiserver.admission.webhookmetrics import WebhookMetrics
 from sublet.apiserver.admission.webhookreview import Answer
 from sublet.apiserver.admission.webhookrules import Webhook
@@ -39,22 +39,6 @@ class Conditions(Protocol):
     ) -> bool:  # fmt: skip
         """Whether all hold. Raises ``ValueError`` where one cannot be evaluated."""
         ...
-
-
-@dataclass(slots=True)
-class _Passes:
-    """What the two mutating passes over one write know of each other."""
-
-    called: set[tuple[str, str, int]] = field(default_factory=set)
-    """Webhooks that may be called again, called since the object last changed."""
-    again: set[tuple[str, str, int]] = field(default_factory=set)
-    """Webhooks to call in the second pass."""
-    left: Object | None = None
-    """The object as the last webhook of the first pass left it."""
-
-    def changed(self) -> None:
-        self.again |= self.called
-        self.called = set()
 
 
 class Configurations:
@@ -110,10 +94,7 @@ class Webhooks:
         hooks = self._mutating.current()
         if not hooks or webhookrules.is_exempt(attributes):
             return
-        reinvocation = attributes.reinvocation
-        passes: _Passes = reinvocation.states.setdefault(_STATE, _Passes())
-        if reinvocation.running and passes.left is not None and passes.left != attributes.object:
-            passes.changed()  # by a plug-in between the two passes
+        reinvocation, passes = attributes.reinvocation, Passes.of(attributes, _STATE)
         for place, hook in enumerate(hooks):
             matched = await self._matched(hook, attributes)
             if matched is None or (reinvocation.running and hook.identity not in passes.again):
@@ -123,8 +104,7 @@ class Webhooks:
                 reinvocation.wanted = True
             if hook.reinvoked:
                 passes.called.add(hook.identity)
-        if passes.called and attributes.object is not None:
-            passes.left = codec.copied(attributes.object)
+        passes.end(attributes)
 
     async def _mutate(self, hook: Webhook, resource: Resource, attributes: Attributes, place: int) -> bool:
         """Calls one webhook; whether it changed the object."""
