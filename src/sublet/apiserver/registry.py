@@ -170,20 +170,15 @@ class Registry:
                 "resourceVersion should not be set on objects to be created", code=500, reason=""
             )
         new = await crd_conversion.to_stored(kind, write.resource, obj)
-        objectmeta.prepare_create(new, kind, self.clock.now(), self.rng)
-        generated = not new["metadata"].get("name") and bool(new["metadata"].get("generateName"))
-        if generated:
-            # Before the kind's own rules: a Job labels its pods with its name.
-            objectmeta.generate_name(new, self.rng)
         kind.default(new)
         if not write.applied:
             await self._manage(kind, None, new, write)  # what the kind and admission add is nobody's
-        kind.prepare_create(new)
-        kind.default(new)
         attributes = self._attributes(CREATE, kind, write, new, None)
         try:
+            # Names, uids and times are given afterwards: who mutates does not see them, and may give the name.
             await self._admit(kind, attributes)
-            kind.prepare_create(new)
+            generated = self._prepare_new(kind, new)
+            attributes.name = str(new["metadata"].get("name") or "")
             write.warnings += objectmeta.tidy(new)
             self._raise(
                 kind, new, [*objectmeta.validate_create(new, kind), *await self._errors(kind, new, write)]
@@ -193,6 +188,17 @@ class Registry:
             return await self._shown(kind, write, await self._store_new(kind, new, write, generated))
         finally:
             attributes.settle()
+
+    def _prepare_new(self, kind: Kind, new: Object) -> bool:
+        """Fills in what the server and the kind set on a new object; whether its name was generated."""
+        objectmeta.prepare_create(new, kind, self.clock.now(), self.rng)
+        generated = not new["metadata"].get("name") and bool(new["metadata"].get("generateName"))
+        if generated:
+            # Before the kind's own rules: a Job labels its pods with its name.
+            objectmeta.generate_name(new, self.rng)
+        kind.prepare_create(new)
+        kind.default(new)
+        return generated
 
     async def _store_new(self, kind: Kind, new: Object, write: Write, generated: bool) -> Written:
         transaction = await self._begin(kind, new, None, write)
@@ -485,13 +491,14 @@ class Registry:
         self, operation: str, kind: Kind, write: Write, new: Object | None, old: Object | None
     ) -> Attributes:
         metadata: Mapping[str, Any] = (new or old or {}).get("metadata") or {}
+        name = str(metadata.get("name") or "")
         return Attributes(
             operation,
             kind,
             write.resource,
             write.subresource,
             str(metadata.get("namespace") or ""),
-            str(metadata.get("name") or ""),
+            name or str(metadata.get("generateName") or ""),
             new,
             old,
             write.user,
@@ -499,6 +506,7 @@ class Registry:
             write.options.body,
             write.warnings,
             annotations=write.annotations,
+            generated=not name,
         )
 
     async def _admit(self, kind: Kind, attributes: Attributes) -> None:

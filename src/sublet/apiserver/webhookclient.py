@@ -56,6 +56,11 @@ _mismatch = re.compile(r"certificate is not valid for '([^']*)'").search
 class CallFailed(Exception):
     """A webhook could not be called, or its answer is no answer; ``str()`` is upstream's text."""
 
+    def __init__(self, text: str, code: int = 503) -> None:
+        super().__init__(text)
+        self.code = code
+        """Under which metrics count it: that of the answer, where there was one."""
+
 
 @dataclass(frozen=True, slots=True)
 class ClientConfig:
@@ -118,7 +123,7 @@ class WebhookClient:
         except TimeoutError:
             raise CallFailed(f'Post "{address}": context deadline exceeded') from None
         if not 200 <= status <= 206:
-            raise CallFailed(_meaning(status, body))
+            raise CallFailed(_meaning(status, body), status)
         try:
             answer = decode_json(body)
         except DecodeError as error:
@@ -194,7 +199,8 @@ def tls_context(ca: bytes) -> ssl.SSLContext:
             context.load_verify_locations(cadata=ca.decode("ascii"))
         except (ssl.SSLError, ValueError):
             raise CallFailed(
-                "could not get REST client: unable to load root certificates: unable to parse bytes as PEM block"
+                "could not get REST client: unable to load root certificates: unable to parse bytes as PEM block",
+                500,
             ) from None
     # As Go: a certificate that is trusted itself needs no authority above it, and only its alternative names count.
     context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN

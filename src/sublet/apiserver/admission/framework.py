@@ -73,6 +73,7 @@ class Attributes:
     subresource: str
     namespace: str
     name: str
+    """The object's; of a new one that has none yet its ``generateName``."""
     object: Object | None
     """The new object in the stored version (the subresource's own for binding, eviction); None for DELETE."""
     old_object: Object | None
@@ -87,6 +88,8 @@ class Attributes:
     reinvocation: Reinvocation = field(default_factory=Reinvocation)
     annotations: dict[str, str] = field(default_factory=dict)
     """For the audit log."""
+    generated: bool = False
+    """Whether the request did not name the object."""
     shown: tuple[Object | None, Object | None] | None = None
     """(new, old) as webhooks and policies see them where that is neither ``object`` nor a version of it: the options
     of a connection, the Scale of an object."""
@@ -95,6 +98,11 @@ class Attributes:
         """The write is over."""
         for call in self.settled:
             call()
+
+    @property
+    def request_name(self) -> str:
+        """The name in the request, as webhooks and policies are told; empty where the server makes one."""
+        return "" if self.generated else self.name
 
     @property
     def group(self) -> str:

@@ -62,7 +62,9 @@ class Match:
         return found
 
     def _by(self, rules: Sequence[Mapping[str, Any]], attributes: Attributes) -> Resource | None:
-        named = [r for r in rules if not r.get("resourceNames") or attributes.name in r["resourceNames"]]
+        named = [
+            r for r in rules if not r.get("resourceNames") or attributes.request_name in r["resourceNames"]
+        ]
         return webhookrules.matched_by(named, self.equivalent, attributes)
 
 

@@ -30,7 +30,7 @@ def values(
     decide = _decide(attributes.user, authorize)
     asked = Check(
         group=attributes.group, resource=attributes.plural, subresource=attributes.subresource,
-        namespace=attributes.namespace, name=attributes.name,
+        namespace=attributes.namespace, name=attributes.request_name,
     )  # fmt: skip
     return {
         "object": new,
@@ -58,7 +58,7 @@ def request(attributes: Attributes, resource: Resource) -> Object:
         "resource": _resource(resource),
         "requestKind": webhookreview.kind_of(attributes.kind, asked, attributes.subresource),
         "requestResource": _resource(asked),
-        "name": attributes.name,
+        "name": attributes.request_name,
         "namespace": webhookrules.namespace_of(attributes),
         "operation": attributes.operation,
         "userInfo": user_info(attributes.user),

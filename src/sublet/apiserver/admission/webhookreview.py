@@ -38,7 +38,8 @@ def version_for(webhook: Webhook) -> str:
     for version in webhook.versions:
         if version in VERSIONS:
             return version
-    raise CallFailed(f"webhook does not accept known AdmissionReview versions ({', '.join(VERSIONS)})")
+    why = f"webhook does not accept known AdmissionReview versions ({', '.join(VERSIONS)})"
+    raise CallFailed(f"could not create admission objects: {why}", 400)
 
 
 def review(
@@ -62,8 +63,8 @@ def review(
     request["requestResource"] = _resource(asked)
     if attributes.subresource:
         request["requestSubResource"] = attributes.subresource
-    if attributes.name:
-        request["name"] = attributes.name
+    if attributes.request_name:
+        request["name"] = attributes.request_name
     if namespace := namespace_of(attributes):
         request["namespace"] = namespace
     request |= {
@@ -107,41 +108,62 @@ def options_of(attributes: Attributes) -> Object | None:
 
 def read(document: Object, version: str, uid: str, *, mutating: bool) -> Answer:
     """The answer in a document that a webhook sent. Raises :class:`CallFailed`."""
-    found = (document.get("apiVersion"), document.get("kind"))
-    if found != (f"{GROUP}/{version}", "AdmissionReview"):
-        raise _bad(
-            f"expected webhook response of {GROUP}/{version}, Kind=AdmissionReview, "
-            f"got {found[0] or ''}, Kind={found[1] or ''}"
-        )
     response = document.get("response")
     if not isinstance(response, dict):
-        raise CallFailed("webhook response was absent")
-    if version == "v1" and response.get("uid") != uid:
-        raise _bad(f'expected response.uid="{uid}", got "{response.get("uid") or ""}"')
+        raise _bad("webhook response was absent")
+    if version == "v1":  # before, nobody looked
+        if response.get("uid") != uid:
+            raise _bad(f'expected response.uid="{uid}", got "{response.get("uid") or ""}"')
+        found = _typed(document)
+        if found != (wanted := f"{GROUP}/{version}, Kind=AdmissionReview"):
+            raise _bad(f"expected webhook response of {wanted}, got {found}")
     status = response.get("status")
     return Answer(
         response.get("allowed") is True,
         status if isinstance(status, dict) else {},
-        _patch(response, version) if mutating else None,
+        _patch(response, version, mutating=mutating),
         tuple(str(text) for text in response.get("warnings") or ()),
         {str(k): str(v) for k, v in (response.get("auditAnnotations") or {}).items()},
     )
 
 
-def _patch(response: Object, version: str) -> Any:
+def _typed(document: Object) -> str:
+    group, _, version = str(document.get("apiVersion") or "").rpartition("/")
+    return f"{group}/{version}, Kind={document.get('kind') or ''}"
+
+
+def _patch(response: Object, version: str, *, mutating: bool) -> Any:
     encoded, kind = response.get("patch"), response.get("patchType")
-    if not encoded:
-        if kind and version == "v1":
-            raise _bad("webhook returned response.patchType but not response.patch")
-        return None
-    if not kind and version == "v1":
+    if version != "v1":
+        kind = "JSONPatch"
+    elif not mutating:
+        if encoded:
+            raise _bad("validating webhook may not return response.patch")
+        if kind is not None:
+            raise _bad("validating webhook may not return response.patchType")
+    elif encoded and kind is None:
         raise _bad("webhook returned response.patch but not response.patchType")
-    if (kind or "JSONPatch") != "JSONPatch":
-        raise _bad(f'webhook returned invalid response.patchType of "{kind}"')
+    elif kind is not None and not encoded:
+        raise _bad("webhook returned response.patchType but not response.patch")
+    elif kind == "":
+        raise _bad('webhook returned invalid response.patchType of ""')
+    return _operations(encoded, str(kind)) if encoded and mutating else None
+
+
+def _operations(encoded: Any, kind: str) -> Any:
     try:
-        return codec.decode_json(base64.b64decode(encoded, validate=True))
-    except (binascii.Error, codec.DecodeError, TypeError, ValueError) as error:
-        raise _bad(f"response.patch cannot be read: {error}") from None
+        text = base64.b64decode(encoded, validate=True)
+    except (binascii.Error, TypeError, ValueError):
+        raise CallFailed("failed to call webhook: illegal base64 data in response.patch") from None
+    try:
+        operations = codec.decode_json(text)
+        if not isinstance(operations, list):
+            raise codec.DecodeError("json: cannot unmarshal object into Go value of type jsonpatch.Patch")
+    except (codec.DecodeError, ValueError) as error:
+        raise CallFailed(f"received undecodable patch in webhook response: {error}") from None
+    if operations and kind != "JSONPatch":
+        raise CallFailed(f'unsupported patch type "{kind}"', 400)
+    return operations
 
 
 def _bad(why: str) -> CallFailed:

@@ -105,7 +105,7 @@ def is_review(attributes: Attributes) -> bool:
 def namespace_of(attributes: Attributes) -> str:
     """The namespace a review names: for a Namespace itself its own name."""
     if attributes.target == ("", "namespaces"):
-        return attributes.name
+        return attributes.request_name
     return attributes.namespace
 
 

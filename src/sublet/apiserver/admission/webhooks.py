@@ -15,7 +15,7 @@ from typing import Any, Protocol
 
 from sublet.apiserver import crd_conversion, decoding, follower
 from sublet.apiserver.admission import webhookreview, webhookrules
-from sublet.apiserver.admission.framework import CREATE, Attributes, Passes
+from sublet.apiserver.admission.framework import Attributes, Passes
 from sublet.apiserver.admission.webhookmetrics import WebhookMetrics
 from sublet.apiserver.admission.webhookreview import Answer
 from sublet.apiserver.admission.webhookrules import Webhook
@@ -24,7 +24,7 @@ from sublet.apiserver.registry import Registry
 from sublet.apiserver.webhookclient import CallFailed, WebhookClient
 from sublet.machinery import codec, objects, patch
 from sublet.machinery.kind import Object, Resource
-from sublet.machinery.status import BadRequest, StatusError, not_found
+from sublet.machinery.status import BadRequest, StatusError, forbidden, not_found
 
 _log = logging.getLogger(__name__)
 _STATE = "webhooks"
@@ -113,7 +113,11 @@ class Webhooks:
         answer = await self._asked(hook, resource, attributes, new, old, place, mutating=True)
         changed = False
         if answer is not None and answer.patch:
-            changed = await self._lay(hook, resource, attributes, new, answer.patch)
+            try:
+                changed = await self._lay(hook, resource, attributes, new, answer.patch)
+            except StatusError:
+                self._measure(hook, attributes, mutating=True).wrong()
+                raise
             attributes.mutated = attributes.mutated or changed
         note = {"configuration": hook.configuration, "webhook": hook.name, "mutated": changed}
         round_ = 1 if attributes.reinvocation.running else 0
@@ -145,7 +149,7 @@ class Webhooks:
             raise webhookreview.failed(error.message) from None
         if codec.same(patched, new):
             return False
-        _keep_identity(patched, attributes.object, attributes.operation)
+        _keep_place(patched, attributes.object)
         stored = await crd_conversion.to_stored(kind, resource, patched)
         attributes.object.clear()
         attributes.object.update(stored)
@@ -225,7 +229,9 @@ class Webhooks:
         except ValueError as error:
             if hook.fails_open:
                 return False
-            raise webhookreview.failed(str(error)) from None
+            raise forbidden(
+                attributes.group, attributes.plural, attributes.request_name, str(error)
+            ) from None
 
     async def _versions(
         self, resource: Resource, attributes: Attributes
@@ -247,12 +253,12 @@ class Webhooks:
 
         Raises the refusal, or what says that the call failed.
         """
-        type_ = "admit" if mutating else "validating"
-        if attributes.dry_run and hook.side_effects not in ("None", "NoneOnDryRun"):
-            raise BadRequest(f'admission webhook "{hook.name}" does not support dry run')
         clock = self._registry.clock
         begun = clock.monotonic()
-        measure = _Measure(self.metrics, hook.name, type_, attributes.operation)
+        measure = self._measure(hook, attributes, mutating=mutating)
+        if attributes.dry_run and hook.side_effects not in ("None", "NoneOnDryRun"):
+            measure.wrong(0.0)
+            raise BadRequest(f'admission webhook "{hook.name}" does not support dry run')
         try:
             answer = await self._call(hook, resource, attributes, new, old, mutating=mutating)
         except CallFailed as error:
@@ -260,13 +266,13 @@ class Webhooks:
             text = _failure(hook.name, str(error))
             if hook.fails_open:
                 _log.warning("failed open: %s", text)
-                measure.failed_open(seconds)
+                measure.failed_open(seconds, error.code)
                 word = "mutation" if mutating else "validating"
                 round_ = 1 if attributes.reinvocation.running else 0
                 key = f"failed-open.{word}.webhook.admission.k8s.io/round_{round_}_index_{place}"
                 attributes.annotations[key] = hook.name
                 return None
-            measure.failed(seconds)
+            measure.failed(seconds, error.code)
             raise webhookreview.failed(text) from None
         for key, value in answer.annotations.items():
             attributes.annotations[f"{hook.name}/{key}"] = value
@@ -277,6 +283,10 @@ class Webhooks:
         refusal = webhookreview.denied(hook.name, answer.status)
         measure.refused(clock.monotonic() - begun, refusal.code)
         raise refusal
+
+    def _measure(self, hook: Webhook, attributes: Attributes, *, mutating: bool) -> _Measure:
+        type_ = "admit" if mutating else "validating"
+        return _Measure(self.metrics, hook.name, type_, attributes.operation)
 
     async def _call(
         self, hook: Webhook, resource: Resource, attributes: Attributes, new: Object | None,
@@ -309,13 +319,16 @@ def _lay_besides(
     return True
 
 
+_ELSEWHERE = ("received ", "could not ", "unsupported patch type ", "failed to call webhook: ")
+"""How the texts of failures begin that are not those of the call itself."""
+
+
 def _failure(name: str, why: str) -> str:
-    if why.startswith("received invalid webhook response"):
-        return f'failed calling webhook "{name}": {why}'
-    return f'failed calling webhook "{name}": failed to call webhook: {why}'
+    at = "" if why.startswith(_ELSEWHERE) else "failed to call webhook: "
+    return f'failed calling webhook "{name}": {at}{why}'
 
 
-def _keep_identity(patched: Object, before: Object, operation: str) -> None:
+def _keep_place(patched: Object, before: Object) -> None:
     """A webhook may not move an object elsewhere. Raises ``BadRequest``."""
     metadata, was = patched.get("metadata"), before.get("metadata") or {}
     if not isinstance(metadata, dict):
@@ -324,10 +337,6 @@ def _keep_identity(patched: Object, before: Object, operation: str) -> None:
         raise BadRequest(
             "the namespace of the provided object does not match the namespace sent on the request"
         )
-    if operation == CREATE:
-        for key in ("uid", "creationTimestamp"):
-            if key in was:
-                metadata[key] = was[key]
 
 
 @dataclass(frozen=True, slots=True)
@@ -346,13 +355,19 @@ class _Measure:
         self._observe(seconds, code, rejected=True)
         self.metrics.rejected(self.name, self.type, self.operation, "no_error", code)
 
-    def failed(self, seconds: float) -> None:
-        self._observe(seconds, 500, rejected=True)
-        self.metrics.rejected(self.name, self.type, self.operation, "calling_webhook_error", 0)
+    def failed(self, seconds: float, code: int) -> None:
+        self._observe(seconds, code, rejected=True)
+        self.metrics.rejected(self.name, self.type, self.operation, "calling_webhook_error", code)
 
-    def failed_open(self, seconds: float) -> None:
-        self._observe(seconds, 200, rejected=False)
+    def failed_open(self, seconds: float, code: int) -> None:
+        self._observe(seconds, code, rejected=False)
         self.metrics.failed_open(self.name, self.type)
+
+    def wrong(self, seconds: float | None = None) -> None:
+        """What it asks for cannot be done; ``seconds`` None: its call has been counted."""
+        if seconds is not None:
+            self._observe(seconds, 0, rejected=True)
+        self.metrics.rejected(self.name, self.type, self.operation, "apiserver_internal_error", 0)
 
     def _observe(self, seconds: float, code: int, *, rejected: bool) -> None:
         self.metrics.observe(self.name, self.type, self.operation, seconds, code, rejected=rejected)
