@@ -85,7 +85,7 @@ async def test_a_failed_rule_is_a_field_error(define: Define, widget: Make) -> N
     with pytest.raises(Invalid) as refused:
         await widget(low=3, high=2)
     assert refused.value.message == (
-        'Widget.example.com "w1" is invalid: spec: Invalid value: "object": failed rule: self.low <= self.high'
+        'Widget.example.com "w1" is invalid: spec: Invalid value: failed rule: self.low <= self.high'
     )
 
 
@@ -102,7 +102,7 @@ async def test_message_reason_and_path_are_the_rules_own(define: Define, widget:
             size=INTEGER,
         )
     )
-    with pytest.raises(Invalid, match=r'spec\.size: Invalid value: "object": too great: 10$'):
+    with pytest.raises(Invalid, match=r"spec\.size: Invalid value: too great: 10$"):
         await widget(size=10)
     with pytest.raises(Invalid, match=r"spec: Forbidden: must be positive$"):
         await widget(size=-1)
@@ -117,7 +117,7 @@ async def test_transition_rules_look_at_what_was(client: Client, define: Define,
     made["spec"]["other"] = "x"
     made = await client.update(WIDGETS, made)
     made["spec"]["name"] = "b"
-    with pytest.raises(Invalid, match=r'spec\.name: Invalid value: "string": is immutable'):
+    with pytest.raises(Invalid, match=r'spec\.name: Invalid value: "b": is immutable'):
         await client.update(WIDGETS, made)
 
 
@@ -210,7 +210,7 @@ async def test_values_have_the_types_of_their_formats(define: Define, widget: Ma
         (fields({"rule": "self.size > 0", "messageExpression": "1"}, size=INTEGER), "messageExpression must evaluate to a string"),
         (fields({"rule": "self.size > 0", "reason": "Because"}, size=INTEGER), r"reason: Unsupported value: .*Because"),
         (fields(" "), "rule is not specified"),
-        (fields({"rule": "self.size > 0", "optionalOldSelf": True}, size=INTEGER), "optionalOldSelf may not be set if oldSelf is not used in rule"),
+        (fields({"rule": "self.size > 0", "optionalOldSelf": True}, size=INTEGER), r"optionalOldSelf: Invalid value: true: may not be set if oldSelf is not used in rule"),
         (fields(sizes={"type": "array", "items": {**INTEGER, "x-kubernetes-validations": [{"rule": "self >= oldSelf"}]}}), "oldSelf cannot be used on the uncorrelatable portion of the schema within"),
         (fields("self.sizes.all(a, self.sizes.all(b, a == b))", sizes={"type": "array", "items": INTEGER}), r"rule: Forbidden: estimated rule cost exceeds budget by factor of more than 100x \(try simplifying the rule, or adding maxItems"),
         (fields(names={"type": "array", "items": {**STRING, "x-kubernetes-validations": [{"rule": "self.matches('^a')"}]}}), "estimated rule cost exceeds budget"),

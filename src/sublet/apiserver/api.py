@@ -149,6 +149,9 @@ class APIServer:
             self.webhooks.metrics.lines, self.policies.metrics.lines, self.aggregation.lines,
         )  # fmt: skip
         self.registry.duties["apiextensions.k8s.io", "customresourcedefinitions"] = self.custom_resources
+        self.registry.judges["apiextensions.k8s.io", "customresourcedefinitions"] = (
+            self.custom_resources.errors
+        )
 
     async def _allowed(
         self, user: User, verb: str, group: str, resource: str, name: str = "", namespace: str = "",

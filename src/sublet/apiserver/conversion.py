@@ -15,12 +15,13 @@ def _nothing(_obj: Object) -> None:
     return None
 
 
+Errors = Callable[[str, Object, Object | None, str], Sequence[FieldError]]
 Rules = Callable[
     [str, Object, Object | None, Sequence[FieldError], list[str]], Awaitable[Sequence[FieldError]]
 ]
 
 
-def _no_errors(_version: str, _obj: Object) -> Sequence[FieldError]:
+def _no_errors(_version: str, _new: Object, _old: Object | None, _subresource: str) -> Sequence[FieldError]:
     return ()
 
 
@@ -46,8 +47,8 @@ class CustomKind(Kind):
     """Storage version and a digest of its schema: a value of another tag is pruned and defaulted on read."""
     schemas: Mapping[str, Schema] = field(default_factory=dict)
     """By version."""
-    errors: Callable[[str, Object], Sequence[FieldError]] = _no_errors
-    """(version, object) -> what breaks that version's schema."""
+    errors: Errors = _no_errors
+    """(version, new, old or None, subresource) -> what breaks that version's schema and was not so before."""
     rules: Rules = _no_rules
     """(version, new, old or None, what :attr:`errors` found, warnings to add to) -> what breaks that version's
     ``x-kubernetes-validations``."""

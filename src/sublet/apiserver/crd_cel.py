@@ -1,4 +1,4 @@
-"""``x-kubernetes-validations`` of custom resources: checked with the definition, run with every write (reference B.18).
+"""``x-kubernetes-validations`` of custom resources: compiled with the definition, run with every write (reference B.18).
 
 The expression language is imported when the first schema with rules is met.
 """
@@ -10,34 +10,24 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from sublet.apiserver import crd_validation
-from sublet.apiserver.crd_cel_types import Shape, shape
+from sublet.apiserver import crd_fieldpaths
+from sublet.apiserver.crd_cel_types import Shape, Shapes
+from sublet.apiserver.crd_structural import has_rules
 from sublet.machinery import codec
 from sublet.machinery.cel import types
 from sublet.machinery.cel.environment import BUDGET, QUICK_LIMIT, Budget, Environment, Program
 from sublet.machinery.cel.errors import CompileError, CostExceeded, EvaluationError
 from sublet.machinery.cel.types import BOOL, STRING
 from sublet.machinery.cel.values import NONE, Optional
-from sublet.machinery.jsonpath import JSONPath
 from sublet.machinery.kind import Object
-from sublet.machinery.status import (
-    FieldError,
-    duplicate,
-    field_forbidden,
-    invalid,
-    not_supported,
-    required,
-    too_long,
-)
+from sublet.machinery.status import OMITTED, FieldError, duplicate, field_forbidden, invalid, required
 
 RULES = "x-kubernetes-validations"
 RULE_LIMIT, DEFINITION_LIMIT = 10_000_000, 100_000_000
 """Of estimated cost: for one rule, and for all rules of one schema."""
-_REASONS = ("FieldValueDuplicate", "FieldValueForbidden", "FieldValueInvalid", "FieldValueRequired")
-_LONGEST_MESSAGE = 2048
 _LONGEST_EVALUATED = 5 * 1024
 _BLOCKING = frozenset((
-    "FieldValueRequired", "FieldValueTooLong", "FieldValueTooMany", "FieldValueTypeInvalid",
+    "FieldValueNotSupported", "FieldValueRequired", "FieldValueTooLong", "FieldValueTooMany", "FieldValueTypeInvalid",
 ))  # fmt: skip
 _UNCHECKED = "some validation rules were not checked because the object was invalid; correct the existing errors to complete validation"
 _OUT_OF_BUDGET = (
@@ -58,6 +48,7 @@ class Rule:
     message_program: Program | None
     reason: str
     field_path: str
+    """Below the value, as field errors write it."""
     transition: bool
     """It mentions oldSelf."""
     optional_old: bool
@@ -87,42 +78,26 @@ class Compiling:
         self.errors: list[FieldError] = []
         self.total = 0.0
         self._base = Environment({})
+        self._shapes = Shapes()
         self._dear: list[tuple[float, FieldError]] = []
 
-    def node(
-        self, document: Document, path: str, *, root: bool = False, cardinality: float | None = 1,
-        uncorrelatable: str = "", found: Shape | None = None,
-    ) -> Node | None:  # fmt: skip
-        """The part at a path; None where it has no rules. ``cardinality``: how often it may occur, None unbounded."""
-        if not crd_validation.has_rules(document):
+    def node(self, document: Document, path: str, *, root: bool = False) -> Node | None:
+        """The part at a path; None where no rule can be run."""
+        found = self._shapes.of(document, path, root=root) if has_rules(document) else None
+        if found is None:
             return None
-        found = found or shape(document, path, root=root)
-        made = Node(str(document.get("type") or "object"), found.adapt)
-        for index, stated in enumerate(document.get(RULES) or ()):
-            where = f"{path}.{RULES}[{index}]"
-            rule = self._rule(stated, where, found, cardinality, uncorrelatable)
-            if rule is not None:
-                made.rules.append(rule)
+        made = Node(str(document.get("type") or ""), found.adapt)
+        made.rules = self.rules(document, path, 1, "", root=root)
         for name, child in (document.get("properties") or {}).items():
-            inner = self.node(
-                child, f"{path}.properties[{name}]", cardinality=cardinality, uncorrelatable=uncorrelatable
-            )
+            inner = self.node(child, f"{path}.properties[{name}]")
             if inner is not None:
                 made.properties[name] = inner
-        items = document.get("items")
-        if isinstance(items, dict):
+        if isinstance(document.get("items"), dict):
             keyed = document.get("x-kubernetes-list-type") == "map"
             made.keys = tuple(document.get("x-kubernetes-list-map-keys") or ()) if keyed else None
-            made.items = self.node(
-                items, f"{path}.items", cardinality=_times(cardinality, document.get("maxItems")),
-                uncorrelatable=uncorrelatable or ("" if keyed else path),
-            )  # fmt: skip
-        additional = document.get("additionalProperties")
-        if isinstance(additional, dict):
-            made.additional = self.node(
-                additional, f"{path}.additionalProperties",
-                cardinality=_times(cardinality, document.get("maxProperties")), uncorrelatable=uncorrelatable,
-            )  # fmt: skip
+            made.items = self.node(document["items"], f"{path}.items")
+        if isinstance(document.get("additionalProperties"), dict):
+            made.additional = self.node(document["additionalProperties"], f"{path}.additionalProperties")
         return made
 
     def finish(self, path: str) -> None:
@@ -135,121 +110,116 @@ class Compiling:
             )
             self.errors.append(field_forbidden(path, text))
 
+    def rules(
+        self, document: Document, path: str, cardinality: float | None, uncorrelatable: str, *, root: bool
+    ) -> list[Rule]:
+        """The rules of one part. ``cardinality``: how often it may occur, None unbounded; ``uncorrelatable``: the
+        list above it whose items cannot be told from before."""
+        found = self._shapes.of(document, path, root=root)
+        if found is None:
+            kept = str(bool(document.get("x-kubernetes-preserve-unknown-fields"))).lower()
+            why = (
+                "rule declared on schema that does not support validation rules type: "
+                f"'{document.get('type') or ''}' x-kubernetes-preserve-unknown-fields: '{kept}'"
+            )
+            self.errors.append(FieldError("InternalError", f"{path}.{RULES}", f"Internal error: {why}"))
+            return []
+        made = []
+        for index, stated in enumerate(document.get(RULES) or ()):
+            rule = self._rule(
+                stated, f"{path}.{RULES}[{index}]", found, document, cardinality, uncorrelatable
+            )
+            if rule is not None:
+                made.append(rule)
+        return made
+
     def _rule(
-        self, stated: Document, where: str, found: Shape, cardinality: float | None, uncorrelatable: str
-    ) -> Rule | None:
+        self, stated: Document, where: str, found: Shape, document: Document, cardinality: float | None,
+        uncorrelatable: str,
+    ) -> Rule | None:  # fmt: skip
         text = str(stated.get("rule") or "")
-        self.errors += _stated_errors(stated, where)
         if not text.strip():
             return None
         optional_old = bool(stated.get("optionalOldSelf"))
         old = types.optional_of(found.type) if optional_old else found.type
         environment = self._base.extended({"self": found.type, "oldSelf": old})
-        program = self._compile(
-            environment, f"{where}.rule", text, stated, (BOOL, "cel expression must evaluate to a bool")
-        )
+        program = self._compile(environment, f"{where}.rule", text, stated, "rule")
         if program is None:
             return None
+        times = found.most if cardinality is None else cardinality
+        self._charge(program.estimate * times, f"{where}.rule", "rule")
+        message = None
+        if str(stated.get("messageExpression") or "").strip():
+            at = f"{where}.messageExpression"
+            message = self._compile(
+                environment, at, str(stated["messageExpression"]), stated, "messageExpression"
+            )
+            if message is not None:
+                self._charge(message.estimate, at, "messageExpression")
         transition = "oldSelf" in program.names
         if transition and uncorrelatable:
             why = (
                 f"oldSelf cannot be used on the uncorrelatable portion of the schema within {uncorrelatable}"
             )
             self.errors.append(invalid(f"{where}.rule", text, why))
-        if optional_old and not transition:
-            why = "optionalOldSelf may not be set if oldSelf is not used in rule"
-            self.errors.append(invalid(f"{where}.optionalOldSelf", True, why))
-        self._charge(program, f"{where}.rule", cardinality, found, "rule")
-        message = None
-        if str(stated.get("messageExpression") or "").strip():
-            message = self._compile(
-                environment, f"{where}.messageExpression", str(stated["messageExpression"]), stated,
-                (STRING, "messageExpression must evaluate to a string"),
-            )  # fmt: skip
-            if message is not None:
-                self._charge(message, f"{where}.messageExpression", cardinality, found, "messageExpression")
+        if not transition and stated.get("optionalOldSelf") is not None:
+            why = "may not be set if oldSelf is not used in rule"
+            self.errors.append(invalid(f"{where}.optionalOldSelf", optional_old, why))
         return Rule(
             text, program, str(stated.get("message") or "").strip(), message,
-            str(stated.get("reason") or "FieldValueInvalid"), str(stated.get("fieldPath") or "").strip(),
-            transition, optional_old,
+            str(stated.get("reason") or "FieldValueInvalid"), _field_path(stated, document), transition, optional_old,
         )  # fmt: skip
 
     def _compile(
-        self,
-        environment: Environment,
-        where: str,
-        text: str,
-        stated: Document,
-        wanted: tuple[types.Type, str],
+        self, environment: Environment, where: str, text: str, stated: Document, what: str
     ) -> Program | None:
+        is_rule = what == "rule"
         try:
             program = environment.compile(text)
         except CompileError as error:
-            self.errors.append(invalid(where, dict(stated), f"compilation failed: {error}"))
+            prefix = "" if is_rule else "messageExpression "
+            self.errors.append(invalid(where, _shown(stated), f"{prefix}compilation failed: {error}"))
             return None
-        if not types.assignable(wanted[0], program.type, {}):
-            self.errors.append(invalid(where, dict(stated), wanted[1]))
+        if not types.assignable(BOOL if is_rule else STRING, program.type, {}):
+            why = (
+                "cel expression must evaluate to a bool"
+                if is_rule
+                else "messageExpression must evaluate to a string"
+            )
+            self.errors.append(invalid(where, _shown(stated), why))
             return None
         return program
 
-    def _charge(
-        self, program: Program, where: str, cardinality: float | None, found: Shape, what: str
-    ) -> None:
-        cost = program.estimate * (found.most if cardinality is None else cardinality)
+    def _charge(self, cost: float, where: str, what: str) -> None:
         self.total += cost
         if cost > RULE_LIMIT:
             self.errors.append(field_forbidden(where, _too_dear(f"estimated {what} cost", cost, RULE_LIMIT)))
         if cost > 0:
-            text = "contributed to estimated rule & messageExpression cost total exceeding cost limit for entire OpenAPIv3 schema"
+            text = "contributed to estimated rule cost total exceeding cost limit for entire OpenAPIv3 schema"
             self._dear.append((cost, field_forbidden(where, text)))
 
 
-def _times(cardinality: float | None, most: Any) -> float | None:
-    return None if cardinality is None or most is None else cardinality * float(most)
+def _field_path(stated: Document, document: Document) -> str:
+    path = str(stated.get("fieldPath") or "")
+    try:
+        return crd_fieldpaths.resolve(path, document)[0]
+    except ValueError:
+        return ""  # refused with the definition
+
+
+def _shown(stated: Document) -> Document:
+    """A rule as upstream's internal type shows it."""
+    return {
+        "Rule": stated.get("rule") or "", "Message": stated.get("message") or "",
+        "MessageExpression": stated.get("messageExpression") or "", "Reason": stated.get("reason"),
+        "FieldPath": stated.get("fieldPath") or "", "OptionalOldSelf": stated.get("optionalOldSelf"),
+    }  # fmt: skip
 
 
 def _too_dear(what: str, cost: float, limit: float) -> str:
     factor = cost / limit
     shown = "more than 100x" if factor > 100 else f"{factor:f}x" if factor < 1.5 else f"{factor:.1f}x"
     return f"{what} exceeds budget by factor of {shown} {_ADVICE}"
-
-
-def _stated_errors(stated: Document, where: str) -> list[FieldError]:
-    """What is wrong besides the expressions themselves."""
-    errors: list[FieldError] = []
-    rule, message = str(stated.get("rule") or ""), stated.get("message")
-    if not rule.strip():
-        errors.append(required(f"{where}.rule", "rule is not specified"))
-    if message is not None and message != "":
-        if not message.strip():
-            errors.append(invalid(f"{where}.message", message, "message must be non-empty if specified"))
-        elif "\n" in message.strip():
-            errors.append(invalid(f"{where}.message", message, "message must not contain line breaks"))
-        if len(message) > _LONGEST_MESSAGE:
-            errors.append(too_long(f"{where}.message", _LONGEST_MESSAGE))
-    elif "\n" in rule.strip() and not stated.get("messageExpression"):
-        errors.append(required(f"{where}.message", "message must be specified if rule contains line breaks"))
-    expression = stated.get("messageExpression")
-    if expression and not str(expression).strip():
-        errors.append(required(f"{where}.messageExpression", "must be non-empty if specified"))
-    reason = stated.get("reason")
-    if reason is not None and reason not in _REASONS:
-        errors.append(not_supported(f"{where}.reason", reason, _REASONS))
-    path = stated.get("fieldPath")
-    if path:
-        try:
-            JSONPath(str(path))
-        except ValueError as error:
-            errors.append(invalid(f"{where}.fieldPath", path, f"fieldPath must be a valid path: {error}"))
-    return errors
-
-
-def schema_errors(document: Document, path: str) -> list[FieldError]:
-    """What is wrong with the rules of one version's openAPIV3Schema."""
-    compiling = Compiling()
-    compiling.node(document, path, root=True)
-    compiling.finish(path)
-    return compiling.errors
 
 
 def compile_schema(document: Document) -> Node | None:
@@ -280,8 +250,28 @@ async def validate(
 def run_rules(root: Node, new: Object, old: Object | None, budget: float) -> Run:
     """One run of all rules for at most ``budget`` cost units."""
     run = Run(Budget(budget))
-    run.node(root, new, old, "")
+    run.node(root, new, old, "", _Before(new, old))
     return run
+
+
+class _Stop(Exception):
+    """No further rule is to be run."""
+
+
+class _Before:
+    """A value and what it was, where that can be told: whether anything changed is found out once, when asked."""
+
+    __slots__ = ("_same", "new", "old")
+
+    def __init__(self, new: Any, old: Any) -> None:
+        self.new, self.old = new, old
+        self._same: bool | None = None
+
+    @property
+    def same(self) -> bool:
+        if self._same is None:
+            self._same = self.old is not None and codec.same(self.new, self.old)
+        return self._same
 
 
 class Run:
@@ -297,91 +287,113 @@ class Run:
         """The budget ran out, and perhaps not every rule was looked at."""
         return self._budget.left <= 0
 
-    def node(self, node: Node, new: Any, old: Any, path: str) -> None:
-        if new is None or self._budget.left <= 0:
+    def node(self, node: Node, new: Any, old: Any, path: str, before: _Before) -> None:
+        """Runs the rules at and below a value. ``before``: the nearest value around it, or itself, that was there."""
+        try:
+            self._node(node, new, old, path, before)
+        except _Stop:
+            return
+
+    def _node(self, node: Node, new: Any, old: Any, path: str, before: _Before) -> None:
+        if new is None:
             return
         if node.rules:
-            self._rules(node, new, old, path)
+            self._rules(node, new, old, path, before)
         if isinstance(new, dict):
-            before = old if isinstance(old, dict) else {}
+            was = old if isinstance(old, dict) else {}
             for name, value in new.items():
                 child = node.properties.get(name)
+                below = was.get(name)
+                where = f"{path}.{name}" if path else name
+                if child is None:
+                    child, where = node.additional, f"{path}[{name}]"
                 if child is not None:
-                    self.node(child, value, before.get(name), f"{path}.{name}" if path else name)
-                elif node.additional is not None:
-                    self.node(node.additional, value, before.get(name), f"{path}[{name}]")
+                    self._node(child, value, below, where, before if below is None else _Before(value, below))
         elif isinstance(new, list) and node.items is not None:
             find = _correlated(node, old)
             for index, item in enumerate(new):
-                self.node(node.items, item, find(item), f"{path}[{index}]")
+                below = find(item)
+                nearest = before if below is None else _Before(item, below)
+                self._node(node.items, item, below, f"{path}[{index}]", nearest)
 
-    def _rules(self, node: Node, new: Any, old: Any, path: str) -> None:
+    def _rules(self, node: Node, new: Any, old: Any, path: str, before: _Before) -> None:
         adapt = node.adapt
         value = new if adapt is None else adapt(new)
-        before = old if adapt is None or old is None else adapt(old)
-        untouched = old is not None and codec.same(new, old)
+        was = old if adapt is None or old is None else adapt(old)
         for rule in node.rules:
             if rule.transition and old is None and not rule.optional_old:
                 continue
-            if self._budget.left <= 0:
-                return
-            given = before
+            given = was
             if rule.optional_old:
-                given = NONE if old is None else Optional(before, True)
-            error = self._rule(rule, node, {"self": value, "oldSelf": given}, path)
+                given = NONE if old is None else Optional(was, True)
+            error = self._rule(rule, node, new, {"self": value, "oldSelf": given}, path)
             if error is None:
                 continue
-            if untouched and not rule.transition:
+            if not rule.transition and before.same:
                 self.warnings.append(str(error))
             else:
                 self.errors.append(error)
 
-    def _rule(self, rule: Rule, node: Node, variables: Mapping[str, Any], path: str) -> FieldError | None:
-        shown = path or "<nil>"
-        saying = f"failed rule: {rule.text.strip()}" if not rule.message else rule.message
+    def _rule(
+        self, rule: Rule, node: Node, new: Any, variables: Mapping[str, Any], path: str
+    ) -> FieldError | None:
+        shown, saying = path or "<nil>", rule.message or rule.text.strip()
+        if self._budget.left <= 0:
+            self._stop(shown, node, _OUT_OF_BUDGET)
         try:
             if rule.program.evaluate(variables, self._budget) is True:
                 return None
         except CostExceeded:
             if self._budget.left <= 0:
-                return invalid(shown, node.type_name, _OUT_OF_BUDGET)
-            return invalid(shown, node.type_name, f"'operation cancelled: actual cost limit exceeded': no further validation rules will be run due to call cost exceeds limit for rule: {saying}")  # fmt: skip
+                self._stop(shown, node, _OUT_OF_BUDGET)
+            self._stop(shown, node, f"'operation cancelled: actual cost limit exceeded': no further validation rules will be run due to call cost exceeds limit for rule: {saying}")  # fmt: skip
         except EvaluationError as error:
+            # Of what goes wrong nothing is tolerated: it says nothing of the value.
+            why = f"{error} evaluating rule: {saying}"
             if str(error).startswith("no such overload"):
-                return invalid(shown, node.type_name, f"'{error}': call arguments did not match a supported operator, function or macro signature for rule: {saying}")  # fmt: skip
-            return invalid(shown, node.type_name, f"{error} evaluating rule: {saying}")
+                why = f"'{error}': call arguments did not match a supported operator, function or macro signature for rule: {saying}"
+            self.errors.append(invalid(shown, node.type_name, why))
+            return None
         where = _joined(path, rule.field_path) or "<nil>"
-        return _refusal(rule.reason, where, node.type_name, self._message(rule, variables, saying))
+        bad = OMITTED if node.type_name in ("object", "array") else new
+        return _refusal(rule.reason, where, bad, self._message(rule, node, variables, where))
 
-    def _message(self, rule: Rule, variables: Mapping[str, Any], otherwise: str) -> str:
+    def _stop(self, where: str, node: Node, why: str) -> None:
+        self.errors.append(invalid(where, node.type_name, why))
+        raise _Stop
+
+    def _message(self, rule: Rule, node: Node, variables: Mapping[str, Any], where: str) -> str:
+        otherwise = rule.message or f"failed rule: {rule.text.strip()}"
         if rule.message_program is None:
             return otherwise
         try:
             text = rule.message_program.evaluate(variables, self._budget)
-        except (EvaluationError, CostExceeded):
+        except CostExceeded:
+            why = "messageExpression evaluation failed due to running out of cost budget, no further validation rules will be run"
+            if self._budget.left > 0:
+                source = codec.encode_json(rule.message_program.source).decode()
+                why = f"no further validation rules will be run due to call cost exceeds limit for messageExpression: {source}"
+            self._stop(where, node, why)
+        except EvaluationError:
             return otherwise
         text = text.strip() if isinstance(text, str) else ""
-        return otherwise if not text or "\n" in text or len(text) > _LONGEST_EVALUATED else text
+        too_long = len(text.encode()) > _LONGEST_EVALUATED
+        return otherwise if not text or "\n" in text or too_long else text
 
 
-def _refusal(reason: str, where: str, type_name: str, message: str) -> FieldError:
+def _refusal(reason: str, where: str, value: Any, message: str) -> FieldError:
     match reason:
         case "FieldValueForbidden":
             return field_forbidden(where, message)
         case "FieldValueRequired":
             return required(where, message)
         case "FieldValueDuplicate":
-            return duplicate(where, type_name)
-    return invalid(where, type_name, message)
+            return duplicate(where, value)
+    return invalid(where, value, message)
 
 
 def _joined(path: str, below: str) -> str:
-    if not below:
-        return path
-    import re
-
-    keys = re.sub(r"\[['\"]([^'\"]*)['\"]\]", r"[\1]", below)
-    return f"{path}{keys}" if path else keys.removeprefix(".")
+    return f"{path}.{below}" if path and below else path or below
 
 
 def _correlated(node: Node, old: Any) -> Callable[[Any], Any]:

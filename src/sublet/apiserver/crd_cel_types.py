@@ -55,27 +55,62 @@ def escape(name: str) -> str:
     return escaped if re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", escaped) else ""
 
 
-def shape(document: Document, path: str, *, root: bool = False) -> Shape:
-    """The type of a part; ``path`` names object types, which differ even where they look alike."""
-    if document.get("x-kubernetes-int-or-string"):
-        return Shape(DYN, None, 1)
-    kind = document.get("type") or ""
-    if kind == "array" and isinstance(document.get("items"), dict):
-        return _list(document, path)
-    if kind == "object":
-        if isinstance(document.get("additionalProperties"), dict):
-            return _map(document, path)
-        return _object(document, path, root=root or bool(document.get("x-kubernetes-embedded-resource")))
-    if kind == "string":
-        return _string(document)
-    simple = {
-        "boolean": Shape(BOOL, None, 4), "integer": Shape(INT, None, 1), "number": Shape(types.DOUBLE, _double, 1),
-    }  # fmt: skip
-    return simple.get(kind, Shape(DYN, None, 1))
+class Shapes:
+    """The types of one schema's parts, each made once."""
+
+    def __init__(self) -> None:
+        self._known: dict[int, tuple[Document, Shape | None]] = {}
+
+    def of(self, document: Document, path: str, *, root: bool = False) -> Shape | None:
+        """The type of a part; None where the schema does not say enough for rules to look at it.
+
+        ``path`` names object types, which differ even where they look alike.
+        """
+        known = self._known.get(id(document))
+        if known is None:
+            # Kept beside its document: an id is only unique while the object lives.
+            known = self._known[id(document)] = document, self._made(document, path, root)
+        return known[1]
+
+    def _made(self, document: Document, path: str, root: bool) -> Shape | None:
+        if document.get("x-kubernetes-int-or-string"):
+            return Shape(DYN, None, 1)
+        match document.get("type") or "":
+            case "array":
+                items = document.get("items")
+                inner = self.of(items, f"{path}.items") if isinstance(items, dict) else None
+                return None if inner is None else _list(document, inner)
+            case "object":
+                additional = document.get("additionalProperties")
+                if isinstance(additional, dict):
+                    inner = self.of(additional, f"{path}.additionalProperties")
+                    return None if inner is None else _map(document, inner)
+                root = root or bool(document.get("x-kubernetes-embedded-resource"))
+                return self._object(document, path, root)
+            case "string":
+                return _string(document)
+            case kind:
+                return _SCALARS.get(kind)
+
+    def _object(self, document: Document, path: str, root: bool) -> Shape:
+        properties: dict[str, Document] = dict(document.get("properties") or {})
+        if root:
+            properties |= _ROOT
+        shapes = {
+            name: found
+            for name, child in properties.items()
+            if isinstance(child, dict) and (found := self.of(child, f"{path}.{name}")) is not None
+        }
+        return _object(document, path, shapes)
 
 
 def _double(value: Any) -> Any:
     return float(value) if isinstance(value, int) and not isinstance(value, bool) else value
+
+
+_SCALARS: Mapping[str, Shape] = {
+    "boolean": Shape(BOOL, None, 4), "integer": Shape(INT, None, 1), "number": Shape(types.DOUBLE, _double, 1),
+}  # fmt: skip
 
 
 def _string(document: Document) -> Shape:
@@ -121,8 +156,7 @@ def _bytes(value: Any) -> Any:
         return value
 
 
-def _list(document: Document, path: str) -> Shape:
-    inner = shape(document["items"], f"{path}.items")
+def _list(document: Document, inner: Shape) -> Shape:
     stated = document.get("maxItems")
     most = int(stated) if stated is not None else UNBOUNDED // (inner.least + 1)
     list_type = str(document.get("x-kubernetes-list-type") or "")
@@ -142,8 +176,7 @@ def _list(document: Document, path: str) -> Shape:
     return Shape(types.list_of(inner.type, most, list_type, keys), None if plain else adapt, least)
 
 
-def _map(document: Document, path: str) -> Shape:
-    inner = shape(document["additionalProperties"], f"{path}.additionalProperties")
+def _map(document: Document, inner: Shape) -> Shape:
     stated = document.get("maxProperties")
     most = int(stated) if stated is not None else UNBOUNDED // (inner.least + 6)
     item = inner.adapt
@@ -156,13 +189,7 @@ def _map(document: Document, path: str) -> Shape:
     return Shape(types.map_of(STRING, inner.type, most), None if item is None else adapt, 2)
 
 
-def _object(document: Document, path: str, *, root: bool) -> Shape:
-    properties: dict[str, Document] = dict(document.get("properties") or {})
-    if root:
-        properties |= _ROOT
-    shapes = {
-        name: shape(child, f"{path}.{name}") for name, child in properties.items() if isinstance(child, dict)
-    }
+def _object(document: Document, path: str, shapes: Mapping[str, Shape]) -> Shape:
     fields = {escaped: Field(found.type, name) for name, found in shapes.items() if (escaped := escape(name))}
     adapts = {name: found.adapt for name, found in shapes.items() if found.adapt is not None}
     needed = document.get("required") or ()

@@ -1,443 +1,429 @@
-"""What makes a CustomResourceDefinition acceptable: names, versions, structural schemas (reference B.18)."""
+"""What makes a CustomResourceDefinition acceptable: names, versions, schemas, conversion (reference B.18).
+
+Errors name fields as upstream's internal type has them: what all versions share stands at ``spec.validation``,
+``spec.subresources``, ``spec.additionalPrinterColumns`` and ``spec.selectableFields``.
+"""
 
 from __future__ import annotations
 
+import base64
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from sublet.apiserver import crd_schema
-from sublet.machinery import names, objects, regexp
-from sublet.machinery.jsonpath import JSONPath
+from sublet.apiserver import crd_defaults, crd_fieldpaths, crd_rules
+from sublet.apiserver.crd_structural import has_rules, structural_errors
+from sublet.kinds import schemas
+from sublet.kinds.rules import webhooks
+from sublet.machinery import codec, names, objects
 from sublet.machinery.kind import Object
-from sublet.machinery.schema import Schema
-from sublet.machinery.status import FieldError, field_forbidden, invalid, not_supported, required
+from sublet.machinery.status import (
+    FieldError,
+    duplicate,
+    field_forbidden,
+    invalid,
+    not_supported,
+    required,
+    too_many,
+)
 
 APPROVED = "api-approved.kubernetes.io"
-_TYPES = ("object", "array", "string", "integer", "number", "boolean")
-_FORBIDDEN_KEYWORDS = (
-    "$ref",
-    "definitions",
-    "patternProperties",
-    "dependencies",
-    "additionalItems",
-    "deprecated",
-    "readOnly",
-    "writeOnly",
-)
-_LOGICAL = ("allOf", "anyOf", "oneOf")
-_NOT_IN_JUNCTORS = ("description", "type", "default", "additionalProperties", "nullable", "x-kubernetes-preserve-unknown-fields",
-                    "x-kubernetes-embedded-resource", "x-kubernetes-int-or-string", "x-kubernetes-validations")  # fmt: skip
-_MAX_SELECTABLE = 8
+_COLUMN_TYPES = ("boolean", "date", "integer", "number", "string")
+_COLUMN_FORMATS = ("byte", "date", "date-time", "double", "float", "int32", "int64", "password")
+_REVIEWS = ("v1", "v1beta1")
+_MOST_SELECTABLE = 8
+_LONGEST_WARNING = 256
+_SHARED = {
+    "schema": "validation", "subresources": "subresources", "additionalPrinterColumns": "additionalPrinterColumns",
+    "selectableFields": "selectableFields",
+}  # fmt: skip
+"""What stands in the spec itself where all versions have the same."""
+
+Document = Mapping[str, Any]
 
 
-def validate(crd: Object) -> list[FieldError]:
-    """Errors of a definition, old or new."""
-    spec: Mapping[str, Any] = crd.get("spec") or {}
-    errors: list[FieldError] = []
-    group = spec.get("group") or ""
-    stated: Mapping[str, Any] = spec.get("names") or {}
-    errors += _name(crd, group, str(stated.get("plural") or ""))
-    errors += _group(crd, group)
-    if spec.get("scope") not in ("Cluster", "Namespaced"):
-        errors.append(
-            not_supported("spec.scope", spec.get("scope") or "", ("Cluster", "Namespaced"))
-            if spec.get("scope")
-            else required("spec.scope")
-        )
-    errors += _names(stated)
-    errors += _versions(spec)
-    errors += _conversion(spec)
-    if spec.get("preserveUnknownFields"):
-        errors.append(
-            invalid(
-                "spec.preserveUnknownFields", True,
-                "cannot set to true, set x-kubernetes-preserve-unknown-fields to true in spec.versions[*].schema instead",
-            )
-        )  # fmt: skip
-    return errors
-
-
-def validate_update(new: Object, old: Object) -> list[FieldError]:
-    """What may not change."""
-    errors: list[FieldError] = []
-    after, before = new.get("spec") or {}, old.get("spec") or {}
-    established = objects.is_true(old, "Established")
-    fixed = ["group"]
-    if established:
-        fixed.append("scope")
-    for key in fixed:
-        if after.get(key) != before.get(key):
-            errors.append(invalid(f"spec.{key}", after.get(key), "field is immutable"))
-    if established:
-        for key in ("plural", "kind"):
-            mine, theirs = (after.get("names") or {}).get(key), (before.get("names") or {}).get(key)
-            if mine != theirs:
-                errors.append(invalid(f"spec.names.{key}", mine, "field is immutable"))
-    versions = {v.get("name") for v in after.get("versions") or ()}
-    for index, name in enumerate((old.get("status") or {}).get("storedVersions") or ()):
-        if name not in versions:
-            errors.append(
-                invalid(f"status.storedVersions[{index}]", name, f"missing from spec.versions; {name} was previously a storage version, and must remain in spec.versions until a storage migration ensures no data remains persisted in {name} and removes {name} from status.storedVersions")
-            )  # fmt: skip
+def validate(new: Object, old: Object | None) -> list[FieldError]:
+    """Everything wrong with a definition, besides its metadata, in the light of what it was before (None: new)."""
+    spec: Document = new.get("spec") or {}
+    before: Document = (old or {}).get("spec") or {}
+    errors = [*_name(new, spec), *_group(spec), *_scope(spec), *_versions(spec, before), *_names(spec)]
+    errors += [
+        *_conversion(spec, before, established=old is not None and objects.is_true(old, "Established"))
+    ]
+    if old is not None:
+        errors += [
+            *_fixed(spec, before, established=objects.is_true(old, "Established")),
+            *_stored(new, spec),
+        ]
+    errors += [*_approval(new, old, str(spec.get("group") or ""))]
+    if spec.get("preserveUnknownFields") and not before.get("preserveUnknownFields"):
+        why = "cannot set to true, set x-kubernetes-preserve-unknown-fields to true in spec.versions[*].schema instead"
+        errors.append(invalid("spec.preserveUnknownFields", True, why))
     return errors
 
 
 def validate_status(new: Object, _old: Object) -> list[FieldError]:
-    """``status.storedVersions`` must hold the storage version and only versions there are."""
-    stored = (new.get("status") or {}).get("storedVersions") or []
-    versions = {v.get("name"): v for v in (new.get("spec") or {}).get("versions") or ()}
-    errors = [
-        invalid(f"status.storedVersions[{i}]", name, "must appear in spec.versions")
-        for i, name in enumerate(stored)
-        if name not in versions
-    ]
-    storage = next((name for name, v in versions.items() if v.get("storage")), None)
-    if storage not in stored:
-        errors.append(invalid("status.storedVersions", stored, f"must have the storage version {storage}"))
-    return errors
+    """Accepted names must be names."""
+    return [*_labels((new.get("status") or {}).get("acceptedNames") or {}, "status.acceptedNames")]
 
 
-def has_rules(document: Mapping[str, Any]) -> bool:
-    """Whether a schema states ``x-kubernetes-validations`` anywhere."""
-    return any(node.get("x-kubernetes-validations") for _, node in _nodes(document, ""))
+# -- changes --
 
 
-def _name(crd: Object, group: str, plural: str) -> list[FieldError]:
+def _fixed(after: Document, before: Document, *, established: bool) -> Iterator[FieldError]:
+    mine, theirs = after.get("names") or {}, before.get("names") or {}
+    if established:
+        if after.get("scope") != before.get("scope"):
+            yield invalid("spec.scope", after.get("scope") or "", "field is immutable")
+        if mine.get("kind") != theirs.get("kind"):
+            yield invalid("spec.names.kind", mine.get("kind") or "", "field is immutable")
+    if after.get("group") != before.get("group"):
+        yield invalid("spec.group", after.get("group") or "", "field is immutable")
+    if mine.get("plural") != theirs.get("plural"):
+        yield invalid("spec.names.plural", mine.get("plural") or "", "field is immutable")
+
+
+def _stored(new: Object, spec: Document) -> Iterator[FieldError]:
+    """Versions that objects may be stored in stay."""
+    path = "status.storedVersions"
+    stored: Sequence[str] = (new.get("status") or {}).get("storedVersions") or []
+    if not stored:
+        yield invalid(path, list(stored), "must have at least one stored version")
+        return
+    versions = {v.get("name"): v for v in spec.get("versions") or ()}
+    for name, version in versions.items():
+        if version.get("storage") and name not in stored:
+            yield invalid(path, list(stored), f"must have the storage version {name}")
+    for index, name in enumerate(stored):
+        if name not in versions:
+            why = (
+                f"missing from spec.versions; {name} was previously a storage version, and must remain in spec.versions "
+                f"until a storage migration ensures no data remains persisted in {name} and removes {name} from "
+                "status.storedVersions"
+            )
+            yield invalid(f"{path}[{index}]", name, why)
+
+
+# -- names --
+
+
+def _name(crd: Object, spec: Document) -> Iterator[FieldError]:
     name = objects.name(crd)
-    wanted = f"{plural}.{group}"
-    return (
-        [] if name == wanted else [invalid("metadata.name", name, 'must be spec.names.plural+"."+spec.group')]
-    )
+    plural = (spec.get("names") or {}).get("plural") or ""
+    if name != f"{plural}.{spec.get('group') or ''}":
+        yield invalid("metadata.name", name, 'must be spec.names.plural+"."+spec.group')
 
 
-def _group(crd: Object, group: str) -> list[FieldError]:
+def _group(spec: Document) -> Iterator[FieldError]:
+    group = str(spec.get("group") or "")
     if not group:
-        return [required("spec.group")]
-    errors = [invalid("spec.group", group, text) for text in names.dns1123_subdomain(group)]
-    if not errors and "." not in group:
-        errors.append(invalid("spec.group", group, "should be a domain with at least one dot"))
-    protected = group.endswith((".k8s.io", ".kubernetes.io")) or group in ("k8s.io", "kubernetes.io")
-    if protected and not _approved(objects.annotations(crd).get(APPROVED, "")):
-        where = f"metadata.annotations[{APPROVED}]"
-        if objects.annotations(crd).get(APPROVED):
-            errors.append(
-                invalid(where, objects.annotations(crd)[APPROVED], 'protected groups must have approval annotation "api-approved.kubernetes.io" with either a URL or a reason starting with "unapproved", see https://github.com/kubernetes/enhancements/pull/1111')
-            )  # fmt: skip
-        else:
-            errors.append(required(where, 'protected groups must have approval annotation "api-approved.kubernetes.io", see https://github.com/kubernetes/enhancements/pull/1111'))  # fmt: skip
-    return errors
+        yield required("spec.group")
+    elif wrong := names.dns1123_subdomain(group):
+        yield invalid("spec.group", group, ",".join(wrong))
+    elif "." not in group:
+        yield invalid("spec.group", group, "should be a domain with at least one dot")
 
 
-def _approved(text: str) -> bool:
-    return text.startswith("unapproved") or re.match(r"https?://[^/\s]+", text) is not None
+def _scope(spec: Document) -> Iterator[FieldError]:
+    scope = spec.get("scope")
+    if not scope:
+        yield required("spec.scope")
+    elif scope not in ("Cluster", "Namespaced"):
+        yield not_supported("spec.scope", scope, ("Cluster", "Namespaced"))
 
 
-def _names(stated: Mapping[str, Any]) -> list[FieldError]:
-    errors: list[FieldError] = []
+def _names(spec: Document) -> Iterator[FieldError]:
+    stated: Document = spec.get("names") or {}
+    for key in ("plural", "singular", "kind", "listKind"):
+        if not stated.get(key):
+            yield required(f"spec.names.{key}")
+    yield from _labels(stated, "spec.names")
+
+
+def _labels(stated: Document, path: str) -> Iterator[FieldError]:
     for key in ("plural", "singular", "kind", "listKind"):
         value = str(stated.get(key) or "")
-        path = f"spec.names.{key}"
-        if not value:
-            if key in ("plural", "kind"):
-                errors.append(required(path))
-            continue
-        checked = value.lower() if key in ("kind", "listKind") else value
-        word = "may have mixed case, but should otherwise match: " if key in ("kind", "listKind") else ""
-        errors += [invalid(path, value, word + text) for text in names.dns1035_label(checked)]
-    for key in ("shortNames", "categories"):
-        for index, value in enumerate(stated.get(key) or ()):
-            errors += [
-                invalid(f"spec.names.{key}[{index}]", value, t) for t in names.dns1035_label(str(value))
-            ]
+        mixed = key in ("kind", "listKind")
+        wrong = names.dns1035_label(value.lower() if mixed else value) if value else ()
+        if wrong:
+            word = "may have mixed case, but should otherwise match: " if mixed else ""
+            yield invalid(f"{path}.{key}", value, word + ",".join(wrong))
+    yield from _label_list(stated, path, "shortNames")
     if stated.get("kind") and stated.get("kind") == stated.get("listKind"):
-        errors.append(
-            invalid("spec.names.listKind", stated["listKind"], "kind and listKind may not be the same")
-        )
-    return errors
+        yield invalid(f"{path}.listKind", stated["listKind"], "kind and listKind may not be the same")
+    yield from _label_list(stated, path, "categories")
 
 
-def _versions(spec: Mapping[str, Any]) -> list[FieldError]:
-    versions: Sequence[Mapping[str, Any]] = spec.get("versions") or ()
-    path = "spec.versions"
-    if not versions:
-        return [required(path, "must have at least one version")]
-    errors: list[FieldError] = []
-    seen: set[str] = set()
+def _label_list(stated: Document, path: str, key: str) -> Iterator[FieldError]:
+    for index, value in enumerate(stated.get(key) or ()):
+        if wrong := names.dns1035_label(str(value)):
+            yield invalid(f"{path}.{key}[{index}]", value, ",".join(wrong))
+
+
+# -- versions --
+
+
+def _versions(spec: Document, before: Document) -> Iterator[FieldError]:
+    versions: Sequence[Document] = spec.get("versions") or ()
+    shared = {
+        key for key in _SHARED if all(codec.same(v.get(key), versions[0].get(key)) for v in versions[1:])
+    }
+    if "schema" not in shared:
+        shared.discard("selectableFields")
+    known = {v.get("name"): v.get("schema") for v in before.get("versions") or ()}
     for index, version in enumerate(versions):
-        name, where = str(version.get("name") or ""), f"{path}[{index}]"
-        errors += [invalid(f"{where}.name", name, text) for text in names.dns1035_label(name)]
-        if name in seen:
-            errors.append(
-                invalid(path, [v.get("name") for v in versions], "must contain unique version names")
-            )
-        seen.add(name)
-        errors += _version(version, where)
+        if not (version.get("schema") or {}).get("openAPIV3Schema"):
+            yield required(f"spec.versions[{index}].schema.openAPIV3Schema")
+    for index, version in enumerate(versions):
+        where = f"spec.versions[{index}]"
+        name = str(version.get("name") or "")
+        if wrong := names.dns1035_label(name):
+            yield invalid(f"{where}.name", name, ",".join(wrong))
+        yield from _deprecation(version, where)
+        for key in _SHARED:
+            if key not in shared:
+                yield from _PARTS[key](version, f"{where}.{key}", known)
+    yield from _version_set(versions)
+    if versions:
+        if wrong := names.dns1035_label(str(versions[0].get("name") or "")):
+            yield invalid("spec.version", versions[0].get("name") or "", ",".join(wrong))
+        for key, place in _SHARED.items():
+            if key in shared:
+                yield from _PARTS[key](versions[0], f"spec.{place}", known)
+
+
+def _version_set(versions: Sequence[Document]) -> Iterator[FieldError]:
+    stated = [version.get("name") for version in versions]
+    if len(set(stated)) != len(stated):
+        yield invalid("spec.versions", _shown_versions(versions), "must contain unique version names")
     if sum(bool(version.get("storage")) for version in versions) != 1:
-        errors.append(
-            invalid(
-                path, [dict(v) for v in versions], "must have exactly one version marked as storage version"
-            )
-        )
-    return errors
+        why = "must have exactly one version marked as storage version"
+        yield invalid("spec.versions", _shown_versions(versions) or None, why)
 
 
-def _version(version: Mapping[str, Any], where: str) -> list[FieldError]:
-    errors: list[FieldError] = []
-    root = (version.get("schema") or {}).get("openAPIV3Schema")
-    if root is None:
-        errors.append(required(f"{where}.schema.openAPIV3Schema", "schemas are required"))
-    elif isinstance(root, dict):
-        errors += validate_schema(root, f"{where}.schema.openAPIV3Schema")
-    scale = (version.get("subresources") or {}).get("scale")
-    if scale:
-        for key, start in (("specReplicasPath", ".spec."), ("statusReplicasPath", ".status.")):
-            value = str(scale.get(key) or "")
-            field = f"{where}.subresources.scale.{key}"
-            if not value:
-                errors.append(required(field))
-            elif not value.startswith(start):
-                errors.append(invalid(field, value, f"should be a json path under {start}"))
-        label = scale.get("labelSelectorPath")
-        if label and not str(label).startswith((".spec.", ".status.")):
-            errors.append(
-                invalid(
-                    f"{where}.subresources.scale.labelSelectorPath",
-                    label,
-                    "should be a json path under either .status or .spec",
-                )
-            )
-    for index, column in enumerate(version.get("additionalPrinterColumns") or ()):
-        errors += _column(column, f"{where}.additionalPrinterColumns[{index}]")
-    fields = version.get("selectableFields") or ()
-    if len(fields) > _MAX_SELECTABLE:
-        errors.append(
-            invalid(f"{where}.selectableFields", len(fields), f"must have at most {_MAX_SELECTABLE} items")
-        )
-    for index, field_ in enumerate(fields):
-        errors += _json_path(str(field_.get("jsonPath") or ""), f"{where}.selectableFields[{index}].jsonPath")
-    return errors
+def _shown_versions(versions: Sequence[Document]) -> list[Document]:
+    """As upstream's internal type shows them, without what is long."""
+    return [
+        {
+            "Name": v.get("name") or "", "Served": bool(v.get("served")), "Storage": bool(v.get("storage")),
+            "Deprecated": bool(v.get("deprecated")), "DeprecationWarning": v.get("deprecationWarning"), "Schema": None,
+            "Subresources": None, "AdditionalPrinterColumns": None, "SelectableFields": None,
+        }
+        for v in versions
+    ]  # fmt: skip
 
 
-def _column(column: Mapping[str, Any], where: str) -> list[FieldError]:
-    errors: list[FieldError] = []
-    if not column.get("name"):
-        errors.append(required(f"{where}.name"))
-    if column.get("type") not in ("integer", "number", "string", "boolean", "date"):
-        errors.append(
-            invalid(
-                f"{where}.type", column.get("type") or "", "must be one of boolean,date,integer,number,string"
-            )
-        )
-    return errors + _json_path(str(column.get("jsonPath") or ""), f"{where}.jsonPath")
-
-
-def _json_path(text: str, where: str) -> list[FieldError]:
+def _deprecation(version: Document, where: str) -> Iterator[FieldError]:
+    text = version.get("deprecationWarning")
+    if text is None:
+        return
+    path = f"{where}.deprecationWarning"
+    if not version.get("deprecated"):
+        yield invalid(path, text, "can only be set for deprecated versions")
+        return
+    if len(text.encode()) > _LONGEST_WARNING:
+        yield invalid(path, text, f"must be <= {_LONGEST_WARNING} characters long")
     if not text:
-        return [required(where)]
-    try:
-        JSONPath(text)
-    except ValueError as error:
-        return [invalid(where, text, f"is an invalid value: {error}")]
-    return []
-
-
-def _conversion(spec: Mapping[str, Any]) -> list[FieldError]:
-    conversion: Mapping[str, Any] = spec.get("conversion") or {}
-    strategy = conversion.get("strategy") or "None"
-    path = "spec.conversion"
-    if strategy not in ("None", "Webhook"):
-        return [not_supported(f"{path}.strategy", strategy, ("None", "Webhook"))]
-    webhook: Mapping[str, Any] = conversion.get("webhook") or {}
-    if strategy == "None":
-        return (
-            [field_forbidden(f"{path}.webhook", "should not be set when strategy is not set to Webhook")]
-            if webhook
-            else []
-        )
-    errors: list[FieldError] = []
-    if not webhook.get("clientConfig"):
-        errors.append(required(f"{path}.webhook.clientConfig", "required when strategy is set to Webhook"))
-    if not webhook.get("conversionReviewVersions"):
-        errors.append(required(f"{path}.webhook.conversionReviewVersions"))
-    return errors
-
-
-# -- structural schemas --
-
-
-def validate_schema(root: Mapping[str, Any], path: str) -> list[FieldError]:
-    """Whether an openAPIV3Schema is structural, and its defaults obey it."""
-    errors: list[FieldError] = []
-    if root.get("type") != "object":
-        errors.append(
-            required(f"{path}.type", "must not be empty at the root")
-            if not root.get("type")
-            else invalid(f"{path}.type", root["type"], "must be object at the root")
-        )
-    if root.get("nullable"):
-        errors.append(field_forbidden(f"{path}.nullable", "nullable cannot be true at the root"))
-    for where, node in _nodes(root, path):
-        errors += _node(node, where, is_root=where == path)
-    if not errors:
-        errors += _defaults(root, path)
-    if not errors and has_rules(root):
-        from sublet.apiserver import crd_cel
-
-        errors += crd_cel.schema_errors(root, path)
-    return errors
-
-
-def _nodes(node: Mapping[str, Any], path: str) -> Iterator[tuple[str, Mapping[str, Any]]]:
-    """Every node of the structure (not those inside junctors) with its path."""
-    yield path, node
-    for name, child in (node.get("properties") or {}).items():
-        if isinstance(child, dict):
-            yield from _nodes(child, f"{path}.properties[{name}]")
-    if isinstance(node.get("items"), dict):
-        yield from _nodes(node["items"], f"{path}.items")
-    if isinstance(node.get("additionalProperties"), dict):
-        yield from _nodes(node["additionalProperties"], f"{path}.additionalProperties")
-
-
-def _node(node: Mapping[str, Any], path: str, *, is_root: bool) -> list[FieldError]:
-    errors = [
-        field_forbidden(f"{path}.{key}", "is not supported") for key in _FORBIDDEN_KEYWORDS if node.get(key)
-    ]
-    kind = node.get("type") or ""
-    int_or_string = bool(node.get("x-kubernetes-int-or-string"))
-    preserve = bool(node.get("x-kubernetes-preserve-unknown-fields"))
-    if kind and kind not in _TYPES:
-        errors.append(not_supported(f"{path}.type", kind, sorted(_TYPES)))
-    if int_or_string and kind:
-        errors.append(invalid(f"{path}.type", kind, "must be empty if x-kubernetes-int-or-string is true"))
-    if not kind and not int_or_string and not preserve and not is_root:
-        errors.append(required(f"{path}.type", "must not be empty for specified object fields" if ".properties[" in path.rpartition(".")[2] or path.endswith("]") else "must not be empty for specified array items" if path.endswith(".items") else "must not be empty"))  # fmt: skip
-    if "properties" in node and node.get("additionalProperties") not in (None, False) and node["properties"]:
-        errors.append(
-            field_forbidden(
-                f"{path}.additionalProperties", "additionalProperties and properties are mutual exclusive"
-            )
-        )
-    if node.get("additionalProperties") is False:
-        errors.append(
-            field_forbidden(f"{path}.additionalProperties", "additionalProperties cannot be set to false")
-        )
-    if kind == "array" and not isinstance(node.get("items"), dict):
-        errors.append(required(f"{path}.items", "must be specified"))
-    if node.get("uniqueItems"):
-        errors.append(
-            field_forbidden(
-                f"{path}.uniqueItems",
-                "uniqueItems cannot be set to true since the runtime complexity becomes quadratic",
-            )
-        )
-    if "pattern" in node:
-        errors += _pattern(str(node["pattern"]), f"{path}.pattern")
-    errors += _metadata(node, path, is_root=is_root)
-    errors += _list_rules(node, path)
-    errors += _junctors(node, path)
-    return errors
-
-
-def _pattern(text: str, path: str) -> list[FieldError]:
-    try:
-        regexp.compiled(text)
-    except ValueError as error:
-        return [invalid(path, text, f"must be a valid regular expression, but isn't: {error}")]
-    return []
-
-
-def _metadata(node: Mapping[str, Any], path: str, *, is_root: bool) -> list[FieldError]:
-    """``metadata`` at the root says nothing but rules for name and generateName."""
-    metadata = (node.get("properties") or {}).get("metadata") if is_root else None
-    if not isinstance(metadata, dict):
-        return []
-    where = f"{path}.properties[metadata]"
-    errors = []
-    if metadata.get("type") not in (None, "object"):
-        errors.append(invalid(f"{where}.type", metadata.get("type"), "must be object"))
-    for name in metadata.get("properties") or {}:
-        if name not in ("name", "generateName"):
-            errors.append(
-                field_forbidden(
-                    f"{where}.properties",
-                    "must not specify anything other than name and generateName, but metadata is implicitly specified",
-                )
-            )
+        yield invalid(path, text, "must not be an empty string")
+    for index, char in enumerate(text):
+        if not char.isprintable():
+            why = "must only contain printable UTF-8 characters; non-printable character found at index"
+            yield invalid(path, text, f"{why} {len(text[:index].encode())}")
             break
-    return errors
 
 
-def _list_rules(node: Mapping[str, Any], path: str) -> list[FieldError]:
-    kind = node.get("x-kubernetes-list-type")
-    if kind is None:
-        return []
-    errors: list[FieldError] = []
-    if kind not in ("atomic", "set", "map"):
-        errors.append(not_supported(f"{path}.x-kubernetes-list-type", kind, ("atomic", "map", "set")))
-    if node.get("type") != "array":
-        errors.append(
-            invalid(
-                f"{path}.type", node.get("type") or "", "must be array if x-kubernetes-list-type is specified"
+def _schema(version: Document, path: str, known: Mapping[Any, Any]) -> Iterator[FieldError]:
+    root = (version.get("schema") or {}).get("openAPIV3Schema")
+    if not root:
+        return
+    before = known.get(version.get("name"))
+    if before is not None and codec.same(before, version["schema"]):
+        return  # it was accepted then
+    has_status = (version.get("subresources") or {}).get("status") is not None
+    yield from validate_schema(root, f"{path}.openAPIV3Schema", has_status=has_status)
+
+
+def validate_schema(root: Document, path: str, *, has_status: bool = False) -> list[FieldError]:
+    """Whether an openAPIV3Schema is structural, its defaults obey it, and its rules can be run."""
+    errors = crd_rules.root_errors(root, path, has_status=has_status)
+    found = structural_errors(root, path) or crd_defaults.default_errors(root, path, schemas.object_meta)
+    errors += found
+    compiling = None
+    if not found and has_rules(root):
+        from sublet.apiserver.crd_cel import Compiling
+
+        compiling = Compiling()
+    return [*errors, *crd_rules.schema_errors(root, path, compiling)]
+
+
+def _subresources(version: Document, path: str, _known: Mapping[Any, Any]) -> Iterator[FieldError]:
+    scale = (version.get("subresources") or {}).get("scale")
+    if scale is None:
+        return
+    for key, start in (("specReplicasPath", ".spec"), ("statusReplicasPath", ".status")):
+        value, where = str(scale.get(key) or ""), f"{path}.scale.{key}"
+        if not value:
+            yield required(where)
+        elif wrong := _simple_path(value, where):
+            yield wrong
+        elif not value.startswith(f"{start}."):
+            yield invalid(where, value, f"should be a json path under {start}")
+    label, where = str(scale.get("labelSelectorPath") or ""), f"{path}.scale.labelSelectorPath"
+    if label and (wrong := _simple_path(label, where)):
+        yield wrong
+    elif label and not label.startswith((".spec.", ".status.")):
+        yield invalid(where, label, "should be a json path under either .spec or .status")
+
+
+def _simple_path(value: str, where: str) -> FieldError | None:
+    if value.startswith("."):
+        return None
+    return invalid(where, value, "must be a simple json path starting with .")
+
+
+def _columns(version: Document, path: str, _known: Mapping[Any, Any]) -> Iterator[FieldError]:
+    for index, column in enumerate(version.get("additionalPrinterColumns") or ()):
+        where = f"{path}[{index}]"
+        if not column.get("name"):
+            yield required(f"{where}.name")
+        kind, form = column.get("type") or "", column.get("format") or ""
+        why = f"must be one of {','.join(_COLUMN_TYPES)}"
+        if not kind:
+            yield required(f"{where}.type", why)
+        elif kind not in _COLUMN_TYPES:
+            yield invalid(f"{where}.type", kind, why)
+        if form and form not in _COLUMN_FORMATS:
+            yield invalid(f"{where}.format", form, f"must be one of {','.join(_COLUMN_FORMATS)}")
+        stated = str(column.get("jsonPath") or "")
+        if not stated:
+            yield required(f"{where}.JSONPath")
+        elif wrong := _simple_path(stated, f"{where}.JSONPath"):
+            yield wrong
+
+
+def _selectable(version: Document, path: str, _known: Mapping[Any, Any]) -> Iterator[FieldError]:
+    stated: Sequence[Document] = version.get("selectableFields") or ()
+    root = (version.get("schema") or {}).get("openAPIV3Schema")
+    if not stated or not isinstance(root, dict):
+        return
+    seen: set[str] = set()
+    for index, each in enumerate(stated):
+        where, text = f"{path}[{index}].jsonPath", str(each.get("jsonPath") or "")
+        if not text:
+            yield required(where)
+            continue
+        try:
+            shown, found = crd_fieldpaths.resolve(text, root, brackets=False)
+        except ValueError as error:
+            yield invalid(where, text, f"is an invalid path: {error}")
+            continue
+        if shown.partition(".")[0] == "metadata":
+            yield invalid(where, text, "must not point to fields in metadata")
+        if found.get("type") not in ("string", "boolean", "integer"):
+            why = "must point to a field of type string, boolean or integer. Enum string fields and strings with formats are allowed."
+            yield invalid(where, text, why)
+        if shown in seen:
+            yield duplicate(where, text)
+        seen.add(shown)
+    if len(seen) > _MOST_SELECTABLE:
+        yield too_many(path, len(seen), _MOST_SELECTABLE)
+
+
+_PARTS = {
+    "schema": _schema, "subresources": _subresources, "additionalPrinterColumns": _columns, "selectableFields": _selectable,
+}  # fmt: skip
+
+
+# -- conversion and approval --
+
+
+def _conversion(spec: Document, before: Document, *, established: bool) -> Iterator[FieldError]:
+    conversion: Document = spec.get("conversion") or {}
+    path = "spec.conversion"
+    strategy = conversion.get("strategy") or "None"
+    if strategy not in ("None", "Webhook"):
+        yield not_supported(f"{path}.strategy", strategy, ("None", "Webhook"))
+    webhook: Document = conversion.get("webhook") or {}
+    config, reviews = webhook.get("clientConfig"), webhook.get("conversionReviewVersions") or ()
+    if strategy != "Webhook":
+        for key, stated in (("webhookClientConfig", config), ("conversionReviewVersions", reviews)):
+            if stated:
+                why = "should not be set when strategy is not set to Webhook"
+                yield field_forbidden(f"{path}.{key}", why)
+        return
+    if config is None:
+        yield required(f"{path}.webhookClientConfig", "required when strategy is set to Webhook")
+    else:
+        yield from webhooks.client_config(f"{path}.webhookClientConfig", config)
+        bundle = str(config.get("caBundle") or "")
+        if established and not _is_bundle(bundle) and _is_bundle(_bundle_of(before)):
+            why = (
+                "unable to load root certificates: data does not contain any valid RSA or ECDSA certificates"
             )
-        )
-    keys = node.get("x-kubernetes-list-map-keys") or ()
-    if kind != "map":
-        if keys:
-            errors.append(
-                field_forbidden(
-                    f"{path}.x-kubernetes-list-map-keys",
-                    "must not be set if x-kubernetes-list-type is not map",
-                )
-            )
-        return errors
-    if not keys:
-        errors.append(
-            required(
-                f"{path}.x-kubernetes-list-map-keys", "must not be empty if x-kubernetes-list-type is map"
-            )
-        )
-    items: Mapping[str, Any] = node.get("items") or {}
-    properties: Mapping[str, Any] = items.get("properties") or {}
-    for index, key in enumerate(keys):
-        if key not in properties:
-            errors.append(
-                invalid(
-                    f"{path}.x-kubernetes-list-map-keys[{index}]",
-                    key,
-                    "entries must all be names of item properties",
-                )
-            )
-        elif key not in (items.get("required") or ()) and "default" not in properties[key]:
-            errors.append(
-                required(
-                    f"{path}.items.properties[{key}].default",
-                    "this property is in x-kubernetes-list-map-keys, so it must have a default or be a required property",
-                )
-            )
-    return errors
+            yield invalid(f"{path}.webhookClientConfig.caBundle", bundle, why)
+    yield from _review_versions(reviews, f"{path}.conversionReviewVersions")
 
 
-def _junctors(node: Mapping[str, Any], path: str) -> list[FieldError]:
-    """Inside allOf, anyOf, oneOf and not stand rules for values, no structure."""
-    errors: list[FieldError] = []
-    parts = [(f"{path}.{key}[{i}]", part) for key in _LOGICAL for i, part in enumerate(node.get(key) or ())]
-    if isinstance(node.get("not"), dict):
-        parts.append((f"{path}.not", node["not"]))
-    for where, part in parts:
-        for key in _NOT_IN_JUNCTORS:
-            if part.get(key) and not (key == "type" and node.get("x-kubernetes-int-or-string")):
-                errors.append(field_forbidden(f"{where}.{key}", "must be empty to be structural"))
-    return errors
+def _bundle_of(spec: Document) -> str:
+    config = ((spec.get("conversion") or {}).get("webhook") or {}).get("clientConfig") or {}
+    return str(config.get("caBundle") or "")
 
 
-def _defaults(root: Mapping[str, Any], path: str) -> list[FieldError]:
-    errors: list[FieldError] = []
-    for where, node in _nodes(root, path):
-        if "default" in node and where != path:
-            for error in crd_schema.validate(
-                node["default"], Schema(node), root=False, path=f"{where}.default"
-            ):
-                errors.append(error)
-    return errors
+def _is_bundle(encoded: str) -> bool:
+    """Whether base64 text holds certificates; none at all are fine."""
+    if not encoded:
+        return True
+    from cryptography import x509
+
+    try:
+        return bool(x509.load_pem_x509_certificates(base64.b64decode(encoded)))
+    except ValueError:
+        return False
+
+
+def _review_versions(stated: Sequence[str], path: str) -> Iterator[FieldError]:
+    if not stated:
+        yield required(path)
+        return
+    for index, version in enumerate(stated):
+        if version in stated[:index]:
+            yield invalid(f"{path}[{index}]", version, "duplicate version")
+            continue
+        for wrong in names.dns1035_label(str(version)):
+            yield invalid(f"{path}[{index}]", version, wrong)
+    if not set(_REVIEWS) & set(stated):
+        yield invalid(path, list(stated), f"must include at least one of {', '.join(_REVIEWS)}")
+
+
+def _approval(new: Object, old: Object | None, group: str) -> Iterator[FieldError]:
+    if not protected(group):
+        return
+    state, why = approval(new)
+    if old is not None and approval(old)[0] == state:
+        return
+    where = f"metadata.annotations[{APPROVED}]"
+    if state == "Missing":
+        yield required(where, why)
+    elif state == "Invalid":
+        yield invalid(where, objects.annotations(new)[APPROVED], why)
+
+
+def protected(group: str) -> bool:
+    """Whether a group is the Kubernetes community's."""
+    return group in ("k8s.io", "kubernetes.io") or group.endswith((".k8s.io", ".kubernetes.io"))
+
+
+def approval(crd: Object) -> tuple[str, str]:
+    """(``Missing``, ``Unapproved``, ``Approved`` or ``Invalid``; the reason) of a definition in a protected group."""
+    stated = objects.annotations(crd).get(APPROVED, "")
+    see = "see https://github.com/kubernetes/enhancements/pull/1111"
+    if not stated:
+        return "Missing", f'protected groups must have approval annotation "{APPROVED}", {see}'
+    if stated.startswith("unapproved"):
+        return "Unapproved", f"not approved: {codec.encode_json(stated).decode()}"
+    if re.match(r"[a-zA-Z][a-zA-Z0-9+.-]*://[^/\s]+", stated):
+        return "Approved", f"approved in {stated}"
+    return "Invalid", (
+        f'protected groups must have approval annotation "{APPROVED}" with either a URL or a reason starting with '
+        f'"unapproved", {see}'
+    )

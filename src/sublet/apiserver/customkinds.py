@@ -7,12 +7,12 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from sublet.apiserver import crd_schema, crd_validation
-from sublet.apiserver.conversion import Converter, CustomKind, Rules
+from sublet.apiserver import crd_schema, crd_structural, crd_values, objectmeta
+from sublet.apiserver.conversion import Converter, CustomKind, Errors, Rules
 from sublet.kinds import schemas as builtin_schemas
 from sublet.machinery import codec, strict, table
 from sublet.machinery.jsonpath import JSONPath
-from sublet.machinery.kind import Kind, Object, Resource, Served, Subresource
+from sublet.machinery.kind import Column, Kind, Object, Resource, Served, Subresource
 from sublet.machinery.schema import Schema
 from sublet.machinery.status import FieldError
 
@@ -40,7 +40,7 @@ def build(crd: Object, minor: str, converter: Converter | None = None) -> Custom
     resource = _resource(spec, storage["name"])
     default = _defaulting(schemas[storage["name"]])
     subresources = _subresources(resource, versions)
-    columns, cells = table.custom_columns(storage.get("additionalPrinterColumns") or ())
+    columns, cells = _columns(storage)
     kind = CustomKind(
         resource,
         singular=stated.get("singular") or resource.kind.lower(),
@@ -63,7 +63,7 @@ def build(crd: Object, minor: str, converter: Converter | None = None) -> Custom
         selectable=_selectable(versions),
         storage_tag=f"{storage['name']} {_digest(storage)}",
         schemas=typed,
-        errors=_validation(schemas),
+        errors=_validation(schemas, versions),
         rules=_rules(schemas),
         renew=_renewing(schemas[storage["name"]], default),
         stated_list_kind=stated.get("listKind") or "",
@@ -71,6 +71,7 @@ def build(crd: Object, minor: str, converter: Converter | None = None) -> Custom
         finishing={name: _renewing(schema, _defaulting(schema)) for name, schema in schemas.items()},
         terminating=bool(crd["metadata"].get("deletionTimestamp")),
         deprecations=_deprecations(resource, versions),
+        warnings=objectmeta.finalizer_warnings,
     )
     return replace(kind, tables=_tables(kind, versions))
 
@@ -145,12 +146,42 @@ def _renewing(schema: Schema, default: Callable[[Object], None]) -> Callable[[Ob
     return renew
 
 
-def _validation(schemas: Mapping[str, Schema]) -> Callable[[str, Object], Sequence[FieldError]]:
-    def errors(version: str, obj: Object) -> Sequence[FieldError]:
+def _validation(schemas: Mapping[str, Schema], versions: Sequence[Version]) -> Errors:
+    paths = {v["name"]: (v.get("subresources") or {}).get("scale") or {} for v in versions}
+
+    def errors(version: str, new: Object, old: Object | None, subresource: str) -> Sequence[FieldError]:
         schema = schemas.get(version)
-        return () if schema is None else crd_schema.validate(obj, schema)
+        if schema is None:
+            return ()
+        scale = paths.get(version) or {}
+        if subresource == "status":
+            return [*_status_errors(new, old, schema, scale), *_list_errors(new, old, schema)]
+        return [
+            *crd_values.validate(new, schema, crd_values.NEW if old is None else old),
+            *crd_schema.scale_errors(new, scale, status_only=False),
+            *crd_schema.embedded_errors(new, schema, builtin_schemas.object_meta),
+            *_list_errors(new, old, schema),
+        ]
 
     return errors
+
+
+def _status_errors(
+    new: Object, old: Object | None, schema: Schema, scale: Mapping[str, str]
+) -> list[FieldError]:
+    """Of a write of the status alone; texts name fields from the status on, as upstream."""
+    errors: list[FieldError] = []
+    child = schema.properties.get("status")
+    if child is not None and "status" in new:
+        before = (old or {}).get("status", crd_values.NEW)
+        errors += crd_values.validate(new["status"], child, before, base="status")
+    return [*errors, *crd_schema.scale_errors(new, scale, status_only=True)]
+
+
+def _list_errors(new: Object, old: Object | None, schema: Schema) -> list[FieldError]:
+    """An object whose lists held something twice before may go on so."""
+    errors = crd_schema.list_errors(new, schema)
+    return [] if errors and old is not None and crd_schema.list_errors(old, schema) else errors
 
 
 def _rules(schemas: Mapping[str, Schema]) -> Rules:
@@ -163,7 +194,7 @@ def _rules(schemas: Mapping[str, Schema]) -> Rules:
         root = compiled.get(version)
         if root is None and version not in compiled:
             document = schemas[version].document if version in schemas else {}
-            if crd_validation.has_rules(document):
+            if crd_structural.has_rules(document):
                 from sublet.apiserver import crd_cel
 
                 root = crd_cel.compile_schema(document)
@@ -221,11 +252,19 @@ def _deprecations(resource: Resource, versions: Sequence[Version]) -> dict[str, 
 def _tables(kind: CustomKind, versions: Sequence[Version]) -> dict[str, Kind]:
     made: dict[str, Kind] = {}
     for version in versions:
-        columns, cells = table.custom_columns(version.get("additionalPrinterColumns") or ())
+        columns, cells = _columns(version)
         made[version["name"]] = Kind(
             kind.resource, kind.singular, columns=columns, cells=cells, selectable=_selectable([version])
         )
     return made
+
+
+def _columns(version: Version) -> tuple[tuple[Column, ...], Callable[[Object, float], list[Any]]]:
+    """What a version's Tables show; the usual columns where one of those stated has no path that can be read."""
+    try:
+        return table.custom_columns(version.get("additionalPrinterColumns") or ())
+    except ValueError:
+        return table.custom_columns(())
 
 
 def _selectable(versions: Sequence[Version]) -> dict[str, Callable[[Object], str]]:

@@ -5,10 +5,11 @@ from __future__ import annotations
 import asyncio
 import logging
 import uuid
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
-from sublet.apiserver import crd_validation, customkinds
+from sublet.apiserver import crd_status, crd_validation, customkinds
 from sublet.apiserver.crd_conversion import WebhookConverter
 from sublet.apiserver.deletion import CLEANUP, DeleteOptions
 from sublet.apiserver.registry import Registry
@@ -19,7 +20,7 @@ from sublet.apiserver.writing import Transaction, Write
 from sublet.client.exchange import User
 from sublet.machinery import codec, objects
 from sublet.machinery.kind import Kind, Object
-from sublet.machinery.status import NotFound, StatusError
+from sublet.machinery.status import FieldError, NotFound, StatusError
 from sublet.store.interface import Compacted, StoreClosed
 
 _log = logging.getLogger(__name__)
@@ -35,10 +36,8 @@ def definition_kind(kind: Kind) -> Kind:
     return replace(
         kind,
         default=_default,
-        prepare_create=_prepare_create,
-        prepare_update=_prepare_update,
-        validate=crd_validation.validate,
-        validate_update=crd_validation.validate_update,
+        prepare_create=crd_status.initial,
+        prepare_update=crd_status.kept,
         validate_status=crd_validation.validate_status,
         generation=True,
         unconditional_update=False,
@@ -58,21 +57,6 @@ def _default(crd: Object) -> None:
     service = ((conversion.get("webhook") or {}).get("clientConfig") or {}).get("service")
     if service:
         service.setdefault("port", 443)
-
-
-def _prepare_create(crd: Object) -> None:
-    storage = [v["name"] for v in (crd.get("spec") or {}).get("versions") or () if v.get("storage")]
-    crd["status"] = {"acceptedNames": {"kind": "", "plural": ""}, "storedVersions": storage}
-
-
-def _prepare_update(new: Object, old: Object) -> None:
-    status = codec.decode_json(codec.encode_json(old.get("status") or {}))
-    stored = status.get("storedVersions") or []
-    for version in (new.get("spec") or {}).get("versions") or ():
-        if version.get("storage") and version.get("name") not in stored:
-            stored.append(version["name"])
-    status["storedVersions"] = stored
-    new["status"] = status
 
 
 class CustomResources:
@@ -101,6 +85,10 @@ class CustomResources:
     def definition(self, group: str, plural: str) -> Object | None:
         """The definition of a custom resource. Shared: do not change it."""
         return self._definitions.get(f"{plural}.{group}")
+
+    async def errors(self, new: Object, old: Object | None) -> Sequence[FieldError]:
+        """What is wrong with a definition that is to be written. Schemas can be long: they are read on a thread."""
+        return await asyncio.to_thread(crd_validation.validate, new, old)
 
     # -- the registry's duty --
 
@@ -146,7 +134,8 @@ class CustomResources:
     def _take(self, name: str, crd: Object | None) -> None:
         plural, _, group = name.partition(".")
         if crd is None:
-            self._definitions.pop(name, None)
+            if self._definitions.pop(name, None) is not None:
+                self._reconsider(group, name)
             self._unserve(group, plural)
             return
         self._definitions[name] = crd
@@ -220,50 +209,39 @@ class CustomResources:
         if objects.is_deleting(crd):
             await self._clean_up(name)
             return
-        conflicts = self._conflicts(name, crd)
         now = objects.rfc3339(self._registry.clock.now())
+        spec = crd["spec"]
+        kinds = self._registry.kinds
+        built_in = kinds.stored(spec["group"], spec["names"]["plural"]) is not None
+        built_in = built_in and not kinds.is_custom(spec["group"], spec["names"]["plural"])
+        group = self._of_group(spec["group"])
         changed = await self._registry.change(
-            self._kind(), "", name, lambda obj: _set_conditions(obj, conflicts, now)
+            self._kind(), "", name, lambda obj: crd_status.settle(obj, group, built_in, now)
         )
         if changed is not None and not _same(changed, crd):
             self._definitions[name] = changed
             if objects.is_true(changed, "Established"):
                 self._serve(changed)
+            if _accepted(changed) != _accepted(crd):
+                self._reconsider(spec["group"], name)
 
-    def _conflicts(self, name: str, crd: Object) -> tuple[str, str]:
-        """(reason, message) of names that another definition of the group has, or that are built in; else empty."""
-        spec = crd["spec"]
-        names = spec["names"]
-        taken = self._registry.kinds.stored(spec["group"], names["plural"])
-        if taken is not None and not self._registry.kinds.is_custom(spec["group"], names["plural"]):
-            return "PluralConflict", f'"{names["plural"]}" is a built-in resource of {spec["group"]}'
-        for other_name, other in self._definitions.items():
-            accepted = (other.get("status") or {}).get("acceptedNames") or {}
-            if other_name == name or other["spec"]["group"] != spec["group"] or not accepted.get("plural"):
-                continue
-            resources = {
-                accepted.get("plural"),
-                accepted.get("singular"),
-                *(accepted.get("shortNames") or ()),
-            }
-            for key, reason in (("plural", "PluralConflict"), ("singular", "SingularConflict")):
-                if names.get(key) in resources:
-                    return reason, f'"{names[key]}" is already in use'
-            for short in names.get("shortNames") or ():
-                if short in resources:
-                    return "ShortNamesConflict", f'"{short}" is already in use'
-            kinds = {accepted.get("kind"), accepted.get("listKind")}
-            for key, reason in (("kind", "KindConflict"), ("listKind", "ListKindConflict")):
-                if names.get(key) in kinds:
-                    return reason, f'"{names[key]}" is already in use'
-        return "", ""
+    def _of_group(self, group: str) -> list[Object]:
+        return [each for each in self._definitions.values() if each["spec"]["group"] == group]
+
+    def _reconsider(self, group: str, but: str) -> None:
+        """A name may have become free for those that wait for it."""
+        for name, crd in self._definitions.items():
+            if name != but and crd["spec"]["group"] == group and not objects.is_true(crd, "NamesAccepted"):
+                self._begin(name, self._settle(name))
 
     async def _clean_up(self, name: str) -> None:
         """Deletes all objects of a definition that is being deleted, then lets it go."""
         crd = self._definitions[name]
         if CLEANUP not in objects.finalizers(crd):
             return
+        await self._tell(name, "True", "InstanceDeletionInProgress", "CustomResource deletion is in progress")
         spec = crd["spec"]
+        established = objects.is_true(crd, "Established")
         kind = self._registry.kinds.stored(spec["group"], spec["names"]["plural"])
         if kind is not None and self._registry.kinds.is_custom(spec["group"], spec["names"]["plural"]):
             left = await self._delete_objects(kind)
@@ -278,9 +256,22 @@ class CustomResources:
             obj["metadata"]["finalizers"] = left
             if not left:
                 del obj["metadata"]["finalizers"]
-            _set(obj, "Terminating", "False", "InstanceDeletionCompleted", "removed all instances",
-                 objects.rfc3339(self._registry.clock.now()))  # fmt: skip
+            told = ("InstanceDeletionCompleted", "removed all instances")
+            if not established:
+                told = ("NeverEstablished", "resource was never established")
+            now = objects.rfc3339(self._registry.clock.now())
+            crd_status.set_condition(obj, "Terminating", "False", *told, now)
             return True
+
+        await self._registry.change(self._kind(), "", name, edit)
+
+    async def _tell(self, name: str, value: str, reason: str, message: str) -> None:
+        now = objects.rfc3339(self._registry.clock.now())
+
+        def edit(obj: Object) -> bool:
+            before = codec.encode_json(obj.get("status") or {})
+            crd_status.set_condition(obj, "Terminating", value, reason, message, now)
+            return codec.encode_json(obj["status"]) != before
 
         await self._registry.change(self._kind(), "", name, edit)
 
@@ -318,46 +309,5 @@ def _same(one: Object, other: Object) -> bool:
     )
 
 
-def _set_conditions(crd: Object, conflicts: tuple[str, str], now: str) -> bool:
-    before = codec.encode_json(crd.get("status") or {})
-    status = crd.setdefault("status", {})
-    if conflicts[0]:
-        _set(crd, "NamesAccepted", "False", *conflicts, now)
-        if not objects.is_true(crd, "Established"):
-            _set(crd, "Established", "False", "NotAccepted", "not all names are accepted", now)
-    else:
-        status["acceptedNames"] = {k: v for k, v in crd["spec"]["names"].items() if v}
-        _set(crd, "NamesAccepted", "True", "NoConflicts", "no conflicts found", now)
-        message = "the initial names have been accepted"
-        _set(crd, "Established", "True", "InitialNamesAccepted", message, now)
-    status.setdefault("storedVersions", [v["name"] for v in crd["spec"]["versions"] if v.get("storage")])
-    return codec.encode_json(status) != before
-
-
-def _set(crd: Object, kind: str, value: str, reason: str, message: str, now: str) -> None:
-    """Sets one condition; the time moves only with the status."""
-    conditions: list[dict[str, Any]] = crd.setdefault("status", {}).setdefault("conditions", [])
-    generation = int(crd["metadata"].get("generation") or 1)
-    for condition in conditions:
-        if condition.get("type") == kind:
-            if condition.get("status") != value:
-                condition["lastTransitionTime"] = now
-            elif (condition.get("reason"), condition.get("message")) == (reason, message):
-                return
-            condition |= {
-                "status": value,
-                "reason": reason,
-                "message": message,
-                "observedGeneration": generation,
-            }
-            return
-    conditions.append(
-        {
-            "type": kind,
-            "status": value,
-            "lastTransitionTime": now,
-            "reason": reason,
-            "message": message,
-            "observedGeneration": generation,
-        }
-    )
+def _accepted(crd: Object) -> Any:
+    return (crd.get("status") or {}).get("acceptedNames")

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from sublet.apiserver import crd_status
 from sublet.machinery import objects
 from sublet.machinery.kind import Kind, Object
 
+_DEFINITIONS = "customresourcedefinitions.apiextensions.k8s.io"
 CLEANUP = "customresourcecleanup.apiextensions.k8s.io"
 ORPHAN, FOREGROUND = "orphan", "foregroundDeletion"
 _ADDS = {"Orphan": ORPHAN, "Foreground": FOREGROUND}
@@ -92,12 +94,23 @@ def mark(obj: Object, kind: Kind, options: DeleteOptions, now: float) -> bool:
             metadata["deletionGracePeriodSeconds"] = 0
         if int(metadata.get("generation") or 0) > 0:
             metadata["generation"] += 1
-        if kind.resource.qualified == "customresourcedefinitions.apiextensions.k8s.io":
-            # Its objects go first; whoever serves them takes this away.
-            metadata["finalizers"] = [*finalizers, CLEANUP]
+        if kind.resource.qualified == _DEFINITIONS:
+            _keep_for_its_objects(obj, finalizers, now)
         if _is_namespace(kind):
             obj["status"] = {**(obj.get("status") or {}), "phase": "Terminating"}
     return not holds(kind, obj)
+
+
+def _keep_for_its_objects(crd: Object, finalizers: Sequence[str], now: float) -> None:
+    """The objects of a definition go first; whoever serves them takes the finalizer away."""
+    metadata = crd["metadata"]
+    del metadata["deletionGracePeriodSeconds"]
+    metadata["generation"] -= 1
+    if CLEANUP not in finalizers:
+        metadata["finalizers"] = [*finalizers, CLEANUP]
+    message = "CustomResourceDefinition marked for deletion; CustomResource deletion will begin soon"
+    told = ("Terminating", "True", "InstanceDeletionPending", message)
+    crd_status.set_condition(crd, *told, objects.rfc3339(now))
 
 
 def _pending(metadata: dict[str, Any], kind: Kind, options: DeleteOptions, grace: int) -> bool:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
+from sublet.apiserver.conversion import CustomKind
 from sublet.machinery import names, objects
 from sublet.machinery.kind import Kind, Object
 from sublet.machinery.status import BadRequest, FieldError, field_forbidden, invalid, required
@@ -14,6 +16,7 @@ MAX_ANNOTATIONS = 256 * 1024
 _SERVER_SET = ("uid", "creationTimestamp", "deletionTimestamp", "deletionGracePeriodSeconds", "selfLink",
                "resourceVersion", "generation")  # fmt: skip
 _STANDARD_FINALIZERS = frozenset(("orphan", "foregroundDeletion", "kubernetes"))
+_EXTENSION_GROUPS = ("apiextensions.k8s.io", "apiregistration.k8s.io")
 _ORDER = ("name", "generateName", "namespace", "uid", "generation", "creationTimestamp")
 
 
@@ -145,8 +148,23 @@ def validate_create(obj: Object, kind: Kind) -> list[FieldError]:
     else:
         errors += [invalid("metadata.name", name, text) for text in check(name, False)]
     errors += _validate_namespace(metadata, kind)
-    errors += _validate_parts(metadata)
+    errors += _validate_parts(metadata, any_finalizer=_takes_any_finalizer(kind))
     return errors
+
+
+def validate_embedded(metadata: Mapping[str, Any], path: str) -> list[FieldError]:
+    """Errors of the metadata of an object that stands inside a custom resource, at a path."""
+    errors = [
+        invalid(f"metadata.{key}", metadata[key], text)
+        for key in ("generateName", "name")
+        if metadata.get(key)
+        for text in names.path_segment(str(metadata[key]))
+    ]
+    namespace = metadata.get("namespace")
+    if namespace:
+        errors += [invalid("metadata.namespace", namespace, t) for t in names.dns1123_label(str(namespace))]
+    errors += _validate_parts(metadata, any_finalizer=True)
+    return [replace(error, field=path + error.field.removeprefix("metadata")) for error in errors]
 
 
 def validate_update(new: Object, old: Object, kind: Kind) -> list[FieldError]:
@@ -167,7 +185,7 @@ def validate_update(new: Object, old: Object, kind: Kind) -> list[FieldError]:
                     f"[]string{{{found}}}",
                 )
             )
-    errors += _validate_parts(metadata, before)
+    errors += _validate_parts(metadata, before, any_finalizer=_takes_any_finalizer(kind))
     return errors
 
 
@@ -185,7 +203,29 @@ def _validate_namespace(metadata: Mapping[str, Any], kind: Kind) -> list[FieldEr
     return [invalid("metadata.namespace", namespace, text) for text in names.dns1123_label(namespace)]
 
 
-def _validate_parts(metadata: Mapping[str, Any], before: Mapping[str, Any] | None = None) -> list[FieldError]:
+def finalizer_warnings(new: Object, old: Object | None) -> list[str]:
+    """What is said of new finalizers of custom resources that name no owner; those of built-in kinds are refused."""
+    known = objects.finalizers(old) if old is not None else ()
+    told: list[str] = []
+    for finalizer in sorted(set(objects.finalizers(new)) - set(known)):
+        if "/" in finalizer or finalizer in _STANDARD_FINALIZERS:
+            continue
+        path = " including a path (/)" if "." in finalizer else ""
+        told.append(
+            f'metadata.finalizers: "{finalizer}": prefer a domain-qualified finalizer name{path} '
+            "to avoid accidental conflicts with other finalizer writers"
+        )
+    return told
+
+
+def _takes_any_finalizer(kind: Kind) -> bool:
+    """Extensions and their definitions have finalizers that are qualified by no path."""
+    return isinstance(kind, CustomKind) or kind.resource.group in _EXTENSION_GROUPS
+
+
+def _validate_parts(
+    metadata: Mapping[str, Any], before: Mapping[str, Any] | None = None, *, any_finalizer: bool
+) -> list[FieldError]:
     before = before or {}
     errors: list[FieldError] = []
     if metadata.get("labels") != before.get("labels"):
@@ -196,7 +236,7 @@ def _validate_parts(metadata: Mapping[str, Any], before: Mapping[str, Any] | Non
         errors += _validate_owners(metadata.get("ownerReferences") or [])
     if metadata.get("finalizers") != before.get("finalizers"):
         for index, finalizer in enumerate(metadata.get("finalizers") or ()):
-            errors += _validate_finalizer(f"metadata.finalizers[{index}]", finalizer)
+            errors += _validate_finalizer(f"metadata.finalizers[{index}]", finalizer, any_finalizer)
         if {"orphan", "foregroundDeletion"} <= set(metadata.get("finalizers") or ()):
             errors.append(
                 invalid(
@@ -208,9 +248,10 @@ def _validate_parts(metadata: Mapping[str, Any], before: Mapping[str, Any] | Non
     return errors
 
 
-def _validate_finalizer(path: str, finalizer: str) -> list[FieldError]:
+def _validate_finalizer(path: str, finalizer: str, any_finalizer: bool) -> list[FieldError]:
     errors = [invalid(path, finalizer, text) for text in names.qualified_name(finalizer)]
-    if not errors and "/" not in finalizer and finalizer not in _STANDARD_FINALIZERS:
+    standard = any_finalizer or "/" in finalizer or finalizer in _STANDARD_FINALIZERS
+    if not errors and not standard:
         errors.append(
             invalid(path, finalizer, "name is neither a standard finalizer name nor is it fully qualified")
         )

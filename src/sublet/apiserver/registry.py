@@ -21,6 +21,7 @@ from sublet.apiserver.watchcache import CachedEntry, WatchCache, WatchCaches
 from sublet.apiserver.writing import (
     Change,
     Duty,
+    Judge,
     Transaction,
     Value,
     Write,
@@ -78,6 +79,8 @@ class Registry:
         self.duties: dict[tuple[str, str], Duty] = {}
         self.stale: Callable[[str], bool] = _never
         """Whether the value at a key lies otherwise than it would be written today: no update of it is empty."""
+        self.judges: dict[tuple[str, str], Judge] = {}
+        """What judges objects of a kind besides its own rules."""
         self._tag = f"{stored.FORMAT} {version} {minor}"
         self._formats: dict[int, tuple[Kind, StoredFormat]] = {}
         self._caches: dict[int, WatchCache] = {}
@@ -394,13 +397,11 @@ class Registry:
     ) -> Sequence[FieldError]:
         """What breaks the kind's own rules; custom resources obey the schema of the version the client speaks."""
         if not isinstance(kind, conversion.CustomKind):
-            return kind.validate(obj)
+            judge = self.judges.get((kind.resource.group, kind.resource.plural))
+            found = kind.validate(obj)
+            return found if judge is None else [*found, *await judge(obj, old)]
         version = (write.resource if kind.converter is None else kind.resource).version
-        found = kind.errors(version, obj)
-        if found and old is not None:
-            # What was wrong before and was not touched is tolerated (validation ratcheting).
-            tolerated = set(kind.errors(version, old))
-            found = [error for error in found if error not in tolerated]
+        found = kind.errors(version, obj, old, write.subresource)
         return [*found, *await kind.rules(version, obj, old, found, write.warnings)]
 
     # -- delete --

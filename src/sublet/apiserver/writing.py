@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -67,6 +67,10 @@ class Transaction(Protocol):
     async def commit(self) -> None: ...
 
     async def undo(self) -> None: ...
+
+
+Judge = Callable[[Object, Object | None], Awaitable[Sequence[FieldError]]]
+"""(new, old or None) -> errors. May take its time: both objects are left alone meanwhile."""
 
 
 class Duty(Protocol):

@@ -13,9 +13,21 @@ _MEMORY = 8 << 20
 """Bytes that one compiled pattern may take."""
 
 
+_GO_WORDS = {
+    "missing ]": "missing closing ]",
+    "missing )": "missing closing )",
+    "trailing \\": "trailing backslash at end of expression",
+    "no argument for repetition operator": "missing argument to repetition operator",
+    "invalid repetition size": "invalid repeat count",
+    "bad repetition operator": "invalid nested repetition operator",
+    "invalid perl operator": "invalid or unsupported Perl syntax",
+    "invalid named capture group": "invalid named capture",
+}
+
+
 @lru_cache(maxsize=1024)
 def compiled(pattern: str) -> Any:
-    """What has ``search``, ``finditer``. Raises ``ValueError`` with RE2's reason."""
+    """What has ``search``, ``finditer``. Raises ``ValueError`` with the reason as Go words it."""
     import re2  # type: ignore[import-untyped]
 
     options = re2.Options()
@@ -25,4 +37,11 @@ def compiled(pattern: str) -> Any:
         return re2.compile(pattern, options)
     except re2.error as error:
         reason = error.args[0] if error.args else ""
-        raise ValueError(reason.decode() if isinstance(reason, bytes) else str(reason)) from error
+        raise ValueError(_in_go(reason.decode() if isinstance(reason, bytes) else str(reason))) from error
+
+
+def _in_go(reason: str) -> str:
+    """``missing ]: [`` is ``error parsing regexp: missing closing ]: `[` `` in Go."""
+    what, separator, where = reason.partition(": ")
+    text = f"error parsing regexp: {_GO_WORDS.get(what, what)}"
+    return f"{text}: `{where}`" if separator else text

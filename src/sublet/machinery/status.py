@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from typing import Any
 
 _UNSET: Any = object()
+OMITTED: Any = object()
+"""As the bad value of a field error: none is shown."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -272,16 +274,17 @@ class FieldError:
 
 
 def _shown(value: Any) -> str:
-    """A bad value as Kubernetes prints it: strings quoted, the rest as JSON."""
+    """A bad value as Kubernetes prints it: strings quoted, also the one for nothing; the rest as JSON."""
     if value is None:
-        return "null"
+        return '"null"'
     if isinstance(value, (str, int, float, bool)):
         return json.dumps(value, ensure_ascii=False)
     return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
 
 
 def invalid(field: str, value: Any, detail: str) -> FieldError:
-    return FieldError("FieldValueInvalid", field, f"Invalid value: {_shown(value)}: {detail}")
+    shown = "" if value is OMITTED else f"{_shown(value)}: "
+    return FieldError("FieldValueInvalid", field, f"Invalid value: {shown}{detail}")
 
 
 def required(field: str, detail: str = "") -> FieldError:
@@ -289,7 +292,8 @@ def required(field: str, detail: str = "") -> FieldError:
 
 
 def duplicate(field: str, value: Any) -> FieldError:
-    return FieldError("FieldValueDuplicate", field, f"Duplicate value: {_shown(value)}")
+    shown = "" if value is OMITTED else f": {_shown(value)}"
+    return FieldError("FieldValueDuplicate", field, f"Duplicate value{shown}")
 
 
 def not_supported(field: str, value: Any, supported: Sequence[str]) -> FieldError:

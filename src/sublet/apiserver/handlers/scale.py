@@ -22,6 +22,7 @@ from sublet.machinery.kind import Object, Resource
 from sublet.machinery.status import (
     BadRequest,
     FieldError,
+    InternalError,
     MethodNotAllowed,
     NotFound,
     conflict,
@@ -127,6 +128,9 @@ def _scale(call: Call, obj: Object, paths: Mapping[str, str]) -> Object:
     spec: Object = {}
     if (replicas := _get(obj, paths["specReplicasPath"])) is not None:
         spec["replicas"] = replicas
+    elif isinstance(call.kind, CustomKind):
+        why = f'the spec replicas field "{paths["specReplicasPath"]}" does not exist'
+        raise InternalError(f"Internal error occurred: {why}")
     status: Object = {"replicas": _get(obj, paths["statusReplicasPath"]) or 0}
     if selector := _selector(call, obj, paths):
         status["selector"] = selector

@@ -144,7 +144,7 @@ def _pattern(text: str) -> Any:
     try:
         return regexp.compiled(text)
     except ValueError as error:
-        raise EvaluationError(f"error parsing regexp: {error}") from error
+        raise EvaluationError(str(error)) from error
 
 
 def pattern_error(text: str) -> str:
