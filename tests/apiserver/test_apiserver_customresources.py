@@ -338,7 +338,9 @@ async def test_names_in_use_are_not_accepted(client: Client, served: Object) -> 
     # The names are free when the definition that has them is gone.
     await client.delete(CRDS, "widgets.example.com")
     async with asyncio.timeout(2):
-        while not objects.is_true(await client.get(CRDS, "gadgets.example.com"), "Established"):
+        while True:
+            if objects.is_true(await client.get(CRDS, "gadgets.example.com"), "Established"):
+                break
             await asyncio.sleep(0.01)
 
 

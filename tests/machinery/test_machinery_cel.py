@@ -154,7 +154,7 @@ def test_expression_has_no_value(environment: Environment, text: str, error: str
         ("[1, 'a']", "expected type 'int' but found 'string'"),
         ("unknown(1)", "undeclared reference to 'unknown' (in container '')"),
         ("has(n)", "invalid argument to has() macro"),
-        ("'a'.matches('(')", "missing )"),
+        ("'a'.matches('(')", "missing closing )"),
         ("(1", "Syntax error: mismatched input '<EOF>' expecting ')'"),
         ("", "Syntax error: mismatched input '<EOF>'"),
         ("1 2", "Syntax error: extraneous input '2' expecting <EOF>"),

@@ -185,7 +185,10 @@ def _nested(part: Document, path: str, skipped: tuple[str, ...]) -> Iterator[Fie
 
 
 def _completeness(value: Document, node: Document | None, where: str, stated: str) -> Iterator[FieldError]:
-    """Whether every field that junctors of ``value`` mention stands in the structure ``node`` too."""
+    """Whether every field that junctors of ``value`` mention stands in the structure ``node`` too.
+
+    Upstream asks this of the junctors at the root alone.
+    """
     for path, part in junctors(value, stated):
         yield from _complete(part, node, where, path)
 
