@@ -69,6 +69,8 @@ class CustomResources:
         self._definitions: dict[str, Object] = {}
         self._served: dict[str, tuple[Any, ...]] = {}
         """Name -> what was served of it, to tell changes from mere conditions."""
+        self._leaving: set[str] = set()
+        """UIDs of definitions whose objects are all gone, and which are about to go."""
         self._tasks: dict[str, asyncio.Task[None]] = {}
 
     async def start(self) -> None:
@@ -134,12 +136,14 @@ class CustomResources:
     def _take(self, name: str, crd: Object | None) -> None:
         plural, _, group = name.partition(".")
         if crd is None:
-            if self._definitions.pop(name, None) is not None:
+            known = self._definitions.pop(name, None)
+            if known is not None:
+                self._leaving.discard(objects.uid(known))
                 self._reconsider(group, name)
             self._unserve(group, plural)
             return
         self._definitions[name] = crd
-        if objects.is_true(crd, "Established"):
+        if objects.is_true(crd, "Established") and objects.uid(crd) not in self._leaving:
             self._serve(crd)
         self._begin(name, self._settle(name))
 
@@ -248,6 +252,11 @@ class CustomResources:
             while left:
                 await asyncio.sleep(_PAUSE)
                 left = await self._delete_objects(kind)
+
+        if objects.finalizers(crd) == [CLEANUP]:
+            # Who finds the definition gone must find its resource gone.
+            self._leaving.add(objects.uid(crd))
+            self._unserve(spec["group"], spec["names"]["plural"])
 
         def edit(obj: Object) -> bool:
             left = [f for f in objects.finalizers(obj) if f != CLEANUP]
