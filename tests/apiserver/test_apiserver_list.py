@@ -367,3 +367,88 @@ async def test_label_selectors_that_are_none_are_refused(client: Client, selecto
 )
 async def test_field_selectors_that_are_none_are_refused(client: Client, selector: str, text: str) -> None:
     assert await refusal(client, PATH, fieldSelector=selector) == (400, text)
+
+
+PROTOBUF = "application/vnd.kubernetes.protobuf"
+
+
+async def test_a_list_in_protobuf_is_the_list_in_json(
+    client: Client, default_account: None, make_pod: MAKE, read: Callable[[Response], Any]
+) -> None:
+    from sublet.kinds import protobuf
+
+    for name in ("one", "two"):
+        await client.create(PODS, make_pod(name, nodeName="n1"))
+    path = "/api/v1/namespaces/default/pods"
+    listed = read(await client.raw("GET", path, query="limit=1"))
+    for _ in range(2):  # made, and taken from what was made
+        response = await client.raw("GET", path, query="limit=1", headers={"accept": PROTOBUF})
+        assert response.body == protobuf.codec().encode_object(listed)
+
+
+async def test_metadata_alone_is_the_same_in_both_forms(
+    client: Client, five: list[str], read: Callable[[Response], Any]
+) -> None:
+    from sublet.kinds import protobuf
+
+    view = ";as=PartialObjectMetadataList;v=v1;g=meta.k8s.io"
+    response = await client.raw("GET", PATH, headers={"accept": f"application/json{view}"})
+    assert isinstance(response.body, bytes)
+    assert response.body.endswith(b"]}\n")
+    listed = read(response)
+    assert listed["items"] == [
+        {
+            "kind": "PartialObjectMetadata",
+            "apiVersion": "meta.k8s.io/v1",
+            "metadata": (await client.get(MAPS, name, "default"))["metadata"],
+        }
+        for name in five
+    ]
+    body = (await client.raw("GET", PATH, headers={"accept": f"{PROTOBUF}{view}"})).body
+    assert body == protobuf.codec().encode_object(listed)
+
+
+async def test_an_empty_list_has_all_forms(client: Client) -> None:
+    from sublet.kinds import protobuf
+
+    for view in ("", ";as=PartialObjectMetadataList;v=v1;g=meta.k8s.io"):
+        body = (await client.raw("GET", PATH, headers={"accept": PROTOBUF + view})).body
+        assert isinstance(body, bytes)
+        assert protobuf.codec().decode_object(body)["items"] == []
+
+
+async def test_selections_see_what_changed(client: Client, default_account: None, make_pod: MAKE) -> None:
+    wanted = {"label_selector": "app=one", "field_selector": "status.phase=Pending"}
+    await client.create(PODS, make_pod("one"))
+    assert names(await client.list(PODS, **wanted)) == ["one"]
+    await client.patch(PODS, "one", {"metadata": {"labels": {"app": "two"}}}, "default")
+    assert names(await client.list(PODS, **wanted)) == []
+    await client.patch(PODS, "one", {"metadata": {"labels": {"app": "one"}}}, "default")
+    await client.patch(PODS, "one", {"status": {"phase": "Running"}}, "default", subresource="status")
+    assert names(await client.list(PODS, **wanted)) == []
+
+
+async def test_long_lists_are_whole_and_let_others_have_their_turns(
+    client: Client, make_config_map: MAKE, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from sublet.apiserver.pace import Pace
+
+    turns = 0
+
+    async def pause(_self: Pace) -> None:
+        nonlocal turns
+        turns += 1
+
+    monkeypatch.setattr(Pace, "due", True)
+    monkeypatch.setattr(Pace, "pause", pause)
+    monkeypatch.setattr("sublet.apiserver.listing._SLICE", 2)
+    wanted = [f"m{index}" for index in range(7)]
+    for name in wanted:
+        await client.create(MAPS, make_config_map(name))
+    for query in ("", "labelSelector=!x"):
+        for accept in ("application/json", PROTOBUF, TABLE["accept"]):
+            before = turns
+            response = await client.raw("GET", PATH, query=query, headers={"accept": accept})
+            assert turns - before >= 4
+            if accept == "application/json":
+                assert names(codec.decode_json(response.body)) == wanted

@@ -7,10 +7,29 @@ from collections import deque
 from collections.abc import Callable
 from typing import Any, Literal, Protocol, TypeVar, cast
 
+import msgspec
+
+from sublet.machinery import objects
+
 T = TypeVar("T")
 
 _DECODED_WEIGHT = 8
 """A decoded object takes about this many times the memory of its JSON bytes."""
+
+
+_LABEL_SETS = 4096
+
+
+class _Metadata(msgspec.Struct):
+    labels: msgspec.Raw = msgspec.Raw(b"null")
+
+
+class _Labelled(msgspec.Struct):
+    metadata: _Metadata
+
+
+_labelled = msgspec.json.Decoder(_Labelled)
+_label_set = msgspec.json.Decoder(dict[str, str] | None)
 
 
 class Decode(Protocol):
@@ -27,13 +46,32 @@ class Computed:
     """Bounds the memory of decoded objects and encoded views: beyond ``limit`` bytes the oldest are dropped
     (and computed again when asked for). With ``detect_mutation`` it also proves that nobody changed them."""
 
-    __slots__ = ("_detect", "_held", "_limit", "_weight")
+    __slots__ = ("_detect", "_held", "_labels", "_limit", "_weight")
 
     def __init__(self, limit: int = 24 << 20, *, detect_mutation: bool = False) -> None:
         self._limit = limit
         self._detect = detect_mutation
         self._held: deque[tuple[CachedEntry | CachedEvent, int]] = deque()
         self._weight = 0
+        self._labels: dict[bytes, dict[str, str]] = {}
+        """By their JSON: most objects share theirs with others."""
+
+    def labels(self, entry: CachedEntry) -> dict[str, str]:
+        value = entry.value
+        try:
+            raw = bytes(
+                _labelled.decode(
+                    memoryview(value)[0 if value[:1] == b"{" else value.index(b"\n") + 1 :]
+                ).metadata.labels
+            )
+            found = self._labels.get(raw)
+            if found is None:
+                if len(self._labels) >= _LABEL_SETS:
+                    self._labels.clear()
+                found = self._labels[raw] = _label_set.decode(raw) or {}
+        except (ValueError, msgspec.DecodeError):  # written by something else: its own decoder knows
+            return objects.labels(entry.peek())
+        return found
 
     def hold(self, owner: CachedEntry | CachedEvent, weight: int) -> None:
         self._held.append((owner, weight))
@@ -55,7 +93,9 @@ class Computed:
 class CachedEntry:
     """A stored value at one revision. Shared by everyone: nothing in it may be changed."""
 
-    __slots__ = ("_computed", "_decode", "_object", "_views", "created", "key", "revision", "value")
+    __slots__ = (
+        "_computed", "_decode", "_facts", "_labels", "_object", "_views", "created", "key", "revision", "value",
+    )  # fmt: skip
 
     def __init__(
         self, key: str, value: bytes, revision: int, created: int, decode: Decode, computed: Computed
@@ -69,6 +109,33 @@ class CachedEntry:
         self._computed = computed
         self._object: Any = None
         self._views: dict[Any, Any] | None = None
+        self._labels: dict[str, str] | None = None
+        self._facts: dict[str, str] | None = None
+
+    @property
+    def labels(self) -> dict[str, str]:
+        """The object's labels, read without decoding the rest. Do not change them: equal ones are shared."""
+        found = self._labels
+        if found is None:
+            found = self._labels = self._computed.labels(self)
+        return found
+
+    def fact(self, name: str, make: Callable[[Any], str]) -> str:
+        """A text that ``make`` finds in the object, remembered under ``name`` for as long as the entry lives.
+
+        For what lists select by: thousands of objects are then decoded for it once.
+        """
+        facts = self._facts
+        if facts is None:
+            facts = self._facts = {}
+        found = facts.get(name)
+        if found is None:
+            found = facts[name] = sys.intern(make(self.peek()))
+        return found
+
+    def peek(self) -> Any:
+        """:attr:`object`, decoded for this call alone unless it is there already. Do not change it."""
+        return self._decode(self) if self._object is None else self._object
 
     @property
     def object(self) -> Any:

@@ -71,7 +71,11 @@ class Framer:
         if self.view.raw(entry):
             raw = self.view.registry.format(self.view.kind).outgoing(entry.value, entry.revision)
             return b'{"type":"ADDED","object":%b}\n' % raw
-        return self._frame("ADDED", self._shaped(self.view.object(entry)))
+        if self.view.only_metadata:
+            return b'{"type":"ADDED","object":%b}\n' % self.view.metadata(entry)
+        if self.view.accepted.format == "protobuf":
+            return self._protobuf("ADDED", self.view.one(entry))
+        return self._frame("ADDED", self._shaped(self.view.passing(entry)))
 
     def _made(self, kind: str, event: CachedEvent) -> bytes:
         # What has gone is shown as it last was (or last matched), at the revision of its going.
@@ -81,6 +85,11 @@ class Framer:
         if self.view.raw(source):
             raw = self.view.registry.format(self.view.kind).outgoing(source.value, event.revision)
             return b'{"type":"%b","object":%b}\n' % (kind.encode(), raw)
+        if self.view.only_metadata:
+            shown = self.view.metadata(source, event.revision)
+            return b'{"type":"%b","object":%b}\n' % (kind.encode(), shown)
+        if self.view.accepted.format == "protobuf" and source.revision == event.revision:
+            return self._protobuf(kind, self.view.one(source))
         obj = self.view.object(source)
         if source.revision != event.revision:
             obj = {**obj, "metadata": {**obj["metadata"], "resourceVersion": str(event.revision)}}
@@ -125,10 +134,12 @@ class Framer:
         """The last frame of a watch that cannot go on."""
         return self._frame("ERROR", error.to_object())
 
+    def _protobuf(self, kind: str, encoded: bytes) -> bytes:
+        from sublet.kinds import protobuf
+
+        return protobuf.codec().watch_frame(kind, encoded)
+
     def _frame(self, kind: str, obj: Object) -> bytes:
         if self.view.accepted.format == "protobuf":
-            from sublet.kinds import protobuf
-
-            protocol = protobuf.codec()
-            return protocol.watch_frame(kind, protocol.encode_object(obj))
+            return self._protobuf(kind, negotiation.encode(obj, self.view.accepted))
         return codec.encode_json({"type": kind, "object": obj}) + b"\n"

@@ -5,7 +5,7 @@ Source: reference/kubernetes-api.md B.4.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, Literal
@@ -179,17 +179,41 @@ def encode(obj: Any, accepted: Accepted = PLAIN) -> bytes:
     if accepted.format == "yaml":
         return codec.encode_yaml(obj)
     if accepted.format == "protobuf":
-        from sublet.kinds import protobuf
-        from sublet.machinery.protobuf import NoProtobufError
-
-        try:
-            return protobuf.codec().encode_object(obj)
-        except NoProtobufError as error:
-            raise NotAcceptable(
-                f"only the following media types are accepted: {JSON}, {YAML} ({error})"
-            ) from None
+        return protobuf_object(obj.get("apiVersion", ""), obj.get("kind", ""), protobuf_message(obj))
     data = codec.encode_json(obj)
     return msgspec.json.format(data, indent=2) + b"\n" if accepted.pretty else data + b"\n"
+
+
+def protobuf_message(obj: Any) -> bytes:
+    """An object's protobuf message, without an envelope. Raises :class:`NotAcceptable` for a kind that has none."""
+    from sublet.kinds import protobuf
+    from sublet.machinery.protobuf import NoProtobufError
+
+    try:
+        return protobuf.codec().message(obj)
+    except NoProtobufError as error:
+        raise NotAcceptable(
+            f"only the following media types are accepted: {JSON}, {YAML} ({error})"
+        ) from None
+
+
+def protobuf_object(api_version: str, kind: str, message: bytes) -> bytes:
+    """A message in its envelope."""
+    from sublet.kinds import protobuf
+
+    return protobuf.codec().envelope(api_version, kind, message)
+
+
+def protobuf_list(head: Mapping[str, str], metadata: Mapping[str, Any], items: Sequence[bytes]) -> bytes:
+    """A List in its envelope, of its items' messages. Raises :class:`NotAcceptable` for a kind that has none."""
+    from sublet.kinds import protobuf
+
+    protocol = protobuf.codec()
+    parts = [protobuf_message({**head, "metadata": metadata})]
+    before = protocol.before_items(head["apiVersion"], head["kind"])
+    for item in items:
+        parts += (before(item), item)
+    return protocol.envelope(head["apiVersion"], head["kind"], *parts)
 
 
 def respond(

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from sublet.apiserver.options import ListOptions
+from sublet.apiserver.pace import Pace
 from sublet.apiserver.registry import Registry
 from sublet.apiserver.selection import Selection
 from sublet.apiserver.storeerrors import status, too_large
@@ -59,10 +60,10 @@ async def page(registry: Registry, kind: Kind, selection: Selection, options: Li
         return await _at(registry, kind, selection, options.revision, "", options.limit)
     cache = await fresh_enough(registry, kind, options.revision)
     # As upstream: version 0 is answered from the cache, whole.
-    return _from_cache(cache, selection, "", 0 if options.revision == 0 else options.limit)
+    return await _from_cache(cache, selection, "", 0 if options.revision == 0 else options.limit)
 
 
-def _from_cache(cache: WatchCache, selection: Selection, start: str, limit: int) -> Page:
+async def _from_cache(cache: WatchCache, selection: Selection, start: str, limit: int) -> Page:
     revision = cache.revision
     prefix = selection.prefix
     if selection.name and (selection.namespace or not selection.kind.resource.namespaced):
@@ -75,7 +76,10 @@ def _from_cache(cache: WatchCache, selection: Selection, start: str, limit: int)
         return _cut(entries, revision, prefix, remaining, counted=True)
     matching: list[CachedEntry] = []
     candidates = cache.entries(prefix, start=start)
+    pace = Pace()
     for number, entry in enumerate(candidates, 1):
+        if pace.due:
+            await pace.pause()
         if selection.matches(entry):
             matching.append(entry)
             if limit and len(matching) == limit:
@@ -96,7 +100,7 @@ async def _continued(registry: Registry, kind: Kind, selection: Selection, optio
     start = selection.prefix + start
     if revision < 0:
         cache = await registry.fresh(kind)
-        return _from_cache(cache, selection, start, options.limit)
+        return await _from_cache(cache, selection, start, options.limit)
     try:
         return await _at(registry, kind, selection, revision, start, options.limit)
     except Expired as error:
@@ -119,10 +123,18 @@ async def _at(
         listing = await _listing(registry, prefix, start, limit, revision)
         return _cut(listing.entries, revision, prefix, listing.remaining, counted=True)
     matching: list[Value] = []
+    cache, pace = registry.cache(kind), Pace()
     while True:
         listing = await _listing(registry, prefix, start, _PAGE, revision)
         for number, entry in enumerate(listing.entries, 1):
-            if selection.matches_object(registry.decode(kind, entry)):
+            if pace.due:
+                await pace.pause()
+            known = cache.get(entry.key)
+            if known is not None and known.revision == entry.revision:
+                wanted = selection.matches(known)
+            else:
+                wanted = selection.matches_object(registry.decode(kind, entry))
+            if wanted:
                 matching.append(entry)
                 if limit and len(matching) == limit:
                     left = len(listing.entries) - number + listing.remaining

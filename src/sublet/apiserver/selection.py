@@ -87,7 +87,7 @@ class Selection:
         """Whether an entry of the namespace is wanted; decodes only if the selectors need it."""
         if self.fields is not None and not self._fields_match(entry):
             return False
-        return self.labels is None or self.labels.matches(objects.labels(entry.object))
+        return self.labels is None or self.labels.matches(entry.labels)
 
     def matches_object(self, obj: Object) -> bool:
         """As :meth:`matches` for an object that does not come from the cache."""
@@ -101,7 +101,15 @@ class Selection:
         if self.fields is None:
             return True
         namespace, name = stored.place(entry.key, stored.key_prefix(self.kind.resource))
-        return self.fields.matches(_lookup(self._known, lambda: self._look(entry), namespace, name))
+        if isinstance(self.kind, CustomKind):  # whose values change with its definition
+            return self.fields.matches(_lookup(self._known, lambda: self._look(entry), namespace, name))
+
+        def value(field: str) -> str:
+            if field == "metadata.name":
+                return name
+            return namespace if field == "metadata.namespace" else entry.fact(field, self._known[field])
+
+        return self.fields.matches(value)
 
 
 def _own(entry: CachedEntry) -> Object:

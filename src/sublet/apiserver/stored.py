@@ -10,6 +10,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Protocol
 
+import msgspec
+
 from sublet.machinery import codec
 from sublet.machinery.kind import Object, Resource
 from sublet.machinery.status import InternalError
@@ -19,6 +21,13 @@ FORMAT = "s1"
 UNREADABLE = b"k8s:enc:unreadable:"
 """Stands before the reason where a value cannot be decrypted (``encryption/store``)."""
 _HEAD_KEYS = ("apiVersion", "kind", "metadata")
+
+
+class _Metadata(msgspec.Struct):
+    metadata: msgspec.Raw
+
+
+_metadata = msgspec.json.Decoder(_Metadata)
 
 
 class CorruptValue(Exception):
@@ -113,6 +122,13 @@ class StoredFormat:
         obj = self.decode(value, revision)
         del obj["apiVersion"], obj["kind"]
         return codec.encode_json(obj)
+
+    def metadata(self, value: bytes, revision: int) -> bytes | None:
+        """The object's metadata alone as JSON, nothing else decoded; None for a value with another tag."""
+        if not value.startswith(self._opening):
+            return None
+        found = _metadata.decode(memoryview(value)[self._skip - len(OPENING) :]).metadata
+        return b'{"resourceVersion":"%d",%b' % (revision, bytes(found)[1:])
 
     def listed(self, entries: Iterable[StoredValue], before: bytes, after: bytes, *, whole: bool) -> bytes:
         """The objects as the elements of a List between ``before`` and ``after``; ``whole``: as :meth:`outgoing`.

@@ -87,7 +87,14 @@ class View:
 
     def object(self, value: Value) -> Object:
         """The object in the version asked for. Do not change it: it may be the cache's own."""
-        whole = self._stored(value)
+        return self._in_version(value, self._stored(value))
+
+    def passing(self, value: Value) -> Object:
+        """As :meth:`object`, without keeping what was decoded for it: for what reads many objects once."""
+        whole: Object = value.peek() if isinstance(value, CachedEntry) else self._stored(value)
+        return self._in_version(value, whole)
+
+    def _in_version(self, value: Value, whole: Object) -> Object:
         if not self.converts:
             return conversion.from_stored(self.kind, self.resource, whole)
         found = self.converted.get((value.key, value.revision))
@@ -101,9 +108,42 @@ class View:
         """One stored object."""
         if self.raw(value):
             return self.registry.format(self.kind).outgoing(value.value, value.revision)
+        if self.accepted.format == "protobuf":
+            resource, accepted = self.resource, self.accepted
+            if accepted.view:
+                return negotiation.protobuf_object(
+                    f"{META}/{accepted.version}", accepted.view, self.message(value)
+                )
+            return negotiation.protobuf_object(resource.api_version, resource.kind, self.message(value))
         if isinstance(value, CachedEntry):
             return value.once(("one", self.identity), lambda entry: self.encoded(self.object(entry)))
         return self.encoded(self.object(value))
+
+    def message(self, value: Value) -> bytes:
+        """One stored object's protobuf message, without an envelope: its share of a list."""
+        if isinstance(value, CachedEntry):
+            return value.once(("message", self.identity), self._message)
+        return self._message(value)
+
+    def _message(self, value: Value) -> bytes:
+        return negotiation.protobuf_message(self.shaped(self.passing(value)))
+
+    def metadata(self, value: Value, revision: int = 0) -> bytes:
+        """One stored object's PartialObjectMetadata as JSON; ``revision``: where it is not the value's own."""
+        found = self.registry.format(self.kind).metadata(value.value, revision or value.revision)
+        if found is not None:
+            head = b'{"kind":"PartialObjectMetadata","apiVersion":"meta.k8s.io/%b","metadata":%b}'
+            return head % (self.accepted.version.encode(), found)
+        obj = self.passing(value)
+        if revision:
+            obj = {**obj, "metadata": {**obj["metadata"], "resourceVersion": str(revision)}}
+        return codec.encode_json(partial(obj, self.accepted.version))
+
+    @property
+    def only_metadata(self) -> bool:
+        """Whether :meth:`metadata` is what the client wants."""
+        accepted = self.accepted
+        return accepted.view == "PartialObjectMetadata" and accepted.format == "json" and not accepted.pretty
 
     def encoded(self, obj: Object) -> bytes:
         """One object that is in the version asked for already."""
@@ -119,79 +159,20 @@ class View:
             case _:
                 return obj
 
-    def table(
-        self,
-        objs: Sequence[Object],
-        revision: str,
-        *,
-        columns: bool = True,
-        continue_token: str = "",
-        remaining: int = 0,
-    ) -> Object:
+    def table(self, objs: Sequence[Object], revision: str, *, columns: bool = True) -> Object:
         """A Table with one row per object."""
         kind = columns_of(self.kind, self.resource)
         made = table.table(
             kind, objs, self.registry.clock.now(), self.include_object,
-            list_metadata=_list_metadata(revision, continue_token, remaining), columns=columns,
+            list_metadata={"resourceVersion": revision}, columns=columns,
         )  # fmt: skip
         made["apiVersion"] = f"{META}/{self.accepted.version}"
         return made
-
-    def listing(
-        self, entries: Sequence[Value], revision: int, continue_token: str = "", remaining: int = 0
-    ) -> bytes:
-        """A whole List."""
-        if self.plain and (not self.converts or all(map(self.raw, entries))):
-            return self._joined(entries, revision, continue_token, remaining)
-        objs = [self.object(entry) for entry in entries]
-        metadata = _list_metadata(str(revision), continue_token, remaining)
-        view = self.accepted.view
-        if view == "Table":
-            made = self.table(objs, str(revision), continue_token=continue_token, remaining=remaining)
-        elif view:
-            made = {
-                "kind": "PartialObjectMetadataList",
-                "apiVersion": f"{META}/{self.accepted.version}",
-                "metadata": metadata,
-                "items": [partial(obj, self.accepted.version) for obj in objs],
-            }
-        else:
-            if not isinstance(self.kind, CustomKind):
-                objs = [{k: v for k, v in obj.items() if k not in ("apiVersion", "kind")} for obj in objs]
-            made = {
-                "kind": self.list_kind,
-                "apiVersion": self.resource.api_version,
-                "metadata": metadata,
-                "items": objs,
-            }
-        return negotiation.encode(made, self.accepted)
-
-    def _joined(self, entries: Sequence[Value], revision: int, token: str, remaining: int) -> bytes:
-        fmt = self.registry.format(self.kind)
-        head = codec.encode_json(
-            {
-                "kind": self.kind.list_kind,
-                "apiVersion": self.resource.api_version,
-                "metadata": _list_metadata(str(revision), token, remaining),
-            }
-        )
-        # As upstream: objects of built-in kinds come without apiVersion and kind, custom resources with them.
-        whole = isinstance(self.kind, CustomKind)
-        return fmt.listed(entries, b'%b,"items":[' % head[:-1], b"]}", whole=whole)
 
 
 def columns_of(kind: Kind, resource: Resource) -> Kind:
     """The kind with the columns and cells of a served version (custom resources state them per version)."""
     return kind.by_version(resource.version) if isinstance(kind, CustomKind) else kind
-
-
-def _list_metadata(revision: str, token: str, remaining: int) -> dict[str, Any]:
-    metadata: dict[str, Any] = {"resourceVersion": revision}
-    if token:
-        metadata["continue"] = token
-    if remaining:
-        metadata["remainingItemCount"] = remaining
-    return metadata
 
 
 def partial(obj: Object, version: str = "v1") -> Object:

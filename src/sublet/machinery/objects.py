@@ -4,8 +4,10 @@ Readers accept absent parts; none of them changes the object.
 """
 
 import calendar
+import contextlib
 import time
 from collections.abc import Iterable
+from datetime import datetime
 from typing import Any
 
 from sublet.machinery.kind import Object, Resource
@@ -98,6 +100,9 @@ def rfc3339_micro(seconds: float) -> str:
 
 def parse_time(text: str) -> float:
     """Unix seconds of an RFC 3339 time (any fraction, ``Z`` or an offset). Raises ``ValueError``."""
+    if len(text) == 20 and text[10] == "T" and text[19] == "Z":
+        with contextlib.suppress(ValueError):  # a leap second, or no time at all
+            return datetime.fromisoformat(text).timestamp()
     body = text[:19]
     rest = text[19:]
     seconds = float(calendar.timegm(time.strptime(body, "%Y-%m-%dT%H:%M:%S")))

@@ -14,6 +14,7 @@ from typing import Any
 from sublet.machinery import objects, quantity, wire
 from sublet.machinery.codec import DecodeError, decode_json, encode_json
 from sublet.machinery.kind import Object
+from sublet.machinery.protobufencoder import Encoder
 from sublet.machinery.protobuftable import META, SCALARS, Field, Message, Table
 
 MAGIC = b"k8s\x00"
@@ -29,7 +30,7 @@ class Codec:
 
     def __init__(self, table: Table) -> None:
         self.table = table
-        self._encode_special: dict[str, Callable[[Any, Message], bytes]] = {
+        encode_special: dict[str, Callable[[Any, Message], bytes]] = {
             "quantity": lambda value, _: wire.string_field(1, quantity.parse(value).canonical()),
             "int_or_string": _encode_int_or_string,
             "time": lambda value, _: _encode_time(value),
@@ -43,6 +44,7 @@ class Codec:
             "or_bool": self._encode_or_bool,
             "or_string_array": self._encode_or_string_array,
         }
+        self._encoder = Encoder(table, encode_special)
         self._decode_special: dict[str, Callable[[bytes, Message], Any]] = {
             "quantity": lambda data, _: _text(data, 1) or "0",
             "int_or_string": _decode_int_or_string,
@@ -65,19 +67,24 @@ class Codec:
 
     def encode_object(self, obj: Object) -> bytes:
         """An object (or list, Status, options) with its envelope. Raises :class:`NoProtobufError`."""
-        return self.envelope(obj.get("apiVersion", ""), obj.get("kind", ""), self._body(obj))
+        return self.envelope(obj.get("apiVersion", ""), obj.get("kind", ""), self.message(obj))
 
-    def envelope(self, api_version: str, kind: str, raw: bytes) -> bytes:
+    def envelope(self, api_version: str, kind: str, *raw: bytes) -> bytes:
+        """``raw``: an object's message, in one or more parts; each is copied once."""
         type_meta = wire.string_field(1, api_version) + wire.string_field(2, kind)
-        return (
-            MAGIC
-            + wire.bytes_field(1, type_meta)
-            + wire.bytes_field(2, raw)
-            + wire.string_field(3, "")
-            + wire.string_field(4, "")
-        )
+        head = MAGIC + wire.bytes_field(1, type_meta) + wire.tag(2, wire.BYTES)
+        size = wire.varint(sum(map(len, raw)))
+        return b"".join((head, size, *raw, wire.string_field(3, ""), wire.string_field(4, "")))
 
-    def _body(self, obj: Object) -> bytes:
+    def before_items(self, api_version: str, kind: str) -> Callable[[bytes], bytes]:
+        """What stands before an item's message in a kind of list: its tag and length."""
+        message = self.table.message(self.table.name_of(api_version, kind) or "")
+        number = next((field.number for field in message.fields if field.name == "items"), 2)
+        tag = wire.tag(number, wire.BYTES)
+        return lambda item: tag + wire.varint(len(item))
+
+    def message(self, obj: Object) -> bytes:
+        """An object (or list, Status, options) without its envelope. Raises :class:`NoProtobufError`."""
         api_version, kind = obj.get("apiVersion", ""), obj.get("kind", "")
         name = self.table.name_of(api_version, kind)
         if name is None:
@@ -142,40 +149,7 @@ class Codec:
 
     def encode(self, name: str, obj: Any) -> bytes:
         """The fields of one message, without an envelope."""
-        message = self.table.message(name)
-        if message.form:
-            return self._encode_special[message.form](obj, message)
-        parts: list[bytes] = []
-        for field in message.fields:
-            if field.inline:
-                parts.append(wire.bytes_field(field.number, self.encode(field.type, obj)))
-                continue
-            value = obj.get(field.name)
-            if value is None:
-                continue
-            if field.is_map:
-                for key in sorted(value):
-                    entry = wire.string_field(1, key) + self._value(2, field, value[key])
-                    parts.append(wire.bytes_field(field.number, entry))
-            elif field.repeated:
-                parts.extend(self._value(field.number, field, item) for item in value)
-            else:
-                parts.append(self._value(field.number, field, value))
-        return b"".join(parts)
-
-    def _value(self, number: int, field: Field, value: Any) -> bytes:
-        match field.type:
-            case "string":
-                return wire.string_field(number, value)
-            case "int32" | "int64":
-                return wire.varint_field(number, int(value))
-            case "bool":
-                return wire.varint_field(number, 1 if value else 0)
-            case "bytes":
-                return wire.bytes_field(number, base64.b64decode(value))
-            case "double":
-                return wire.tag(number, wire.FIXED64) + wire.double(float(value))
-        return wire.bytes_field(number, self.encode(field.type, value) if value is not None else b"")
+        return self._encoder.encode(name, obj)
 
     def decode(self, name: str, data: bytes) -> Any:
         """The JSON value of one message; zeros that mean "not set" are left out."""
@@ -320,6 +294,8 @@ def _decode_int_or_string(data: bytes, _message: Message) -> Any:
 
 
 def _encode_time(value: str) -> bytes:
+    if "." not in value:
+        return wire.varint_field(1, int(objects.parse_time(value))) + wire.varint_field(2, 0)
     whole = int(objects.parse_time(re.sub(r"\.[0-9]+", "", value)))
     fraction = re.search(r"\.([0-9]+)", value)
     nanos = int(fraction[1][:9].ljust(9, "0")) if fraction else 0

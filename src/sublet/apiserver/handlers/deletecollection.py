@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from sublet.apiserver import stored
 from sublet.apiserver.calls import Call
+from sublet.apiserver.listing import listing
 from sublet.apiserver.options import WriteOptions, delete_options, list_options
 from sublet.apiserver.reading import page
 from sublet.apiserver.requestinfo import RequestInfo
@@ -39,5 +40,5 @@ async def handle(request: Request, info: RequestInfo, api: APIServer) -> Respons
                 return
 
     await asyncio.gather(*(remove(entry.key) for entry in found.entries))
-    body = call.view.listing(found.entries, found.revision, found.continue_token, found.remaining)
+    body = await listing(call.view, found)
     return Response(200, [("Content-Type", call.view.accepted.content_type)], body)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from sublet.apiserver.calls import Call
+from sublet.apiserver.listing import listing
 from sublet.apiserver.options import list_options
 from sublet.apiserver.reading import page
 from sublet.apiserver.requestinfo import RequestInfo
@@ -19,6 +20,5 @@ async def handle(request: Request, info: RequestInfo, api: APIServer) -> Respons
     call = Call.of(request, info, api)
     options = list_options(info)
     found = await page(api.registry, call.kind, await call.selected(options), options)
-    await call.view.prepare(found.entries)
-    body = call.view.listing(found.entries, found.revision, found.continue_token, found.remaining)
+    body = await listing(call.view, found)
     return Response(200, [("Content-Type", call.view.accepted.content_type)], body)
