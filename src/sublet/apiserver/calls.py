@@ -23,6 +23,8 @@ from sublet.store.interface import Entry
 if TYPE_CHECKING:
     from sublet.apiserver.api import APIServer
 
+_DEPRECATED = {"componentstatuses": (19, ""), "endpoints": (33, "discovery.k8s.io/v1 EndpointSlice")}
+"""Kinds of the core group that every request is warned of: since which minor, what to use instead."""
 INCLUDES = ("None", "Metadata", "Object")
 
 
@@ -44,8 +46,14 @@ class Call:
         if found is None:
             raise NotFound("the server could not find the requested resource")
         kind, resource = found
-        if isinstance(kind, CustomKind) and (text := kind.deprecations.get(resource.version)):
-            warnings(request).append(text)
+        if isinstance(kind, CustomKind):
+            if text := kind.deprecations.get(resource.version):
+                warnings(request).append(text)
+        elif info.resource in _DEPRECATED and not info.api_group:
+            since, instead = _DEPRECATED[info.resource]
+            if _minor(api.settings.minor) >= since:
+                text = f"v1 {resource.kind} is deprecated in v1.{since}+"
+                warnings(request).append(text + (f"; use {instead}" if instead else ""))
         return cls(request, info, api, kind, resource, view(request, info, api, kind, resource, watch=watch))
 
     @property
@@ -143,6 +151,10 @@ def view(
     if include not in INCLUDES:
         raise BadRequest(f'unrecognized includeObject value: "{include}"')
     return View(api.registry, kind, resource, accepted, include)
+
+
+def _minor(text: str) -> int:
+    return int(text.partition(".")[2] or 0)
 
 
 def warnings(request: Request) -> list[str]:

@@ -322,7 +322,8 @@ class Registry:
             if write.subresource not in _SAME_GENERATION:
                 objectmeta.bump_generation(new, old, kind)
             self._raise(kind, new, await self._update_errors(kind, new, old, write))
-            write.warnings += kind.warnings(new, old)
+            if not write.subresource:
+                write.warnings += kind.warnings(new, old)
             if write.present is not None:
                 attributes.shown = write.present(new), write.present(old)
             if not write.admitted:

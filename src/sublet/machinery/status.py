@@ -282,6 +282,11 @@ def _shown(value: Any) -> str:
     return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
 
 
+def quoted(text: str) -> str:
+    """A text in double quotes, as ``%q`` gives it for what is printable."""
+    return json.dumps(text, ensure_ascii=False)
+
+
 def invalid(field: str, value: Any, detail: str) -> FieldError:
     shown = "" if value is OMITTED else f"{_shown(value)}: "
     return FieldError("FieldValueInvalid", field, f"Invalid value: {shown}{detail}")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from sublet.kinds.builtin import builtin
-from sublet.kinds.rules import pod_defaults, show, workload
+from sublet.kinds.rules import pod_defaults, show, warn, workload
 from sublet.kinds.rules.common import Errors, fill, immutable, rule, spec_of, update_rule
 from sublet.machinery.kind import Object
 
@@ -55,5 +55,6 @@ KIND = builtin(
     validate=rule(_validate),
     validate_update=update_rule(_validate_update),
     validate_status=update_rule(_validate_status),
+    warnings=warn.named_workload,
     cells=_cells,
 )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from sublet.kinds.builtin import builtin
-from sublet.kinds.rules import pod_defaults, show, workload
+from sublet.kinds.rules import pod_defaults, show, warn, workload
 from sublet.kinds.rules.common import (
     Errors,
     fill,
@@ -139,5 +139,6 @@ KIND = builtin(
     validate_update=update_rule(_validate_update),
     validate_status=update_rule(_validate_status),
     validate_name=name_rule(names.dns1123_label),
+    warnings=warn.stateful_set,
     cells=_cells,
 )

@@ -6,7 +6,7 @@ import re
 from typing import Any
 
 from sublet.kinds.builtin import builtin
-from sublet.kinds.rules import pod_defaults, schedule, show
+from sublet.kinds.rules import pod_defaults, schedule, show, warn
 from sublet.kinds.rules.common import Errors, fill, fill_empty, not_negative, one_of, rule, spec_of
 from sublet.kinds.rules.jobs import job_spec
 from sublet.machinery import names
@@ -111,5 +111,6 @@ KIND = builtin(
     default=_default,
     validate=rule(_validate),
     validate_name=_validate_name,
+    warnings=warn.cron_job,
     cells=_cells,
 )

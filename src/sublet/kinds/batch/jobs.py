@@ -6,7 +6,7 @@ import re
 from typing import Any
 
 from sublet.kinds.builtin import builtin
-from sublet.kinds.rules import pod_defaults, show, workload
+from sublet.kinds.rules import pod_defaults, show, warn, workload
 from sublet.kinds.rules.common import (
     MAX_INT32,
     Errors,
@@ -207,6 +207,7 @@ KIND = builtin(
     validate=rule(_validate),
     validate_update=update_rule(_validate_update),
     validate_status=update_rule(_validate_status),
+    warnings=warn.job,
     cells=_cells,
     selectable={"status.successful": lambda job: str((job.get("status") or {}).get("succeeded") or 0)},
 )

@@ -6,7 +6,7 @@ import ipaddress
 from typing import Any
 
 from sublet.kinds.builtin import builtin
-from sublet.kinds.rules import show
+from sublet.kinds.rules import show, warn
 from sublet.kinds.rules.common import Errors, fill_empty, named, one_of, rule, within
 from sublet.machinery import names
 from sublet.machinery.kind import Object
@@ -72,4 +72,4 @@ def _cells(obj: Object, now: float) -> list[Any]:
     return [show.name(obj), _text(obj), show.age(obj, now)]
 
 
-KIND = builtin("endpoints", default=_default, validate=rule(_validate), cells=_cells)
+KIND = builtin("endpoints", default=_default, validate=rule(_validate), warnings=warn.endpoints, cells=_cells)

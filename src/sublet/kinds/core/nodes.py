@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from sublet.kinds.builtin import builtin
-from sublet.kinds.rules import amounts, show
+from sublet.kinds.rules import amounts, show, warn
 from sublet.kinds.rules.common import Errors, named, needs, one_of, rule, spec_of, update_rule
 from sublet.kinds.rules.placement import TAINT_EFFECTS
 from sublet.machinery import names
@@ -115,6 +115,7 @@ KIND = builtin(
     prepare_status=_prepare_status,
     validate=rule(_validate),
     validate_update=update_rule(_validate_update),
+    warnings=warn.node,
     cells=_cells,
     selectable={"spec.unschedulable": lambda node: "true" if spec_of(node).get("unschedulable") else "false"},
 )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from sublet.kinds.builtin import builtin
-from sublet.kinds.rules import show
+from sublet.kinds.rules import show, warn
 from sublet.kinds.rules.claims import STORAGE, claim_spec
 from sublet.kinds.rules.common import Errors, fill, fill_empty, rule, spec_of, update_rule
 from sublet.machinery import quantity
@@ -97,5 +97,6 @@ KIND = builtin(
     default=_default,
     validate=rule(_validate),
     validate_update=update_rule(_validate_update),
+    warnings=warn.persistent_volume_claim,
     cells=_cells,
 )

@@ -7,7 +7,7 @@ from typing import Any
 
 from sublet.kinds.builtin import builtin
 from sublet.kinds.core.persistentvolumeclaims import short_modes, storage_class
-from sublet.kinds.rules import amounts, placement, pod_defaults, show, volumes
+from sublet.kinds.rules import amounts, placement, pod_defaults, show, volumes, warn
 from sublet.kinds.rules.claims import STORAGE, VOLUME_MODES, access_modes
 from sublet.kinds.rules.common import (
     Errors,
@@ -125,5 +125,6 @@ KIND = builtin(
     default=_default,
     validate=rule(_validate),
     validate_update=update_rule(_validate_update),
+    warnings=warn.persistent_volume,
     cells=_cells,
 )

@@ -2,21 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 from sublet.kinds.builtin import builtin
-from sublet.kinds.rules import pod_defaults, pod_spec, pod_status
+from sublet.kinds.rules import pod_defaults, pod_spec, pod_status, warn
 from sublet.kinds.rules.common import Errors, rule, spec_of, update_rule
 from sublet.machinery.kind import Object
 from sublet.machinery.status import field_forbidden, invalid
 
-_DEPRECATED_LABELS = {
-    "beta.kubernetes.io/arch": 'deprecated since v1.14; use "kubernetes.io/arch" instead',
-    "beta.kubernetes.io/os": 'deprecated since v1.14; use "kubernetes.io/os" instead',
-    "failure-domain.beta.kubernetes.io/region": 'deprecated since v1.17; use "topology.kubernetes.io/region" instead',
-    "failure-domain.beta.kubernetes.io/zone": 'deprecated since v1.17; use "topology.kubernetes.io/zone" instead',
-    "beta.kubernetes.io/instance-type": 'deprecated since v1.17; use "node.kubernetes.io/instance-type" instead',
-}
 _FINISHED = ("Succeeded", "Failed")
 
 
@@ -112,31 +105,6 @@ def _grace(pod: Object, requested: int | None) -> int:
     return 1 if seconds < 0 else int(seconds)
 
 
-def _warnings(pod: Object, _old: Object | None) -> Sequence[str]:
-    spec = spec_of(pod)
-    found = [
-        f"spec.nodeSelector[{label}]: {why}"
-        for label, why in _DEPRECATED_LABELS.items()
-        if label in (spec.get("nodeSelector") or {})
-    ]
-    for index, container in enumerate(spec.get("containers") or ()):
-        seen: set[str] = set()
-        for number, variable in enumerate(container.get("env") or ()):
-            name = variable.get("name")
-            if name in seen:
-                found.append(
-                    f"spec.containers[{index}].env[{number}]: hides previous definition of "
-                    f'"{name}", which may be dropped when using apply'
-                )
-            seen.add(name)
-    grace = spec.get("terminationGracePeriodSeconds")
-    if grace is not None and grace < 0:
-        found.append(
-            "spec.terminationGracePeriodSeconds: must be >= 0; negative values are invalid and will be treated as 1"
-        )
-    return found
-
-
 def _status(field: str) -> Callable[[Object], str]:
     return lambda pod: str((pod.get("status") or {}).get(field) or "")
 
@@ -157,7 +125,7 @@ KIND = builtin(
     validate=rule(_validate),
     validate_update=update_rule(pod_spec.update),
     validate_status=update_rule(_validate_status),
-    warnings=_warnings,
+    warnings=warn.pod,
     grace=_grace,
     cells=pod_status.cells,
     selectable={

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from sublet.kinds.builtin import builtin
-from sublet.kinds.rules import pod_defaults, pod_spec, show
+from sublet.kinds.rules import pod_defaults, pod_spec, show, warn
 from sublet.kinds.rules.common import Errors, rule
 from sublet.machinery.kind import Object
 
@@ -26,4 +26,6 @@ def _cells(obj: Object, _now: float) -> list[Any]:
     return [show.name(obj), *show.container_cells(template), show.label_text(labels)]
 
 
-KIND = builtin("podtemplates", default=_default, validate=rule(_validate), cells=_cells)
+KIND = builtin(
+    "podtemplates", default=_default, validate=rule(_validate), warnings=warn.pod_template, cells=_cells
+)

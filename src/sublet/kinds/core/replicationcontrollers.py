@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from sublet.kinds.builtin import builtin
-from sublet.kinds.rules import pod_defaults, pod_spec, show, workload
+from sublet.kinds.rules import pod_defaults, pod_spec, show, warn, workload
 from sublet.kinds.rules.common import Errors, fill, labels, rule, spec_of
 from sublet.machinery.kind import Object
 from sublet.machinery.status import invalid, required
@@ -62,6 +62,7 @@ KIND = builtin(
     default_propagation="Orphan",
     default=_default,
     validate=rule(_validate),
+    warnings=warn.named_workload,
     cells=_cells,
     selectable={"status.replicas": lambda obj: str((obj.get("status") or {}).get("replicas") or 0)},
 )

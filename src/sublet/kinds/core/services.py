@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import Sequence
 from typing import Any
 
 from sublet.kinds.builtin import builtin
-from sublet.kinds.rules import show
+from sublet.kinds.rules import show, warn
 from sublet.kinds.rules.common import (
     Errors,
     fill,
@@ -300,16 +299,6 @@ def _validate_update(new: Object, old: Object) -> Errors:
             yield field_forbidden("spec.healthCheckNodePort", "field is immutable")
 
 
-def _warnings(service: Object, _old: Object | None) -> Sequence[str]:
-    spec = spec_of(service)
-    found = []
-    if spec.get("clusterIP") == "None" and spec.get("sessionAffinity") == "ClientIP":
-        found.append("spec.SessionAffinity is ignored for headless services")
-    if spec.get("externalName") and spec.get("type") != "ExternalName":
-        found.append('spec.externalName is ignored when spec.type is not "ExternalName"')
-    return found
-
-
 def _external_ips(service: Object) -> str:
     spec = spec_of(service)
     listed = list(spec.get("externalIPs") or ())
@@ -350,7 +339,7 @@ KIND = builtin(
     validate=rule(_validate),
     validate_update=update_rule(_validate_update),
     validate_name=name_rule(names.dns1123_label),
-    warnings=_warnings,
+    warnings=warn.service,
     cells=_cells,
     selectable={
         "spec.clusterIP": lambda service: str(spec_of(service).get("clusterIP") or ""),

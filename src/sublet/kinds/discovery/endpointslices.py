@@ -6,7 +6,7 @@ import ipaddress
 from typing import Any
 
 from sublet.kinds.builtin import builtin
-from sublet.kinds.rules import show
+from sublet.kinds.rules import show, warn
 from sublet.kinds.rules.common import (
     Errors,
     fill,
@@ -129,5 +129,6 @@ KIND = builtin(
     default=_default,
     validate=rule(_validate),
     validate_update=update_rule(_validate_update),
+    warnings=warn.endpoint_slice,
     cells=_cells,
 )

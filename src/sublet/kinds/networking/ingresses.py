@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from sublet.kinds.builtin import builtin
-from sublet.kinds.rules import show
+from sublet.kinds.rules import show, warn
 from sublet.kinds.rules.common import Errors, named, needs, one_of, rule, spec_of, within
 from sublet.machinery import names
 from sublet.machinery.kind import Object
@@ -113,5 +113,9 @@ def _cells(obj: Object, now: float) -> list[Any]:
 
 
 KIND = builtin(
-    "ingresses.networking.k8s.io", status={"loadBalancer": {}}, validate=rule(_validate), cells=_cells
+    "ingresses.networking.k8s.io",
+    status={"loadBalancer": {}},
+    validate=rule(_validate),
+    warnings=warn.ingress,
+    cells=_cells,
 )

@@ -6,7 +6,7 @@ import ipaddress
 from typing import Any
 
 from sublet.kinds.builtin import builtin
-from sublet.kinds.rules import show
+from sublet.kinds.rules import show, warn
 from sublet.kinds.rules.common import (
     Errors,
     fill_empty,
@@ -106,4 +106,10 @@ def _cells(obj: Object, now: float) -> list[Any]:
     return [show.name(obj), show.selector_text(spec_of(obj).get("podSelector")), show.age(obj, now)]
 
 
-KIND = builtin("networkpolicies.networking.k8s.io", default=_default, validate=rule(_validate), cells=_cells)
+KIND = builtin(
+    "networkpolicies.networking.k8s.io",
+    default=_default,
+    validate=rule(_validate),
+    warnings=warn.network_policy,
+    cells=_cells,
+)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from sublet.kinds.builtin import builtin
-from sublet.kinds.rules import amounts, show
+from sublet.kinds.rules import amounts, show, warn
 from sublet.kinds.rules.common import Errors, immutable, labels, named, rule, update_rule
 from sublet.kinds.rules.placement import tolerations
 from sublet.machinery import names
@@ -34,5 +34,6 @@ KIND = builtin(
     "runtimeclasses.node.k8s.io",
     validate=rule(_validate),
     validate_update=update_rule(_validate_update),
+    warnings=warn.runtime_class,
     cells=_cells,
 )

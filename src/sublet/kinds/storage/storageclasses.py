@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from sublet.kinds.builtin import builtin
-from sublet.kinds.rules import show
+from sublet.kinds.rules import show, warn
 from sublet.kinds.rules.common import Errors, fill_empty, immutable, needs, one_of, rule, update_rule
 from sublet.machinery import names
 from sublet.machinery.kind import Object
@@ -80,5 +80,6 @@ KIND = builtin(
     default=_default,
     validate=rule(_validate),
     validate_update=update_rule(_validate_update),
+    warnings=warn.storage_class,
     cells=_cells,
 )
