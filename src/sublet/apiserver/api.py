@@ -29,6 +29,7 @@ from sublet.apiserver.discovery import Discovery
 from sublet.apiserver.duties import Duties
 from sublet.apiserver.encryption.reload import Reloader
 from sublet.apiserver.encryption.store import EncryptedStore
+from sublet.apiserver.flowcontrol.control import FlowControl
 from sublet.apiserver.hosted_services import HostedServiceDuty, ServiceAllocator
 from sublet.apiserver.kindset import KindSet
 from sublet.apiserver.metrics import Metrics
@@ -123,6 +124,11 @@ class APIServer:
         self.webhooks = Webhooks(self.registry, self.webhook_client, conditions=self.policies.conditions)
         self.custom_resources = CustomResources(self.registry, self.webhook_client)
         self.aggregation = Aggregation(self)
+        self.flow_control = (
+            FlowControl(self, settings.max_reading + settings.max_writing)
+            if settings.priority_and_fairness
+            else None
+        )
         self._duties = Duties(self)
         self._started = False
         self._chain = chain.build(self)
@@ -183,6 +189,9 @@ class APIServer:
         await bootstrap.namespaces(self)
         await asyncio.gather(bootstrap.objects(self), reconcile_roles(self.client))
         self.registry.admission = self._admission
+        if self.flow_control is not None:
+            self.flow_control.start()
+            self.metrics.sources.append(self.flow_control.lines)
         self.aggregation.start()
         self._duties.start()
         if self._reloader is not None:
@@ -197,6 +206,8 @@ class APIServer:
         if self._reloader is not None:
             await self._reloader.stop()
         await self._duties.stop()
+        if self.flow_control is not None:
+            await self.flow_control.stop()
         await self.aggregation.stop()
         await self.custom_resources.stop()
         self.webhooks.stop()

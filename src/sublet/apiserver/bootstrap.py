@@ -8,7 +8,7 @@ import re
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
-from sublet.apiserver.flowcontrol import flow_objects
+from sublet.apiserver.flowcontrol.bootstrap import flow_objects
 from sublet.kinds.resources import resource
 from sublet.machinery import objects as fields
 from sublet.machinery.kind import Object

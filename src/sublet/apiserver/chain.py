@@ -7,6 +7,7 @@ Keys of ``request.context``, in the order they come to be:
 - ``warnings`` (list[str]): texts to send as ``Warning`` headers; anyone may append;
 - ``impersonator`` (User): who really asks, when another user is impersonated;
 - ``audit_annotations`` (dict[str, str]): what admission notes for the audit log;
+- ``flow`` (tuple of headers): to which flow schema and priority level the request was counted;
 - ``authorization`` or ``refusal`` (str): why the request was allowed, or was not.
 
 ``request.user`` is the user from authentication on.
@@ -59,6 +60,7 @@ def build(api: APIServer) -> Chain:
     from sublet.apiserver.filters.authenticate import Authenticate
     from sublet.apiserver.filters.authorize import Authorize
     from sublet.apiserver.filters.errors import Errors
+    from sublet.apiserver.filters.fairness import PriorityAndFairness
     from sublet.apiserver.filters.impersonate import Impersonate
     from sublet.apiserver.filters.inflight import InFlight
     from sublet.apiserver.filters.measure import Measure
@@ -66,6 +68,7 @@ def build(api: APIServer) -> Chain:
     from sublet.apiserver.filters.timeout import RequestTimeout
     from sublet.apiserver.filters.warn import Warn
 
+    reading, writing = api.settings.max_reading, api.settings.max_writing
     before: list[Filter] = []
     after: list[Filter] = []
     if api.audit is not None:
@@ -79,12 +82,12 @@ def build(api: APIServer) -> Chain:
             Measure(api.metrics, api.clock),
             Warn(),
             Errors(),
-            RequestTimeout(),
-            InFlight(),
+            RequestTimeout(api.settings.request_timeout),
             *before,
             Authenticate(api.authenticator),
             *after,
             Impersonate(api.authorizer),
+            PriorityAndFairness(api.flow_control) if api.flow_control else InFlight(reading, writing),
             Authorize(api.authorizer),
         ],
         Dispatch(api).answer,

@@ -7,6 +7,7 @@ import logging
 from typing import TYPE_CHECKING
 
 from sublet.apiserver import bootstrap, stored
+from sublet.apiserver.flowcontrol import maintenance
 from sublet.machinery import objects
 from sublet.machinery.kind import Object
 from sublet.machinery.status import StatusError
@@ -46,6 +47,7 @@ class Duties:
             await asyncio.sleep(PERIOD)
             try:
                 await bootstrap.publish_endpoint(self._api)
+                await maintenance.maintain(self._api)
                 await self.expire_events()
                 await self.rewrite()
             except (StatusError, StoreError) as error:

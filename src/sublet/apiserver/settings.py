@@ -29,6 +29,13 @@ class APIServerSettings:
     """The port at that address."""
     disabled_admission: Sequence[str] = ()
     """Names of admission plug-ins not to run."""
+    priority_and_fairness: bool = True
+    """Whether FlowSchemas and PriorityLevelConfigurations are enforced; else only the bounds below are."""
+    max_reading: int = 400
+    """Requests that read at once; with the next one the seats that priority levels share."""
+    max_writing: int = 200
+    request_timeout: float = 60.0
+    """Seconds a request may take, other than watches, logs and connections."""
     event_ttl: float = 3600.0
     """Seconds an Event is kept."""
     proxy_client_cert: bytes = b""

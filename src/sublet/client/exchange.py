@@ -10,6 +10,9 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequenc
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
+IN_PROCESS = "in-process"
+"""The ``remote`` of requests that came through no socket."""
+
 
 @dataclass(frozen=True, slots=True)
 class User:

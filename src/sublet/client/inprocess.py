@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 
-from sublet.client.exchange import Application, Request, Response, User
+from sublet.client.exchange import IN_PROCESS, Application, Request, Response, User
 
 
 class InProcessTransport:
@@ -21,7 +21,7 @@ class InProcessTransport:
 
     async def request(self, request: Request) -> Response:
         request.user = self._user
-        request.remote = request.remote or "in-process"
+        request.remote = request.remote or IN_PROCESS
         response = await self._application.handle(request)
         if not isinstance(response.body, bytes):
             response.body = b"".join([chunk async for chunk in response.body])
@@ -29,7 +29,7 @@ class InProcessTransport:
 
     async def stream(self, request: Request) -> Response:
         request.user = self._user
-        request.remote = request.remote or "in-process"
+        request.remote = request.remote or IN_PROCESS
         response = await self._application.handle(request)
         if isinstance(response.body, bytes):
             response.body = _once(response.body)

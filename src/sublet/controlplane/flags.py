@@ -39,10 +39,14 @@ class APIServerFlags:
     audit_webhook_initial_backoff: float = field(default=10.0, metadata=_DURATION)
     disable_admission_plugins: tuple[str, ...] = ()
     enable_admission_plugins: tuple[str, ...] = ()
+    enable_priority_and_fairness: bool = True
     encryption_provider_config: str = ""
     encryption_provider_config_automatic_reload: bool = False
     event_ttl: float = field(default=3600.0, metadata=_DURATION)
     feature_gates: tuple[str, ...] = ()
+    max_mutating_requests_inflight: int = 200
+    max_requests_inflight: int = 400
+    request_timeout: float = field(default=60.0, metadata=_DURATION)
     service_node_port_range: str = "30000-32767"
 
 
@@ -82,6 +86,10 @@ def applied(flags: APIServerFlags) -> dict[str, Any]:
         "encryption_config": _encryption(flags),
         "encryption_reload": flags.encryption_provider_config_automatic_reload,
         "event_ttl": flags.event_ttl,
+        "priority_and_fairness": flags.enable_priority_and_fairness,
+        "max_reading": flags.max_requests_inflight,
+        "max_writing": flags.max_mutating_requests_inflight,
+        "request_timeout": _above_zero("--request-timeout", flags.request_timeout),
         "node_ports": _port_range(flags.service_node_port_range),
     }
 
@@ -118,6 +126,12 @@ def _encryption(flags: APIServerFlags) -> Path | None:
             "--encryption-provider-config-automatic-reload needs --encryption-provider-config"
         )
     return None
+
+
+def _above_zero(flag: str, value: float) -> float:
+    if value <= 0:
+        raise ConfigurationError(f"{flag} must be above 0")
+    return value
 
 
 def _admission(flags: APIServerFlags) -> tuple[str, ...]:

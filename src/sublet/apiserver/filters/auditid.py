@@ -21,6 +21,7 @@ class AuditID:
         response = await proceed(request)
         headers = response.headers
         headers.append(("Audit-Id", identity))
+        headers += request.context.get("flow", ())
         if not response.header("cache-control"):
             headers.append(_CACHE)
         return response

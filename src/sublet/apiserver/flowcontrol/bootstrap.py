@@ -1,4 +1,4 @@
-"""The priority levels and flow schemas that every cluster shows (reference B.20). They are not enforced here."""
+"""The priority levels and flow schemas that every cluster has (reference B.20)."""
 
 from __future__ import annotations
 
@@ -8,7 +8,9 @@ from typing import Any
 from sublet.machinery.kind import Object
 
 _API_VERSION = "flowcontrol.apiserver.k8s.io/v1"
-_AUTOUPDATE = {"apf.kubernetes.io/autoupdate-spec": "true"}
+AUTOUPDATE = "apf.kubernetes.io/autoupdate-spec"
+MANDATORY = frozenset(("exempt", "catch-all"))
+"""Names of the objects of both kinds whose spec nobody may change."""
 _LEVELS: Sequence[tuple[str, int, int, tuple[int, int, int]]] = (
     ("system", 30, 33, (64, 6, 50)),
     ("node-high", 40, 25, (64, 6, 50)),
@@ -93,7 +95,7 @@ def _schema(name: str, precedence: int, level: str, subjects: list[Any], rules: 
         "rules": [{"subjects": subjects, **rules}],
     }
     if level != "exempt":
-        spec["distinguisherMethod"] = {"type": "ByUser"}
+        spec["distinguisherMethod"] = {"type": "ByNamespace" if level == "workload-high" else "ByUser"}
     return _object("FlowSchema", name, spec)
 
 
@@ -101,7 +103,7 @@ def _object(kind: str, name: str, spec: dict[str, Any]) -> Object:
     return {
         "apiVersion": _API_VERSION,
         "kind": kind,
-        "metadata": {"name": name, "annotations": dict(_AUTOUPDATE)},
+        "metadata": {"name": name, "annotations": {AUTOUPDATE: "true"}},
         "spec": spec,
     }
 

@@ -1,0 +1,64 @@
+"""Lets requests run as their priority level has seats, and lets the others wait or go away (429)."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+from sublet.apiserver.chain import Proceed
+from sublet.apiserver.filters.inflight import too_many
+from sublet.apiserver.flowcontrol.control import FlowControl
+from sublet.apiserver.flowcontrol.levels import Waiting
+from sublet.apiserver.requestinfo import CONNECT, RequestInfo
+from sublet.client.exchange import IN_PROCESS, Request, Response
+
+_LONGEST = 15.0
+"""Seconds that a request may wait: a quarter of what it may take, as upstream."""
+
+
+class PriorityAndFairness:
+    """Logs and connections are not counted, as upstream; a watch is until it has been opened.
+
+    Requests from this process are the control plane's own workers, each of which waits for its answers: they cannot
+    flood, and are not held up.
+    """
+
+    def __init__(
+        self, control: FlowControl, longest: float = _LONGEST, now: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._control = control
+        self._longest = longest
+        self._now = now
+
+    async def __call__(self, request: Request, proceed: Proceed) -> Response:
+        info: RequestInfo = request.context["info"]
+        if request.remote == IN_PROCESS or info.subresource in CONNECT:
+            return await proceed(request)
+        user = request.user
+        assert user is not None
+        found = self._control.classify(user, info)
+        request.context["flow"] = found.headers
+        level, counts = found.level, found.counts
+        now = self._now
+        seats, waited = 1, None
+        if level.exempt:
+            level.take_anyway(seats)
+        else:
+            if info.verb == "list":
+                seats = self._control.seats_of(level, info)
+            if not level.try_start(seats):
+                since = now()
+                outcome = await level.wait(found.schema.name, found.flow, seats, self._longest, since)
+                if not isinstance(outcome, Waiting):
+                    counts.rejected[outcome] = counts.rejected.get(outcome, 0) + 1
+                    return too_many()
+                waited = outcome
+                counts.waited.observe(now() - since)
+        counts.dispatched += 1
+        started = now()
+        try:
+            return await proceed(request)
+        finally:
+            seconds = now() - started
+            counts.ran.observe(seconds)
+            level.finish(seats, waited, seconds)

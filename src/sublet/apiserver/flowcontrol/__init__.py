@@ -1,0 +1,1 @@
+"""API priority and fairness: which requests wait for which, and which are refused (flowcontrol.apiserver.k8s.io/v1)."""
