@@ -302,7 +302,8 @@ def test_a_claim_may_be_bound_but_not_rewritten() -> None:
     new["spec"]["accessModes"] = ["ReadWriteMany"]
     assert updated("persistentvolumeclaims", old, new) == [
         "spec: Forbidden: spec is immutable after creation except resources.requests and "
-        "volumeAttributesClassName for bound claims"
+        "volumeAttributesClassName for bound claims\n"
+        '- accessModes: ["ReadWriteOnce"]\n+ accessModes: ["ReadWriteMany"]'
     ]
 
 
@@ -325,7 +326,8 @@ def test_a_volume_has_one_source_that_stays() -> None:
     new = copy.deepcopy(old)
     new["spec"]["hostPath"]["path"] = "/b"
     assert updated("persistentvolumes", old, new) == [
-        "spec.persistentvolumesource: Forbidden: spec.persistentvolumesource is immutable after creation"
+        "spec.persistentvolumesource: Forbidden: spec.persistentvolumesource is immutable after creation\n"
+        '- hostPath: {"path":"/a","type":""}\n+ hostPath: {"path":"/b","type":""}'
     ]
 
 

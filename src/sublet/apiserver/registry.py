@@ -391,6 +391,8 @@ class Registry:
             if isinstance(kind, conversion.CustomKind):
                 errors += await self._errors(kind, new, write, old)
             return [*errors, *kind.validate_status(new, old)]
+        if kind.update_alone:
+            return [*errors, *kind.validate_update(new, old)]
         return [*errors, *await self._errors(kind, new, write, old), *kind.validate_update(new, old)]
 
     async def _errors(

@@ -148,7 +148,9 @@ class Kind:
     validate: Callable[[Object], Sequence[FieldError]] = _no_errors
     """Rules beyond the schema's types. Metadata is validated by the registry for all kinds alike."""
     validate_update: Callable[[Object, Object], Sequence[FieldError]] = _no_update_errors
-    """(new, old): immutable fields and transitions; :attr:`validate` has run on the new object too."""
+    """(new, old): immutable fields and transitions; comes after :attr:`validate` of the new object."""
+    update_alone: bool = False
+    """:attr:`validate_update` is all that is asked of an update: it holds, or calls, the other rules in its own order."""
     validate_status: Callable[[Object, Object], Sequence[FieldError]] = _no_update_errors
     validate_name: Callable[[str, bool], Sequence[str]] | None = None
     """(name, is_prefix) -> messages; None: DNS-1123 subdomain."""

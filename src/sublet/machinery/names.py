@@ -22,6 +22,7 @@ SUBDOMAIN_LIMIT = 253
 
 _LABEL = "[a-z0-9]([-a-z0-9]*[a-z0-9])?"
 _SUBDOMAIN = rf"{_LABEL}(\.{_LABEL})*"
+_UNDERSCORED = r"_?[a-z0-9]([-_a-z0-9]*[a-z0-9])?(\._?[a-z0-9]([-_a-z0-9]*[a-z0-9])?)*"
 _LABEL_1035 = "[a-z]([-a-z0-9]*[a-z0-9])?"
 _QUALIFIED = "([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9]"
 _LABEL_VALUE = f"({_QUALIFIED})?"
@@ -33,6 +34,7 @@ _PERCENT = "[0-9]+%"
 
 _is_label = re.compile(_LABEL).fullmatch
 _is_subdomain = re.compile(_SUBDOMAIN).fullmatch
+_is_underscored = re.compile(_UNDERSCORED).fullmatch
 _is_label_1035 = re.compile(_LABEL_1035).fullmatch
 _is_qualified = re.compile(_QUALIFIED).fullmatch
 _is_label_value = re.compile(_LABEL_VALUE).fullmatch
@@ -62,6 +64,12 @@ _SUBDOMAIN_MESSAGE = regex_message(
     "a lowercase RFC 1123 subdomain must consist of lower case alphanumeric characters, '-' or '.', "
     "and must start and end with an alphanumeric character",
     _SUBDOMAIN,
+    "example.com",
+)
+_UNDERSCORED_MESSAGE = regex_message(
+    "a lowercase RFC 1123 subdomain must consist of lower case alphanumeric characters, '_', '-' or '.', "
+    "and must start and end with an alphanumeric character",
+    _UNDERSCORED,
     "example.com",
 )
 _LABEL_1035_MESSAGE = regex_message(
@@ -136,6 +144,14 @@ def dns1123_subdomain(value: str) -> list[str]:
     messages = [_too_long(SUBDOMAIN_LIMIT)] if len(value) > SUBDOMAIN_LIMIT else []
     if not _is_subdomain(value):
         messages.append(_SUBDOMAIN_MESSAGE)
+    return messages
+
+
+def dns1123_subdomain_with_underscores(value: str) -> list[str]:
+    """As search domains may have them."""
+    messages = [_too_long(SUBDOMAIN_LIMIT)] if len(value) > SUBDOMAIN_LIMIT else []
+    if not _is_underscored(value):
+        messages.append(_UNDERSCORED_MESSAGE)
     return messages
 
 

@@ -11,8 +11,10 @@ from dataclasses import dataclass
 from typing import Any
 
 _UNSET: Any = object()
+NIL: Any = object()
+"""A bad value that is an empty list or map of Go's: shown as ``null`` without quotes."""
 OMITTED: Any = object()
-"""As the bad value of a field error: none is shown."""
+"""A bad value that is not shown."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -274,12 +276,21 @@ class FieldError:
 
 
 def _shown(value: Any) -> str:
-    """A bad value as Kubernetes prints it: strings quoted, also the one for nothing; the rest as JSON."""
+    """A bad value as Kubernetes prints it: strings quoted, the rest as JSON the way Go writes it.
+
+    What is not there at all is a quoted ``"null"``.
+    """
     if value is None:
         return '"null"'
+    if value is NIL:
+        return "null"
     if isinstance(value, (str, int, float, bool)):
         return json.dumps(value, ensure_ascii=False)
-    return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+    text = json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+    for char in "<>&":
+        if char in text:
+            text = text.replace(char, f"\\u{ord(char):04x}")
+    return text
 
 
 def quoted(text: str) -> str:
@@ -320,7 +331,8 @@ def too_long(field: str, limit: int) -> FieldError:
 
 
 def too_many(field: str, count: int, limit: int) -> FieldError:
-    return FieldError("FieldValueTooMany", field, f"Too many: {count}: must have at most {limit} items")
+    items = "item" if limit == 1 else "items"
+    return FieldError("FieldValueTooMany", field, f"Too many: {count}: must have at most {limit} {items}")
 
 
 def type_invalid(field: str, value: Any, detail: str) -> FieldError:

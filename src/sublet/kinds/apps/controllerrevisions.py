@@ -13,9 +13,9 @@ from sublet.machinery.status import required
 
 
 def _validate(obj: Object) -> Errors:
-    yield from not_negative("revision", obj.get("revision") or 0)
     if obj.get("data") is None:
         yield required("data", "data is mandatory")
+    yield from not_negative("revision", obj.get("revision") or 0)
 
 
 def _validate_update(new: Object, old: Object) -> Errors:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from sublet.kinds.builtin import builtin
-from sublet.kinds.rules import pod_defaults, show, warn, workload
+from sublet.kinds.rules import pod_defaults, pod_spec, show, warn, workload
 from sublet.kinds.rules.common import (
     Errors,
     at_most_hundred_percent,
@@ -14,7 +14,9 @@ from sublet.kinds.rules.common import (
     immutable,
     int_or_percent,
     is_zero,
+    label_selector,
     rule,
+    selector_value,
     spec_of,
     update_rule,
 )
@@ -35,9 +37,17 @@ def _default(obj: Object) -> None:
 
 def _validate(obj: Object) -> Errors:
     spec = spec_of(obj)
-    yield from workload.selector_and_template(spec, "daemonset", owner="DaemonSet")
-    yield from workload.counts(spec, "minReadySeconds", "revisionHistoryLimit")
+    selector, template = spec.get("selector"), spec.get("template") or {}
+    wrong = list(label_selector("spec.selector", selector))
+    yield from wrong
+    if not wrong:
+        yield from workload.selects_template(spec)
+    yield from workload.not_empty(spec, "daemonset")
+    yield from pod_spec.template("spec.template", template)
+    yield from workload.always_running(template, "DaemonSet")
+    yield from workload.counts(spec, "minReadySeconds")
     yield from _strategy(spec.get("updateStrategy") or {})
+    yield from workload.counts(spec, "revisionHistoryLimit")
 
 
 def _strategy(strategy: Object) -> Errors:
@@ -45,7 +55,8 @@ def _strategy(strategy: Object) -> Errors:
     if kind == "OnDelete":
         return
     if kind != "RollingUpdate":
-        yield not_supported("spec.updateStrategy.type", kind or "", ("OnDelete", "RollingUpdate"))
+        shown = {"Type": kind or "", "RollingUpdate": strategy.get("rollingUpdate")}
+        yield not_supported("spec.updateStrategy", shown, ("RollingUpdate", "OnDelete"))
         return
     where, rolling = "spec.updateStrategy.rollingUpdate", strategy.get("rollingUpdate")
     if rolling is None:
@@ -54,6 +65,7 @@ def _strategy(strategy: Object) -> Errors:
     unavailable, surge = rolling.get("maxUnavailable"), rolling.get("maxSurge")
     for field, value in (("maxUnavailable", unavailable), ("maxSurge", surge)):
         yield from int_or_percent(f"{where}.{field}", value)
+    for field, value in (("maxUnavailable", unavailable), ("maxSurge", surge)):
         yield from at_most_hundred_percent(f"{where}.{field}", value)
     if not is_zero(unavailable) and not is_zero(surge):
         yield invalid(f"{where}.maxSurge", surge, "may not be set when maxUnavailable is non-zero")
@@ -62,10 +74,11 @@ def _strategy(strategy: Object) -> Errors:
 
 
 def _validate_update(new: Object, old: Object) -> Errors:
-    yield from immutable("spec.selector", spec_of(new).get("selector"), spec_of(old).get("selector"))
+    now, then = spec_of(new).get("selector"), spec_of(old).get("selector")
+    yield from immutable("spec.selector", selector_value(now), selector_value(then))
 
 
-def _validate_status(new: Object, _old: Object) -> Errors:
+def _validate_status(new: Object, old: Object) -> Errors:
     yield from workload.status_counts(
         new.get("status") or {},
         "currentNumberScheduled",
@@ -78,6 +91,7 @@ def _validate_status(new: Object, _old: Object) -> Errors:
         "numberUnavailable",
         "collisionCount",
     )
+    yield from workload.collisions(new, old)
 
 
 def _cells(obj: Object, now: float) -> list[Any]:

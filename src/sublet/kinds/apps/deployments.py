@@ -15,6 +15,7 @@ from sublet.kinds.rules.common import (
     int_or_percent,
     is_zero,
     rule,
+    selector_value,
     spec_of,
     update_rule,
 )
@@ -35,9 +36,11 @@ def _default(obj: Object) -> None:
 
 def _validate(obj: Object) -> Errors:
     spec = spec_of(obj)
-    yield from workload.selector_and_template(spec, "deployment")
-    yield from workload.counts(spec, "replicas", "minReadySeconds", "revisionHistoryLimit")
+    yield from workload.counts(spec, "replicas")
+    yield from workload.selector(spec, "deployment")
+    yield from workload.replica_template(spec)
     yield from _strategy(spec.get("strategy") or {})
+    yield from workload.counts(spec, "minReadySeconds", "revisionHistoryLimit")
     deadline = spec.get("progressDeadlineSeconds")
     if deadline is not None:
         yield from workload.counts(spec, "progressDeadlineSeconds")
@@ -65,14 +68,16 @@ def _strategy(strategy: Object) -> Errors:
             yield invalid(f"{where}.maxUnavailable", unavailable or 0, detail)
         yield from at_most_hundred_percent(f"{where}.maxUnavailable", unavailable)
     else:
-        yield not_supported("spec.strategy.type", kind or "", ("Recreate", "RollingUpdate"))
+        shown = {"Type": kind or "", "RollingUpdate": rolling}
+        yield not_supported("spec.strategy", shown, ("Recreate", "RollingUpdate"))
 
 
 def _validate_update(new: Object, old: Object) -> Errors:
-    yield from immutable("spec.selector", spec_of(new).get("selector"), spec_of(old).get("selector"))
+    now, then = spec_of(new).get("selector"), spec_of(old).get("selector")
+    yield from immutable("spec.selector", selector_value(now), selector_value(then))
 
 
-def _validate_status(new: Object, _old: Object) -> Errors:
+def _validate_status(new: Object, old: Object) -> Errors:
     status = new.get("status") or {}
     yield from workload.status_counts(
         status,
@@ -85,6 +90,7 @@ def _validate_status(new: Object, _old: Object) -> Errors:
         "collisionCount",
     )
     yield from workload.no_more_than_replicas(status, "updatedReplicas", "readyReplicas", "availableReplicas")
+    yield from workload.collisions(new, old)
 
 
 def _cells(obj: Object, now: float) -> list[Any]:

@@ -6,7 +6,7 @@ from typing import Any
 
 from sublet.kinds.builtin import builtin
 from sublet.kinds.rules import pod_defaults, show, warn, workload
-from sublet.kinds.rules.common import Errors, fill, immutable, rule, spec_of, update_rule
+from sublet.kinds.rules.common import Errors, fill, immutable, rule, selector_value, spec_of, update_rule
 from sublet.machinery.kind import Object
 
 
@@ -18,11 +18,13 @@ def _default(obj: Object) -> None:
 def _validate(obj: Object) -> Errors:
     spec = spec_of(obj)
     yield from workload.counts(spec, "replicas", "minReadySeconds")
-    yield from workload.selector_and_template(spec, "replicaset")
+    yield from workload.selector(spec, "deployment")
+    yield from workload.replica_template(spec)
 
 
 def _validate_update(new: Object, old: Object) -> Errors:
-    yield from immutable("spec.selector", spec_of(new).get("selector"), spec_of(old).get("selector"))
+    now, then = spec_of(new).get("selector"), spec_of(old).get("selector")
+    yield from immutable("spec.selector", selector_value(now), selector_value(then))
 
 
 def _validate_status(new: Object, _old: Object) -> Errors:

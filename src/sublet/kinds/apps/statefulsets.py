@@ -5,23 +5,25 @@ from __future__ import annotations
 from typing import Any
 
 from sublet.kinds.builtin import builtin
-from sublet.kinds.rules import pod_defaults, show, warn, workload
+from sublet.kinds.rules import pod_defaults, pod_spec, show, warn, workload
 from sublet.kinds.rules.common import (
     Errors,
+    at_most_hundred_percent,
     fill,
     fill_empty,
     int_or_percent,
+    is_zero,
     name_rule,
     not_negative,
-    one_of,
     rule,
     spec_of,
     update_rule,
 )
 from sublet.machinery import names
 from sublet.machinery.kind import Object
-from sublet.machinery.status import field_forbidden, invalid, required
+from sublet.machinery.status import field_forbidden, invalid, not_supported, required
 
+_RETENTION = ("Retain", "Delete")
 _MUTABLE = (
     "replicas",
     "ordinals",
@@ -52,30 +54,29 @@ def _default(obj: Object) -> None:
     pod_defaults.template(obj)
 
 
-def _with_claims(spec: Object) -> Object:
-    """The spec with a volume per claim template, as its pods will have them: containers may mount those."""
-    claims = [((c or {}).get("metadata") or {}).get("name") for c in spec.get("volumeClaimTemplates") or ()]
-    template = spec.get("template")
-    if not claims or not isinstance(template, dict):
-        return spec
-    pod = template.get("spec") or {}
-    volumes = [volume for volume in pod.get("volumes") or () if volume.get("name") not in claims]
-    volumes += [{"name": name, "persistentVolumeClaim": {"claimName": name}} for name in claims if name]
-    return {**spec, "template": {**template, "spec": {**pod, "volumes": volumes}}}
-
-
 def _validate(obj: Object) -> Errors:
+    """The pod template's spec is not judged: pods that break a rule are refused when they are made."""
     spec = spec_of(obj)
-    policy, strategy = spec.get("podManagementPolicy"), spec.get("updateStrategy") or {}
-    yield from one_of("spec.podManagementPolicy", policy, ("OrderedReady", "Parallel"), needed=True)
-    yield from _strategy(strategy)
-    retention = spec.get("persistentVolumeClaimRetentionPolicy") or {}
+    policy = spec.get("podManagementPolicy") or ""
+    if not policy:
+        yield required("spec.podManagementPolicy")
+    elif policy not in ("OrderedReady", "Parallel"):
+        yield invalid("spec.podManagementPolicy", policy, "must be 'OrderedReady' or 'Parallel'")
+    yield from _strategy(spec.get("updateStrategy") or {})
+    retention = spec.get("persistentVolumeClaimRetentionPolicy")
     for field in ("whenDeleted", "whenScaled"):
-        where = f"spec.persistentVolumeClaimRetentionPolicy.{field}"
-        yield from one_of(where, retention.get(field), ("Delete", "Retain"))
-    yield from workload.counts(spec, "replicas", "minReadySeconds", "revisionHistoryLimit")
+        value = (retention or {}).get(field)
+        if retention is not None and value not in _RETENTION:
+            where = f"spec.persistentVolumeClaimRetentionPolicy.{field}"
+            yield not_supported(where, value or "", _RETENTION)
+    yield from workload.counts(spec, "replicas", "minReadySeconds")
     yield from not_negative("spec.ordinals.start", (spec.get("ordinals") or {}).get("start"))
-    yield from workload.selector_and_template(_with_claims(spec), "statefulset", owner="StatefulSet")
+    yield from workload.selector(spec, "statefulset")
+    template = spec.get("template") or {}
+    yield from workload.selects_template(spec)
+    yield from pod_spec.template_metadata("spec.template", template)
+    yield from workload.always_running(template, "StatefulSet")
+    yield from workload.counts(spec, "revisionHistoryLimit")
 
 
 def _strategy(strategy: Object) -> Errors:
@@ -84,17 +85,24 @@ def _strategy(strategy: Object) -> Errors:
     if kind == "OnDelete":
         if rolling is not None:
             detail = "only allowed for updateStrategy 'RollingUpdate'"
-            yield invalid(f"{where}.rollingUpdate", rolling, detail)
+            shown = {
+                "Partition": rolling.get("partition") or 0,
+                "MaxUnavailable": rolling.get("maxUnavailable"),
+            }
+            yield invalid(f"{where}.rollingUpdate", shown, detail)
     elif kind == "RollingUpdate":
         yield from not_negative(f"{where}.rollingUpdate.partition", (rolling or {}).get("partition"))
-        unavailable = (rolling or {}).get("maxUnavailable")
-        yield from int_or_percent(f"{where}.rollingUpdate.maxUnavailable", unavailable)
-        if unavailable in (0, "0%"):
-            yield invalid(f"{where}.rollingUpdate.maxUnavailable", unavailable, "cannot be 0")
+        unavailable, place = (rolling or {}).get("maxUnavailable"), f"{where}.rollingUpdate.maxUnavailable"
+        if unavailable is not None:
+            yield from int_or_percent(place, unavailable)
+            if is_zero(unavailable):
+                yield invalid(place, unavailable, "cannot be 0")
+            yield from at_most_hundred_percent(place, unavailable)
     elif not kind:
         yield required(where)
     else:
-        yield invalid(where, strategy, "must be 'RollingUpdate' or 'OnDelete'")
+        shown = {"Type": kind, "RollingUpdate": rolling}
+        yield invalid(where, shown, "must be 'RollingUpdate' or 'OnDelete'")
 
 
 def _validate_update(new: Object, old: Object) -> Errors:
@@ -111,14 +119,21 @@ def _validate_update(new: Object, old: Object) -> Errors:
         )
 
 
-def _validate_status(new: Object, _old: Object) -> Errors:
+def _validate_status(new: Object, old: Object) -> Errors:
     status = new.get("status") or {}
     yield from workload.status_counts(
         status, "replicas", "readyReplicas", "currentReplicas", "updatedReplicas", "availableReplicas"
     )
+    yield from workload.status_counts(status, "observedGeneration", "collisionCount")
     yield from workload.no_more_than_replicas(
-        status, "readyReplicas", "currentReplicas", "updatedReplicas", "availableReplicas"
+        status,
+        "readyReplicas",
+        "currentReplicas",
+        "updatedReplicas",
+        "availableReplicas",
+        ready="cannot be greater than status.readyReplicas",
     )
+    yield from workload.collisions(new, old)
 
 
 def _cells(obj: Object, now: float) -> list[Any]:

@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 from sublet.kinds.builtin import builtin
-from sublet.kinds.rules import show, warn
+from sublet.kinds.rules import pod_updates, show, warn
 from sublet.kinds.rules.claims import STORAGE, claim_spec
-from sublet.kinds.rules.common import Errors, fill, fill_empty, rule, spec_of, update_rule
+from sublet.kinds.rules.common import Errors, fill, fill_empty, immutable, rule, spec_of, update_rule
 from sublet.machinery import quantity
 from sublet.machinery.kind import Object
 from sublet.machinery.status import field_forbidden
@@ -19,6 +19,8 @@ _SHORT_MODES = {
     "ReadWriteMany": "RWX",
     "ReadWriteOncePod": "RWOP",
 }
+_OLD_SOURCES = (("", "PersistentVolumeClaim"), ("snapshot.storage.k8s.io", "VolumeSnapshot"))
+_SOURCE_FIELDS = ("apiGroup", "kind", "name")
 _IMMUTABLE = "spec is immutable after creation except resources.requests and volumeAttributesClassName for bound claims"
 
 
@@ -29,34 +31,81 @@ def _default(claim: Object) -> None:
         fill_empty(status, phase="Pending")
 
 
+def _prepare_create(claim: Object) -> None:
+    """The two fields that name a data source say the same; other namespaces' sources are not served."""
+    spec = claim.setdefault("spec", {})
+    if (spec.get("dataSourceRef") or {}).get("namespace"):
+        del spec["dataSourceRef"]
+    source = spec.get("dataSource")
+    if source is not None and (source.get("apiGroup") or "", source.get("kind")) not in _OLD_SOURCES:
+        del spec["dataSource"]
+        source = None
+    reference = spec.get("dataSourceRef")
+    if source is not None and reference is None:
+        spec["dataSourceRef"] = dict(source)
+    elif source is None and reference is not None:
+        spec["dataSource"] = {key: reference[key] for key in _SOURCE_FIELDS if key in reference}
+
+
+def _prepare_update(new: Object, old: Object) -> None:
+    before = spec_of(old)
+    if before.get("dataSource") is None and before.get("dataSourceRef") is None:
+        _prepare_create(new)
+
+
 def _validate(claim: Object) -> Errors:
     yield from claim_spec("spec", spec_of(claim))
 
 
-def _comparable(spec: Object, *, bound: bool) -> Object:
-    kept = {key: value for key, value in spec.items() if key != "volumeAttributesClassName" or not bound}
-    resources = {key: value for key, value in (spec.get("resources") or {}).items() if key != "requests"}
-    kept["resources"] = resources
-    return kept
+def _annotation(claim: Object) -> str | None:
+    found: str | None = ((claim.get("metadata") or {}).get("annotations") or {}).get(_CLASS_ANNOTATION)
+    return found
+
+
+def _comparable(new: Object, old: Object) -> tuple[Object, Object]:
+    """(new, old) specs with everything equal that may change."""
+    now, then = dict(spec_of(new)), dict(spec_of(old))
+    if not then.get("volumeName") and "volumeName" in now:
+        then["volumeName"] = now["volumeName"]  # binding is a change of the spec
+    annotation, chosen = _annotation(old), now.get("storageClassName")
+    if then.get("storageClassName") is None and chosen is not None and annotation in (None, chosen):
+        del now["storageClassName"]  # a default class may be assigned later
+    if (new.get("status") or {}).get("phase") == "Bound":
+        requests = (now.get("resources") or {}).get("requests")
+        if requests is not None:
+            had = ((then.get("resources") or {}).get("requests") or {}).get(STORAGE, "0")
+            now["resources"] = {**now["resources"], "requests": {**requests, STORAGE: had}}
+        if now.get("volumeAttributesClassName") is not None:
+            now["volumeAttributesClassName"] = then.get("volumeAttributesClassName")
+    return _without_nulls(now), _without_nulls(then)
+
+
+def _without_nulls(spec: Object) -> Object:
+    return {key: value for key, value in spec.items() if value not in (None, "", {})}
 
 
 def _validate_update(new: Object, old: Object) -> Errors:
     spec, before = spec_of(new), spec_of(old)
-    bound = (new.get("status") or {}).get("phase") == "Bound"
-    now, then = _comparable(spec, bound=bound), _comparable(before, bound=bound)
-    if not before.get("volumeName"):
-        now.pop("volumeName", None)  # binding is a change of the spec
-    if before.get("storageClassName") is None:
-        now.pop("storageClassName", None)  # a default class may be assigned later
+    annotation, was = _annotation(new) or "", _annotation(old) or ""
+    upgraded = was and before.get("storageClassName") is None and spec.get("storageClassName") == was
+    if annotation != was and not (upgraded and not annotation):
+        yield from immutable(f"metadata.annotations.{_CLASS_ANNOTATION}", annotation, was)
+    now, then = _comparable(new, old)
     if now != then:
-        yield field_forbidden("spec", _IMMUTABLE)
+        changed = [key for key in {**then, **now} if now.get(key) != then.get(key)]
+        yield field_forbidden("spec", f"{_IMMUTABLE}\n{pod_updates.difference(now, then, changed)}")
     asked = quantity.parse(((spec.get("resources") or {}).get("requests") or {}).get(STORAGE, "0"))
     had = quantity.parse(((before.get("resources") or {}).get("requests") or {}).get(STORAGE, "0"))
-    if asked != had and not bound:
-        yield field_forbidden("spec", _IMMUTABLE)
     capacity = quantity.parse(((old.get("status") or {}).get("capacity") or {}).get(STORAGE, "0"))
     if asked < had and asked <= capacity:
         yield field_forbidden("spec.resources.requests.storage", "field can not be less than status.capacity")
+    yield from immutable("volumeMode", spec.get("volumeMode"), before.get("volumeMode"))
+    attributes = spec.get("volumeAttributesClassName")
+    if before.get("volumeAttributesClassName") is not None and not attributes:
+        to = "nil" if attributes is None else "an empty string"
+        yield field_forbidden(
+            "spec.volumeAttributesClassName", f"update from non-nil value to {to} is forbidden"
+        )
 
 
 def short_modes(modes: list[str] | None) -> str:
@@ -95,6 +144,8 @@ KIND = builtin(
     "persistentvolumeclaims",
     status={"phase": "Pending"},
     default=_default,
+    prepare_create=_prepare_create,
+    prepare_update=_prepare_update,
     validate=rule(_validate),
     validate_update=update_rule(_validate_update),
     warnings=warn.persistent_volume_claim,

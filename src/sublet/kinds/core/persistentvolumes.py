@@ -2,34 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 
 from sublet.kinds.builtin import builtin
 from sublet.kinds.core.persistentvolumeclaims import short_modes, storage_class
-from sublet.kinds.rules import amounts, placement, pod_defaults, show, volumes, warn
-from sublet.kinds.rules.claims import STORAGE, VOLUME_MODES, access_modes
-from sublet.kinds.rules.common import (
-    Errors,
-    fill,
-    fill_empty,
-    immutable,
-    named,
-    one_of,
-    rule,
-    spec_of,
-    update_rule,
-)
-from sublet.machinery import names
+from sublet.kinds.rules import persistent, pod_defaults, pod_updates, show, warn
+from sublet.kinds.rules.claims import STORAGE
+from sublet.kinds.rules.common import Errors, fill, fill_empty, immutable, rule, spec_of, update_rule
 from sublet.machinery.kind import Object
-from sublet.machinery.status import field_forbidden, not_supported, required
+from sublet.machinery.status import field_forbidden, invalid
 
-SOURCES = (
-    "awsElasticBlockStore", "azureDisk", "azureFile", "cephfs", "cinder", "csi", "fc", "flexVolume", "flocker",
-    "gcePersistentDisk", "glusterfs", "hostPath", "iscsi", "local", "nfs", "photonPersistentDisk",
-    "portworxVolume", "quobyte", "rbd", "scaleIO", "storageos", "vsphereVolume",
-)  # fmt: skip
-_POLICIES = ("Delete", "Recycle", "Retain")
+_BETA_LABELS = {
+    "failure-domain.beta.kubernetes.io/zone": "topology.kubernetes.io/zone",
+    "failure-domain.beta.kubernetes.io/region": "topology.kubernetes.io/region",
+    "beta.kubernetes.io/os": "kubernetes.io/os",
+    "beta.kubernetes.io/arch": "kubernetes.io/arch",
+    "beta.kubernetes.io/instance-type": "node.kubernetes.io/instance-type",
+}
 
 
 def _default(volume: Object) -> None:
@@ -42,62 +31,49 @@ def _default(volume: Object) -> None:
         fill_empty(status, phase="Pending")
 
 
-def _source(spec: Object) -> Mapping[str, Any]:
-    return {kind: spec[kind] for kind in SOURCES if spec.get(kind) is not None}
-
-
 def _validate(volume: Object) -> Errors:
-    spec = spec_of(volume)
-    yield from access_modes("spec.accessModes", spec.get("accessModes"))
-    capacity = spec.get("capacity") or {}
-    if not capacity:
-        yield required("spec.capacity")
-    elif list(capacity) != [STORAGE]:
-        yield not_supported("spec.capacity", capacity, [STORAGE])
-    for name, value in capacity.items():
-        yield from amounts.positive(f"spec.capacity[{name}]", value)
-    policy = spec.get("persistentVolumeReclaimPolicy")
-    yield from one_of("spec.persistentVolumeReclaimPolicy", policy, _POLICIES)
-    yield from _source_rules(spec)
-    if storage := spec.get("storageClassName"):
-        yield from named("spec.storageClassName", storage, names.dns1123_subdomain)
-    yield from one_of("spec.volumeMode", spec.get("volumeMode"), VOLUME_MODES)
-    affinity = (spec.get("nodeAffinity") or {}).get("required")
-    if affinity is not None:
-        yield from placement.node_selector("spec.nodeAffinity.required", affinity)
-    elif spec.get("nodeAffinity") is not None:
-        yield required("spec.nodeAffinity.required", "must specify required node constraints")
-
-
-def _source_rules(spec: Object) -> Errors:
-    sources = _source(spec)
-    if not sources:
-        yield required("spec", "must specify a volume type")
-    for kind in list(sources)[1:]:
-        yield field_forbidden(f"spec.{kind}", "may not specify more than 1 volume type")
-    kind = next(iter(sources), "")
-    if kind in ("hostPath", "nfs"):
-        yield from volumes.SOURCES[kind](f"spec.{kind}", sources[kind])
-    elif kind == "local":
-        if not sources[kind].get("path"):
-            yield required("spec.local.path")
-        if spec.get("nodeAffinity") is None:
-            yield required("spec.nodeAffinity", "Local volume requires node affinity")
-    elif kind == "csi":
-        for field in ("driver", "volumeHandle"):
-            if not sources[kind].get(field):
-                yield required(f"spec.csi.{field}")
+    yield from persistent.spec_rules("spec", spec_of(volume), show.name(volume))
 
 
 def _validate_update(new: Object, old: Object) -> Errors:
     spec, before = spec_of(new), spec_of(old)
-    if _source(spec) != _source(before):
+    now, then = dict(persistent.sources(spec)), dict(persistent.sources(before))
+    # A driver that learned to grow volumes needs a secret that older volumes lack.
+    if "csi" in now and then.get("csi", now["csi"]).get("controllerExpandSecretRef") is None:
+        now["csi"] = {k: v for k, v in now["csi"].items() if k != "controllerExpandSecretRef"}
+    if now != then:
+        changed = [kind for kind in {**then, **now} if now.get(kind) != then.get(kind)]
+        detail = "spec.persistentvolumesource is immutable after creation"
+        shown = pod_updates.difference(now, then, changed)
+        yield field_forbidden("spec.persistentvolumesource", f"{detail}\n{shown}")
+    yield from immutable("volumeMode", spec.get("volumeMode"), before.get("volumeMode"))
+    affinity = before.get("nodeAffinity")
+    if affinity is not None and not _same_affinity(spec.get("nodeAffinity"), affinity):
+        shown_affinity = spec.get("nodeAffinity")
+        detail = "field is immutable, except for updating from beta label to GA"
+        yield invalid("nodeAffinity", shown_affinity and {"Required": shown_affinity.get("required")}, detail)
+    if before.get("volumeAttributesClassName") is not None and spec.get("volumeAttributesClassName") is None:
         yield field_forbidden(
-            "spec.persistentvolumesource", "spec.persistentvolumesource is immutable after creation"
+            "spec.volumeAttributesClassName", "update from non-nil value to nil is forbidden"
         )
-    yield from immutable("spec.volumeMode", spec.get("volumeMode"), before.get("volumeMode"))
-    if before.get("nodeAffinity") is not None:
-        yield from immutable("spec.nodeAffinity", spec.get("nodeAffinity"), before["nodeAffinity"])
+
+
+def _same_affinity(new: Object | None, old: Object) -> bool:
+    """Whether nothing changed but keys of labels that have a stable name now."""
+    if new is None:
+        return False
+    return new == old or _with_stable_labels(new) == _with_stable_labels(old)
+
+
+def _with_stable_labels(value: Any) -> Any:
+    if isinstance(value, list):
+        return [_with_stable_labels(item) for item in value]
+    if isinstance(value, dict):
+        made = {key: _with_stable_labels(item) for key, item in value.items()}
+        if made.get("key") in _BETA_LABELS:
+            made["key"] = _BETA_LABELS[made["key"]]
+        return made
+    return value
 
 
 def _cells(volume: Object, now: float) -> list[Any]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from sublet.kinds.builtin import builtin
-from sublet.kinds.rules import pod_defaults, pod_spec, pod_status, warn
+from sublet.kinds.rules import pod_defaults, pod_spec, pod_status, pod_updates, warn
 from sublet.kinds.rules.common import Errors, rule, spec_of, update_rule
 from sublet.machinery.kind import Object
 from sublet.machinery.status import field_forbidden, invalid
@@ -73,7 +73,12 @@ def _prepare_status(new: Object, old: Object) -> None:
 
 
 def _validate(pod: Object) -> Errors:
-    yield from pod_spec.pod_spec("spec", spec_of(pod))
+    yield from pod_spec.whole_pod(pod)
+    spec = spec_of(pod)
+    if spec.get("ephemeralContainers"):
+        yield field_forbidden("spec.ephemeralContainers", "cannot be set on create")
+    if spec.get("nodeName") and spec.get("schedulingGates"):
+        yield field_forbidden("spec.nodeName", "cannot be set until all schedulingGates have been cleared")
 
 
 def _validate_status(new: Object, old: Object) -> Errors:
@@ -123,7 +128,8 @@ KIND = builtin(
     prepare_create=_prepare_create,
     prepare_status=_prepare_status,
     validate=rule(_validate),
-    validate_update=update_rule(pod_spec.update),
+    validate_update=update_rule(pod_updates.update),
+    update_alone=True,
     validate_status=update_rule(_validate_status),
     warnings=warn.pod,
     grace=_grace,

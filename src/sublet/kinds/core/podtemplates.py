@@ -6,14 +6,12 @@ from typing import Any
 
 from sublet.kinds.builtin import builtin
 from sublet.kinds.rules import pod_defaults, pod_spec, show, warn
-from sublet.kinds.rules.common import Errors, rule
+from sublet.kinds.rules.common import Errors, made, rule
 from sublet.machinery.kind import Object
 
 
 def _default(obj: Object) -> None:
-    spec = (obj.get("template") or {}).get("spec")
-    if isinstance(spec, dict):
-        pod_defaults.pod_spec(spec, whole_pod=False)
+    pod_defaults.pod_spec(made(obj, "template", "spec"), whole_pod=False)
 
 
 def _validate(obj: Object) -> Errors:

@@ -6,9 +6,9 @@ from typing import Any
 
 from sublet.kinds.builtin import builtin
 from sublet.kinds.rules import pod_defaults, pod_spec, show, warn, workload
-from sublet.kinds.rules.common import Errors, fill, labels, rule, spec_of
+from sublet.kinds.rules.common import Errors, fill, labels, rule, spec_of, update_rule
 from sublet.machinery.kind import Object
-from sublet.machinery.status import invalid, required
+from sublet.machinery.status import required
 
 
 def _default(obj: Object) -> None:
@@ -21,26 +21,35 @@ def _default(obj: Object) -> None:
         if not metadata.get("labels"):
             metadata["labels"] = dict(template_labels)
     fill(spec, replicas=1)
-    pod_defaults.template(obj)
+    if spec.get("template") is not None:
+        pod_defaults.template(obj)
 
 
 def _validate(obj: Object) -> Errors:
     spec = spec_of(obj)
-    yield from workload.counts(spec, "minReadySeconds", "replicas")
-    selector = spec.get("selector") or {}
+    yield from workload.counts(spec, "minReadySeconds")
+    selector, template = spec.get("selector") or {}, spec.get("template")
     if not selector:
         yield required("spec.selector")
-    yield from labels("spec.selector", selector)
-    template = spec.get("template")
+    yield from workload.counts(spec, "replicas")
     if template is None:
         yield required("spec.template")
         return
     found = workload.template_labels(spec)
-    if selector and any(found.get(key) != value for key, value in selector.items()):
-        detail = "`selector` does not match template `labels`"
-        yield invalid("spec.template.metadata.labels", found, detail)
+    if any(found.get(key) != value for key, value in selector.items()):
+        yield workload.mismatch(found)
     yield from pod_spec.template("spec.template", template)
     yield from workload.always_running(template, "ReplicationController")
+
+
+def _validate_status(new: Object, _old: Object) -> Errors:
+    status = new.get("status") or {}
+    yield from workload.status_counts(
+        status, "replicas", "fullyLabeledReplicas", "readyReplicas", "availableReplicas", "observedGeneration"
+    )
+    yield from workload.no_more_than_replicas(
+        status, "fullyLabeledReplicas", "readyReplicas", "availableReplicas"
+    )
 
 
 def _cells(obj: Object, now: float) -> list[Any]:
@@ -62,6 +71,7 @@ KIND = builtin(
     default_propagation="Orphan",
     default=_default,
     validate=rule(_validate),
+    validate_status=update_rule(_validate_status),
     warnings=warn.named_workload,
     cells=_cells,
     selectable={"status.replicas": lambda obj: str((obj.get("status") or {}).get("replicas") or 0)},

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from sublet.kinds.rules import amounts
-from sublet.kinds.rules.common import Errors, label_selector, named, one_of
+from sublet.kinds.rules.common import Errors, label_selector, named
 from sublet.machinery import names
 from sublet.machinery.kind import Object
 from sublet.machinery.status import field_forbidden, invalid, not_supported, required
@@ -13,20 +13,28 @@ VOLUME_MODES = ("Block", "Filesystem")
 STORAGE = "storage"
 
 
-def access_modes(path: str, found: list[str] | None) -> Errors:
+def access_modes(path: str, found: list[str] | None, missing: str) -> Errors:
+    """``missing``: what an empty list is told."""
     if not found:
-        yield required(path, "at least 1 access mode is required")
-        return
+        yield required(path, missing)
+    yield from _supported_modes(path, found or [])
+
+
+def _supported_modes(path: str, found: list[str]) -> Errors:
     for mode in found:
         if mode not in ACCESS_MODES:
             yield not_supported(path, mode, ACCESS_MODES)
-    if "ReadWriteOncePod" in found and len(found) > 1:
+    others = any(mode in ACCESS_MODES and mode != "ReadWriteOncePod" for mode in found)
+    if "ReadWriteOncePod" in found and others:
         yield field_forbidden(path, "may not use ReadWriteOncePod with other access modes")
 
 
 def claim_spec(path: str, spec: Object) -> Errors:
-    yield from access_modes(f"{path}.accessModes", spec.get("accessModes"))
+    modes = spec.get("accessModes") or []
+    if not modes:
+        yield required(f"{path}.accessModes", "at least 1 access mode is required")
     yield from label_selector(f"{path}.selector", spec.get("selector"))
+    yield from _supported_modes(f"{path}.accessModes", modes)
     requests = (spec.get("resources") or {}).get("requests") or {}
     if STORAGE not in requests:
         yield required(f"{path}.resources[{STORAGE}]")
@@ -34,11 +42,15 @@ def claim_spec(path: str, spec: Object) -> Errors:
         yield from amounts.positive(f"{path}.resources[{STORAGE}]", requests[STORAGE])
     if storage_class := spec.get("storageClassName"):
         yield from named(f"{path}.storageClassName", storage_class, names.dns1123_subdomain)
-    yield from one_of(f"{path}.volumeMode", spec.get("volumeMode"), VOLUME_MODES)
-    if (attributes := spec.get("volumeAttributesClassName")) is not None:
+    mode = spec.get("volumeMode")
+    if mode is not None and mode not in VOLUME_MODES:
+        yield not_supported(f"{path}.volumeMode", mode, VOLUME_MODES)
+    source, reference = spec.get("dataSource"), spec.get("dataSourceRef")
+    yield from _data_source(f"{path}.dataSource", source)
+    yield from _data_source(f"{path}.dataSourceRef", reference)
+    yield from _same_source(path, source, reference)
+    if attributes := spec.get("volumeAttributesClassName"):
         yield from named(f"{path}.volumeAttributesClassName", attributes, names.dns1123_subdomain)
-    yield from _data_source(f"{path}.dataSource", spec.get("dataSource"))
-    yield from _data_source(f"{path}.dataSourceRef", spec.get("dataSourceRef"))
 
 
 def _data_source(path: str, source: Object | None) -> Errors:
@@ -49,5 +61,20 @@ def _data_source(path: str, source: Object | None) -> Errors:
         yield required(f"{path}.name")
     if not kind:
         yield required(f"{path}.kind")
-    if not group and kind and kind != "PersistentVolumeClaim":
+    if not group and kind != "PersistentVolumeClaim":
         yield invalid(path, kind, "must be 'PersistentVolumeClaim' when referencing the default apiGroup")
+    if group:
+        yield from named(f"{path}.apiGroup", group, names.dns1123_subdomain)
+    if namespace := source.get("namespace"):
+        yield from named(f"{path}.namespace", namespace, names.dns1123_label)
+
+
+def _same_source(path: str, source: Object | None, reference: Object | None) -> Errors:
+    """The older field says the same as the newer one, or nothing where another namespace is meant."""
+    if source is None or reference is None:
+        return
+    if reference.get("namespace"):
+        detail = "may not be specified when dataSourceRef.namespace is specified"
+        yield invalid(path, f"{path}.dataSource", detail)
+    elif any(source.get(key) != reference.get(key) for key in ("apiGroup", "kind", "name")):
+        yield invalid(path, f"{path}.dataSource", "must match dataSourceRef")

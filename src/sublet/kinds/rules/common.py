@@ -75,15 +75,50 @@ def port(path: str, value: int | None) -> Errors:
 
 def port_number_or_name(path: str, value: Any) -> Errors:
     """A target port: a number, or the name of a container's port."""
-    if isinstance(value, int):
-        yield from within(path, value, 1, 65535)
+    if value is None or isinstance(value, int):
+        yield from within(path, value or 0, 1, 65535)
     else:
-        yield from named(path, str(value or ""), names.port_name)
+        yield from named(path, str(value), names.port_name)
+
+
+def descending(path: str, value: str) -> Errors:
+    """A path that stays below where it starts."""
+    if value.startswith("/"):
+        yield invalid(path, value, "must be a relative path")
+    yield from no_backsteps(path, value)
+
+
+def no_backsteps(path: str, value: str) -> Errors:
+    if ".." in value.split("/"):
+        yield invalid(path, value, "must not contain '..'")
+
+
+def not_reserved(path: str, value: str) -> Errors:
+    """A path that stays below where it starts and does not begin as the kubelet's own files do."""
+    yield from descending(path, value)
+    if value.startswith("..") and not value.startswith("../"):
+        yield invalid(path, value, "must not start with '..'")
 
 
 def immutable(path: str, new: Any, old: Any) -> Errors:
     if new != old:
         yield invalid(path, new, IMMUTABLE)
+
+
+def selector_value(selector: Object | None) -> Object | None:
+    """A LabelSelector as messages show it: in the order of Go's struct, maps by key."""
+    if selector is None:
+        return None
+    made: Object = {}
+    if found := selector.get("matchLabels"):
+        made["matchLabels"] = dict(sorted(found.items()))
+    if requirements := selector.get("matchExpressions"):
+        made["matchExpressions"] = [
+            {"key": r.get("key") or "", "operator": r.get("operator") or ""}
+            | ({"values": r["values"]} if r.get("values") else {})
+            for r in requirements
+        ]
+    return made
 
 
 def unique(path: str, items: Sequence[Object], key: str) -> Errors:
@@ -103,6 +138,12 @@ def labels(path: str, found: Mapping[str, str] | None) -> Errors:
             yield invalid(path, key, text)
         for text in names.label_value(value):
             yield invalid(path, value, text)
+
+
+def label_value(path: str, value: str) -> Errors:
+    """All that is wrong with a label's value in one error."""
+    if wrong := names.label_value(value):
+        yield invalid(path, value, ";".join(wrong))
 
 
 def annotation_map(path: str, found: Mapping[str, str] | None) -> Errors:
@@ -160,7 +201,10 @@ def at_most_hundred_percent(path: str, value: Any) -> Errors:
 
 def is_zero(value: Any) -> bool:
     """Whether a count or percentage amounts to nothing."""
-    return value in (0, "0%", None)
+    if isinstance(value, str):
+        digits = value.removesuffix("%")
+        return not digits.isdigit() or int(digits) == 0
+    return not value
 
 
 def rule(check: Callable[[Object], Errors]) -> Callable[[Object], Sequence[FieldError]]:
@@ -188,7 +232,9 @@ def spec_of(obj: Object) -> Object:
 def made(obj: Object, *path: str) -> Object:
     """The map at a path, made where absent."""
     for key in path:
-        obj = obj.setdefault(key, {})
+        if obj.get(key) is None:
+            obj[key] = {}
+        obj = obj[key]
     return obj
 
 

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
-from typing import Any
+from collections.abc import Sequence
 
-from sublet.kinds.rules.common import fill, fill_empty
-from sublet.machinery import quantity
+from sublet.kinds.rules.common import fill, fill_empty, made
+from sublet.machinery import quantity, usage
 from sublet.machinery.kind import Object
 
 _DIGEST = re.compile(r"@[a-z0-9]+(?:[.+_-][a-z0-9]+)*:[0-9a-fA-F]{32,}$", re.IGNORECASE).search
@@ -43,12 +42,8 @@ def pod_spec(spec: Object, *, whole_pod: bool) -> None:
 
 
 def template(owner: Object, *path: str) -> None:
-    """Defaults the pod template at ``owner.spec.PATH`` (``template`` unless said), where there is one."""
-    node: Any = owner.get("spec")
-    for key in path or ("template",):
-        node = (node or {}).get(key)
-    if isinstance(node, dict) and isinstance(node.get("spec"), dict):
-        pod_spec(node["spec"], whole_pod=False)
+    """Defaults the pod template at ``owner.spec.PATH`` (``template`` unless said), also one that is left out."""
+    pod_spec(made(owner, "spec", *(path or ("template",)), "spec"), whole_pod=False)
 
 
 def _service_account(spec: Object) -> None:
@@ -122,7 +117,7 @@ def _http_get(handler: Object) -> None:
 
 
 def _volume(volume: Object) -> None:
-    if len(volume) == 1 and "name" in volume:
+    if all(volume[key] is None for key in volume if key != "name"):
         volume["emptyDir"] = {}
         return
     for source in ("secret", "configMap", "downwardAPI", "projected"):
@@ -161,27 +156,25 @@ def volume_source(source: Object) -> None:
 
 
 def _pod_level_resources(spec: Object) -> None:
-    """Requests of the whole pod where it has limits: what its containers ask for, else its limits."""
-    resources = spec.get("resources") or {}
+    """Where a pod asks as a whole: huge pages as its containers limit them; requests as theirs, else its limits."""
+    resources = spec.get("resources")
+    if resources is None or not (resources.get("limits") or resources.get("requests")):
+        return
+    bare = {"spec": {**spec, "resources": None, "overhead": None}}
+    for name, limit in usage.pod_limits(bare).items():
+        if name.startswith("hugepages-"):
+            resources.setdefault("limits", {}).setdefault(name, limit.canonical())
     limits = resources.get("limits")
     if not limits:
         return
     requests = resources.setdefault("requests", {})
-    for name, limit in limits.items():
-        if name in requests or not (name in _POD_LEVEL or name.startswith("hugepages-")):
-            continue
-        asked = list(_container_requests(spec, name))
-        if asked and len(asked) == len(spec.get("containers") or ()):
-            total = asked[0]
-            for amount in asked[1:]:
-                total = total + amount
-            requests[name] = total.canonical()
-        else:
-            requests[name] = limit
+    for name, request in usage.pod_requests(bare).items():
+        if _of_pods(name):
+            requests.setdefault(name, request.canonical())
+    for name, limit_text in limits.items():
+        if _of_pods(name):
+            requests.setdefault(name, limit_text)
 
 
-def _container_requests(spec: Object, name: str) -> Iterator[quantity.Quantity]:
-    for container in spec.get("containers") or ():
-        amount = ((container.get("resources") or {}).get("requests") or {}).get(name)
-        if amount is not None:
-            yield quantity.parse(amount)
+def _of_pods(name: str) -> bool:
+    return name in _POD_LEVEL or name.startswith("hugepages-")

@@ -1,80 +1,146 @@
-"""Rules of security contexts: ids, privileges, profiles, sysctls."""
+"""Rules of security contexts: ids, privileges, profiles, sysctls; what an operating system does not have."""
 
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 
-from sublet.kinds.rules.common import MAX_INT32, Errors, one_of, within
+from sublet.kinds.rules import gotypes
+from sublet.kinds.rules.common import MAX_INT32, Errors, descending, named, within
+from sublet.machinery import names
 from sublet.machinery.kind import Object
-from sublet.machinery.status import duplicate, field_forbidden, invalid, required
+from sublet.machinery.status import duplicate, field_forbidden, invalid, not_supported, required, too_long
 
 _SEGMENT = "[a-z0-9]([-_a-z0-9]*[a-z0-9])?"
-_SYSCTL = rf"{_SEGMENT}((\.|/){_SEGMENT})*"
+_SYSCTL = rf"({_SEGMENT}[\./])*{_SEGMENT}"
 _is_sysctl = re.compile(_SYSCTL).fullmatch
-_SYSCTL_LIMIT = 253
+_SYSCTL_LIMIT, _PROFILE_LIMIT = 253, 4095
 _PROFILES = ("Localhost", "RuntimeDefault", "Unconfined")
-_HOST_NAMESPACES = ("hostNetwork", "hostPID", "hostIPC")
+_LISTS = ("initContainers", "containers", "ephemeralContainers")
+
+_WINDOWS_POD = (
+    ("securityContext.appArmorProfile", "set"), ("securityContext.seLinuxOptions", "set"), ("hostUsers", "set"),
+    ("hostPID", "true"), ("hostIPC", "true"), ("securityContext.seccompProfile", "set"),
+    ("securityContext.fsGroup", "set"), ("securityContext.fsGroupChangePolicy", "set"),
+    ("securityContext.sysctls", "true"), ("shareProcessNamespace", "set"), ("securityContext.runAsUser", "set"),
+    ("securityContext.runAsGroup", "set"), ("securityContext.supplementalGroups", "set"),
+    ("securityContext.supplementalGroupsPolicy", "set"), ("securityContext.seLinuxChangePolicy", "set"),
+)  # fmt: skip
+_WINDOWS_CONTAINER = (
+    "appArmorProfile", "seLinuxOptions", "seccompProfile", "capabilities", "readOnlyRootFilesystem", "privileged",
+    "allowPrivilegeEscalation", "procMount", "runAsUser", "runAsGroup",
+)  # fmt: skip
+
+_CONTROL = re.compile(r"[\x00-\x1f\x7f]").search
+_NETBIOS = re.compile(r'[^\\/:*?"<>|.][^\\/:*?"<>|]{0,14}').fullmatch
+_DNS_LABEL = "[a-zA-Z0-9](?:[a-zA-Z0-9-]{0,61}[a-zA-Z0-9])?"
+_DOMAIN = re.compile(rf"{_DNS_LABEL}(?:\.{_DNS_LABEL})*").fullmatch
+_BAD_USER_CHARACTERS = re.compile(r'["/\\:;|=,+*?<>@\[\]]').search
+_DOTS_AND_SPACES = re.compile("[. ]+").fullmatch
+_MAX_SPEC_KIB, _MAX_DOMAIN, _MAX_USER = 64, 256, 104
 
 
-def container(path: str, context: Object | None) -> Errors:
-    """``securityContext`` of a container."""
+def container(path: str, context: Object | None, *, host_users: bool) -> Errors:
+    """``securityContext`` of a container; ``host_users``: the pod has no user namespace of its own."""
     if not context:
         return
-    yield from _ids(path, context)
-    yield from one_of(f"{path}.procMount", context.get("procMount"), ("Default", "Unmasked"))
+    yield from within(f"{path}.runAsUser", context.get("runAsUser"), 0, MAX_INT32)
+    yield from within(f"{path}.runAsGroup", context.get("runAsGroup"), 0, MAX_INT32)
+    mount = context.get("procMount")
+    if mount is not None:
+        if mount not in ("Default", "Unmasked"):
+            yield not_supported(f"{path}.procMount", mount, ("Default", "Unmasked"))
+        if host_users and mount == "Unmasked":
+            yield invalid(f"{path}.procMount", mount, "`hostUsers` must be false to use `Unmasked`")
+    yield from _seccomp(f"{path}.seccompProfile", context.get("seccompProfile"))
     if context.get("allowPrivilegeEscalation") is False:
         refused = "cannot set `allowPrivilegeEscalation` to false and "
+        shown = gotypes.shown("SecurityContext", context)
         if context.get("privileged"):
-            yield invalid(path, context, f"{refused}`privileged` to true")
-        if "CAP_SYS_ADMIN" in ((context.get("capabilities") or {}).get("add") or ()):
-            yield invalid(path, context, f"{refused}`capabilities.Add` CAP_SYS_ADMIN")
-    yield from _profiles(path, context)
+            yield invalid(path, shown, f"{refused}`privileged` to true")
+        for capability in (context.get("capabilities") or {}).get("add") or ():
+            if capability == "CAP_SYS_ADMIN":
+                yield invalid(path, shown, f"{refused}`capabilities.Add` CAP_SYS_ADMIN")
+    yield from _windows_options(f"{path}.windowsOptions", context.get("windowsOptions"))
+    yield from _app_armor(f"{path}.appArmorProfile", context.get("appArmorProfile"))
 
 
 def pod(path: str, context: Object | None, spec: Object) -> Errors:
     """``securityContext`` of a pod, whose spec is given."""
-    if spec.get("hostUsers") is False:
-        for flag in _HOST_NAMESPACES:
-            if spec.get(flag):
-                where = path.rpartition(".")[0]
-                yield field_forbidden(f"{where}.{flag}", "when `hostUsers` is false")
-    if not context:
-        return
-    yield from _ids(path, context)
+    context = context or {}
     yield from within(f"{path}.fsGroup", context.get("fsGroup"), 0, MAX_INT32)
-    for index, group in enumerate(context.get("supplementalGroups") or ()):
-        yield from within(f"{path}.supplementalGroups[{index}]", group, 0, MAX_INT32)
-    yield from one_of(
-        f"{path}.fsGroupChangePolicy", context.get("fsGroupChangePolicy"), ("Always", "OnRootMismatch")
-    )
-    yield from one_of(
-        f"{path}.supplementalGroupsPolicy", context.get("supplementalGroupsPolicy"), ("Merge", "Strict")
-    )
-    yield from _sysctls(f"{path}.sysctls", context, spec)
-    yield from _profiles(path, context)
-
-
-def _ids(path: str, context: Object) -> Errors:
     yield from within(f"{path}.runAsUser", context.get("runAsUser"), 0, MAX_INT32)
     yield from within(f"{path}.runAsGroup", context.get("runAsGroup"), 0, MAX_INT32)
+    for index, group in enumerate(context.get("supplementalGroups") or ()):
+        yield from within(f"{path}.supplementalGroups[{index}]", group, 0, MAX_INT32)
+    if spec.get("shareProcessNamespace") and spec.get("hostPID"):
+        detail = "ShareProcessNamespace and HostPID cannot both be enabled"
+        yield invalid(f"{path}.shareProcessNamespace", True, detail)
+    yield from _sysctls(f"{path}.sysctls", context, spec)
+    yield from _choice(path, context, "fsGroupChangePolicy", ("Always", "OnRootMismatch"))
+    yield from _seccomp(f"{path}.seccompProfile", context.get("seccompProfile"))
+    yield from _windows_options(f"{path}.windowsOptions", context.get("windowsOptions"))
+    yield from _app_armor(f"{path}.appArmorProfile", context.get("appArmorProfile"))
+    yield from _choice(path, context, "supplementalGroupsPolicy", ("Merge", "Strict"))
+    yield from _choice(path, context, "seLinuxChangePolicy", ("MountOption", "Recursive"))
 
 
-def _profiles(path: str, context: Object) -> Errors:
-    for field, what in (("seccompProfile", "seccomp"), ("appArmorProfile", "AppArmor")):
-        profile = context.get(field)
-        if profile is None:
-            continue
-        where, chosen = f"{path}.{field}", profile.get("type")
-        yield from one_of(f"{where}.type", chosen, _PROFILES, needed=True)
-        local = profile.get("localhostProfile")
-        if chosen == "Localhost" and not local:
-            yield required(f"{where}.localhostProfile", f"must be set when {what} type is Localhost")
-        elif chosen != "Localhost" and local is not None:
-            detail = f"can only be set when {what} type is Localhost"
-            yield invalid(f"{where}.localhostProfile", local, detail)
-        elif local and (local.startswith("/") or ".." in local.split("/")):
-            detail = "must be a relative path" if local.startswith("/") else "must not contain '..'"
-            yield invalid(f"{where}.localhostProfile", local, detail)
+def _choice(path: str, context: Object, field: str, supported: tuple[str, ...]) -> Errors:
+    value = context.get(field)
+    if value is not None and value not in supported:
+        yield not_supported(f"{path}.{field}", value, supported)
+
+
+def host_users(path: str, spec: Object) -> Errors:
+    """A pod with a user namespace of its own shares no other namespace with its node."""
+    if spec.get("hostUsers") is not False:
+        return
+    for flag, shown in (("hostNetwork", "hostNetwork"), ("hostPID", "HostPID"), ("hostIPC", "HostIPC")):
+        if spec.get(flag):
+            yield field_forbidden(f"{path}.{shown}", "when `pod.Spec.HostUsers` is false")
+
+
+def _seccomp(path: str, profile: Object | None) -> Errors:
+    if profile is None:
+        return
+    chosen, local = profile.get("type") or "", profile.get("localhostProfile")
+    if not chosen:
+        yield required(f"{path}.type", "type is required when seccompProfile is set")
+    elif chosen not in _PROFILES:
+        yield not_supported(f"{path}.type", chosen, _PROFILES)
+    where = f"{path}.localhostProfile"
+    if chosen == "Localhost":
+        if local is None:
+            yield required(where, "must be set when seccomp type is Localhost")
+        else:
+            yield from descending(where, local)
+    elif local is not None:
+        shown = gotypes.shown("SeccompProfile", profile)
+        yield invalid(where, shown, "can only be set when seccomp type is Localhost")
+
+
+def _app_armor(path: str, profile: Object | None) -> Errors:
+    if profile is None:
+        return
+    chosen, local, where = (
+        profile.get("type") or "",
+        profile.get("localhostProfile"),
+        f"{path}.localhostProfile",
+    )
+    if chosen == "Localhost":
+        if local is not None and local != local.strip():
+            yield invalid(where, local, "must not be padded with whitespace")
+        elif not local:
+            yield required(where, "must be set when AppArmor type is Localhost")
+        if local is not None and len(local.encode()) > _PROFILE_LIMIT:
+            yield too_long(where, _PROFILE_LIMIT)
+    elif chosen in _PROFILES:
+        if local is not None:
+            yield invalid(where, local, "can only be set when AppArmor type is Localhost")
+    elif not chosen:
+        yield required(f"{path}.type", "type is required when appArmorProfile is set")
+    else:
+        yield not_supported(f"{path}.type", chosen, _PROFILES)
 
 
 def _sysctls(path: str, context: Object, spec: Object) -> Errors:
@@ -90,8 +156,126 @@ def _sysctls(path: str, context: Object, spec: Object) -> Errors:
             yield duplicate(where, name)
         seen.add(name)
         dotted = name.replace("/", ".")
-        if spec.get("hostNetwork") and dotted.startswith("net."):
-            yield invalid(where, name, "may not be specified when `hostNetwork` is true")
         ipc = dotted.startswith(("kernel.shm", "kernel.msg", "fs.mqueue.")) or dotted == "kernel.sem"
-        if spec.get("hostIPC") and ipc:
-            yield invalid(where, name, "may not be specified when `hostIPC` is true")
+        if spec.get("hostNetwork") and dotted.startswith("net."):
+            yield invalid(where, name, "may not be specified when 'hostNetwork' is true")
+        elif spec.get("hostIPC") and ipc:
+            yield invalid(where, name, "may not be specified when 'hostIPC' is true")
+
+
+# -- operating systems --
+
+
+def every_container(path: str, spec: Object) -> Iterator[tuple[str, Object]]:
+    """The containers of all lists with their paths, in the order Kubernetes visits them."""
+    for key in _LISTS:
+        for index, found in enumerate(spec.get(key) or ()):
+            yield f"{path}.{key}[{index}]", found
+
+
+def operating_system(path: str, spec: Object) -> Errors:
+    """``spec.os`` and what a pod of that system cannot have."""
+    system = spec.get("os")
+    if system is None:
+        return
+    name = system.get("name") or ""
+    if not name:
+        yield required(f"{path}.os.name", "cannot be empty")
+    elif name == "linux":
+        yield from _linux(path, spec)
+    elif name == "windows":
+        yield from _windows(path, spec)
+    else:
+        yield not_supported(f"{path}.os", name, ("linux", "windows"))
+
+
+def _linux(path: str, spec: Object) -> Errors:
+    detail = "windows options cannot be set for a linux pod"
+    if (spec.get("securityContext") or {}).get("windowsOptions") is not None:
+        yield field_forbidden(f"{path}.securityContext.windowsOptions", detail)
+    for where, found in every_container(path, spec):
+        if (found.get("securityContext") or {}).get("windowsOptions") is not None:
+            yield field_forbidden(f"{where}.securityContext.windowsOptions", detail)
+
+
+def _windows(path: str, spec: Object) -> Errors:
+    detail = "cannot be set for a windows pod"
+    for field, when in _WINDOWS_POD:
+        outer, _, inner = field.partition(".")
+        value = (spec.get(outer) or {}).get(inner) if inner else spec.get(outer)
+        if value if when == "true" else value is not None:
+            yield field_forbidden(f"{path}.{field}", detail)
+    for where, found in every_container(path, spec):
+        for field in _WINDOWS_CONTAINER:
+            if (found.get("securityContext") or {}).get(field) is not None:
+                yield field_forbidden(f"{where}.securityContext.{field}", detail)
+
+
+def host_process(path: str, spec: Object) -> Errors:
+    """Windows' HostProcess containers: all of a pod's, and on the node's network."""
+
+    def wish(holder: Object) -> bool | None:
+        value: bool | None = ((holder.get("securityContext") or {}).get("windowsOptions") or {}).get(
+            "hostProcess"
+        )
+        return value
+
+    of_pod, count, total = wish(spec), 0, 0
+    for where, found in every_container(path, spec):
+        total += 1
+        own = wish(found)
+        if own is not None and of_pod is not None and own != of_pod:
+            shown = str(of_pod).lower()
+            detail = f"pod hostProcess value must be identical if both are specified, was {shown}"
+            yield invalid(f"{where}.securityContext.windowsOptions.hostProcess", own, detail)
+        count += bool(of_pod if own is None else own)
+    if count and count != total:
+        detail = (
+            "If pod contains any hostProcess containers then all containers must be HostProcess containers"
+        )
+        yield invalid(path, "", detail)
+    if count and not spec.get("hostNetwork"):
+        detail = "hostNetwork must be true if pod contains any hostProcess containers"
+        yield invalid(f"{path}.hostNetwork", False, detail)
+
+
+def _windows_options(path: str, options: Object | None) -> Errors:
+    if options is None:
+        return
+    if (name := options.get("gmsaCredentialSpecName")) is not None:
+        yield from named(f"{path}.gmsaCredentialSpecName", name, names.dns1123_subdomain)
+    if (text := options.get("gmsaCredentialSpec")) is not None:
+        if not text:
+            detail = "gmsaCredentialSpec cannot be an empty string"
+            yield invalid(f"{path}.gmsaCredentialSpec", text, detail)
+        elif len(text.encode()) > _MAX_SPEC_KIB * 1024:
+            detail = f"gmsaCredentialSpec size must be under {_MAX_SPEC_KIB} KiB"
+            yield invalid(f"{path}.gmsaCredentialSpec", text, detail)
+    if (user := options.get("runAsUserName")) is not None:
+        for detail in _user_name(user):
+            yield invalid(f"{path}.runAsUserName", user, detail)
+
+
+def _user_name(name: str) -> Iterator[str]:
+    if not name:
+        yield "runAsUserName cannot be an empty string"
+        return
+    if _CONTROL(name):
+        yield "runAsUserName cannot contain control characters"
+        return
+    if name.count("\\") > 1:
+        yield "runAsUserName cannot contain more than one backslash"
+        return
+    domain, separator, user = name.rpartition("\\")
+    if len(domain) >= _MAX_DOMAIN:
+        yield f"runAsUserName's Domain length must be under {_MAX_DOMAIN} characters"
+    if separator and not (_NETBIOS(domain) or _DOMAIN(domain)):
+        yield "runAsUserName's Domain doesn't match the NetBios nor the DNS format"
+    if not user:
+        yield "runAsUserName's User cannot be empty"
+    elif len(user) > _MAX_USER:
+        yield f"runAsUserName's User length must not be longer than {_MAX_USER} characters"
+    if _DOTS_AND_SPACES(user):
+        yield "runAsUserName's User cannot contain only periods or spaces"
+    if _BAD_USER_CHARACTERS(user):
+        yield "runAsUserName's User cannot contain the following characters: \"/\\:;|=,+*?<>@[]"

@@ -1,62 +1,103 @@
-"""Rules of a pod's volumes and their sources."""
+"""Rules of a pod's volumes: names, one source each, what each source needs. Old in-tree sources: ``volumes_intree``."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
 
-from sublet.kinds.rules import amounts
+from sublet.kinds.rules import amounts, downward
 from sublet.kinds.rules.claims import claim_spec
-from sublet.kinds.rules.common import Errors, named, needs, one_of, unique
+from sublet.kinds.rules.common import (
+    Errors,
+    annotation_map,
+    descending,
+    label_selector,
+    labels,
+    named,
+    needs,
+    no_backsteps,
+    not_reserved,
+)
+from sublet.kinds.rules.volumes_intree import INTREE, portal_length
 from sublet.machinery import names
 from sublet.machinery.kind import Object
 from sublet.machinery.status import (
+    FieldError,
     duplicate,
     field_forbidden,
     field_not_found,
     invalid,
     not_supported,
     required,
+    too_long,
 )
 
-FIELD_PATHS = (
-    "metadata.annotations",
-    "metadata.labels",
-    "metadata.name",
-    "metadata.namespace",
-    "metadata.uid",
-)
 HOST_PATH_TYPES = (
     "", "BlockDevice", "CharDevice", "Directory", "DirectoryOrCreate", "File", "FileOrCreate", "Socket",
 )  # fmt: skip
+PULL_POLICIES = ("Always", "IfNotPresent", "Never")
 _MODE = "must be a number between 0 and 0777 (octal), both inclusive"
+_DRIVER_LIMIT = 63
+_SECOND = "may not specify more than 1 volume type"
+
+Rule = Callable[[str, Object], Errors]
 
 
-def volumes(path: str, found: Sequence[Object]) -> Errors:
-    """``spec.volumes`` of a pod."""
-    yield from unique(path, found, "name")
+def checked(
+    path: str, found: Sequence[Object], pod: Object | None
+) -> tuple[dict[str, Object], list[FieldError]]:
+    """``spec.volumes`` of a pod, whose metadata is given, or of a template (None): (usable ones by name, errors)."""
+    pod_name = (pod or {}).get("name") or ""
+    created = {
+        f"{pod_name}-{v.get('name') or ''}" for v in found if pod_name and v.get("ephemeral") is not None
+    }
+    usable: dict[str, Object] = {}
+    all_errors: list[FieldError] = []
     for index, volume in enumerate(found):
-        where = f"{path}[{index}]"
-        yield from needs(f"{where}.name", volume.get("name"), names.dns1123_label)
-        yield from _source(where, {key: value for key, value in volume.items() if key != "name"})
+        where, name = f"{path}[{index}]", volume.get("name") or ""
+        errors = [*_source(where, volume, pod, pod_name), *needs(f"{where}.name", name, names.dns1123_label)]
+        if name in usable:
+            errors.append(duplicate(f"{where}.name", name))
+        if not errors:
+            usable[name] = volume
+        claim = (volume.get("persistentVolumeClaim") or {}).get("claimName")
+        if claim and claim in created:
+            detail = "must not reference a PVC that gets created for an ephemeral volume"
+            errors.append(invalid(f"{where}.persistentVolumeClaim.claimName", claim, detail))
+        all_errors += errors
+    return usable, all_errors
 
 
-def _source(path: str, volume: Mapping[str, Any]) -> Errors:
-    if not volume:
+def _source(path: str, volume: Object, pod: Object | None, pod_name: str) -> Errors:
+    first = True
+    for kind, (rule, shown) in SOURCES.items():
+        source = volume.get(kind)
+        if source is None:
+            continue
+        if first:
+            yield from rule(f"{path}.{_PLACES.get(kind, kind)}", source)
+            first = False
+            if kind == "iscsi":
+                yield from portal_length(
+                    f"{path}.name", volume.get("name") or "", volume.get("name") or "", source
+                )
+            if kind == "image" and pod is not None and not source.get("reference"):
+                yield required(f"{path}.image.reference")
+            if kind == "ephemeral" and pod_name and volume.get("name"):
+                claim = f"{pod_name}-{volume['name']}"
+                for text in names.dns1123_subdomain(claim):
+                    yield invalid(f"{path}.name", volume["name"], f'PVC name "{claim}": {text}')
+        else:
+            yield field_forbidden(f"{path}.{shown}", _SECOND)
+    if first:
         yield required(path, "must specify a volume type")
-    for number, (kind, source) in enumerate(volume.items()):
-        if number:
-            yield field_forbidden(f"{path}.{kind}", "may not specify more than 1 volume type")
-        elif kind in SOURCES:
-            yield from SOURCES[kind](f"{path}.{kind}", source)
 
 
 def host_path(path: str, source: Object) -> Errors:
     where = source.get("path") or ""
     if not where:
         yield required(f"{path}.path")
-    elif ".." in where.split("/"):
-        yield invalid(f"{path}.path", where, "must not contain '..'")
+        return
+    yield from no_backsteps(f"{path}.path", where)
     chosen = source.get("type") or ""
     if chosen not in HOST_PATH_TYPES:
         yield not_supported(f"{path}.type", chosen, HOST_PATH_TYPES)
@@ -64,8 +105,8 @@ def host_path(path: str, source: Object) -> Errors:
 
 def _empty_dir(path: str, source: Object) -> Errors:
     limit = source.get("sizeLimit")
-    if limit is not None:
-        yield from amounts.not_negative(f"{path}.sizeLimit", limit)
+    if limit is not None and list(amounts.not_negative(path, limit)):
+        yield field_forbidden(f"{path}.sizeLimit", "SizeLimit field must be a valid resource quantity")
 
 
 def mode(path: str, value: int | None) -> Errors:
@@ -76,177 +117,213 @@ def mode(path: str, value: int | None) -> Errors:
 def _secret(path: str, source: Object) -> Errors:
     yield from needs(f"{path}.secretName", source.get("secretName"))
     yield from mode(f"{path}.defaultMode", source.get("defaultMode"))
-    yield from _items(f"{path}.items", source.get("items") or ())
+    for index, item in enumerate(source.get("items") or ()):
+        yield from _key_to_path(f"{path}.items[{index}]", item)
 
 
 def _config_map(path: str, source: Object) -> Errors:
     yield from needs(f"{path}.name", source.get("name"))
     yield from mode(f"{path}.defaultMode", source.get("defaultMode"))
-    yield from _items(f"{path}.items", source.get("items") or ())
+    for index, item in enumerate(source.get("items") or ()):
+        yield from _key_to_path(f"{path}.items[{index}]", item)
 
 
-def _items(path: str, items: Sequence[Object]) -> Errors:
-    for index, item in enumerate(items):
-        where = f"{path}[{index}]"
-        yield from needs(f"{where}.key", item.get("key"))
-        yield from needs(f"{where}.path", item.get("path"))
-        yield from descending(f"{where}.path", item.get("path") or "")
-        yield from mode(f"{where}.mode", item.get("mode"))
-
-
-def descending(path: str, value: str) -> Errors:
-    """A path that stays below where it starts."""
-    if value.startswith("/"):
-        yield invalid(path, value, "must be a relative path")
-    if ".." in value.split("/"):
-        yield invalid(path, value, "must not contain '..'")
+def _key_to_path(path: str, item: Object) -> Errors:
+    yield from needs(f"{path}.key", item.get("key"))
+    yield from needs(f"{path}.path", item.get("path"))
+    yield from not_reserved(f"{path}.path", item.get("path") or "")
+    yield from mode(f"{path}.mode", item.get("mode"))
 
 
 def _downward(path: str, source: Object) -> Errors:
     yield from mode(f"{path}.defaultMode", source.get("defaultMode"))
-    for index, item in enumerate(source.get("items") or ()):
-        where = f"{path}.items[{index}]"
-        yield from needs(f"{where}.path", item.get("path"))
-        yield from descending(f"{where}.path", item.get("path") or "")
-        field, resource = item.get("fieldRef"), item.get("resourceFieldRef")
-        if field and resource:
+    for item in source.get("items") or ():
+        yield from _downward_file(path, item)
+
+
+def _downward_file(path: str, item: Object) -> Errors:
+    yield from needs(f"{path}.path", item.get("path"))
+    yield from not_reserved(f"{path}.path", item.get("path") or "")
+    field, resource = item.get("fieldRef"), item.get("resourceFieldRef")
+    if field is not None:
+        yield from downward.field_reference(f"{path}.fieldRef", field, downward.VOLUME_FIELDS)
+        if resource is not None:
             detail = "fieldRef and resourceFieldRef can not be specified simultaneously"
-            yield invalid(where, "resource", detail)
-        elif field:
-            yield from field_reference(f"{where}.fieldRef", field, FIELD_PATHS)
-        elif resource:
-            yield from resource_reference(f"{where}.resourceFieldRef", resource, in_volume=True)
-        else:
-            yield required(where, "one of fieldRef and resourceFieldRef is required")
-        yield from mode(f"{where}.mode", item.get("mode"))
-
-
-def field_reference(path: str, reference: Object, supported: Sequence[str]) -> Errors:
-    """A downward ``fieldRef``; labels and annotations may be named one by one."""
-    field = reference.get("fieldPath") or ""
-    if not reference.get("apiVersion"):
-        yield required(f"{path}.apiVersion")
-    elif not field:
-        yield required(f"{path}.fieldPath")
+            yield invalid(path, "resource", detail)
+    elif resource is not None:
+        yield from downward.resource_reference(f"{path}.resourceFieldRef", resource, in_volume=True)
     else:
-        whole, bracket, rest = field.partition("['")
-        if bracket and rest.endswith("']") and whole in ("metadata.annotations", "metadata.labels"):
-            key = rest[:-2]
-            checked = key.lower() if whole == "metadata.annotations" else key
-            yield from named(path, checked, names.qualified_name)
-        elif field not in supported:
-            if not field.startswith(("metadata.", "spec.", "status.")):
-                detail = f"error converting fieldPath: field label not supported: {field}"
-                yield invalid(f"{path}.fieldPath", field, detail)
-            else:
-                yield not_supported(f"{path}.fieldPath", field, sorted(supported))
-
-
-def resource_reference(path: str, reference: Object, *, in_volume: bool) -> Errors:
-    resource = reference.get("resource") or ""
-    supported = [
-        f"{side}.{name}" for side in ("limits", "requests") for name in ("cpu", "ephemeral-storage", "memory")
-    ]
-    if in_volume and not reference.get("containerName"):
-        yield required(f"{path}.containerName")
-    elif not resource:
-        yield required(f"{path}.resource")
-    elif resource not in supported and not resource.partition(".")[2].startswith("hugepages-"):
-        yield not_supported(f"{path}.resource", resource, supported)
-    divisor = reference.get("divisor")
-    if divisor not in (None, "0"):
-        yield from _divisor(f"{path}.divisor", resource, divisor)
-
-
-def _divisor(path: str, resource: str, divisor: str) -> Errors:
-    if resource.endswith(".cpu"):
-        if divisor not in ("1m", "1"):
-            yield invalid(
-                path, resource, "only divisor's values 1m and 1 are supported with the cpu resource"
-            )
-    elif divisor not in ("1", "1k", "1M", "1G", "1T", "1P", "1E", "1Ki", "1Mi", "1Gi", "1Ti", "1Pi", "1Ei"):
-        detail = "only divisor's values 1, 1k, 1M, 1G, 1T, 1P, 1E, 1Ki, 1Mi, 1Gi, 1Ti, 1Pi, 1Ei are supported"
-        yield invalid(path, resource, f"{detail} with the memory resource")
+        yield required(path, "one of fieldRef and resourceFieldRef is required")
+    yield from mode(f"{path}.mode", item.get("mode"))
 
 
 def _projected(path: str, source: Object) -> Errors:
     yield from mode(f"{path}.defaultMode", source.get("defaultMode"))
+    taken: set[str] = set()
     for index, projection in enumerate(source.get("sources") or ()):
         where = f"{path}.sources[{index}]"
-        if not projection:
-            yield required(where, "must specify at least one source")
-        for number, (kind, part) in enumerate(projection.items()):
-            if number:
-                yield field_forbidden(f"{where}.{kind}", "may not specify more than 1 volume type")
-            elif kind in ("secret", "configMap"):
-                yield from needs(f"{where}.{kind}.name", part.get("name"))
-                yield from _items(f"{where}.{kind}.items", part.get("items") or ())
-            elif kind == "downwardAPI":
-                yield from _downward(f"{where}.downwardAPI", part)
-            elif kind == "serviceAccountToken":
-                yield from _token(f"{where}.serviceAccountToken", part)
+        kinds = [kind for kind in _PROJECTIONS if projection.get(kind) is not None]
+        for kind in kinds:
+            yield from _PROJECTIONS[kind](path, f"{where}.{kind}", projection[kind], taken)
+        if len(kinds) > 1:
+            yield field_forbidden(where, "may not specify more than 1 volume type per source")
 
 
-def _token(path: str, source: Object) -> Errors:
-    seconds = source.get("expirationSeconds")
-    if seconds is not None and seconds < 600:
-        yield invalid(f"{path}.expirationSeconds", seconds, "may not specify a duration less than 10 minutes")
-    if seconds is not None and seconds > 1 << 32:
-        yield invalid(
-            f"{path}.expirationSeconds", seconds, "may not specify a duration larger than 2^32 seconds"
-        )
-    yield from needs(f"{path}.path", source.get("path"))
-    yield from descending(f"{path}.path", source.get("path") or "")
+def _taken(path: str, target: str, shown: str, taken: set[str]) -> Errors:
+    if target in taken:
+        yield invalid(path, shown, "conflicting duplicate paths")
+    taken.add(target)
+
+
+def _projected_keys(volume: str, path: str, part: Object, taken: set[str]) -> Errors:
+    yield from needs(f"{path}.name", part.get("name"))
+    for index, item in enumerate(part.get("items") or ()):
+        yield from _key_to_path(f"{path}.items[{index}]", item)
+        if target := item.get("path"):
+            yield from _taken(volume, target, part.get("name") or "", taken)
+
+
+def _projected_fields(volume: str, path: str, part: Object, taken: set[str]) -> Errors:
+    for item in part.get("items") or ():
+        yield from _downward_file(path, item)
+        if target := item.get("path"):
+            yield from _taken(volume, target, target, taken)
+
+
+def _token(volume: str, path: str, part: Object, _taken: set[str]) -> Errors:
+    seconds = part.get("expirationSeconds") or 0
+    where = f"{path}.expirationSeconds"
+    if seconds < 600:
+        yield invalid(where, seconds, "may not specify a duration less than 10 minutes")
+    if seconds > 1 << 32:
+        yield invalid(where, seconds, "may not specify a duration larger than 2^32 seconds")
+    # The path of the error is the volume's, as it is in Kubernetes.
+    yield from needs(f"{volume}.path", part.get("path"))
+    yield from not_reserved(f"{volume}.path", part.get("path") or "")
+
+
+def _trust_bundle(volume: str, path: str, part: Object, taken: set[str]) -> Errors:
+    name, signer = part.get("name"), part.get("signerName")
+    if name is not None and signer is not None:
+        yield invalid(path, part, "only one of name and signerName may be used")
+    elif name is not None:
+        if not name:
+            yield required(f"{path}.name", "must be a valid object name")
+        for text in names.dns1123_subdomain(name.rpartition(":")[2]):
+            yield invalid(f"{path}.name", name, f"not a valid clustertrustbundlename: {text}")
+        if part.get("labelSelector") is not None:
+            detail = "labelSelector must be unset if name is specified"
+            yield invalid(f"{path}.labelSelector", part["labelSelector"], detail)
+    elif signer is not None:
+        if not signer:
+            yield required(f"{path}.signerName", "must be a valid signer name")
+        yield from label_selector(f"{path}.labelSelector", part.get("labelSelector"))
+    else:
+        yield required(path, "either name or signerName must be specified")
+    yield from needs(f"{path}.path", part.get("path"))
+    yield from not_reserved(f"{path}.path", part.get("path") or "")
+    yield from _taken(volume, part.get("path") or "", part.get("path") or "", taken)
+
+
+_PROJECTIONS: Mapping[str, Callable[[str, str, Object, set[str]], Errors]] = {
+    "secret": _projected_keys,
+    "configMap": _projected_keys,
+    "downwardAPI": _projected_fields,
+    "serviceAccountToken": _token,
+    "clusterTrustBundle": _trust_bundle,
+}
 
 
 def _claim(path: str, source: Object) -> Errors:
     yield from needs(f"{path}.claimName", source.get("claimName"))
 
 
-def _nfs(path: str, source: Object) -> Errors:
+def nfs(path: str, source: Object) -> Errors:
     yield from needs(f"{path}.server", source.get("server"))
     where = source.get("path") or ""
-    if not where:
-        yield required(f"{path}.path")
-    elif not where.startswith("/"):
+    yield from needs(f"{path}.path", where)
+    if not where.startswith("/"):
         yield invalid(f"{path}.path", where, "must be an absolute path")
 
 
+def driver_name(path: str, name: str | None) -> Errors:
+    """The name of a CSI driver."""
+    name = name or ""
+    if not name:
+        yield required(path)
+    if len(name) > _DRIVER_LIMIT:
+        yield too_long(path, _DRIVER_LIMIT)
+    for text in names.dns1123_subdomain(name.lower()):
+        yield invalid(path, name, text)
+
+
 def _csi(path: str, source: Object) -> Errors:
-    yield from needs(f"{path}.driver", source.get("driver"), lambda v: names.dns1123_subdomain(v.lower()))
+    yield from driver_name(f"{path}.driver", source.get("driver"))
+    if (secret := source.get("nodePublishSecretRef")) is not None:
+        if not secret.get("name"):
+            yield required(f"{path}.nodePublishSecretRef.name")
+        else:
+            yield from named(f"{path}.name", secret["name"], names.dns1123_subdomain)
 
 
 def _ephemeral(path: str, source: Object) -> Errors:
-    claim = source.get("volumeClaimTemplate")
+    claim, where = source.get("volumeClaimTemplate"), f"{path}.volumeClaimTemplate"
     if claim is None:
-        yield required(f"{path}.volumeClaimTemplate")
+        yield required(where)
         return
-    yield from claim_spec(f"{path}.volumeClaimTemplate.spec", claim.get("spec") or {})
+    metadata = claim.get("metadata") or {}
+    yield from annotation_map(f"{where}.metadata.annotations", metadata.get("annotations"))
+    yield from labels(f"{where}.metadata.labels", metadata.get("labels"))
+    for key, value in metadata.items():
+        if key not in ("annotations", "labels") and value:
+            yield field_forbidden(f"{where}.metadata.{key}", "cannot be set")
+    yield from claim_spec(f"{where}.spec", claim.get("spec") or {})
 
 
 def _image(path: str, source: Object) -> Errors:
-    yield from needs(f"{path}.reference", source.get("reference"))
-    yield from one_of(f"{path}.pullPolicy", source.get("pullPolicy"), ("Always", "IfNotPresent", "Never"))
+    yield from pull_policy(f"{path}.pullPolicy", source.get("pullPolicy"))
 
 
-SOURCES: Mapping[str, Callable[[str, Object], Errors]] = {
-    "hostPath": host_path,
+def pull_policy(path: str, policy: str | None) -> Errors:
+    if not policy:
+        yield required(path)
+    elif policy not in PULL_POLICIES:
+        yield not_supported(path, policy, PULL_POLICIES)
+
+
+_OWN: Mapping[str, Rule] = {
     "emptyDir": _empty_dir,
+    "hostPath": host_path,
     "secret": _secret,
-    "configMap": _config_map,
-    "downwardAPI": _downward,
-    "projected": _projected,
+    "nfs": nfs,
     "persistentVolumeClaim": _claim,
-    "nfs": _nfs,
+    "downwardAPI": _downward,
+    "configMap": _config_map,
+    "projected": _projected,
     "csi": _csi,
     "ephemeral": _ephemeral,
     "image": _image,
 }
-"""Volume type -> rule of its source. Types that only old in-tree drivers knew have none."""
+_ORDER = (
+    "emptyDir", "hostPath", "gitRepo", "gcePersistentDisk", "awsElasticBlockStore", "secret", "nfs", "iscsi",
+    "glusterfs", "flocker", "persistentVolumeClaim", "rbd", "cinder", "cephfs", "quobyte", "downwardAPI", "fc",
+    "flexVolume", "configMap", "azureFile", "vsphereVolume", "photonPersistentDisk", "portworxVolume", "azureDisk",
+    "storageos", "projected", "scaleIO", "csi", "ephemeral", "image",
+)  # fmt: skip
+_SHOWN = {"cephfs": "cephFS", "downwardAPI": "downwarAPI"}
+"""How Kubernetes spells a few sources when it refuses a second one."""
+_PLACES = {"gcePersistentDisk": "persistentDisk"}
+
+SOURCES: Mapping[str, tuple[Rule, str]] = {
+    kind: (_OWN[kind] if kind in _OWN else INTREE[kind], _SHOWN.get(kind, kind)) for kind in _ORDER
+}
+"""Volume type -> rule of its source and its name in messages, in the order Kubernetes looks at them."""
 
 
 def mounts(path: str, container: Object, known: Mapping[str, Object]) -> Errors:
     """``volumeMounts`` and ``volumeDevices`` of a container; ``known``: the pod's volumes by name."""
+    mounted = {m.get("name") or "": m.get("mountPath") or "" for m in container.get("volumeMounts") or ()}
+    devices = {d.get("name") or "": d.get("devicePath") or "" for d in container.get("volumeDevices") or ()}
     taken: set[str] = set()
     for index, mount in enumerate(container.get("volumeMounts") or ()):
         where = f"{path}.volumeMounts[{index}]"
@@ -260,37 +337,71 @@ def mounts(path: str, container: Object, known: Mapping[str, Object]) -> Errors:
         if target in taken:
             yield invalid(f"{where}.mountPath", target, "must be unique")
         taken.add(target)
-        yield from _mount_details(where, mount)
-    for index, device in enumerate(container.get("volumeDevices") or ()):
-        where = f"{path}.volumeDevices[{index}]"
-        name, target = device.get("name") or "", device.get("devicePath") or ""
-        if not name:
-            yield required(f"{where}.name")
-        elif "persistentVolumeClaim" not in (source := known.get(name) or {}) and "ephemeral" not in source:
-            detail = "can only use volume source type of PersistentVolumeClaim or Ephemeral for block mode"
-            yield (
-                field_not_found(f"{where}.name", name)
-                if not source
-                else invalid(f"{where}.name", name, detail)
-            )
-        if not target:
-            yield required(f"{where}.devicePath")
-        elif target in taken:
-            yield duplicate(f"{where}.devicePath", target)
-        taken.add(target)
+        if name in devices:
+            yield invalid(f"{where}.name", name, "must not already exist in volumeDevices")
+        if target in devices.values():
+            yield invalid(f"{where}.mountPath", target, "must not already exist as a path in volumeDevices")
+        yield from _mount_details(f"{path}.volumeMounts", where, mount, container)
+    yield from _devices(f"{path}.volumeDevices", container, mounted, known)
 
 
-def _mount_details(path: str, mount: Object) -> Errors:
+def _mount_details(path: str, where: str, mount: Object, container: Object) -> Errors:
+    """``path`` is the list's, which is where Kubernetes puts some of these errors."""
     part, expression = mount.get("subPath") or "", mount.get("subPathExpr") or ""
-    if part and expression:
-        yield invalid(f"{path}.subPathExpr", expression, "subPathExpr and subPath are mutually exclusive")
     yield from descending(f"{path}.subPath", part)
-    yield from descending(f"{path}.subPathExpr", expression)
+    if expression:
+        if part:
+            detail = "subPathExpr and subPath are mutually exclusive"
+            yield invalid(f"{where}.subPathExpr", expression, detail)
+        yield from descending(f"{path}.subPathExpr", expression)
     propagation = mount.get("mountPropagation")
     if propagation is not None:
-        yield from one_of(
-            f"{path}.mountPropagation", propagation, ("Bidirectional", "HostToContainer", "None"), needed=True
-        )
-    recursive = mount.get("recursiveReadOnly")
-    if recursive not in (None, "Disabled") and not mount.get("readOnly"):
-        yield field_forbidden(f"{path}.recursiveReadOnly", "may only be specified when readOnly is true")
+        supported = ("Bidirectional", "HostToContainer", "None")
+        if propagation not in supported:
+            yield not_supported(f"{path}.mountPropagation", propagation, supported)
+        if propagation == "Bidirectional" and not (container.get("securityContext") or {}).get("privileged"):
+            detail = "Bidirectional mount propagation is available only to privileged containers"
+            yield field_forbidden(f"{path}.mountPropagation", detail)
+    yield from _recursive(f"{path}.recursiveReadOnly", mount)
+
+
+def _recursive(path: str, mount: Object) -> Errors:
+    chosen = mount.get("recursiveReadOnly")
+    if chosen in ("Enabled", "IfPossible"):
+        if not mount.get("readOnly"):
+            yield field_forbidden(path, "may only be specified when readOnly is true")
+        if mount.get("mountPropagation") not in (None, "None"):
+            detail = "may only be specified when mountPropagation is None or not specified"
+            yield field_forbidden(path, detail)
+    elif chosen not in (None, "Disabled"):
+        yield not_supported(path, chosen, ("Disabled", "Enabled", "IfPossible"))
+
+
+def _devices(path: str, container: Object, mounted: Mapping[str, str], known: Mapping[str, Object]) -> Errors:
+    seen: set[str] = set()
+    taken: set[str] = set()
+    for index, device in enumerate(container.get("volumeDevices") or ()):
+        where, name, target = f"{path}[{index}]", device.get("name") or "", device.get("devicePath") or ""
+        source = known.get(name)
+        if not name:
+            yield required(f"{where}.name")
+        if name in seen:
+            yield invalid(f"{where}.name", name, "must be unique")
+        if source is None:
+            yield field_not_found(f"{where}.name", name)
+        elif source.get("persistentVolumeClaim") is None and source.get("ephemeral") is None:
+            detail = "can only use volume source type of PersistentVolumeClaim or Ephemeral for block mode"
+            yield invalid(f"{where}.name", name, detail)
+        if not target:
+            yield required(f"{where}.devicePath")
+        if target in taken:
+            yield invalid(f"{where}.devicePath", target, "must be unique")
+        if ".." in target.split("/"):
+            yield invalid(f"{where}.devicePath", target, "can not contain backsteps ('..')")
+        else:
+            taken.add(target)
+        if name in mounted:
+            yield invalid(f"{where}.name", name, "must not already exist in volumeMounts")
+        if target in mounted.values():
+            yield invalid(f"{where}.devicePath", target, "must not already exist as a path in volumeMounts")
+        seen.add(name)

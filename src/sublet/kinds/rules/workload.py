@@ -6,41 +6,64 @@ from collections.abc import Mapping
 from typing import Any
 
 from sublet.kinds.rules import pod_spec
-from sublet.kinds.rules.common import Errors, label_selector, not_negative
+from sublet.kinds.rules.common import Errors, label_selector, not_negative, selector_value
 from sublet.machinery import selectors
 from sublet.machinery.kind import Object
-from sublet.machinery.status import FieldError, field_forbidden, invalid, not_supported, required
+from sublet.machinery.status import NIL, FieldError, field_forbidden, invalid, not_supported, required
 
 
 def template_labels(spec: Object) -> Mapping[str, str]:
     return ((spec.get("template") or {}).get("metadata") or {}).get("labels") or {}
 
 
-def selector_and_template(spec: Object, what: str, *, owner: str = "ReplicaSet") -> Errors:
-    """``spec.selector`` must select what ``spec.template`` makes. ``what`` names the kind in lower case."""
-    selector = spec.get("selector")
-    wrong: list[FieldError] = []
-    if selector is None:
+def selector(spec: Object, what: str) -> Errors:
+    """``spec.selector``, which must be there and select something; ``what`` names the kind."""
+    found = spec.get("selector")
+    if found is None:
         yield required("spec.selector")
-    else:
-        wrong = list(label_selector("spec.selector", selector))
-        yield from wrong
-        if not selector.get("matchLabels") and not selector.get("matchExpressions"):
-            yield invalid("spec.selector", selector, f"empty selector is invalid for {what}")
-    if spec.get("template") is None:
-        yield required("spec.template")
         return
-    labels = template_labels(spec)
-    if selector and not wrong and not selectors.from_label_selector(selector).matches(labels):
-        yield invalid("spec.template.metadata.labels", labels, "`selector` does not match template `labels`")
-    yield from pod_spec.template("spec.template", spec["template"])
-    yield from always_running(spec["template"], owner)
+    yield from label_selector("spec.selector", found)
+    yield from not_empty(spec, what)
+
+
+def not_empty(spec: Object, what: str) -> Errors:
+    found = spec.get("selector")
+    if found is not None and not found.get("matchLabels") and not found.get("matchExpressions"):
+        yield invalid("spec.selector", selector_value(found), f"empty selector is invalid for {what}")
+
+
+def selects_template(spec: Object) -> Errors:
+    """The selector must select what the template makes; no selector selects nothing."""
+    found, labels = spec.get("selector"), template_labels(spec)
+    if found is None:
+        yield mismatch(labels)
+    elif list(label_selector("spec.selector", found)):
+        yield invalid("spec.selector", selector_value(found), "invalid label selector")
+    elif not selectors.from_label_selector(found).matches(labels):
+        yield mismatch(labels)
+
+
+def mismatch(labels: Mapping[str, str]) -> FieldError:
+    shown = dict(sorted(labels.items())) if labels else NIL
+    where = "spec.template.metadata.labels"
+    return invalid(where, shown, "`selector` does not match template `labels`")
+
+
+def replica_template(spec: Object) -> Errors:
+    """The template of a ReplicaSet, also within a Deployment."""
+    errors = list(selects_template(spec))
+    yield from errors
+    if any(error.field == "spec.selector" for error in errors):
+        return
+    template = spec.get("template") or {}
+    yield from pod_spec.template("spec.template", template)
+    yield from always_running(template, "ReplicaSet")
 
 
 def always_running(template: Object, owner: str) -> Errors:
     """Pods of these kinds are replaced, so they neither end by themselves nor have a deadline."""
     spec = template.get("spec") or {}
-    policy = spec.get("restartPolicy")
+    policy = spec.get("restartPolicy") or ""
     if policy != "Always":
         yield not_supported("spec.template.spec.restartPolicy", policy, ("Always",))
     if spec.get("activeDeadlineSeconds") is not None:
@@ -62,10 +85,23 @@ def status_counts(status: Mapping[str, Any], *fields: str) -> Errors:
         yield from not_negative(f"status.{field}", status.get(field))
 
 
-def no_more_than_replicas(status: Mapping[str, Any], *fields: str) -> Errors:
-    """Counts of a status that are parts of ``status.replicas``."""
+def no_more_than_replicas(
+    status: Mapping[str, Any], *fields: str, ready: str = "cannot be greater than readyReplicas"
+) -> Errors:
+    """Counts of a status that are parts of ``status.replicas``; available pods are ready ones."""
     total = status.get("replicas") or 0
     for field in fields:
         count = status.get(field) or 0
         if count > total:
             yield invalid(f"status.{field}", count, "cannot be greater than status.replicas")
+    available = status.get("availableReplicas") or 0
+    if available > (status.get("readyReplicas") or 0):
+        yield invalid("status.availableReplicas", available, ready)
+
+
+def collisions(new: Object, old: Object) -> Errors:
+    """``status.collisionCount`` only grows."""
+    now = (new.get("status") or {}).get("collisionCount")
+    then = (old.get("status") or {}).get("collisionCount")
+    if then is not None and (now is None or now < then):
+        yield invalid("status.collisionCount", now or 0, "cannot be decremented")
