@@ -331,8 +331,7 @@ def too_long(field: str, limit: int) -> FieldError:
 
 
 def too_many(field: str, count: int, limit: int) -> FieldError:
-    items = "item" if limit == 1 else "items"
-    return FieldError("FieldValueTooMany", field, f"Too many: {count}: must have at most {limit} {items}")
+    return FieldError("FieldValueTooMany", field, f"Too many: {count}: must have at most {limit} items")
 
 
 def type_invalid(field: str, value: Any, detail: str) -> FieldError:

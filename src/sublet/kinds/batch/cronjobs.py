@@ -7,13 +7,24 @@ from typing import Any
 
 from sublet.kinds.builtin import builtin
 from sublet.kinds.rules import pod_defaults, schedule, show, warn
-from sublet.kinds.rules.common import Errors, fill, fill_empty, not_negative, one_of, rule, spec_of
+from sublet.kinds.rules.common import (
+    Errors,
+    fill,
+    fill_empty,
+    not_negative,
+    rule,
+    selector_value,
+    spec_of,
+    update_rule,
+)
 from sublet.kinds.rules.jobs import job_spec
 from sublet.machinery import names
 from sublet.machinery.kind import Object
-from sublet.machinery.status import invalid, required
+from sublet.machinery.status import invalid, not_supported, required
 
 _MAX_NAME = 52
+_POLICIES = ("Allow", "Forbid", "Replace")
+_ZONE_PART = re.compile(r"[A-Za-z.\-_0-9+]{1,14}").fullmatch
 _EVERY = re.compile(r"@every \d+(\.\d+)?(h|m|s|ms|us|µs|ns)([\d.]+(h|m|s|ms|us|µs|ns))*").fullmatch
 
 
@@ -25,55 +36,67 @@ def _default(obj: Object) -> None:
 
 
 def _validate(obj: Object) -> Errors:
+    yield from _spec(obj, None)
+
+
+def _validate_update(new: Object, old: Object) -> Errors:
+    yield from _spec(new, spec_of(old))
+
+
+def _spec(obj: Object, before: Object | None) -> Errors:
+    """``before``: the stored spec; a zone in an old schedule, and an old zone, are let be."""
     spec = spec_of(obj)
-    yield from _schedule(str(spec.get("schedule") or ""), spec.get("timeZone"))
-    for field in ("startingDeadlineSeconds", "successfulJobsHistoryLimit", "failedJobsHistoryLimit"):
-        yield from not_negative(f"spec.{field}", spec.get(field))
-    policy = spec.get("concurrencyPolicy")
-    yield from one_of("spec.concurrencyPolicy", policy, ("Allow", "Forbid", "Replace"), needed=True)
-    template = (spec.get("jobTemplate") or {}).get("spec")
-    if template is None:
-        yield required("spec.jobTemplate.spec")
-        return
-    if template.get("manualSelector"):
-        yield invalid("spec.jobTemplate.spec.manualSelector", True, "must not be set")
-    yield from job_spec("spec.jobTemplate.spec", template)
-
-
-def _schedule(text: str, zone: str | None) -> Errors:
-    if not text:
+    schedule_text, zone = str(spec.get("schedule") or ""), spec.get("timeZone")
+    if not schedule_text:
         yield required("spec.schedule")
     else:
-        bare = text
-        if text.startswith(("TZ=", "CRON_TZ=")):
-            bare = text.partition(" ")[2]
-            if zone is not None:
-                yield invalid(
-                    "spec.schedule", text, "cannot use both timeZone field and TZ or CRON_TZ in schedule"
-                )
-            else:
-                yield invalid(
-                    "spec.schedule", text, "cannot use TZ or CRON_TZ in schedule, use timeZone field instead"
-                )
-        if not _EVERY(bare):
-            try:
-                schedule.parse(bare)
-            except ValueError as error:
-                yield invalid("spec.schedule", text, str(error))
-    if zone is not None:
+        yield from _schedule(schedule_text, zone, "TZ" in str((before or {}).get("schedule") or ""))
+    yield from not_negative("spec.startingDeadlineSeconds", spec.get("startingDeadlineSeconds"))
+    if zone is not None and (before is None or before.get("timeZone") != zone):
         yield from _time_zone(zone)
+    policy = spec.get("concurrencyPolicy") or ""
+    if not policy:
+        yield required("spec.concurrencyPolicy")
+    elif policy not in _POLICIES:
+        yield not_supported("spec.concurrencyPolicy", policy, _POLICIES)
+    template = (spec.get("jobTemplate") or {}).get("spec") or {}
+    yield from job_spec("spec.jobTemplate.spec", template)
+    if (selector := template.get("selector")) is not None:
+        detail = "`selector` will be auto-generated"
+        yield invalid("spec.jobTemplate.spec.selector", selector_value(selector), detail)
+    if template.get("manualSelector"):
+        yield not_supported("spec.jobTemplate.spec.manualSelector", True, ("nil", "false"))
+    for field in ("successfulJobsHistoryLimit", "failedJobsHistoryLimit"):
+        yield from not_negative(f"spec.{field}", spec.get(field))
+
+
+def _schedule(text: str, zone: str | None, zone_allowed: bool) -> Errors:
+    bare = text.partition(" ")[2].strip() if text.startswith(("TZ=", "CRON_TZ=")) else text
+    if not _EVERY(bare):
+        try:
+            schedule.parse(bare)
+        except ValueError as error:
+            yield invalid("spec.schedule", text, str(error))
+    if "TZ" in text and not zone_allowed:
+        detail = "cannot use TZ or CRON_TZ in schedule, use timeZone field instead"
+        yield invalid("spec.schedule", text, detail)
+    elif "TZ" in text and zone is not None:
+        detail = "cannot use both timeZone field and TZ or CRON_TZ in schedule"
+        yield invalid("spec.schedule", text, detail)
 
 
 def _time_zone(zone: str) -> Errors:
     if not zone:
         yield invalid("spec.timeZone", zone, "timeZone must be nil or non-empty string")
-    elif zone.lower() == "local":
-        yield invalid(
-            "spec.timeZone",
-            zone,
-            "timeZone must be an explicit time zone as defined in https://www.iana.org/time-zones",
-        )
-    else:
+        return
+    for part in zone.split("/"):
+        if part in (".", "..") or part.startswith("-") or not _ZONE_PART(part):
+            yield invalid("spec.timeZone", zone, f"unknown time zone {zone}")
+            return
+    if zone.lower() == "local":
+        detail = "timeZone must be an explicit time zone as defined in https://www.iana.org/time-zones"
+        yield invalid("spec.timeZone", zone, detail)
+    if zone not in ("Local", "UTC"):
         import zoneinfo  # only CronJobs with a time zone need its data
 
         try:
@@ -110,6 +133,8 @@ KIND = builtin(
     "cronjobs.batch",
     default=_default,
     validate=rule(_validate),
+    validate_update=update_rule(_validate_update),
+    update_alone=True,
     validate_name=_validate_name,
     warnings=warn.cron_job,
     cells=_cells,

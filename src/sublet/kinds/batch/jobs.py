@@ -2,38 +2,32 @@
 
 from __future__ import annotations
 
-import re
 from typing import Any
 
 from sublet.kinds.builtin import builtin
-from sublet.kinds.rules import pod_defaults, show, warn, workload
+from sublet.kinds.rules import gotypes, job_status, pod_defaults, show, warn, workload
 from sublet.kinds.rules.common import (
+    IMMUTABLE,
     MAX_INT32,
     Errors,
     fill,
     fill_empty,
     immutable,
+    label_selector,
     rule,
+    selector_value,
     spec_of,
     update_rule,
 )
-from sublet.kinds.rules.jobs import job_spec, status_consistent
-from sublet.machinery import names
+from sublet.kinds.rules.jobs import job_spec
+from sublet.machinery import names, selectors
 from sublet.machinery.kind import Object
 from sublet.machinery.objects import is_true, parse_time
 from sublet.machinery.status import invalid, required
 
 _UID_LABELS = ("controller-uid", "batch.kubernetes.io/controller-uid")
 _NAME_LABELS = ("job-name", "batch.kubernetes.io/job-name")
-_SUSPENDED_TEMPLATE = (
-    "nodeSelector",
-    "affinity",
-    "tolerations",
-    "schedulingGates",
-    "containers",
-    "initContainers",
-)
-_MANAGER = re.compile(r"[a-z0-9]([-a-z0-9.]*[a-z0-9])?/[A-Za-z0-9/._-]+").fullmatch
+_PLACEMENT = ("nodeSelector", "tolerations", "schedulingGates")
 
 
 def _default(job: Object) -> None:
@@ -74,84 +68,119 @@ def generate_selector(job: Object) -> None:
 
 
 def _validate(job: Object) -> Errors:
-    spec = spec_of(job)
-    metadata = job.get("metadata") or {}
-    if spec.get("selector") is None and metadata.get("uid") and metadata.get("name"):
-        yield required("spec.selector")
-    if spec.get("completionMode") == "Indexed" and spec.get("completions") and metadata.get("name"):
-        longest = f"{metadata['name']}-{spec['completions'] - 1}"
-        for text in names.dns1123_label(longest):
-            yield invalid(
-                "metadata.name",
-                metadata["name"],
-                f"will not able to create pod with invalid DNS label: {longest}" if text else text,
-            )
-            break
-    if spec.get("selector") and (template := spec.get("template")) is not None:
-        labels = (template.get("metadata") or {}).get("labels") or {}
-        wanted = (spec["selector"] or {}).get("matchLabels") or {}
-        if any(labels.get(key) != value for key, value in wanted.items()):
-            yield invalid(
-                "spec.template.metadata.labels", labels, "`selector` does not match template `labels`"
-            )
-    if (manager := spec.get("managedBy")) is not None and not _MANAGER(manager):
-        yield invalid("spec.managedBy", manager, 'must be a domain-prefixed path (such as "acme.io/foo")')
+    spec, name = spec_of(job), show.name(job)
+    if spec.get("selector") is not None and not spec.get("manualSelector"):
+        yield from _generated(job, spec, name)
+    yield from _spec(spec)
+    if spec.get("completionMode") == "Indexed" and (spec.get("completions") or 0) > 0:
+        longest = f"{name}-{spec['completions'] - 1}"
+        if names.dns1123_label(longest):
+            detail = f"will not able to create pod with invalid DNS label: {longest}"
+            yield invalid("metadata.name", name, detail)
+
+
+def _generated(job: Object, spec: Object, name: str) -> Errors:
+    """A selector that is not the user's must be the one this server makes."""
+    uid = str((job.get("metadata") or {}).get("uid") or "")
+    labels = workload.template_labels(spec)
+    wanted = {_UID_LABELS[0]: uid, _NAME_LABELS[0]: name, _UID_LABELS[1]: uid, _NAME_LABELS[1]: name}
+    for key, value in wanted.items():
+        where = f"spec.template.metadata.labels[{key}]"
+        if key not in labels:
+            yield required(where, f"must be '{value}'")
+        elif labels[key] != value:
+            yield invalid(where, dict(sorted(labels.items())), f"must be '{value}'")
+    selector = spec["selector"]
+    if not list(label_selector("", selector)) and not selectors.from_label_selector(selector).matches(wanted):
+        yield invalid("spec.selector", selector_value(selector), "`selector` not auto-generated")
+
+
+def _spec(spec: Object) -> Errors:
     yield from job_spec("spec", spec)
+    selector = spec.get("selector")
+    if selector is None:
+        yield required("spec.selector")
+    wrong = list(label_selector("spec.selector", selector))
+    yield from wrong
+    if not wrong:
+        yield from workload.selects_template(spec)
 
 
 def _validate_update(new: Object, old: Object) -> Errors:
     spec, before = spec_of(new), spec_of(old)
+    yield from _spec(spec)
     yield from _completions(spec, before)
-    yield from immutable("spec.selector", spec.get("selector"), before.get("selector"))
-    yield from _template(spec, before, old)
-    for field in ("completionMode", "podFailurePolicy", "backoffLimitPerIndex", "managedBy", "successPolicy"):
+    yield from immutable(
+        "spec.selector", selector_value(spec.get("selector")), selector_value(before.get("selector"))
+    )
+    yield from _template(new, old)
+    yield from immutable("spec.completionMode", spec.get("completionMode"), before.get("completionMode"))
+    yield from _fixed_policy("podFailurePolicy", "PodFailurePolicy", spec, before)
+    for field in ("backoffLimitPerIndex", "managedBy"):
         yield from immutable(f"spec.{field}", spec.get(field), before.get(field))
+    yield from _fixed_policy("successPolicy", "SuccessPolicy", spec, before)
+
+
+def _fixed_policy(field: str, kind: str, spec: Object, before: Object) -> Errors:
+    now, then = spec.get(field), before.get(field)
+    if now != then:
+        yield invalid(f"spec.{field}", now and gotypes.shown(kind, now), IMMUTABLE)
 
 
 def _completions(spec: Object, before: Object) -> Errors:
     """Indexed jobs are scaled by changing completions together with parallelism."""
     now, then = spec.get("completions"), before.get("completions")
-    if now == then:
-        return
-    elastic = (
-        now is not None
-        and then is not None
-        and spec.get("completionMode") == "Indexed"
-        and spec.get("parallelism") == now
-    )
-    if not elastic:
-        detail = (
-            "field is immutable"
-            if spec.get("completionMode") != "Indexed"
-            else "can only be modified in tandem with parallelism"
-        )
+    if spec.get("completionMode") != "Indexed":
+        yield from immutable("spec.completions", now, then)
+    elif now not in (then, None) and now != spec.get("parallelism"):
+        detail = "can only be modified in tandem with spec.parallelism"
         yield invalid("spec.completions", now, detail)
 
 
-def _template(spec: Object, before: Object, old: Object) -> Errors:
+def _template(new: Object, old: Object) -> Errors:
     """While a job is suspended, where and with what its pods run may still be decided."""
-    now, then = spec.get("template") or {}, before.get("template") or {}
+    now, then = spec_of(new).get("template") or {}, spec_of(old).get("template") or {}
     if now == then:
         return
-    status = old.get("status") or {}
-    if before.get("suspend") and not status.get("active"):
+    idle = spec_of(old).get("suspend") and not (old.get("status") or {}).get("active")
+    if not idle:
+        yield invalid("spec.template", gotypes.template(now), IMMUTABLE)
+        return
+    allowed = _with_placement(then, now)
+    spec, fixed = now.get("spec") or {}, _with_resources(allowed.get("spec") or {}, now.get("spec") or {})
+    if spec != fixed:
+        yield invalid("spec.template.spec", gotypes.shown("PodSpec", spec), IMMUTABLE)
 
-        def fixed(template: Object) -> Object:
-            pod = template.get("spec") or {}
-            kept = {key: value for key, value in pod.items() if key not in _SUSPENDED_TEMPLATE}
-            kept["images"] = [
-                (c.get("name"), c.get("image"), c.get("command"), c.get("args"))
-                for c in pod.get("containers") or ()
+
+def _with_placement(then: Object, now: Object) -> Object:
+    """The old template with what the new one says of placement, labels and annotations."""
+    spec, wanted = dict(then.get("spec") or {}), now.get("spec") or {}
+    for field in _PLACEMENT:
+        spec.pop(field, None)
+        if field in wanted:
+            spec[field] = wanted[field]
+    affinity = {k: v for k, v in (spec.get("affinity") or {}).items() if k != "nodeAffinity"}
+    node = (wanted.get("affinity") or {}).get("nodeAffinity")
+    if node is not None:
+        affinity["nodeAffinity"] = node
+    spec.pop("affinity", None)
+    if affinity or "affinity" in wanted:
+        spec["affinity"] = affinity
+    return {**then, "metadata": now.get("metadata") or {}, "spec": spec}
+
+
+def _with_resources(then: Object, now: Object) -> Object:
+    spec = dict(then)
+    for key in ("containers", "initContainers"):
+        mine, theirs = now.get(key) or [], spec.get(key) or []
+        if len(mine) == len(theirs) and theirs:
+            spec[key] = [
+                {**old, "resources": new.get("resources") or {}}
+                if new.get("name") == old.get("name")
+                else old
+                for new, old in zip(mine, theirs, strict=True)
             ]
-            return kept
-
-        if fixed(now) == fixed(then):
-            return
-    yield invalid("spec.template", now, "field is immutable")
-
-
-def _validate_status(new: Object, old: Object) -> Errors:
-    yield from status_consistent(new.get("status") or {}, spec_of(new), old.get("status") or {})
+    return spec
 
 
 def _status_text(job: Object) -> str:
@@ -206,7 +235,8 @@ KIND = builtin(
     prepare_create=generate_selector,
     validate=rule(_validate),
     validate_update=update_rule(_validate_update),
-    validate_status=update_rule(_validate_status),
+    update_alone=True,
+    validate_status=update_rule(job_status.update),
     warnings=warn.job,
     cells=_cells,
     selectable={"status.successful": lambda job: str((job.get("status") or {}).get("succeeded") or 0)},

@@ -6,7 +6,7 @@ from typing import Any
 
 from sublet.kinds.builtin import builtin
 from sublet.kinds.rules import pod_defaults, pod_spec, show, warn, workload
-from sublet.kinds.rules.common import Errors, fill, labels, rule, spec_of, update_rule
+from sublet.kinds.rules.common import Errors, fill, rule, spec_of, update_rule
 from sublet.machinery.kind import Object
 from sublet.machinery.status import required
 

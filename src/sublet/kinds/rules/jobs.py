@@ -1,77 +1,129 @@
-"""Rules of jobs, also as templates in CronJobs."""
+"""Rules of jobs, also as templates in CronJobs. Those of a job's status: ``job_status``."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Sequence
 
-from sublet.kinds.rules import pod_spec
-from sublet.kinds.rules.common import Errors, label_selector, not_negative, one_of
+from sublet.kinds.rules import gotypes, indexes, pod_spec
+from sublet.kinds.rules.common import Errors, named, not_negative
+from sublet.machinery import names
 from sublet.machinery.kind import Object
 from sublet.machinery.status import (
+    NIL,
+    OMITTED,
     duplicate,
     invalid,
     not_supported,
     required,
+    too_long,
     too_many,
 )
 
-_MAX_INDEXED = 100_000
+_MAX_INDEXED = _MANY = 100_000
+_MAX_OF_MANY = 10_000
 _MAX_RULES, _MAX_EXIT_CODES = 20, 255
+_MAX_MANAGER, _MAX_INDEX_TEXT = 63, 64 * 1024
 _ACTIONS = ("Count", "FailIndex", "FailJob", "Ignore")
+_STATES = ("False", "True", "Unknown")
 _COUNTS = (
     "parallelism", "completions", "activeDeadlineSeconds", "backoffLimit", "ttlSecondsAfterFinished",
     "backoffLimitPerIndex", "maxFailedIndexes",
 )  # fmt: skip
+_PATH = r"[A-Za-z0-9/\-._~%!$&'()*+,;=:]+"
+_is_path = re.compile(_PATH).fullmatch
+
+
+def domain_path(path: str, value: str) -> Errors:
+    """``DOMAIN/PATH``: names of controllers."""
+    if not value:
+        yield required(path)
+        return
+    domain, _, rest = value.partition("/")
+    if not domain or not rest:
+        yield invalid(path, value, 'must be a domain-prefixed path (such as "acme.io/foo")')
+        return
+    for text in names.dns1123_subdomain(domain):
+        yield invalid(path, domain, text)
+    if not _is_path(rest):
+        yield invalid(path, rest, names.regex_message("Invalid path", _PATH))
 
 
 def job_spec(path: str, spec: Object) -> Errors:
     """What holds for jobs and job templates alike."""
     for field in _COUNTS:
         yield from not_negative(f"{path}.{field}", spec.get(field))
-    yield from label_selector(f"{path}.selector", spec.get("selector"))
-    mode = spec.get("completionMode")
-    yield from one_of(f"{path}.completionMode", mode, ("Indexed", "NonIndexed"))
-    if mode == "Indexed":
-        yield from _indexed(path, spec)
-    for field in ("backoffLimitPerIndex", "maxFailedIndexes"):
-        if mode != "Indexed" and spec.get(field) is not None:
-            yield invalid(f"{path}.{field}", spec[field], "requires indexed completion mode")
     if spec.get("maxFailedIndexes") is not None and spec.get("backoffLimitPerIndex") is None:
         yield required(f"{path}.backoffLimitPerIndex", "when maxFailedIndexes is specified")
-    yield from one_of(
-        f"{path}.podReplacementPolicy", spec.get("podReplacementPolicy"), ("Failed", "TerminatingOrFailed")
-    )
-    yield from _template(path, spec)
+    if (manager := spec.get("managedBy")) is not None:
+        yield from domain_path(f"{path}.managedBy", manager)
+        if len(manager) > _MAX_MANAGER:
+            yield too_long(f"{path}.managedBy", _MAX_MANAGER)
+    mode = spec.get("completionMode")
+    if mode not in (None, "NonIndexed", "Indexed"):
+        yield not_supported(f"{path}.completionMode", mode, ("NonIndexed", "Indexed"))
+    if mode == "Indexed":
+        yield from _indexed(path, spec)
+    elif mode in (None, "NonIndexed"):
+        for field in ("backoffLimitPerIndex", "maxFailedIndexes"):
+            if spec.get(field) is not None:
+                yield invalid(f"{path}.{field}", spec[field], "requires indexed completion mode")
     yield from _failure_policy(f"{path}.podFailurePolicy", spec)
     yield from _success_policy(f"{path}.successPolicy", spec)
+    yield from _replacement(f"{path}.podReplacementPolicy", spec)
+    yield from _template(f"{path}.template", spec)
 
 
 def _indexed(path: str, spec: Object) -> Errors:
-    completions, parallelism = spec.get("completions"), spec.get("parallelism") or 0
+    completions, parallelism = spec.get("completions"), spec.get("parallelism")
+    failed = spec.get("maxFailedIndexes")
     if completions is None:
         yield required(f"{path}.completions", "when completion mode is Indexed")
-    if parallelism > _MAX_INDEXED:
+    if parallelism is not None and parallelism > _MAX_INDEXED:
         detail = f"must be less than or equal to {_MAX_INDEXED} when completion mode is Indexed"
         yield invalid(f"{path}.parallelism", parallelism, detail)
+    where = f"{path}.maxFailedIndexes"
+    if completions is not None and failed is not None and failed > completions:
+        yield invalid(where, failed, "must be less than or equal to completions")
+    if failed is not None and failed > _MAX_INDEXED:
+        yield invalid(where, failed, f"must be less than or equal to {_MAX_INDEXED}")
+    if completions is None or completions <= _MANY or spec.get("backoffLimitPerIndex") is None:
+        return
+    if failed is None:
+        yield required(where, f"must be specified when completions is above {_MANY}")
+    detail = (
+        f"must be less than or equal to {_MAX_OF_MANY} when completions are above {_MANY} "
+        "and used with backoff limit per index"
+    )
+    for field, value in (("parallelism", parallelism), ("maxFailedIndexes", failed)):
+        if value is not None and value > _MAX_OF_MANY:
+            yield invalid(f"{path}.{field}", value, detail)
+
+
+def _replacement(path: str, spec: Object) -> Errors:
+    policy = spec.get("podReplacementPolicy")
+    supported = ("Failed",) if spec.get("podFailurePolicy") is not None else ("Failed", "TerminatingOrFailed")
+    if policy is not None and policy not in supported:
+        yield not_supported(path, policy, supported)
 
 
 def _template(path: str, spec: Object) -> Errors:
-    template = spec.get("template")
-    if template is None:
-        yield required(f"{path}.template")
-        return
-    yield from pod_spec.template(f"{path}.template", template)
-    policy = (template.get("spec") or {}).get("restartPolicy")
-    where = f"{path}.template.spec.restartPolicy"
-    if policy not in ("Never", "OnFailure"):
-        yield (
-            required(where, 'valid values: "OnFailure", "Never"')
-            if policy == ""
-            else not_supported(where, policy, ("OnFailure", "Never"))
-        )
+    template = spec.get("template") or {}
+    yield from pod_spec.template(path, template)
+    policy = (template.get("spec") or {}).get("restartPolicy") or ""
+    where = f"{path}.spec.restartPolicy"
+    # ``Always`` is what a template gets where nothing was said.
+    if policy in ("", "Always"):
+        yield required(where, 'valid values: "OnFailure", "Never"')
+    elif policy not in ("OnFailure", "Never"):
+        yield not_supported(where, policy, ("OnFailure", "Never"))
     elif spec.get("podFailurePolicy") is not None and policy != "Never":
         detail = 'only "Never" is supported when podFailurePolicy is specified'
         yield invalid(where, policy, detail)
+
+
+def _valid(values: Sequence[str]) -> str:
+    return "valid values: [" + " ".join(f'"{value}"' for value in values) + "]"
 
 
 def _failure_policy(path: str, spec: Object) -> Errors:
@@ -82,39 +134,50 @@ def _failure_policy(path: str, spec: Object) -> Errors:
     if len(rules) > _MAX_RULES:
         yield too_many(f"{path}.rules", len(rules), _MAX_RULES)
     template = (spec.get("template") or {}).get("spec") or {}
-    names = {c.get("name") for key in ("containers", "initContainers") for c in template.get(key) or ()}
+    known = {c.get("name") for key in ("containers", "initContainers") for c in template.get(key) or ()}
     for index, rule in enumerate(rules):
-        where, action = f"{path}.rules[{index}]", rule.get("action") or ""
-        if not action:
-            yield required(f"{where}.action", f"valid values: {list(_ACTIONS)!r}")
-        elif action == "FailIndex" and spec.get("backoffLimitPerIndex") is None:
-            yield invalid(f"{where}.action", action, "requires the backoffLimitPerIndex to be set")
-        elif action not in _ACTIONS:
-            yield not_supported(f"{where}.action", action, _ACTIONS)
-        codes, conditions = rule.get("onExitCodes"), rule.get("onPodConditions")
-        if codes is not None:
-            yield from _exit_codes(f"{where}.onExitCodes", codes, names)
-        if codes is not None and conditions:
-            yield invalid(where, rule, "specifying both OnExitCodes and OnPodConditions is not supported")
-        if codes is None and not conditions:
-            yield invalid(where, rule, "specifying one of OnExitCodes and OnPodConditions is required")
+        yield from _failure_rule(f"{path}.rules[{index}]", rule, spec, known)
 
 
-def _exit_codes(path: str, rule: Object, names: set[str | None]) -> Errors:
+def _failure_rule(path: str, rule: Object, spec: Object, known: set[str | None]) -> Errors:
+    action = rule.get("action") or ""
+    if not action:
+        yield required(f"{path}.action", _valid(_ACTIONS))
+    elif action == "FailIndex":
+        if spec.get("backoffLimitPerIndex") is None:
+            yield invalid(f"{path}.action", action, "requires the backoffLimitPerIndex to be set")
+    elif action not in _ACTIONS:
+        yield not_supported(f"{path}.action", action, _ACTIONS)
+    codes, conditions = rule.get("onExitCodes"), rule.get("onPodConditions") or ()
+    if codes is not None:
+        yield from _exit_codes(f"{path}.onExitCodes", codes, known)
+    if len(conditions) > _MAX_RULES:
+        yield too_many(f"{path}.onPodConditions", len(conditions), _MAX_RULES)
+    for number, pattern in enumerate(conditions):
+        where, state = f"{path}.onPodConditions[{number}]", pattern.get("status") or ""
+        yield from named(f"{where}.type", pattern.get("type") or "", names.qualified_name)
+        if not state:
+            yield required(f"{where}.status", _valid(_STATES))
+        elif state not in _STATES:
+            yield not_supported(f"{where}.status", state, _STATES)
+    if codes is not None and conditions:
+        yield invalid(path, OMITTED, "specifying both OnExitCodes and OnPodConditions is not supported")
+    if codes is None and not conditions:
+        yield invalid(path, OMITTED, "specifying one of OnExitCodes and OnPodConditions is required")
+
+
+def _exit_codes(path: str, rule: Object, known: set[str | None]) -> Errors:
     operator, values = rule.get("operator") or "", rule.get("values") or []
     if not operator:
-        yield required(f"{path}.operator", 'valid values: ["In" "NotIn"]')
+        yield required(f"{path}.operator", _valid(("In", "NotIn")))
     elif operator not in ("In", "NotIn"):
         yield not_supported(f"{path}.operator", operator, ("In", "NotIn"))
     container = rule.get("containerName")
-    if container is not None and container not in names:
-        yield invalid(
-            f"{path}.containerName",
-            container,
-            "must be one of the container or initContainer names in the pod template",
-        )
+    if container is not None and container not in known:
+        detail = "must be one of the container or initContainer names in the pod template"
+        yield invalid(f"{path}.containerName", container, detail)
     if not values:
-        yield invalid(f"{path}.values", values, "at least one value is required")
+        yield invalid(f"{path}.values", NIL, "at least one value is required")
     elif len(values) > _MAX_EXIT_CODES:
         yield too_many(f"{path}.values", len(values), _MAX_EXIT_CODES)
     for index, value in enumerate(values):
@@ -131,48 +194,38 @@ def _success_policy(path: str, spec: Object) -> Errors:
     if policy is None:
         return
     if spec.get("completionMode") != "Indexed":
-        yield invalid(path, policy, "requires indexed completion mode")
+        yield invalid(path, gotypes.shown("SuccessPolicy", policy), "requires indexed completion mode")
         return
     rules = policy.get("rules") or ()
     if not rules:
         yield required(
             f"{path}.rules", "at least one rules must be specified when the successPolicy is specified"
         )
-    elif len(rules) > _MAX_RULES:
+    if len(rules) > _MAX_RULES:
         yield too_many(f"{path}.rules", len(rules), _MAX_RULES)
     for index, rule in enumerate(rules):
-        where = f"{path}.rules[{index}]"
-        if rule.get("succeededCount") is None and rule.get("succeededIndexes") is None:
-            yield required(where, "at least one of succeededCount or succeededIndexes must be specified")
-        yield from not_negative(f"{where}.succeededCount", rule.get("succeededCount"))
+        yield from _success_rule(f"{path}.rules[{index}]", rule, spec.get("completions") or 0)
 
 
-def status_consistent(new: Mapping[str, object], spec: Object, old: Mapping[str, object]) -> Errors:
-    """A job's status tells one story: finished or not, and what is counted does not shrink."""
-    conditions: Sequence[Object] = new.get("conditions") or ()  # type: ignore[assignment]
-    true = {c.get("type") for c in conditions if c.get("status") == "True"}
-    completion = new.get("completionTime")
-    for field in ("active", "ready", "terminating", "succeeded", "failed"):
-        value = new.get(field)
-        if isinstance(value, int):
-            yield from not_negative(f"status.{field}", value)
-    if {"Complete", "Failed"} <= true:
-        yield invalid(
-            "status.conditions", list(conditions), "cannot set Complete=True and Failed=True conditions"
-        )
-    if completion is not None and "Complete" not in true:
-        yield invalid(
-            "status.completionTime",
-            completion,
-            "cannot set completionTime when there is no Complete=True condition",
-        )
-    if "Complete" in true and completion is None:
-        yield required("status.completionTime", "completionTime is required for Complete jobs")
-    if true & {"Complete", "Failed"} and new.get("active"):
-        yield invalid("status.active", new["active"], "active>0 is invalid for finished job")
-    if old.get("startTime") and not new.get("startTime") and not spec.get("suspend"):
-        yield required("status.startTime", "startTime cannot be removed for unsuspended job")
-    for field in ("succeeded", "failed"):
-        before, now = old.get(field) or 0, new.get(field) or 0
-        if isinstance(before, int) and isinstance(now, int) and now < before:
-            yield invalid(f"status.{field}", now, f"cannot decrease the {field} counter")
+def _success_rule(path: str, rule: Object, completions: int) -> Errors:
+    count, text, total = rule.get("succeededCount"), rule.get("succeededIndexes"), 0
+    if count is None and text is None:
+        yield required(path, "at least one of succeededCount or succeededIndexes must be specified")
+    if text is not None:
+        where = f"{path}.succeededIndexes"
+        if len(text) > _MAX_INDEX_TEXT:
+            yield too_long(where, _MAX_INDEX_TEXT)
+        try:
+            total = indexes.count(text, completions)
+        except ValueError as error:
+            yield invalid(where, text, f"error parsing succeededIndexes: {error}")
+    if count is None:
+        return
+    where = f"{path}.succeededCount"
+    yield from not_negative(where, count)
+    if count > completions:
+        detail = f"must be less than or equal to {completions} (the number of specified completions)"
+        yield invalid(where, count, detail)
+    if text is not None and count > total:
+        what = "the number of indexes in the specified succeededIndexes field"
+        yield invalid(where, count, f"must be less than or equal to {total} ({what})")
