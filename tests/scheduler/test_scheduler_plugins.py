@@ -12,7 +12,7 @@ from sublet.scheduler.podinfo import PodInfo
 def test_every_plugin_file_is_found_once():
     names = [plugin.name for plugin in load()]
     assert names[:2] == ["NodeUnschedulable", "NodeName"]
-    assert len(names) == len(set(names)) == 14
+    assert len(names) == len(set(names)) == 15
 
 
 def test_the_message_counts_each_reason_over_all_nodes(world):

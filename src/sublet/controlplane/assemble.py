@@ -6,12 +6,13 @@ This is the only place that knows all rooms. Workers get in-process clients that
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import logging
 import random
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from sublet.apiserver.api import APIServer
 from sublet.apiserver.authentication.build import AuthenticationSettings
@@ -34,6 +35,9 @@ from sublet.pki.signing import SigningKey
 from sublet.reconcile.manager import Context, Manager, Registration
 from sublet.store.interface import Store
 from sublet.store.open import open_store
+
+if TYPE_CHECKING:
+    from sublet.scheduler.configuration import SchedulerSettings
 
 logger = logging.getLogger(__name__)
 
@@ -74,6 +78,8 @@ class Assembly:
     controllers: bool = True
     disabled_controllers: frozenset[str] = frozenset()
     scheduler: bool = True
+    scheduler_settings: SchedulerSettings | None = None
+    """None: upstream's defaults."""
     api_options: Mapping[str, Any] = field(default_factory=dict)
     """Further keyword arguments of :class:`APIServer`."""
     settings: Mapping[str, Any] = field(default_factory=dict)
@@ -305,12 +311,17 @@ class ControlPlane:
         }
 
     def _start_scheduler(self) -> None:
+        from sublet.scheduler.configuration import SchedulerSettings
         from sublet.scheduler.scheduler import Scheduler
 
         assert self._informers is not None
         client = self._system("kube-scheduler")
         events = EventRecorder(client, "default-scheduler")
-        scheduler = Scheduler(client, self._informers, events, self.clock, self.rng)
+        devices = ("resource.k8s.io", "resourceclaims") in kinds.load(self.assembly.minor)
+        settings = dataclasses.replace(
+            self.assembly.scheduler_settings or SchedulerSettings(), devices=devices
+        )
+        scheduler = Scheduler(client, self._informers, events, self.clock, self.rng, settings=settings)
         self._tasks.append(asyncio.create_task(_forever("kube-scheduler", scheduler.run), name="scheduler"))
 
 

@@ -15,7 +15,7 @@ from sublet.scheduler.podinfo import DEFAULT_SCHEDULER
 
 _ORDER = (
     "NodeUnschedulable", "NodeName", "TaintToleration", "NodeAffinity", "NodePorts", "NodeResourcesFit",
-    "VolumeRestrictions", "NodeVolumeLimits", "VolumeBinding", "VolumeZone", "PodTopologySpread", "InterPodAffinity",
+    "VolumeRestrictions", "NodeVolumeLimits", "VolumeBinding", "VolumeZone", "DynamicResources", "PodTopologySpread", "InterPodAffinity",
 )  # fmt: skip
 """Upstream's order, cheap filters first; others follow by name."""
 _POINTS = ("multiPoint", "preEnqueue", "queueSort", "preFilter", "filter", "postFilter", "preScore", "score", "reserve",

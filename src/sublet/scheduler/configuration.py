@@ -23,6 +23,8 @@ class SchedulerSettings:
     initial_backoff: float = 1.0
     max_backoff: float = 10.0
     """Seconds a pod waits after its first and after many failed attempts."""
+    devices: bool = True
+    """Whether the API has claims for devices (resource.k8s.io/v1, since 1.34)."""
 
 
 @dataclass(frozen=True)

@@ -15,6 +15,7 @@ from sublet.client.client import Client
 from sublet.client.informer import Informer, InformerFactory
 from sublet.kinds.resources import resource
 from sublet.machinery.clock import Clock
+from sublet.scheduler.allocation import Selectors
 from sublet.scheduler.nodeinfo import NodeInfo
 from sublet.scheduler.podinfo import PodInfo
 
@@ -28,6 +29,7 @@ NODE_TAINTS = "node taints"
 POD_ADDED = "pod added"
 POD_DELETED = "pod deleted"
 VOLUME_CHANGED = "volume changed"
+DEVICE_CHANGED = "device changed"
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +47,26 @@ SKIP = Skip()
 
 
 @dataclass(frozen=True)
+class Devices:
+    """Informers of what claims for devices are served from."""
+
+    claims: Informer
+    slices: Informer
+    classes: Informer
+
+    @classmethod
+    def of(cls, informers: InformerFactory) -> Devices:
+        return cls(
+            informers.informer(resource("resourceclaims.resource.k8s.io")),
+            informers.informer(resource("resourceslices.resource.k8s.io")),
+            informers.informer(resource("deviceclasses.resource.k8s.io")),
+        )
+
+    def all(self) -> Sequence[Informer]:
+        return (self.claims, self.slices, self.classes)
+
+
+@dataclass(frozen=True)
 class Lookup:
     """What plug-ins may read: informers of what is not a node or a pod."""
 
@@ -53,15 +75,18 @@ class Lookup:
     classes: Informer
     namespaces: Informer
     csi_nodes: Informer
+    devices: Devices | None
+    """None: this Kubernetes minor has no claims for devices."""
 
     @classmethod
-    def of(cls, informers: InformerFactory) -> Lookup:
+    def of(cls, informers: InformerFactory, devices: bool = True) -> Lookup:
         return cls(
             informers.informer(resource("persistentvolumeclaims")),
             informers.informer(resource("persistentvolumes")),
             informers.informer(resource("storageclasses.storage.k8s.io")),
             informers.informer(resource("namespaces")),
             informers.informer(resource("csinodes.storage.k8s.io")),
+            Devices.of(informers) if devices else None,
         )
 
     def storage(self) -> Sequence[Informer]:
@@ -77,12 +102,16 @@ class Cluster:
     lookup: Lookup
     client: Client
     clock: Clock
+    allocations: dict[str, Any] = field(default_factory=dict)
+    """uid of a ResourceClaim -> the allocation that is decided but not yet in the API."""
+    selectors: Selectors = field(default_factory=Selectors)
 
 
 Prepare = Callable[[PodInfo, Cluster], Any]
 Filter = Callable[[Any, PodInfo, NodeInfo], str | None]
 Score = Callable[[Any, PodInfo, NodeInfo], float]
 Bind = Callable[[Any, PodInfo, str, Cluster], Awaitable[None]]
+Reserve = Callable[[Any, PodInfo, str, Cluster], None]
 Configure = Callable[[Mapping[str, Any]], "Plugin"]
 
 
@@ -107,6 +136,10 @@ class Plugin:
     """``none``: scores are 0 to 100; ``max``: scaled to the largest; ``reverse``: so that the largest becomes 0;
     ``range``: the smallest becomes 0, the largest 100."""
     weight: int = 1
+    reserve: Reserve | None = None
+    """Runs with the decision for a node, waits for nothing."""
+    unreserve: Reserve | None = None
+    """Takes back what ``reserve`` did: the pod is not bound."""
     bind: Bind | None = None
     """Runs before the pod is bound, may wait; raises ``StatusError`` or ``TimeoutError`` to give the node back."""
     wakes: frozenset[str] = frozenset()
@@ -155,6 +188,16 @@ class Attempt:
             else:
                 self.states[plugin.name] = state
         return True
+
+    def reserve(self, node: str, cluster: Cluster) -> None:
+        for plugin in self.profile.plugins:
+            if plugin.reserve is not None and plugin.name not in self.skipped:
+                plugin.reserve(self.states[plugin.name], self.pod, node, cluster)
+
+    def unreserve(self, node: str, cluster: Cluster) -> None:
+        for plugin in reversed(self.profile.plugins):
+            if plugin.unreserve is not None and plugin.name not in self.skipped:
+                plugin.unreserve(self.states[plugin.name], self.pod, node, cluster)
 
     def filters(self) -> list[tuple[Plugin, Filter, Any]]:
         return [

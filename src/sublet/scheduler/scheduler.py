@@ -23,6 +23,7 @@ from sublet.scheduler import preemption
 from sublet.scheduler.cache import Cache
 from sublet.scheduler.configuration import SchedulerSettings
 from sublet.scheduler.framework import (
+    DEVICE_CHANGED,
     POD_ADDED,
     POD_DELETED,
     VOLUME_CHANGED,
@@ -69,7 +70,7 @@ class Scheduler:
         self._pods = self._informers.informer(resource("pods"))
         self._nodes = self._informers.informer(resource("nodes"))
         self._budgets = self._informers.informer(resource("poddisruptionbudgets.policy"))
-        self._lookup = Lookup.of(self._informers)
+        self._lookup = Lookup.of(self._informers, settings.devices)
         self._cluster = Cluster(self.cache.nodes, self._lookup, client, clock)
         self._bindings: set[asyncio.Task[None]] = set()
         self._slots = asyncio.Semaphore(_BINDINGS)
@@ -84,6 +85,10 @@ class Scheduler:
         self._pods.add_handler(self._pod_changed)
         for informer in self._lookup.storage():
             informer.add_handler(self._volume_changed)
+        if self._lookup.devices is not None:
+            self._lookup.devices.claims.add_handler(self._claim_changed)
+            for informer in self._lookup.devices.all():
+                informer.add_handler(self._device_changed)
         await self._informers.start()
         await self._informers.synced()
         try:
@@ -103,6 +108,10 @@ class Scheduler:
     async def _stop(self) -> None:
         for informer in self._lookup.storage():
             informer.remove_handler(self._volume_changed)
+        if self._lookup.devices is not None:
+            self._lookup.devices.claims.remove_handler(self._claim_changed)
+            for informer in self._lookup.devices.all():
+                informer.remove_handler(self._device_changed)
         self._nodes.remove_handler(self._node_changed)
         self._pods.remove_handler(self._pod_changed)
         self.queue.close()
@@ -150,6 +159,14 @@ class Scheduler:
     def _volume_changed(self, _event: str, _obj: Object, _old: Object | None) -> None:
         self.queue.move(VOLUME_CHANGED)
 
+    def _device_changed(self, _event: str, _obj: Object, _old: Object | None) -> None:
+        self.queue.move(DEVICE_CHANGED)
+
+    def _claim_changed(self, event: str, claim: Object, _old: Object | None) -> None:
+        """An allocation that the API shows, or whose claim is gone, need not be remembered."""
+        if event == "delete" or (claim.get("status") or {}).get("allocation"):
+            self._cluster.allocations.pop(objects.uid(claim), None)
+
     # -- one pod --
 
     def _schedule(self, queued: QueuedPod) -> None:
@@ -167,6 +184,7 @@ class Scheduler:
             return
         chosen = attempt.best(feasible, self._cluster, self._rng)
         self.cache.assume(pod, chosen.name)
+        attempt.reserve(chosen.name, self._cluster)
         task = asyncio.create_task(self._bind(queued, attempt, chosen.name))
         self._bindings.add(task)
         task.add_done_callback(self._bindings.discard)
@@ -215,6 +233,7 @@ class Scheduler:
             await self._create_binding(attempt, node)
         except (StatusError, TimeoutError, KeyError) as error:
             self.cache.forget(pod.uid)
+            attempt.unreserve(node, self._cluster)
             self.failures += 1
             current = self._pods.get_key(pod.key)
             if current is None or objects.uid(current) != pod.uid or isinstance(error, NotFound):

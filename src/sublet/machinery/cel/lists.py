@@ -158,7 +158,7 @@ def _normalized(text: str) -> str:
     return ".".join([*numbers, "0", "0"][:3]) + text[core.end() :]
 
 
-def _semver(text: str, normalize: bool = False) -> Semver:
+def semver(text: str, normalize: bool = False) -> Semver:
     text = _normalized(text) if normalize else text
     match = _SEMVER.match(text) if len(text) <= 1000 else None
     if match is None:
@@ -214,8 +214,8 @@ LISTS = (
     *_both("isLessThan", lambda a, b: a < b, "bool"),
     *_both("isGreaterThan", lambda a, b: a > b, "bool"),
     *_both("compareTo", _three_way, "int"),
-    define("semver", f"(string) {_S}; (string, bool) {_S}", _semver, f.traverse),
-    define("isSemver", "(string) bool; (string, bool) bool", _good(_semver), f.traverse),
+    define("semver", f"(string) {_S}; (string, bool) {_S}", semver, f.traverse),
+    define("isSemver", "(string) bool; (string, bool) bool", _good(semver), f.traverse),
     define("major", f"{_S}.() int", lambda s: s.order[0]),
     define("minor", f"{_S}.() int", lambda s: s.order[1]),
     define("patch", f"{_S}.() int", lambda s: s.order[2]),

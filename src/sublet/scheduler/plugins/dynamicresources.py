@@ -1,0 +1,182 @@
+"""Claims for devices: allocated ones bind the pod to their nodes; others are allocated on the node that is chosen.
+
+Source: kube-scheduler's DynamicResources with structured parameters.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from sublet.kinds.resources import resource
+from sublet.machinery import objects
+from sublet.machinery.kind import Object
+from sublet.machinery.scheduling import matches_node_selector
+from sublet.machinery.status import Conflict
+from sublet.scheduler.allocation import Selectors, Unallocatable, allocate
+from sublet.scheduler.devices import DeviceId, Pool, in_use, pools
+from sublet.scheduler.framework import (
+    DEVICE_CHANGED,
+    NODE_LABELS,
+    POD_DELETED,
+    SKIP,
+    Cluster,
+    Devices,
+    Plugin,
+    Rejection,
+)
+from sublet.scheduler.nodeinfo import NodeInfo
+from sublet.scheduler.podinfo import PodInfo
+
+FINALIZER = "resource.kubernetes.io/delete-protection"
+_MOST_USERS = 256
+_CLAIMS = resource("resourceclaims.resource.k8s.io")
+
+
+@dataclass(slots=True)
+class _State:
+    allocated: list[Object]
+    waiting: list[Object]
+    offered: dict[tuple[str, str], Pool]
+    classes: dict[str, Object]
+    used: set[DeviceId]
+    selectors: Selectors
+    by_node: dict[str, dict[str, Object]] = field(default_factory=dict)
+    """Node -> uid of claim -> the allocation it would get there."""
+
+
+def _claim_names(pod: PodInfo) -> list[str | Rejection]:
+    made = {
+        entry["name"]: entry.get("resourceClaimName")
+        for entry in (pod.pod.get("status") or {}).get("resourceClaimStatuses") or ()
+    }
+    found: list[str | Rejection] = []
+    for stated in pod.spec.get("resourceClaims") or ():
+        if stated.get("resourceClaimName"):
+            found.append(str(stated["resourceClaimName"]))
+        elif stated["name"] not in made:
+            text = f'pod "{pod.namespace}/{pod.name}": ResourceClaim not created yet'
+            found.append(Rejection(text))
+        elif made[stated["name"]]:
+            found.append(str(made[stated["name"]]))
+    return found
+
+
+def _prepare(pod: PodInfo, cluster: Cluster) -> Any:
+    if not pod.spec.get("resourceClaims"):
+        return SKIP
+    devices = cluster.lookup.devices
+    if devices is None:
+        return Rejection("this cluster's Kubernetes version has no resource claims")
+    allocated, waiting = [], []
+    for name in _claim_names(pod):
+        if isinstance(name, Rejection):
+            return name
+        claim = devices.claims.get(pod.namespace, name)
+        if claim is None:
+            return Rejection(f'resourceclaim.resource.k8s.io "{name}" not found')
+        refused = _refused(claim, pod)
+        if refused:
+            return Rejection(refused)
+        allocation = cluster.allocations.get(objects.uid(claim)) or (claim.get("status") or {}).get(
+            "allocation"
+        )
+        if allocation:
+            allocated.append(allocation)
+        else:
+            waiting.append(claim)
+    if not waiting:
+        return _State(allocated, [], {}, {}, set(), cluster.selectors)
+    classes = {objects.name(each): each for each in devices.classes.list()}
+    used = in_use(_all_allocations(devices, cluster))
+    offered = pools(devices.slices.list())
+    return _State(allocated, waiting, offered, classes, used, cluster.selectors)
+
+
+def _refused(claim: Object, pod: PodInfo) -> str:
+    name = objects.name(claim)
+    if objects.is_deleting(claim):
+        return f'resourceclaim "{name}" is being deleted'
+    users = (claim.get("status") or {}).get("reservedFor") or ()
+    if len(users) >= _MOST_USERS and all(user.get("uid") != pod.uid for user in users):
+        return f'resourceclaim "{name}" is in use by as many pods as it can be'
+    return ""
+
+
+def _all_allocations(devices: Devices, cluster: Cluster) -> list[Object]:
+    """Those the API shows, and those that are on their way to it."""
+    found, seen = [], set()
+    for claim in devices.claims.list():
+        uid = objects.uid(claim)
+        allocation = (claim.get("status") or {}).get("allocation")
+        if allocation:
+            found.append(allocation)
+            seen.add(uid)
+    found += [each for uid, each in cluster.allocations.items() if uid not in seen]
+    return found
+
+
+def _filter(state: _State, _pod: PodInfo, node: NodeInfo) -> str | None:
+    for allocation in state.allocated:
+        selector = allocation.get("nodeSelector")
+        if selector is not None and not matches_node_selector(selector, node.node):
+            return "resourceclaim not available on the node"
+    if not state.waiting:
+        return None
+    try:
+        found = allocate(state.waiting, node.node, state.offered, state.classes, state.used, state.selectors)
+    except Unallocatable as error:
+        return str(error)
+    if found is None:
+        return "cannot allocate all claims"
+    state.by_node[node.name] = found
+    return None
+
+
+def _reserve(state: _State, _pod: PodInfo, node: str, cluster: Cluster) -> None:
+    cluster.allocations.update(state.by_node.get(node, {}))
+
+
+def _unreserve(state: _State, _pod: PodInfo, node: str, cluster: Cluster) -> None:
+    for uid in state.by_node.get(node, {}):
+        cluster.allocations.pop(uid, None)
+
+
+async def _bind(state: _State, pod: PodInfo, node: str, cluster: Cluster) -> None:
+    chosen = state.by_node.get(node, {})
+    for name in _claim_names(pod):
+        if isinstance(name, Rejection):
+            raise Conflict(name.reason)
+        claim = await cluster.client.get(_CLAIMS, name, pod.namespace)
+        await _reserve_claim(claim, chosen.get(objects.uid(claim)), pod, cluster)
+
+
+async def _reserve_claim(claim: Object, allocation: Object | None, pod: PodInfo, cluster: Cluster) -> None:
+    """Writes allocation and user; a claim that someone else allocated meanwhile is a conflict."""
+    status = dict(claim.get("status") or {})
+    if allocation is not None and status.get("allocation"):
+        raise Conflict(f'resourceclaim "{objects.name(claim)}" was allocated elsewhere')
+    if allocation is None and not status.get("allocation"):
+        raise Conflict(f'resourceclaim "{objects.name(claim)}" is not allocated any more')
+    users = list(status.get("reservedFor") or ())
+    if all(user.get("uid") != pod.uid for user in users):
+        users.append({"resource": "pods", "name": pod.name, "uid": pod.uid})
+    if allocation is not None and FINALIZER not in (claim["metadata"].get("finalizers") or ()):
+        finalizers = [*(claim["metadata"].get("finalizers") or ()), FINALIZER]
+        claim = await cluster.client.update(
+            _CLAIMS, {**claim, "metadata": {**claim["metadata"], "finalizers": finalizers}}
+        )
+    if allocation is not None:
+        status["allocation"] = {**allocation, "allocationTimestamp": objects.rfc3339(cluster.clock.now())}
+    await cluster.client.update_status(_CLAIMS, {**claim, "status": {**status, "reservedFor": users}})
+
+
+PLUGIN = Plugin(
+    "DynamicResources",
+    prepare=_prepare,
+    filter=_filter,
+    reserve=_reserve,
+    unreserve=_unreserve,
+    bind=_bind,
+    wakes=frozenset({DEVICE_CHANGED, NODE_LABELS, POD_DELETED}),
+)

@@ -1,0 +1,139 @@
+"""Claims for devices, from a pod's template to the device given back, with the scheduler."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+
+import pytest
+from controllers_cluster import Cluster, until
+
+from sublet.client.events import EventRecorder
+from sublet.client.informer import InformerFactory
+from sublet.kinds.resources import resource
+from sublet.machinery.clock import SystemClock
+from sublet.machinery.status import NotFound
+from sublet.scheduler.scheduler import Scheduler
+
+CLAIMS = resource("resourceclaims.resource.k8s.io")
+DRIVER = "gpu.example.com"
+
+
+@pytest.fixture
+async def devices(cluster: Cluster):
+    """One device on node-1, its class and a template; pods of scheduler ``devices`` are scheduled."""
+    selectors = [{"cel": {"expression": f'device.driver == "{DRIVER}"'}}]
+    await cluster.make("deviceclasses.resource.k8s.io", "gpu", {"selectors": selectors}, "")
+    spec = {
+        "driver": DRIVER, "nodeName": "node-1", "devices": [{"name": "gpu-0"}],
+        "pool": {"name": "node-1", "generation": 1, "resourceSliceCount": 1},
+    }  # fmt: skip
+    await cluster.make("resourceslices.resource.k8s.io", "slice", spec, "")
+    wanted = {"devices": {"requests": [{"name": "r", "exactly": {"deviceClassName": "gpu"}}]}}
+    await cluster.make("resourceclaimtemplates.resource.k8s.io", "one", {"spec": wanted})
+    user = cluster.api.client_as(_user("system:kube-scheduler"), "kube-scheduler")
+    informers = InformerFactory(user)
+    made = Scheduler(user, informers, EventRecorder(user, "s"), SystemClock(), random.Random(1))
+    task = asyncio.create_task(made.run())
+    yield cluster
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
+    await informers.stop()
+
+
+def _user(name: str):
+    from sublet.client.exchange import User
+
+    return User(name, ("system:authenticated",))
+
+
+async def pod(cluster: Cluster, name: str, **claim: str):
+    """Gated until the test's own binder has looked away: it takes every pod that is not."""
+    spec = {
+        "containers": [{"name": "c", "image": "busybox", "resources": {"claims": [{"name": "gpu"}]}}],
+        "resourceClaims": [{"name": "gpu", **(claim or {"resourceClaimTemplateName": "one"})}],
+        "schedulingGates": [{"name": "test"}],
+    }
+    await cluster.make("pods", name, spec)
+    patch = {"spec": {"schedulingGates": None}}
+    return await cluster.client.patch(resource("pods"), name, patch, "test")
+
+
+async def claim_of(cluster: Cluster, name: str):
+    found = await cluster.get("pods", name)
+    statuses = (found.get("status") or {}).get("resourceClaimStatuses") or []
+    if not statuses:
+        return None
+    return await cluster.get(CLAIMS.plural + ".resource.k8s.io", statuses[0]["resourceClaimName"])
+
+
+async def test_a_pod_gets_a_claim_of_its_own_and_runs_where_the_device_is(devices: Cluster) -> None:
+    await pod(devices, "p")
+
+    async def running():
+        found = await devices.get("pods", "p")
+        return found if found["status"].get("phase") == "Running" else None
+
+    found = await until(running)
+    assert found["spec"]["nodeName"] == "node-1"
+    claim = await claim_of(devices, "p")
+    assert claim["metadata"]["annotations"]["resource.kubernetes.io/pod-claim-name"] == "gpu"
+    assert claim["metadata"]["ownerReferences"][0]["name"] == "p"
+    assert claim["metadata"]["finalizers"] == ["resource.kubernetes.io/delete-protection"]
+    assert claim["status"]["allocation"]["devices"]["results"][0]["device"] == "gpu-0"
+    assert [user["name"] for user in claim["status"]["reservedFor"]] == ["p"]
+
+
+async def test_a_second_pod_waits_until_the_device_is_given_back(devices: Cluster) -> None:
+    await pod(devices, "first")
+
+    async def placed(name: str):
+        return (await devices.get("pods", name))["spec"].get("nodeName")
+
+    await until(lambda: placed("first"))
+    await pod(devices, "second")
+
+    async def refused():
+        conditions = (await devices.get("pods", "second"))["status"].get("conditions") or ()
+        return next((c["message"] for c in conditions if "cannot allocate" in c.get("message", "")), None)
+
+    assert "2 cannot allocate all claims" in await until(refused)
+    await devices.client.delete(resource("pods"), "first", "test", grace=0)
+    await until(lambda: placed("second"), 20)
+
+
+async def test_a_claim_of_the_users_own_outlives_its_pod_but_not_its_allocation(devices: Cluster) -> None:
+    wanted = {"devices": {"requests": [{"name": "r", "exactly": {"deviceClassName": "gpu"}}]}}
+    await devices.make("resourceclaims.resource.k8s.io", "mine", wanted)
+    await pod(devices, "p", resourceClaimName="mine")
+
+    async def state(allocated: bool):
+        claim = await devices.get("resourceclaims.resource.k8s.io", "mine")
+        return bool((claim.get("status") or {}).get("allocation")) == allocated
+
+    await until(lambda: state(True))
+    await devices.client.delete(resource("pods"), "p", "test", grace=0)
+    await until(lambda: state(False))
+    claim = await devices.get("resourceclaims.resource.k8s.io", "mine")
+    assert not claim["metadata"].get("finalizers")
+
+
+async def test_the_claim_made_for_a_pod_goes_when_the_pod_has_ended(devices: Cluster) -> None:
+    await pod(devices, "p")
+
+    async def placed():
+        found = await claim_of(devices, "p")
+        return found if found and (found.get("status") or {}).get("reservedFor") else None
+
+    claim = await until(placed)
+    ended = {"status": {"phase": "Succeeded"}}
+    await devices.client.patch(resource("pods"), "p", ended, "test", subresource="status")
+
+    async def gone():
+        try:
+            await devices.client.get(CLAIMS, claim["metadata"]["name"], "test")
+        except NotFound:
+            return True
+        return False
+
+    await until(gone)
