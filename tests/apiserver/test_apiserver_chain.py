@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gzip
 from collections.abc import Awaitable
 from typing import Any
 
@@ -12,6 +13,7 @@ from apiserver_front import ADMIN, BOB, Front, front
 from sublet.apiserver.filters.timeout import parse_duration
 from sublet.apiserver.filters.warn import _quoted
 from sublet.client.exchange import Request, Response
+from sublet.client.proxied import ProxyPath
 from sublet.machinery.status import BadRequest
 
 __all__ = ["front"]
@@ -174,6 +176,10 @@ class Streams:
         self.asked.append((pod["metadata"]["name"], subresource, request))
         return self.response
 
+    async def connect_node(self, node: dict[str, Any], path: ProxyPath, request: Request) -> Response:
+        self.asked.append((f"{node['metadata']['name']}:{path.port}", path.target, request))
+        return self.response
+
 
 @pytest.fixture
 async def streams(front: Front) -> Streams:
@@ -232,7 +238,7 @@ async def test_a_proxied_service_goes_to_a_ready_pod_behind_it(front: Front, str
     )
     slices = "/apis/discovery.k8s.io/v1/namespaces/default/endpointslices"
     refused = await front.ask("GET", "/api/v1/namespaces/default/services/web:http/proxy/x")
-    assert (refused.status, refused.message) == (503, 'no endpoints available for service "web:http"')
+    assert (refused.status, refused.message) == (503, 'no endpoints available for service "web"')
     await front.create(slices, {
         "metadata": {"name": "web-1", "labels": {"kubernetes.io/service-name": "web"}},
         "addressType": "IPv4",
@@ -243,6 +249,10 @@ async def test_a_proxied_service_goes_to_a_ready_pod_behind_it(front: Front, str
         ],
     })  # fmt: skip
     await front.api.caches.fresh()
+    refused = await front.ask("GET", "/api/v1/namespaces/default/services/web/proxy/x")
+    assert (refused.status, refused.message) == (503, 'no endpoints available for service "web"')
+    refused = await front.ask("GET", "/api/v1/namespaces/default/services/web:81/proxy/x")
+    assert (refused.status, refused.message) == (503, 'no service port 81 found for service "web"')
     answer = await front.ask("GET", "/api/v1/namespaces/default/services/http:web:80/proxy/a/b?c=d")
     assert answer.status == 200
     name, subresource, request = streams.asked[0]
@@ -257,6 +267,53 @@ async def test_proxied_redirects_stay_below_the_proxy(front: Front, streams: Str
     assert "connection" not in answer.headers
     moved = await front.ask("GET", f"{POD}/one:8080/proxy")
     assert (moved.status, moved.headers["location"]) == (301, f"{POD}/one:8080/proxy/")
+
+
+async def test_a_proxied_service_redirects_below_its_own_path(front: Front, streams: Streams) -> None:
+    await front.create(
+        "/api/v1/namespaces/default/services",
+        {"metadata": {"name": "proxy-web"}, "spec": {"ports": [{"port": 80}]}},
+    )
+    await front.create("/apis/discovery.k8s.io/v1/namespaces/default/endpointslices", {
+        "metadata": {"name": "web-1", "labels": {"kubernetes.io/service-name": "proxy-web"}},
+        "addressType": "IPv4",
+        "ports": [{"name": "", "port": 8080, "protocol": "TCP"}],
+        "endpoints": [{"addresses": ["10.1.0.2"], "targetRef": {"kind": "Pod", "name": "one"}}],
+    })  # fmt: skip
+    await front.api.caches.fresh()
+    streams.response = Response(302, [("Location", "/login")])
+    below = "/api/v1/namespaces/default/services/proxy-web/proxy"
+    answer = await front.ask("GET", f"{below}/private")
+    assert answer.headers["location"] == f"{below}/login"
+    assert streams.asked[0][2].headers["x-forwarded-uri"] == f"{below}/private"
+
+
+@pytest.mark.parametrize("coding", ["", "gzip"])
+async def test_links_of_proxied_pages_stay_below_the_proxy(
+    front: Front, streams: Streams, coding: str
+) -> None:
+    page = b'<a href="/x">x</a>'
+    headers = [("Content-Type", "text/html; charset=utf-8"), ("Access-Control-Allow-Origin", "*")]
+    streams.response = Response(200, [*headers, ("Content-Encoding", coding)] if coding else headers,
+                                gzip.compress(page) if coding else page)  # fmt: skip
+    answer = await front.ask("GET", f"{POD}/one:8080/proxy/")
+    body = gzip.decompress(answer.body) if coding else answer.body
+    assert body == f'<a href="{POD}/one:8080/proxy/x">x</a>'.encode()
+    assert "access-control-allow-origin" not in answer.headers
+
+
+async def test_a_nodes_kubelet_is_proxied(front: Front, streams: Streams) -> None:
+    await front.create("/api/v1/nodes", {"metadata": {"name": "n1"}})
+    answer = await front.ask("GET", "/api/v1/nodes/n1:10250/proxy/stats/summary?only_cpu_and_memory=true")
+    assert answer.status == 200
+    name, target, request = streams.asked[0]
+    assert (name, target, request.query) == ("n1:10250", "/stats/summary", "only_cpu_and_memory=true")
+    assert (await front.ask("GET", "/api/v1/nodes/gone/proxy/x")).message == 'nodes "gone" not found'
+    refused = await front.ask("GET", "/api/v1/nodes/ftp:n1:1/proxy/x")
+    assert (refused.status, refused.message) == (400, 'invalid node request "ftp:n1:1"')
+    assert (
+        await front.ask("GET", "/api/v1/nodes/n1/proxy/x?dryRun=All")
+    ).message == "dryRun is not supported"
 
 
 async def test_without_nodes_streams_are_refused_clearly(front: Front, streams: Streams) -> None:

@@ -5,11 +5,12 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
-from sublet.client import tunnel
+from sublet.client import proxied, tunnel
 from sublet.client.exchange import Request
 from sublet.client.kubeconfig import ClusterAccess
 from sublet.client.nodestreams import agent_address, agent_request, proxy_target
@@ -195,16 +196,18 @@ def test_a_container_must_be_named_where_there_are_several() -> None:
     ],
 )
 def test_proxied_ports_by_number_and_name(name: str, expected: str) -> None:
-    assert proxy_target(POD, f"/api/v1/namespaces/d/pods/{name}/proxy/a%20b/proxy") == (
-        expected,
-        "/a%20b/proxy",
-    )
+    path = proxied.split(f"/api/v1/namespaces/d/pods/{name}/proxy/a%20b/proxy")
+    assert path is not None
+    assert (proxy_target(POD, path), path.target) == (expected, "/a%20b/proxy")
 
 
-def test_bad_ports_and_schemes_are_refused() -> None:
-    for name in ("p:none", "ftp:p:80"):
-        with pytest.raises(BadRequest):
-            proxy_target(POD, f"/api/v1/namespaces/d/pods/{name}/proxy/")
+def test_ports_and_addresses_that_cannot_be_meant_are_refused() -> None:
+    path = proxied.split("/api/v1/namespaces/d/pods/p:none/proxy/")
+    assert path is not None
+    with pytest.raises(BadRequest, match="no port named"):
+        proxy_target(POD, path)
+    with pytest.raises(BadRequest, match="address not allowed"):
+        proxy_target({**POD, "status": {"podIP": "127.0.0.1"}}, replace(path, port="80"))
 
 
 def test_the_agents_address_is_the_nodes_internal_one() -> None:

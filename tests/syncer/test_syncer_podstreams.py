@@ -15,7 +15,7 @@ from sublet.client.exchange import Connection, Request, Response
 from sublet.machinery import objects
 from sublet.machinery.kind import Object
 from sublet.machinery.status import BadRequest
-from sublet.syncer.podstreams import HostPodStreams, host_headers, proxied
+from sublet.syncer.podstreams import HostPodStreams, host_headers, proxied_path
 
 
 class Node:
@@ -140,9 +140,9 @@ async def test_proxying_names_the_copy(pair: Any) -> None:
 
 def test_the_path_to_proxy_keeps_scheme_port_and_rest() -> None:
     path = "/api/v1/namespaces/default/pods/https:web:443/proxy/x%20y"
-    assert proxied(path, "web", "copy") == "/https:copy:443/proxy/x%20y"
+    assert proxied_path(path, "web", "copy") == "/https:copy:443/proxy/x%20y"
     with pytest.raises(BadRequest):
-        proxied(path, "other", "copy")
+        proxied_path(path, "other", "copy")
 
 
 def test_credentials_of_the_tenant_stay_there() -> None:

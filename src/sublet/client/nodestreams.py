@@ -5,19 +5,22 @@ So the agent may be ours or a kubelet, and our agent serves other API servers as
 
 from __future__ import annotations
 
+import ipaddress
+import ssl
 import time
 from dataclasses import replace
-from urllib.parse import parse_qsl, unquote, urlencode
+from urllib.parse import parse_qsl, urlencode
 
-from sublet.client import tunnel
+from sublet.client import proxied, tunnel
 from sublet.client.client import Client
 from sublet.client.credentials import ssl_context
 from sublet.client.exchange import Request, Response
 from sublet.client.kubeconfig import ClusterAccess
+from sublet.client.proxied import ProxyPath
 from sublet.kinds.resources import resource
 from sublet.machinery import objects
 from sublet.machinery.kind import Object
-from sublet.machinery.status import BadRequest, InternalError, NotFound, ServiceUnavailable, StatusError
+from sublet.machinery.status import BadRequest, InternalError, NotFound, ServiceUnavailable
 
 _ADDRESS_ORDER = ("InternalIP", "ExternalIP", "Hostname", "InternalDNS")
 _REMEMBER_SECONDS = 30.0
@@ -86,18 +89,32 @@ class NodeStreams:
         self._nodes[node] = (now, server)
         return server
 
+    async def connect_node(self, node: Object, path: ProxyPath, request: Request) -> Response:
+        """See ``PodStreams``."""
+        kubelet = agent_address(node)
+        host, _, port = kubelet.removeprefix("https://").rpartition(":")
+        if path.port in ("", port):
+            server, context = kubelet, ssl_context(replace(self._tls, server=kubelet))
+        else:
+            server = f"{path.scheme or 'http'}://{_proxyable(host)}:{_number(path.port)}"
+            context = ssl_context(ClusterAccess(server, insecure=True)) if path.scheme == "https" else None
+        return await self._pass_on(server, path, request, context)
+
     async def _proxy(self, pod: Object, request: Request) -> Response:
-        server, path = proxy_target(pod, request.path)
-        context = None
-        if server.startswith("https:"):
-            context = ssl_context(ClusterAccess(server, insecure=True))
-        forwarded = (("X-Forwarded-Uri", request.path),)
+        found = proxied.split(request.path)
+        if found is None:
+            raise BadRequest(f'invalid pod request "{request.path}"')
+        server = proxy_target(pod, found)
+        context = ssl_context(ClusterAccess(server, insecure=True)) if found.scheme == "https" else None
+        return await self._pass_on(server, found, request, context)
+
+    async def _pass_on(
+        self, server: str, path: ProxyPath, request: Request, context: ssl.SSLContext | None
+    ) -> Response:
         try:
-            return await tunnel.send(server, request, path, forwarded, context)
+            return await tunnel.send(server, request, path.target, (), context)
         except ServiceUnavailable as error:
-            raise StatusError(
-                f"error trying to reach service: {error.message}", code=503, reason="ServiceUnavailable"
-            ) from None
+            raise ServiceUnavailable(f"error trying to reach service: {error.message}") from None
 
 
 def agent_address(node: Object) -> str:
@@ -148,33 +165,40 @@ def _only_container(pod: Object) -> str:
     )
 
 
-def proxy_target(pod: Object, path: str) -> tuple[str, str]:
-    """(``http://ip:port``, rest of the path) for ``…/pods/[scheme:]name[:port]/proxy/rest``."""
-    before, separator, rest = path.partition("/proxy")
-    if not separator:
-        raise BadRequest(f"{path} is not a path to proxy")
-    parts = unquote(before.rpartition("/")[2]).split(":")
-    scheme, port = "http", ""
-    if len(parts) == 3:
-        scheme, _, port = parts
-    elif len(parts) == 2:
-        _, port = parts
-    if scheme not in ("http", "https", ""):
-        raise BadRequest(f'invalid scheme "{scheme}" in {path}: http or https')
+def proxy_target(pod: Object, path: ProxyPath) -> str:
+    """``http://ip:port`` of what a path to proxy means. Raises :class:`BadRequest`."""
     address = (pod.get("status") or {}).get("podIP")
     if not address:
-        raise BadRequest(f"pod {objects.name(pod)} does not have an IP address")
-    host = f"[{address}]" if ":" in address else address
-    return f"{scheme or 'http'}://{host}:{_port(pod, port)}", rest or "/"
+        raise BadRequest("address not allowed")
+    host = _proxyable(f"[{address}]" if ":" in address else address)
+    return f"{path.scheme or 'http'}://{host}:{_port(pod, path)}"
 
 
-def _port(pod: Object, port: str) -> int:
-    if port.isdigit():
-        return int(port)
+def _proxyable(host: str) -> str:
+    """Raises :class:`BadRequest` for addresses that are the API server's own machine or link."""
+    try:
+        address = ipaddress.ip_address(host.strip("[]"))
+    except ValueError:
+        return host
+    if address.is_loopback or address.is_link_local or address.is_multicast or address.is_unspecified:
+        raise BadRequest("address not allowed")
+    return host
+
+
+def _number(port: str) -> int:
+    if not port.isdigit() or not 0 < int(port) < 1 << 16:
+        raise BadRequest(f'invalid port "{port}"')
+    return int(port)
+
+
+def _port(pod: Object, path: ProxyPath) -> int:
+    """The port asked for, by number or name; else the first that a container declares."""
+    if path.port.isdigit():
+        return _number(path.port)
     for container in (pod.get("spec") or {}).get("containers") or []:
         for declared in container.get("ports") or []:
-            if not port or declared.get("name") == port:
+            if not path.port or declared.get("name") == path.port:
                 return int(declared["containerPort"])
-    if port:
-        raise BadRequest(f'pod {objects.name(pod)} has no port named "{port}"')
-    return 80
+    if path.port:
+        raise BadRequest(f'pod {objects.name(pod)} has no port named "{path.port}"')
+    return 443 if path.scheme == "https" else 80

@@ -7,12 +7,13 @@ unchanged, SPDY and WebSocket alike.
 from __future__ import annotations
 
 from dataclasses import replace
-from urllib.parse import quote, unquote
+from urllib.parse import quote
 
-from sublet.client import tunnel
+from sublet.client import proxied, tunnel
 from sublet.client.client import Client
 from sublet.client.exchange import Request, Response
 from sublet.client.kubeconfig import ClusterAccess
+from sublet.client.proxied import ProxyPath
 from sublet.kinds.resources import resource
 from sublet.machinery import objects
 from sublet.machinery.kind import Object
@@ -40,7 +41,9 @@ class HostPodStreams:
         copy = await self._copy(pod)
         path = _PODS.path(self._mapping.host_namespace, copy, subresource)
         if subresource == "proxy":
-            path = _PODS.path(self._mapping.host_namespace) + proxied(request.path, objects.name(pod), copy)
+            path = _PODS.path(self._mapping.host_namespace) + proxied_path(
+                request.path, objects.name(pod), copy
+            )
         sent = replace(request, path=path, headers=host_headers(request))
         response = await tunnel.forward(self._access, sent)
         if response.status in (401, 403) and subresource != "proxy":
@@ -48,6 +51,12 @@ class HostPodStreams:
         if response.status < 400 or subresource == "proxy":
             return response
         return await self._in_tenant_words(response, pod, copy)
+
+    async def connect_node(self, node: Object, path: ProxyPath, request: Request) -> Response:
+        """See ``PodStreams``. The host's nodes are its own: what runs on them is not this tenant's alone."""
+        raise ServiceUnavailable(
+            f"error trying to reach service: node {objects.name(node)} is shared, its kubelet answers its own cluster only"
+        )
 
     async def _copy(self, pod: Object) -> str:
         """The host pod's name, once it is certain that it is this pod's copy and not somebody else's."""
@@ -72,17 +81,15 @@ class HostPodStreams:
         return Response(response.status, headers, text.encode())
 
 
-def proxied(path: str, name: str, copy: str) -> str:
+def proxied_path(path: str, name: str, copy: str) -> str:
     """``/[SCHEME:]COPY[:PORT]/proxy/rest`` for a tenant's ``…/pods/[SCHEME:]NAME[:PORT]/proxy/rest``."""
-    before, separator, rest = path.partition("/proxy")
-    if not separator:
+    found = proxied.split(path)
+    if found is None or found.plural != "pods":
         raise BadRequest(f"{path} is not a path to proxy")
-    parts = unquote(before.rpartition("/")[2]).split(":")
-    place = 1 if len(parts) == 3 else 0
-    if parts[place] != name:
+    if found.name != name:
         raise BadRequest(f"{path} does not name the pod {name}")
-    parts[place] = copy
-    return f"/{quote(':'.join(parts), safe=':')}/proxy{rest}"
+    parts = [found.scheme, copy, found.port] if found.scheme else [copy, found.port] if found.port else [copy]
+    return f"/{quote(':'.join(parts), safe=':')}/proxy{found.target if found.rest else ''}"
 
 
 def host_headers(request: Request) -> dict[str, str]:

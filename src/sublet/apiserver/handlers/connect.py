@@ -43,6 +43,8 @@ _INTEGERS = {"tailLines": 0, "limitBytes": 1, "sinceSeconds": 1}
 
 async def handle(request: Request, info: RequestInfo, api: APIServer) -> Response:
     """The response of the pod's node."""
+    if "dryRun" in info.params and info.subresource != "log":
+        raise BadRequest("dryRun is not supported")
     if info.subresource == "proxy":
         await admit_connection(request, info, api)
         return await podproxy.handle(without_credentials(request), info, api)
