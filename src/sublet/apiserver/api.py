@@ -50,7 +50,7 @@ from sublet.kinds import catalog
 from sublet.kinds.resources import resource
 from sublet.machinery import names
 from sublet.machinery.clock import Clock, SystemClock
-from sublet.machinery.kind import Kind
+from sublet.machinery.kind import Kind, Object, Resource
 from sublet.store.interface import Store
 
 _log = logging.getLogger(__name__)
@@ -138,9 +138,10 @@ class APIServer:
         """Gives the registry what needs the registry itself."""
         context = Context(
             self.reader, self._allowed, Escalation(self.authorizer, self.rbac), self.clock, self.rng,
-            webhooks=self.webhooks, policies=self.policies, minor=int(self.settings.minor.partition(".")[2]),
+            webhooks=self.webhooks, policies=self.policies, make=self._make, kinds=self._kind_named,
+            minor=int(self.settings.minor.partition(".")[2]),
         )  # fmt: skip
-        plugins = order.load(self.settings.disabled_admission)
+        plugins = order.load(self.settings.disabled_admission, self.settings.enabled_admission)
         # What every cluster must have is made without asking anybody: a webhook that is gone, or a policy that
         # refuses everything, must not keep the server from starting.
         self.registry.admission = Admission(plugins, replace(context, webhooks=None, policies=None))
@@ -169,6 +170,13 @@ class APIServer:
     async def _note_use(self, namespace: str, secret: str, day: str) -> None:
         labels = {"metadata": {"labels": {LAST_USED: day}}}
         await self.client.patch(resource("secrets"), secret, labels, namespace, kind="merge")
+
+    async def _make(self, name: str, obj: Object) -> None:
+        await bootstrap.ensure(self, name, obj)
+
+    def _kind_named(self, group: str, kind: str, version: str) -> Resource | None:
+        found = self.kinds.by_kind(group, kind, version)
+        return None if found is None else found[1]
 
     async def start(self) -> None:
         """Reads the store, makes the objects every cluster has, and begins to serve.

@@ -29,6 +29,8 @@ class APIServerSettings:
     """The port at that address."""
     disabled_admission: Sequence[str] = ()
     """Names of admission plug-ins not to run."""
+    enabled_admission: Sequence[str] = ()
+    """Names of those to run that do not by default."""
     priority_and_fairness: bool = True
     """Whether FlowSchemas and PriorityLevelConfigurations are enforced; else only the bounds below are."""
     max_reading: int = 400

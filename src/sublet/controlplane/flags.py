@@ -82,7 +82,8 @@ def applied(flags: APIServerFlags) -> dict[str, Any]:
     check_feature_gates(flags.feature_gates)
     return {
         "audit": _audit(flags),
-        "disabled_admission": _admission(flags),
+        "disabled_admission": flags.disable_admission_plugins,
+        "enabled_admission": _enabled_admission(flags),
         "encryption_config": _encryption(flags),
         "encryption_reload": flags.encryption_provider_config_automatic_reload,
         "event_ttl": flags.event_ttl,
@@ -134,22 +135,20 @@ def _above_zero(flag: str, value: float) -> float:
     return value
 
 
-def _admission(flags: APIServerFlags) -> tuple[str, ...]:
+def _enabled_admission(flags: APIServerFlags) -> tuple[str, ...]:
+    """Those named in ``--enable-admission-plugins``; the names in both flags are checked."""
     from sublet.apiserver.admission import order
 
-    known = [plugin.name for plugin in order.load()]
-    for name in (*flags.disable_admission_plugins, *flags.enable_admission_plugins):
-        if name not in known:
-            raise ConfigurationError(
-                f"admission plug-in {name!r} is unknown; there are {', '.join(known)}"
-                "; those are on unless they are named in --disable-admission-plugins"
-            )
     both = set(flags.disable_admission_plugins) & set(flags.enable_admission_plugins)
     if both:
         raise ConfigurationError(
-            f"{sorted(both)[0]} in enable-admission-plugins and disable-admission-plugins overlapped"
+            f"{min(both)} in enable-admission-plugins and disable-admission-plugins overlapped"
         )
-    return flags.disable_admission_plugins
+    try:
+        order.check(flags.disable_admission_plugins, flags.enable_admission_plugins)
+    except ValueError as error:
+        raise ConfigurationError(str(error)) from None
+    return flags.enable_admission_plugins
 
 
 def _port_range(text: str) -> tuple[int, int]:

@@ -15,6 +15,10 @@ _COUNTED = frozenset((
     "pods", "services", "replicationcontrollers", "resourcequotas", "secrets", "configmaps", "persistentvolumeclaims",
 ))  # fmt: skip
 """Core resources that quotas also count under their bare names."""
+_CLAIMS = ("resource.k8s.io", "resourceclaims")
+_DEVICES = ".deviceclass.resource.k8s.io/devices"
+_ALL_DEVICES = 32
+"""What a request for all devices counts: as many as a claim may have."""
 _STANDARD = frozenset(("cpu", "memory", "ephemeral-storage"))
 
 
@@ -26,6 +30,8 @@ def tracked(group: str, plural: str, hard: Iterable[str]) -> list[str]:
 def _concerns(group: str, plural: str, name: str) -> bool:
     if name == (f"count/{plural}.{group}" if group else f"count/{plural}"):
         return True
+    if (group, plural) == _CLAIMS:
+        return name.endswith(_DEVICES)
     if group:
         return False
     if name in _COUNTED:
@@ -47,6 +53,8 @@ def of_object(group: str, plural: str, obj: Object) -> Amounts:
     if (group, plural) == ("", "pods") and not _pod_counts(obj):
         return {f"count/{plural}": from_value(1)}
     found: Amounts = {f"count/{plural}.{group}" if group else f"count/{plural}": from_value(1)}
+    if (group, plural) == _CLAIMS:
+        return found | _of_devices(obj)
     if group:
         return found
     if plural in _COUNTED:
@@ -101,6 +109,20 @@ def _of_claim(claim: Object) -> Amounts:
     return found
 
 
+def _of_devices(claim: Object) -> Amounts:
+    """Devices by class; of alternatives each class counts its most."""
+    counts: dict[str, int] = {}
+    for request in ((claim.get("spec") or {}).get("devices") or {}).get("requests") or ():
+        most: dict[str, int] = {}
+        for each in request.get("firstAvailable") or [request.get("exactly") or request]:
+            wanted = _ALL_DEVICES if each.get("allocationMode") == "All" else int(each.get("count") or 1)
+            if name := str(each.get("deviceClassName") or ""):
+                most[name] = max(most.get(name, 0), wanted)
+        for name, wanted in most.items():
+            counts[name] = counts.get(name, 0) + wanted
+    return {f"{name}{_DEVICES}": from_value(count) for name, count in counts.items()}
+
+
 def in_scope(quota: Object, plural: str, obj: Object) -> bool:
     """Whether a quota's scopes let it count this object; scopes speak of pods (and of claims' classes)."""
     spec = quota.get("spec") or {}
@@ -115,9 +137,7 @@ def _matches_scope(scope: Mapping[str, Any], plural: str, obj: Object) -> bool:
     name = scope.get("scopeName")
     spec = obj.get("spec") or {}
     if name == "VolumeAttributesClass":
-        return plural == "persistentvolumeclaims" and _chosen(
-            scope, spec.get("volumeAttributesClassName") or ""
-        )
+        return plural == "persistentvolumeclaims" and _any_chosen(scope, _attribute_classes(obj))
     if plural != "pods":
         return False
     match name:
@@ -134,6 +154,22 @@ def _matches_scope(scope: Mapping[str, Any], plural: str, obj: Object) -> bool:
         case "CrossNamespacePodAffinity":
             return _reaches_out(spec)
     return False
+
+
+def _attribute_classes(claim: Object) -> list[str]:
+    """Those a claim asks for, has, and is getting."""
+    status = claim.get("status") or {}
+    names = (
+        (claim.get("spec") or {}).get("volumeAttributesClassName"),
+        status.get("currentVolumeAttributesClassName"),
+        (status.get("modifyVolumeStatus") or {}).get("targetVolumeAttributesClassName"),
+    )
+    return [str(name) for name in names if name] or [""]
+
+
+def _any_chosen(scope: Mapping[str, Any], values: Sequence[str]) -> bool:
+    every = scope.get("operator") in ("NotIn", "DoesNotExist")
+    return (all if every else any)(_chosen(scope, value) for value in values)
 
 
 def _chosen(scope: Mapping[str, Any], value: str) -> bool:

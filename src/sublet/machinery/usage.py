@@ -53,6 +53,12 @@ def pod_limits(pod: Object) -> Amounts:
     return found
 
 
+def is_extended(name: str) -> bool:
+    """Whether a resource is none of Kubernetes' own: a device, a licence (``example.com/gpu``)."""
+    domain, slash, _ = name.partition("/")
+    return bool(slash) and "kubernetes.io" not in domain and not name.startswith("requests.")
+
+
 def is_restartable(container: Mapping[str, Any]) -> bool:
     """Whether an init container keeps running beside the others (a sidecar)."""
     return container.get("restartPolicy") == "Always"

@@ -172,6 +172,11 @@ class Reviewers(Protocol):
     async def validate(self, attributes: Attributes) -> None: ...
 
 
+Make = Callable[[str, Object], Awaitable[None]]
+"""Creates an object of the cluster (``namespaces``) as the server itself, unless it is there."""
+FindKind = Callable[[str, str, str], Resource | None]
+
+
 @dataclass(frozen=True, slots=True)
 class Context:
     """What plug-ins get to work with."""
@@ -185,6 +190,9 @@ class Context:
     """Of quota to writes on their way."""
     webhooks: Reviewers | None = None
     policies: Reviewers | None = None
+    make: Make | None = None
+    kinds: FindKind | None = None
+    """(group, Kind, version) -> what serves it."""
     minor: int = 36
     """Of the Kubernetes version that is served."""
 

@@ -8,41 +8,77 @@ from collections.abc import Iterable
 from sublet.apiserver.admission.framework import Plugin
 
 ORDER = (
-    "namespacelifecycle",
-    "limitranger",
-    "serviceaccount",
-    "noderestriction",
-    "taintnodesbycondition",
-    "podsecurity",
-    "priority",
-    "defaulttolerationseconds",
-    "defaultstorageclass",
-    "storageobjectinuseprotection",
-    "persistentvolumeclaimresize",
-    "runtimeclass",
-    "certificaterequester",
-    "certificateapproval",
-    "certificatesigning",
-    "certificatesubjectrestriction",
-    "defaultingressclass",
-    "rbacescalation",
-    "mutatingadmissionpolicy",
-    "mutatingadmissionwebhook",
-    "validatingadmissionpolicy",
-    "validatingadmissionwebhook",
-    "resourcequota",
+    "AlwaysAdmit",
+    "NamespaceAutoProvision",
+    "NamespaceLifecycle",
+    "NamespaceExists",
+    "LimitPodHardAntiAffinityTopology",
+    "LimitRanger",
+    "ServiceAccount",
+    "NodeRestriction",
+    "TaintNodesByCondition",
+    "AlwaysPullImages",
+    "PodSecurity",
+    "PodNodeSelector",
+    "Priority",
+    "DefaultTolerationSeconds",
+    "PodTolerationRestriction",
+    "ExtendedResourceToleration",
+    "DefaultStorageClass",
+    "StorageObjectInUseProtection",
+    "OwnerReferencesPermissionEnforcement",
+    "PersistentVolumeClaimResize",
+    "RuntimeClass",
+    "CertificateRequester",
+    "CertificateApproval",
+    "CertificateSigning",
+    "CertificateSubjectRestriction",
+    "DefaultIngressClass",
+    "DenyServiceExternalIPs",
+    "PodTopologyLabels",
+    "RBACEscalation",
+    "MutatingAdmissionPolicy",
+    "MutatingAdmissionWebhook",
+    "ValidatingAdmissionPolicy",
+    "ValidatingAdmissionWebhook",
+    "ResourceQuota",
+    "AlwaysDeny",
 )
-"""Modules of ``plugins/``. ResourceQuota is last: what it counts must not be refused afterwards."""
+"""Names of plug-ins; one's file is its name in small letters. ResourceQuota is after all others: what it counts must
+not be refused afterwards."""
+OFF = frozenset((
+    "AlwaysAdmit", "NamespaceAutoProvision", "NamespaceExists", "LimitPodHardAntiAffinityTopology", "AlwaysPullImages",
+    "PodNodeSelector", "PodTolerationRestriction", "ExtendedResourceToleration",
+    "OwnerReferencesPermissionEnforcement", "DenyServiceExternalIPs", "AlwaysDeny",
+))  # fmt: skip
+"""Those that run only where they are asked for."""
+ABSENT = frozenset((
+    "EventRateLimit", "ImagePolicyWebhook", "ClusterTrustBundleAttest", "PodGroupProtection", "PodGroupWorkloadExists",
+    "NodeDeclaredFeatureValidator", "JobValidation", "PodResizeValidator",
+))  # fmt: skip
+"""Upstream's that are not here: they may be disabled, which they are, but not enabled."""
 
 
-def load(disabled: Iterable[str] = ()) -> list[Plugin]:
-    """The plug-ins to run, without those named in ``disabled``. Raises ``ValueError`` for an unknown name."""
-    plugins: list[Plugin] = [
-        importlib.import_module(f"sublet.apiserver.admission.plugins.{module}").PLUGIN for module in ORDER
-    ]
-    off = set(disabled)
-    unknown = off - {plugin.name for plugin in plugins}
+def load(disabled: Iterable[str] = (), enabled: Iterable[str] = ()) -> list[Plugin]:
+    """The plug-ins to run: those on by default and the ``enabled``, without the ``disabled``.
+
+    Raises ``ValueError`` for a name that cannot be switched so.
+    """
+    off, on = set(disabled), set(enabled)
+    check(off, on)
+    return [plugin(name) for name in ORDER if name not in off and (name in on or name not in OFF)]
+
+
+def check(disabled: Iterable[str], enabled: Iterable[str]) -> None:
+    """Raises ``ValueError`` for a name that cannot be switched so."""
+    unknown = (set(disabled) - set(ORDER) - ABSENT) | (set(enabled) - set(ORDER))
     if unknown:
-        known = ", ".join(plugin.name for plugin in plugins)
-        raise ValueError(f"no admission plug-in {sorted(unknown)[0]!r}; there are {known}")
-    return [plugin for plugin in plugins if plugin.name not in off]
+        name = min(unknown)
+        why = "is not part of sublet" if name in ABSENT else "is unknown"
+        raise ValueError(f"admission plug-in {name!r} {why}; there are {', '.join(ORDER)}")
+
+
+def plugin(name: str) -> Plugin:
+    """One of :data:`ORDER`."""
+    found: Plugin = importlib.import_module(f"sublet.apiserver.admission.plugins.{name.lower()}").PLUGIN
+    return found

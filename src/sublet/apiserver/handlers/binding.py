@@ -103,7 +103,7 @@ def _assignment(api: APIServer, pods: Kind, binding: Object) -> Any:
         if metadata.get("annotations"):
             current["metadata"]["annotations"] = {**objects.annotations(current), **metadata["annotations"]}
         if metadata.get("labels"):
-            current["metadata"]["labels"] = {**objects.labels(current), **metadata["labels"]}
+            current["metadata"]["labels"] = {**metadata["labels"], **objects.labels(current)}
         _set_scheduled(current, objects.rfc3339(api.clock.now()))
         return current
 

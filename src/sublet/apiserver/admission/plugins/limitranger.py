@@ -45,10 +45,11 @@ async def _admit(attributes: Attributes, context: Context) -> None:
         return
     pod = attributes.new()
     told: list[str] = []
-    for item in _items(await _ranges(attributes, context), "Container"):
-        for key, word in (("initContainers", "init container"), ("containers", "container")):
+    for limit_range in await _ranges(attributes, context):
+        for key, word in (("containers", "container"), ("initContainers", "init container")):
             for container in (pod.get("spec") or {}).get(key) or ():
-                told += _fill(container, item, word)
+                for item in _items([limit_range], "Container"):
+                    told += _fill(container, item, word)
     if told:
         pod["metadata"]["annotations"] = {
             **objects.annotations(pod),
@@ -85,30 +86,30 @@ async def _validate(attributes: Attributes, context: Context) -> None:
     if not ranges:
         return
     obj = attributes.new()
-    wrong: list[str] = []
-    if attributes.plural == "persistentvolumeclaims":
-        requests = usage.amounts(((obj.get("spec") or {}).get("resources") or {}).get("requests"))
-        for item in _items(ranges, "PersistentVolumeClaim"):
-            wrong += _bounds(item, requests, {})
-    else:
-        wrong += _pod_bounds(obj, ranges)
-    if wrong:
-        why = wrong[0] if len(wrong) == 1 else "[" + ", ".join(wrong) + "]"
-        raise forbidden("", attributes.plural, attributes.name, why)
+    for limit_range in ranges:
+        wrong = list(dict.fromkeys(_wrong(attributes.plural, obj, limit_range)))
+        if wrong:
+            why = wrong[0] if len(wrong) == 1 else "[" + ", ".join(wrong) + "]"
+            raise forbidden("", attributes.plural, attributes.name, why)
 
 
-def _pod_bounds(pod: Object, ranges: Sequence[Object]) -> list[str]:
-    wrong: list[str] = []
-    spec = pod.get("spec") or {}
-    for item in _items(ranges, "Container"):
-        for container in [*(spec.get("containers") or ()), *(spec.get("initContainers") or ())]:
-            resources = container.get("resources") or {}
-            wrong += _bounds(
-                item, usage.amounts(resources.get("requests")), usage.amounts(resources.get("limits"))
-            )
-    for item in _items(ranges, "Pod"):
-        wrong += _bounds(item, usage.pod_requests(pod), usage.pod_limits(pod))
-    return list(dict.fromkeys(wrong))
+def _wrong(plural: str, obj: Object, limit_range: Object) -> Iterator[str]:
+    """What breaks one LimitRange; the first that is broken is told."""
+    spec = obj.get("spec") or {}
+    if plural == "persistentvolumeclaims":
+        requests = usage.amounts((spec.get("resources") or {}).get("requests"))
+        for item in _items([limit_range], "PersistentVolumeClaim"):
+            yield from _bounds(item, requests, {})
+        return
+    for item in (limit_range.get("spec") or {}).get("limits") or ():
+        if item.get("type") == "Container":
+            for container in [*(spec.get("containers") or ()), *(spec.get("initContainers") or ())]:
+                resources = container.get("resources") or {}
+                yield from _bounds(
+                    item, usage.amounts(resources.get("requests")), usage.amounts(resources.get("limits"))
+                )
+        elif item.get("type") == "Pod":
+            yield from _bounds(item, usage.pod_requests(obj), usage.pod_limits(obj))
 
 
 def _bounds(item: Item, requests: Mapping[str, Quantity], limits: Mapping[str, Quantity]) -> list[str]:
@@ -140,14 +141,12 @@ def _least(
 def _most(
     kind: str, resource: str, high: Quantity, request: Quantity | None, limit: Quantity | None
 ) -> list[str]:
-    if kind == "PersistentVolumeClaim":
-        limit = request
-    if limit is None:
-        return [f"maximum {resource} usage per {kind} is {high.canonical()}.  No limit is specified"]
-    if high < limit:
-        word = "request" if kind == "PersistentVolumeClaim" else "limit"
+    word, bounded = ("request", request) if kind == "PersistentVolumeClaim" else ("limit", limit)
+    if bounded is None:
+        return [f"maximum {resource} usage per {kind} is {high.canonical()}.  No {word} is specified"]
+    if high < bounded:
         return [
-            f"maximum {resource} usage per {kind} is {high.canonical()}, but {word} is {limit.canonical()}"
+            f"maximum {resource} usage per {kind} is {high.canonical()}, but {word} is {bounded.canonical()}"
         ]
     if request is not None and high < request:
         return [
@@ -161,9 +160,9 @@ def _ratio(
 ) -> list[str]:
     head = f"{resource} max limit to request ratio per {kind} is {most.canonical()}, but "
     if request is None or not request:
-        return [head + "no request is specified or request is 0."]
+        return [head + "no request is specified or request is 0"]
     if limit is None or not limit:
-        return [head + "no limit is specified or limit is 0."]
+        return [head + "no limit is specified or limit is 0"]
     found = limit.milli() / request.milli()
     if found * 1000 > most.milli():
         return [head + f"provided ratio is {found:f}"]

@@ -61,7 +61,7 @@ def _must_specify(attributes: Attributes, each: Object, names: list[str], pod: O
     spec = pod.get("spec") or {}
     for name in names:
         part, resource = _wanted(name)
-        if resource not in _COMPUTE:
+        if resource not in _COMPUTE or resource in ((spec.get("resources") or {}).get(part) or {}):
             continue
         for container in [*(spec.get("containers") or ()), *(spec.get("initContainers") or ())]:
             if resource not in ((container.get("resources") or {}).get(part) or {}):

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from sublet.apiserver.admission.framework import CREATE, Attributes, Context, Plugin, on
+from sublet.machinery import tolerations, usage
 from sublet.machinery.status import forbidden
 
 _GROUP = "node.k8s.io"
+_WITHOUT = "pod rejected: Pod Overhead set without corresponding RuntimeClass defined Overhead"
 
 
 async def _admit(attributes: Attributes, context: Context) -> None:
@@ -13,7 +15,7 @@ async def _admit(attributes: Attributes, context: Context) -> None:
     name = spec.get("runtimeClassName") or ""
     if not name:
         if spec.get("overhead"):
-            raise _refused(attributes, "Pod Overhead set without corresponding RuntimeClass defined Overhead")
+            raise _refused(attributes, _WITHOUT)
         return
     found = await context.reader.get(_GROUP, "runtimeclasses", "", name)
     if found is None:
@@ -21,10 +23,9 @@ async def _admit(attributes: Attributes, context: Context) -> None:
     if found is None:
         raise _refused(attributes, f'pod rejected: RuntimeClass "{name}" not found')
     overhead = (found.get("overhead") or {}).get("podFixed") or {}
-    if spec.get("overhead") and spec["overhead"] != overhead:
-        raise _refused(
-            attributes, "pod rejected: Pod's Overhead doesn't match RuntimeClass's defined Overhead"
-        )
+    if spec.get("overhead") and usage.amounts(spec["overhead"]) != usage.amounts(overhead):
+        why = "doesn't match RuntimeClass's defined Overhead"
+        raise _refused(attributes, f"pod rejected: Pod's Overhead {why}" if overhead else _WITHOUT)
     if overhead:
         spec["overhead"] = dict(overhead)
     scheduling = found.get("scheduling") or {}
@@ -38,10 +39,8 @@ async def _admit(attributes: Attributes, context: Context) -> None:
         )
     if selector:
         spec["nodeSelector"] = {**mine, **selector}
-    tolerations = spec.get("tolerations") or []
-    added = [dict(t) for t in scheduling.get("tolerations") or () if t not in tolerations]
-    if added:
-        spec["tolerations"] = [*tolerations, *added]
+    if scheduling.get("tolerations"):
+        spec["tolerations"] = tolerations.merged(spec.get("tolerations") or (), scheduling["tolerations"])
     attributes.mutated = True
 
 

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Iterator, Mapping
 from typing import Any
 
-from sublet.apiserver.admission.framework import CREATE, Attributes, Context, Plugin, on
+from sublet.apiserver.admission.framework import CREATE, UPDATE, Attributes, Context, Plugin
 from sublet.machinery import names, objects
 from sublet.machinery.kind import Object
 from sublet.machinery.status import Forbidden, forbidden
@@ -13,6 +14,12 @@ from sublet.machinery.status import Forbidden, forbidden
 MIRROR = "kubernetes.io/config.mirror"
 MOUNT_PATH = "/var/run/secrets/kubernetes.io/serviceaccount"
 VOLUME_PREFIX = "kube-api-access-"
+ENFORCE = "kubernetes.io/enforce-mountable-secrets"
+"""Annotation of an account: its pods use no other Secrets than it lists."""
+_TRUE = ("1", "t", "T", "true", "TRUE", "True")
+_CONTAINERS = (
+    ("initContainers", "init container"), ("containers", "container"), ("ephemeralContainers", "ephemeral container"),
+)  # fmt: skip
 TOKEN_SECONDS = 3607
 """An odd number by which readers know that nobody chose it."""
 _TRIES = 5
@@ -21,6 +28,8 @@ _PAUSE = 0.2
 
 
 async def _admit(attributes: Attributes, context: Context) -> None:
+    if attributes.operation == UPDATE:
+        return
     pod = attributes.new()
     spec = pod.setdefault("spec", {})
     if MIRROR in objects.annotations(pod):
@@ -46,7 +55,49 @@ async def _validate(attributes: Attributes, context: Context) -> None:
         raise _refused(
             attributes, f"no service account specified for pod {attributes.namespace}/{attributes.name}"
         )
-    await _account(attributes, context, spec["serviceAccountName"])
+    account = await _account(attributes, context, spec["serviceAccountName"])
+    if objects.annotations(account).get(ENFORCE) in _TRUE and (why := _unreferenced(pod, account)):
+        raise _refused(attributes, why)
+
+
+def _unreferenced(pod: Object, account: Object) -> str:
+    """Which Secret the pod uses that its account does not list; empty where there is none."""
+    spec, name = pod["spec"], objects.name(account)
+    listed = {str(each.get("name")) for each in account.get("secrets") or ()}
+    for volume in spec.get("volumes") or ():
+        secret = (volume.get("secret") or {}).get("secretName")
+        if secret and secret not in listed:
+            return _text(f"volume with {_quoted(secret)}", name)
+    for key, word in _CONTAINERS:
+        for container in spec.get(key) or ():
+            for how, secret in _secrets_of(container):
+                if secret not in listed:
+                    return _text(f"{word} {container.get('name')} with {how} {_quoted(secret)}", name)
+    pulled = {str(each.get("name")) for each in account.get("imagePullSecrets") or ()}
+    for index, each in enumerate(spec.get("imagePullSecrets") or ()):
+        if each.get("name") not in pulled:
+            what = f'imagePullSecrets[{index}].name="{each.get("name")}"'
+            return _text(what, name, "imagePullSecret")
+    return ""
+
+
+def _secrets_of(container: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    """(how, name) of each Secret in the environment."""
+    for each in container.get("env") or ():
+        reference = (each.get("valueFrom") or {}).get("secretKeyRef")
+        if reference:
+            yield f"envVar {each.get('name')} referencing", str(reference.get("name"))
+    for each in container.get("envFrom") or ():
+        if each.get("secretRef"):
+            yield "envFrom referencing", str(each["secretRef"].get("name"))
+
+
+def _quoted(secret: str) -> str:
+    return f'secret.secretName="{secret}"'
+
+
+def _text(what: str, account: str, kind: str = "secret") -> str:
+    return f"{what} is not allowed because service account {account} does not reference that {kind}"
 
 
 def _check_mirror(attributes: Attributes, pod: Object) -> None:
@@ -118,4 +169,11 @@ def _refused(attributes: Attributes, why: str) -> Forbidden:
     return forbidden("", "pods", attributes.name, why)
 
 
-PLUGIN = Plugin("ServiceAccount", on("pods", operations=(CREATE,)), admit=_admit, validate=_validate)
+def _handles(attributes: Attributes) -> bool:
+    if attributes.target != ("", "pods"):
+        return False
+    created = attributes.operation == CREATE and not attributes.subresource
+    return created or (attributes.operation == UPDATE and attributes.subresource == "ephemeralcontainers")
+
+
+PLUGIN = Plugin("ServiceAccount", _handles, admit=_admit, validate=_validate)

@@ -1,0 +1,42 @@
+"""PodNodeSelector: a namespace's annotation says on which nodes its pods run."""
+
+from __future__ import annotations
+
+from sublet.apiserver.admission.framework import CREATE, Attributes, Context, Plugin, on
+from sublet.machinery import objects
+from sublet.machinery.status import InternalError, forbidden
+
+ANNOTATION = "scheduler.alpha.kubernetes.io/node-selector"
+
+
+async def _admit(attributes: Attributes, context: Context) -> None:
+    namespace = await context.reader.get_latest("", "namespaces", "", attributes.namespace)
+    stated = objects.annotations(namespace).get(ANNOTATION) if namespace is not None else None
+    if not stated:
+        return
+    wanted = _labels(stated)
+    spec = attributes.new().setdefault("spec", {})
+    mine = spec.get("nodeSelector") or {}
+    if any(key in mine and mine[key] != value for key, value in wanted.items()):
+        raise forbidden(
+            "", "pods", attributes.name,
+            "pod node label selector conflicts with its namespace node label selector",
+        )  # fmt: skip
+    spec["nodeSelector"] = {**wanted, **mine}
+    attributes.mutated = True
+
+
+def _labels(text: str) -> dict[str, str]:
+    """``a=b,c=d``."""
+    found = {}
+    for part in text.split(","):
+        key, equals, value = part.partition("=")
+        if not equals or not key.strip():
+            raise InternalError(
+                f"Internal error occurred: invalid selector in annotation {ANNOTATION}: {text!r}"
+            )
+        found[key.strip()] = value.strip()
+    return found
+
+
+PLUGIN = Plugin("PodNodeSelector", on("pods", operations=(CREATE,)), admit=_admit)
