@@ -47,14 +47,17 @@ def _user(name: str):
     return User(name, ("system:authenticated",))
 
 
-async def pod(cluster: Cluster, name: str, **claim: str):
+async def pod(cluster: Cluster, name: str, ends: bool = False, **claim: str):
     """Gated until the test's own binder has looked away: it takes every pod that is not."""
     spec = {
         "containers": [{"name": "c", "image": "busybox", "resources": {"claims": [{"name": "gpu"}]}}],
         "resourceClaims": [{"name": "gpu", **(claim or {"resourceClaimTemplateName": "one"})}],
         "schedulingGates": [{"name": "test"}],
     }
-    await cluster.make("pods", name, spec)
+    if ends:
+        spec["restartPolicy"] = "Never"
+    annotations = {"sublet.dev/hollow-exit-code": "0"} if ends else {}
+    await cluster.make("pods", name, spec, annotations=annotations)
     patch = {"spec": {"schedulingGates": None}}
     return await cluster.client.patch(resource("pods"), name, patch, "test")
 
@@ -119,15 +122,13 @@ async def test_a_claim_of_the_users_own_outlives_its_pod_but_not_its_allocation(
 
 
 async def test_the_claim_made_for_a_pod_goes_when_the_pod_has_ended(devices: Cluster) -> None:
-    await pod(devices, "p")
+    await pod(devices, "p", ends=True)
 
-    async def placed():
-        found = await claim_of(devices, "p")
-        return found if found and (found.get("status") or {}).get("reservedFor") else None
+    async def ended():
+        return (await devices.get("pods", "p"))["status"].get("phase") == "Succeeded"
 
-    claim = await until(placed)
-    ended = {"status": {"phase": "Succeeded"}}
-    await devices.client.patch(resource("pods"), "p", ended, "test", subresource="status")
+    claim = await until(lambda: claim_of(devices, "p"))
+    await until(ended)
 
     async def gone():
         try:
