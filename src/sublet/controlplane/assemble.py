@@ -5,11 +5,9 @@ This is the only place that knows all rooms. Workers get in-process clients that
 
 from __future__ import annotations
 
-import asyncio
-import dataclasses
 import logging
 import random
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
@@ -20,19 +18,15 @@ from sublet.apiserver.server import HTTPServer, tls_context
 from sublet.apiserver.settings import APIServerSettings
 from sublet.client import kubeconfig
 from sublet.client.client import Client
-from sublet.client.events import EventRecorder
 from sublet.client.exchange import Application, Request, Response, User
-from sublet.client.informer import InformerFactory
 from sublet.client.kubeconfig import ClusterAccess
 from sublet.client.podstreams import PodStreams
 from sublet.controlplane.config import DEFAULT_MINOR
-from sublet.kinds import catalog as kinds
+from sublet.controlplane.controlling import Controlling
 from sublet.machinery import codec
 from sublet.machinery.clock import Clock, SystemClock
 from sublet.machinery.status import ServiceUnavailable
 from sublet.pki.certificates import ControlPlanePKI, ensure_control_plane
-from sublet.pki.signing import SigningKey
-from sublet.reconcile.manager import Context, Manager, Registration
 from sublet.store.interface import Store
 from sublet.store.open import open_store
 
@@ -46,7 +40,6 @@ SANS = (
     "localhost", "127.0.0.1", "::1",
 )  # fmt: skip
 KUBECONFIG = "kubeconfig.yaml"
-SYSTEM_ACCOUNTS = ("system:serviceaccounts", "system:serviceaccounts:kube-system", "system:authenticated")
 
 
 class Worker(Protocol):
@@ -78,6 +71,8 @@ class Assembly:
     controllers: bool = True
     disabled_controllers: frozenset[str] = frozenset()
     scheduler: bool = True
+    leader_elect: bool = False
+    """Whether controllers and scheduler wait for a Lease: several processes may share one store."""
     scheduler_settings: SchedulerSettings | None = None
     """None: upstream's defaults."""
     api_options: Mapping[str, Any] = field(default_factory=dict)
@@ -101,9 +96,7 @@ class ControlPlane:
         self.pki: ControlPlanePKI
         self._store: Store | None = None
         self._server: HTTPServer | None = None
-        self._informers: InformerFactory | None = None
-        self._manager: Manager | None = None
-        self._tasks: list[asyncio.Task[None]] = []
+        self._controlling: Controlling | None = None
         self._workers: list[Worker] = []
         self._pod_streams: PodStreams | None = None
 
@@ -173,11 +166,8 @@ class ControlPlane:
         self.api = self._make_api(self._store)
         await self.api.start()
         gate.open(self.api)
-        self._informers = InformerFactory(self._system("kube-controller-manager"), self.clock, self.rng)
-        if assembly.controllers:
-            await self._start_controllers()
-        if assembly.scheduler:
-            self._start_scheduler()
+        self._controlling = Controlling(assembly, self.api, self.pki, self.clock, self.rng)
+        await self._controlling.start()
         if assembly.nodes:
             self._workers.insert(0, self._joining())
         for worker in self._workers:
@@ -195,21 +185,15 @@ class ControlPlane:
         """Ends everything in the reverse order; acknowledged writes are on disk."""
         for worker in reversed(self._workers):
             await worker.stop()
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
-        self._tasks.clear()
-        if self._manager is not None:
-            await self._manager.stop()
-        if self._informers is not None:
-            await self._informers.stop()
+        if self._controlling is not None:
+            await self._controlling.stop()
         if self._server is not None:
             await self._server.stop()
         if hasattr(self, "api"):
             await self.api.stop()
         if self._store is not None:
             await self._store.close()
-        self._manager = self._informers = self._server = self._store = None
+        self._controlling = self._server = self._store = None
 
     # -- parts --
 
@@ -269,73 +253,6 @@ class ControlPlane:
         network = ClusterNetwork(assembly.pod_cidr, assembly.service_cidr, assembly.cluster_domain)
         wanted = manifests(network, ClusterAccess(server, ca_data=self.pki.ca.cert_pem))
         return Applied("joining", self.client(user_agent="sublet-joining"), wanted)
-
-    def _system(self, name: str) -> Client:
-        return self.api.client_as(User(f"system:{name}", ("system:authenticated",)), name)
-
-    async def _start_controllers(self) -> None:
-        from sublet.controllers import catalog
-
-        served = kinds.load(self.assembly.minor)
-        wanted = [
-            registration
-            for registration in catalog.load()
-            if registration.enabled_by_default
-            and registration.name not in self.assembly.disabled_controllers
-            and all((needed.group, needed.plural) in served for needed in registration.needs)
-        ]
-        settings = self._controller_settings()
-
-        def context_for(registration: Registration) -> Context:
-            assert self._informers is not None
-            client = self.api.client_as(User(registration.user_name, SYSTEM_ACCOUNTS), registration.name)
-            return Context(
-                client=client,
-                informers=self._informers,
-                events=EventRecorder(client, registration.name),
-                clock=self.clock,
-                rng=self.rng,
-                settings=settings,
-            )
-
-        self._manager = Manager(wanted, context_for)
-        await self._manager.start()
-
-    def _controller_settings(self) -> dict[str, Any]:
-        return {
-            "root_ca": self.pki.ca.cert_pem.decode(),
-            "sign": SigningKey(self.pki.key("sa").read_bytes()).sign,
-            "authority": self.pki.ca,
-            "cluster_domain": self.assembly.cluster_domain,
-            "cluster_cidr": self.assembly.pod_cidr,
-        }
-
-    def _start_scheduler(self) -> None:
-        from sublet.scheduler.configuration import SchedulerSettings
-        from sublet.scheduler.scheduler import Scheduler
-
-        assert self._informers is not None
-        client = self._system("kube-scheduler")
-        events = EventRecorder(client, "default-scheduler")
-        devices = ("resource.k8s.io", "resourceclaims") in kinds.load(self.assembly.minor)
-        settings = dataclasses.replace(
-            self.assembly.scheduler_settings or SchedulerSettings(), devices=devices
-        )
-        scheduler = Scheduler(client, self._informers, events, self.clock, self.rng, settings=settings)
-        self._tasks.append(asyncio.create_task(_forever("kube-scheduler", scheduler.run), name="scheduler"))
-
-
-async def _forever(name: str, run: Callable[[], Any]) -> None:
-    """A worker that fails starts again: one never takes the process with it."""
-    delay = 1.0
-    while True:
-        try:
-            await run()
-            return
-        except Exception:
-            logger.exception("%s failed and starts again in %.0f s", name, delay)
-        await asyncio.sleep(delay)
-        delay = min(delay * 2, 60.0)
 
 
 class _Gate:

@@ -1,0 +1,171 @@
+"""The controllers and the scheduler of one control plane; where several share a store, one of them at a time."""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+import logging
+import random
+import socket
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from sublet.apiserver.api import APIServer
+from sublet.client.client import Client
+from sublet.client.events import EventRecorder
+from sublet.client.exchange import User
+from sublet.client.informer import InformerFactory
+from sublet.kinds import catalog as kinds
+from sublet.machinery.clock import Clock
+from sublet.pki.certificates import ControlPlanePKI
+from sublet.pki.signing import SigningKey
+from sublet.reconcile.manager import Context, Manager, Registration
+
+if TYPE_CHECKING:
+    from sublet.controlplane.assemble import Assembly
+
+logger = logging.getLogger(__name__)
+
+_SYSTEM_ACCOUNTS = ("system:serviceaccounts", "system:serviceaccounts:kube-system", "system:authenticated")
+_LEASE = ("kube-system", "kube-controller-manager")
+
+
+class Controlling:
+    """Works between :meth:`start` and :meth:`stop`; with ``leader_elect`` only while it holds the Lease."""
+
+    def __init__(
+        self, assembly: Assembly, api: APIServer, pki: ControlPlanePKI, clock: Clock, rng: random.Random
+    ) -> None:
+        self._assembly = assembly
+        self._api = api
+        self._pki = pki
+        self._clock = clock
+        self._rng = rng
+        self._informers: InformerFactory | None = None
+        self._manager: Manager | None = None
+        self._scheduler: asyncio.Task[None] | None = None
+        self._election: asyncio.Task[None] | None = None
+        self.leads = False
+        """Whether controllers and scheduler run here."""
+
+    async def start(self) -> None:
+        """Returns at once; controllers begin to work as their informers sync, or once this process leads."""
+        if self._assembly.leader_elect:
+            self._election = asyncio.create_task(self._stand(), name="leader election")
+        else:
+            await self._begin()
+
+    async def stop(self) -> None:
+        if self._election is not None:
+            self._election.cancel()
+            await asyncio.gather(self._election, return_exceptions=True)
+            self._election = None
+        await self._end()
+
+    async def _stand(self) -> None:
+        """Stands for election again and again: who lost the Lease may win it back."""
+        from sublet.client.leases import LeaderElection, LeadershipLost
+
+        identity = f"{socket.gethostname()}_{self._rng.getrandbits(64):016x}"
+        while True:
+            election = LeaderElection(
+                self._system("kube-controller-manager"), *_LEASE, identity, clock=self._clock, rng=self._rng
+            )
+            try:
+                await election.run(self._lead)
+            except LeadershipLost as error:
+                logger.warning("%s; controllers and scheduler wait", error)
+            except Exception:
+                logger.exception("leader election failed and begins again")
+                await asyncio.sleep(1.0)
+
+    async def _lead(self) -> None:
+        try:
+            await self._begin()
+            await asyncio.Event().wait()
+        finally:
+            await self._end()
+
+    async def _begin(self) -> None:
+        self._informers = InformerFactory(self._system("kube-controller-manager"), self._clock, self._rng)
+        self.leads = True
+        if self._assembly.controllers:
+            await self._start_controllers(self._informers)
+        if self._assembly.scheduler:
+            self._start_scheduler(self._informers)
+
+    async def _end(self) -> None:
+        self.leads = False
+        if self._scheduler is not None:
+            self._scheduler.cancel()
+            await asyncio.gather(self._scheduler, return_exceptions=True)
+        if self._manager is not None:
+            await self._manager.stop()
+        if self._informers is not None:
+            await self._informers.stop()
+        self._scheduler = self._manager = self._informers = None
+
+    def _system(self, name: str) -> Client:
+        return self._api.client_as(User(f"system:{name}", ("system:authenticated",)), name)
+
+    async def _start_controllers(self, informers: InformerFactory) -> None:
+        from sublet.controllers import catalog
+
+        served = kinds.load(self._assembly.minor)
+        wanted = [
+            registration
+            for registration in catalog.load()
+            if registration.enabled_by_default
+            and registration.name not in self._assembly.disabled_controllers
+            and all((needed.group, needed.plural) in served for needed in registration.needs)
+        ]
+        settings = self._controller_settings()
+
+        def context_for(registration: Registration) -> Context:
+            client = self._api.client_as(User(registration.user_name, _SYSTEM_ACCOUNTS), registration.name)
+            return Context(
+                client=client,
+                informers=informers,
+                events=EventRecorder(client, registration.name),
+                clock=self._clock,
+                rng=self._rng,
+                settings=settings,
+            )
+
+        self._manager = Manager(wanted, context_for)
+        await self._manager.start()
+
+    def _controller_settings(self) -> dict[str, Any]:
+        return {
+            "root_ca": self._pki.ca.cert_pem.decode(),
+            "sign": SigningKey(self._pki.key("sa").read_bytes()).sign,
+            "authority": self._pki.ca,
+            "cluster_domain": self._assembly.cluster_domain,
+            "cluster_cidr": self._assembly.pod_cidr,
+        }
+
+    def _start_scheduler(self, informers: InformerFactory) -> None:
+        from sublet.scheduler.configuration import SchedulerSettings
+        from sublet.scheduler.scheduler import Scheduler
+
+        client = self._system("kube-scheduler")
+        events = EventRecorder(client, "default-scheduler")
+        devices = ("resource.k8s.io", "resourceclaims") in kinds.load(self._assembly.minor)
+        chosen = self._assembly.scheduler_settings or SchedulerSettings()
+        settings = dataclasses.replace(chosen, devices=devices)
+        scheduler = Scheduler(client, informers, events, self._clock, self._rng, settings=settings)
+        running = _forever("kube-scheduler", scheduler.run)
+        self._scheduler = asyncio.create_task(running, name="scheduler")
+
+
+async def _forever(name: str, run: Callable[[], Any]) -> None:
+    """A worker that fails starts again: one never takes the process with it."""
+    delay = 1.0
+    while True:
+        try:
+            await run()
+            return
+        except Exception:
+            logger.exception("%s failed and starts again in %.0f s", name, delay)
+        await asyncio.sleep(delay)
+        delay = min(delay * 2, 60.0)
