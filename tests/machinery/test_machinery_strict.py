@@ -204,3 +204,39 @@ def test_the_metadata_of_an_embedded_resource_is_pruned_to_that_of_objects() -> 
     }
     assert strict.prune(obj, tree, schemas.object_meta()) == ['unknown field "list[0].metadata.other"']
     assert obj["list"][0]["metadata"] == {"name": "a", "labels": {"x": "y"}}
+
+
+def test_zeros_that_say_nothing_are_dropped_as_go_drops_them() -> None:
+    obj = pod(
+        stdin=False, workingDir="", env=[{"name": "A", "value": ""}], ports=[{"containerPort": 80, "hostPort": 0}],
+        livenessProbe={"initialDelaySeconds": 0, "periodSeconds": 5},
+    )  # fmt: skip
+    obj["spec"] |= {
+        "hostNetwork": False,
+        "subdomain": "",
+        "volumes": [{"name": "v", "emptyDir": {"medium": ""}}],
+    }
+    assert strict.check(obj, POD).errors == []
+    kept = pod(
+        env=[{"name": "A"}], ports=[{"containerPort": 80}], livenessProbe={"periodSeconds": 5}
+    )  # fmt: skip
+    kept["spec"]["volumes"] = [{"name": "v", "emptyDir": {}}]
+    assert obj == kept
+
+
+def test_zeros_behind_pointers_and_in_required_fields_stay() -> None:
+    obj = pod(
+        securityContext={"privileged": False, "runAsUser": 0},
+        startupProbe={"grpc": {"port": 0, "service": ""}},
+    )
+    obj["spec"] |= {
+        "automountServiceAccountToken": False,
+        "terminationGracePeriodSeconds": 0,
+        "volumes": [{"name": "", "hostPath": {"path": "", "type": ""}}],
+    }
+    before = json.loads(json.dumps(obj))
+    assert strict.check(obj, POD).errors == []
+    assert obj == before
+    for stated in ({"replicas": 0}, {"progressDeadlineSeconds": 0}):
+        assert strict.check(deployment := {"spec": dict(stated)}, DEPLOYMENT).errors == []
+        assert deployment == {"spec": stated}

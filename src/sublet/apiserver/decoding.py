@@ -43,7 +43,7 @@ def decode(
     fmt = negotiation.content_format(request, negotiation.TEXT_FORMATS if custom else negotiation.ALL_FORMATS)
     problems: list[str] = []
     if fmt == "protobuf":
-        obj = decode_protobuf(body)
+        obj = decode_protobuf(body, every_zero=schema is not None)
     elif fmt == "yaml":
         obj, lines = _decode_yaml_object(body, resource, validation)
         problems = [yaml_problem(lines)] if lines else []

@@ -131,12 +131,13 @@ def _document(request: Request) -> Object:
     return decoded
 
 
-def decode_protobuf(body: bytes) -> Object:
-    """Raises ``BadRequest``."""
+def decode_protobuf(body: bytes, *, every_zero: bool = False) -> Object:
+    """``every_zero``: the caller knows by a schema which of them count. Raises ``BadRequest``."""
     from sublet.kinds import protobuf
 
+    reader = protobuf.wire_codec() if every_zero else protobuf.codec()
     try:
-        return protobuf.codec().decode_object(body)
+        return reader.decode_object(body)
     except ValueError as error:
         raise BadRequest(str(error)) from None
 

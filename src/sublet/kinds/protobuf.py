@@ -14,3 +14,9 @@ def codec() -> Codec:
     """The codec; it reads the message types it meets one by one."""
     text = importlib.resources.files("sublet.kinds").joinpath("data/protobuf-fields.tsv").read_text("utf-8")
     return Codec(Table(text))
+
+
+@cache
+def wire_codec() -> Codec:
+    """Decodes with every zero that is on the wire: for objects that are checked against their schema next."""
+    return Codec(codec().table, every_zero=True)

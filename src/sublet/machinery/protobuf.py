@@ -26,10 +26,14 @@ class NoProtobufError(ValueError):
 
 
 class Codec:
-    """Encodes and decodes by one table."""
+    """Encodes and decodes by one table.
 
-    def __init__(self, table: Table) -> None:
+    ``every_zero``: what is decoded keeps all zeros on the wire, for readers whose schema says which of them count.
+    """
+
+    def __init__(self, table: Table, *, every_zero: bool = False) -> None:
         self.table = table
+        self._every_zero = every_zero
         encode_special: dict[str, Callable[[Any, Message], bytes]] = {
             "quantity": lambda value, _: wire.string_field(1, quantity.parse(value).canonical()),
             "int_or_string": _encode_int_or_string,
@@ -152,11 +156,13 @@ class Codec:
         return self._encoder.encode(name, obj)
 
     def decode(self, name: str, data: bytes) -> Any:
-        """The JSON value of one message; zeros that mean "not set" are left out."""
+        """The JSON value of one message; zeros that mean "not set" are left out, unless all are asked for."""
         message = self.table.message(name)
         if message.form:
             return self._decode_special[message.form](data, message)
         obj: Object = {}
+        # Schemas within schemas have no type there, so nobody after this drops their zeros.
+        every_zero = self._every_zero and not name.endswith(".JSONSchemaProps")
         for number, wire_type, value, body in wire.fields(data):
             field = message.by_number.get(number)
             if field is None:
@@ -170,7 +176,8 @@ class Codec:
                 obj.setdefault(field.name, []).extend(self._items(field, wire_type, value, body))
             else:
                 item = self._scalar(field, wire_type, value, body)
-                if item is not None and (item or field.keep_zero or field.type not in SCALARS):
+                zero = not item and field.type in SCALARS and not (every_zero or field.keep_zero)
+                if item is not None and not zero:
                     obj[field.name] = item
                 else:
                     obj.pop(field.name, None)

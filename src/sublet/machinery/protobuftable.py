@@ -8,6 +8,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from sublet.machinery import zeros
+
 META = "k8s.io.apimachinery.pkg.apis.meta.v1"
 RUNTIME = "k8s.io.apimachinery.pkg.runtime"
 _APIEXTENSIONS = "k8s.io.apiextensions_apiserver.pkg.apis.apiextensions"
@@ -56,6 +58,7 @@ _RENAMED = {
     ("JSONSchemaProps", "ref"): "$ref",
     ("JSONSchemaProps", "schema"): "$schema",
     ("BoundObjectReference", "uID"): "uid",
+    ("DaemonEndpoint", "Port"): "Port",
     ("IngressClassParametersReference", "aPIGroup"): "apiGroup",
     **{
         ("JSONSchemaProps", f"xKubernetes{camel}"): f"x-kubernetes-{dashed}"
@@ -70,46 +73,6 @@ _RENAMED = {
         )
     },
 }
-
-_POINTERS = (
-    "automountServiceAccountToken enableServiceLinks shareProcessNamespace hostUsers setHostnameAsFQDN runAsNonRoot "
-    "privileged allowPrivilegeEscalation readOnlyRootFilesystem hostProcess optional immutable controller "
-    "blockOwnerDeletion suspend serving terminating allocateLoadBalancerNodePorts allowVolumeExpansion attachRequired "
-    "podInfoOnMount storageCapacity requiresRepublish seLinuxMount started orphanDependents manualSelector adminAccess "
-    "allNodes perDeviceNodeSelection allowMultipleAllocations bindsToNode bool int x-kubernetes-preserve-unknown-fields "
-    "revisionHistoryLimit progressDeadlineSeconds collisionCount partition terminationGracePeriodSeconds "
-    "activeDeadlineSeconds priority runAsUser runAsGroup fsGroup defaultMode mode tolerationSeconds expirationSeconds "
-    "deletionGracePeriodSeconds gracePeriodSeconds parallelism completions backoffLimit backoffLimitPerIndex "
-    "maxFailedIndexes ttlSecondsAfterFinished startingDeadlineSeconds successfulJobsHistoryLimit "
-    "failedJobsHistoryLimit minReplicas targetCPUUtilizationPercentage averageUtilization "
-    "currentCPUUtilizationPercentage stabilizationWindowSeconds leaseDurationSeconds leaseTransitions minDomains "
-    "terminatingReplicas limitBytes tailLines sinceSeconds nominalConcurrencyShares lendablePercent borrowingLimitPercent endPort lun "
-    "maxLength minLength maxItems minItems maxProperties minProperties maximum minimum multipleOf remainingItemCount"
-)
-_ALWAYS_WRITTEN = (
-    "restartCount exitCode allowed incomplete namespaced served storage attached disruptionsAllowed currentHealthy "
-    "desiredHealthy expectedPods currentNumberScheduled numberMisscheduled desiredNumberScheduled numberReady "
-    "desiredReplicas groupPriorityMinimum versionPriority ready resourceSliceCount"
-)
-_ZERO_COUNTS = frozenset((*_POINTERS.split(), *_ALWAYS_WRITTEN.split()))
-"""Pointers in Go, where a zero was set on purpose, and fields that JSON has whatever their value."""
-_ZERO_COUNTS_IN = frozenset(
-    (
-        "DeploymentSpec.replicas", "ReplicaSetSpec.replicas", "StatefulSetSpec.replicas",
-        "ReplicationControllerSpec.replicas", "ReplicaSetStatus.replicas", "StatefulSetStatus.replicas",
-        "StatefulSetStatus.availableReplicas", "ReplicationControllerStatus.replicas", "ScaleStatus.replicas",
-        "ClientIPConfig.timeoutSeconds", "ListOptions.timeoutSeconds", "JobStatus.terminating",
-        "CSIVolumeSource.readOnly", "PriorityClass.value", "ResourcePool.generation", "VolumeNodeResources.count",
-        "PersistentVolumeClaimSpec.storageClassName", "LocalSubjectAccessReview.allowed", "ScaleSpec.replicas",
-        "EventSeries.count", "ContainerImage.sizeBytes",
-        "Event.reportingComponent", "Event.reportingInstance", "HTTPHeader.value", "Condition.message",
-        "Condition.reason", "ContainerStatus.image", "ContainerStatus.imageID",
-        "PersistentVolumeClaimSpec.volumeAttributesClassName", "k8s.io.api.discovery.v1.EndpointPort.name",
-        "NodeSystemInfo.machineID", "NodeSystemInfo.systemUUID", "NodeSystemInfo.bootID",
-        "NodeSystemInfo.kernelVersion", "NodeSystemInfo.osImage", "NodeSystemInfo.containerRuntimeVersion",
-        "NodeSystemInfo.kubeletVersion", "NodeSystemInfo.kubeProxyVersion",
-    )
-)  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -190,8 +153,7 @@ class Table:
             is_map=label == "map",
             type=type_,
             inline=message in _INLINE.get(given, ()),
-            keep_zero=name in _ZERO_COUNTS
-            or not _ZERO_COUNTS_IN.isdisjoint((f"{message}.{name}", f"{package}.{message}.{name}")),
+            keep_zero=zeros.kept(f"{package}.{message}", name),
         )
 
 

@@ -14,7 +14,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from sublet.machinery import quantity
+from sublet.machinery import quantity, zeros
 from sublet.machinery.duplicates import shown_path
 from sublet.machinery.objects import parse_time, rfc3339, rfc3339_micro
 from sublet.machinery.schema import Schema
@@ -28,6 +28,9 @@ _RANGES = {"int32": (-(1 << 31), (1 << 31) - 1), "int64": (-(1 << 63), (1 << 63)
 _TO_THE_SECOND = r"\d{4}-(0[1-9]|1[0-2])-([0-2]\d|3[01])T([01]\d|2[0-3]):[0-5]\d:[0-5]\d"
 _CANONICAL_TIME = re.compile(rf"{_TO_THE_SECOND}Z").fullmatch
 _CANONICAL_MICRO_TIME = re.compile(rf"{_TO_THE_SECOND}\.\d{{6}}Z").fullmatch
+_SCALARS = frozenset(("string", "boolean", "integer"))
+_NEVER_ZERO = frozenset((_QUANTITY, _MICRO_TIME, f"{_META}.Time"))
+"""Types whose values are written as strings but are structs."""
 _MEANINGFUL_WHEN_EMPTY = frozenset((f"{_OBJECT_META}.managedFields",))
 """Optional lists that say something when empty: this one asks to forget all managers."""
 
@@ -71,7 +74,8 @@ _Check = Callable[[Any, _Walk], Any]
 def check(obj: Any, schema: Schema, *, path: Sequence[str] = (), converted: bool = False) -> StrictResult:
     """Decodes a JSON-shaped value in place as the built-in type ``schema`` stands for.
 
-    Drops unknown fields, nulls and empty optional lists and maps; writes quantities and times canonically.
+    Drops unknown fields, nulls, empty optional lists and maps, and zeros that are no more than the absence of a field
+    (:mod:`sublet.machinery.zeros`); writes quantities and times canonically.
     ``path``: where the value sits in the whole object, for the texts. ``converted``: the texts are those of Go's
     converter from maps, which strategic merge patches pass, not of its JSON decoder.
     """
@@ -292,7 +296,7 @@ def _map_of(values: Schema) -> _Check:
 def _struct(schema: Schema) -> _Check:
     go_type = _go_type(schema)
     fields: dict[str, tuple[type | None, bool, Schema]] = {
-        name: (_plain_type(child), _optional_collection(schema, name, child), child)
+        name: (_plain_type(child), _left_out_when_empty(schema, name, child), child)
         for name, child in schema.properties.items()
     }
 
@@ -309,6 +313,8 @@ def _struct(schema: Schema) -> _Check:
                 continue
             plain, droppable, child = known
             if type(item) is plain:
+                if droppable and not item:
+                    dropped.append(key)
                 continue
             if item is None:
                 dropped.append(key)
@@ -333,9 +339,12 @@ def _plain_type(schema: Schema) -> type | None:
     return str if check is _string else bool if check is _boolean else None
 
 
-def _optional_collection(parent: Schema, name: str, child: Schema) -> bool:
+def _left_out_when_empty(parent: Schema, name: str, child: Schema) -> bool:
+    """Whether a field is as good as absent when it holds an empty list or map, or a zero."""
     if name in parent.required or f"{parent.name}.{name}" in _MEANINGFUL_WHEN_EMPTY:
         return False
+    if child.type in _SCALARS and not child.int_or_string and child.name not in _NEVER_ZERO:
+        return not zeros.meaningful(parent.name, name)
     return child.type == "array" or (
         child.type == "object" and not child.properties and child.additional is not None
     )
