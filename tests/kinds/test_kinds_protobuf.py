@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from goprotobuf import AsGo
+import goprotobuf
 from sublet.kinds import catalog, protobuf, schemas
 from sublet.machinery import strict, zeros
 from sublet.machinery.kind import Object, Resource
@@ -111,7 +111,7 @@ def test_any_object_survives_also_as_go_writes_it(resource: Resource, seed: int,
     rng = random.Random(seed)
     obj = made(resource, lambda: rng.random() < share, lambda: rng.random() < 0.5)
     survives(resource, copy.deepcopy(obj), protobuf.codec())
-    written = AsGo().encode_object(obj)
+    written = goprotobuf.encode(obj)
     read = decoded(protobuf.wire_codec().decode_object(written), schema_of(resource))
     assert without_required_zeros(read, schema_of(resource)) == without_required_zeros(
         obj, schema_of(resource)

@@ -443,7 +443,7 @@ def test_system_priorities_are_the_system_s() -> None:
     assert len(kind("priorityclasses.scheduling.k8s.io").validate(obj)) == 1
 
 
-def test_an_event_s_row_counts_repeats() -> None:
+def test_an_event_s_row_says_when_it_was_seen_and_how_often() -> None:
     event = made(
         "events",
         involvedObject={"kind": "Pod", "name": "p"},
@@ -454,8 +454,19 @@ def test_an_event_s_row_counts_repeats() -> None:
         message="text\n",
     )
     row = cells("events", event)
-    assert row[0] == "30s (x3 over 10m)"
+    assert (row[0], row[7], row[8]) == ("30s", "10m", 3)
     assert (row[3], row[5], row[6]) == ("pod/p", "kubelet, n", "text")
+
+
+def test_an_event_of_the_new_interface_was_seen_once_or_as_often_as_its_series() -> None:
+    event = made(
+        "events", involvedObject={"kind": "Pod"}, eventTime=rfc3339(NOW - 90), reportingComponent="c"
+    )
+    row = cells("events", event)
+    assert (row[0], row[3], row[5], row[7], row[8]) == ("90s", "pod", "c", "90s", 1)
+    event["series"] = {"count": 7, "lastObservedTime": rfc3339(NOW - 5)}
+    row = cells("events", event)
+    assert (row[0], row[7], row[8]) == ("5s", "90s", 7)
 
 
 def test_autoscaler_targets_show_current_and_wanted() -> None:

@@ -8,7 +8,7 @@ from typing import Any
 from sublet.kinds import resources
 from sublet.kinds.builtin import builtin
 from sublet.kinds.rules import show
-from sublet.kinds.rules.common import Errors, rule
+from sublet.kinds.rules.common import Errors, fill, rule
 from sublet.machinery.kind import Object, Served
 from sublet.machinery.status import invalid, required
 
@@ -23,11 +23,13 @@ _RENAMED = {
 }
 """Core name -> name in events.k8s.io; all other fields are called the same."""
 _BACK = {new: old for old, new in _RENAMED.items()}
+_UNSTATED = ("reportingComponent", "reportingInstance")
+"""Always there in the core group's shape; here only with a value."""
 _NEW = resources.resource("events.events.k8s.io")
 
 
 def _from_stored(event: Object) -> Object:
-    made = {_RENAMED.get(key, key): value for key, value in event.items()}
+    made = {_RENAMED.get(key, key): value for key, value in event.items() if value or key not in _UNSTATED}
     return {**made, "apiVersion": _NEW.api_version, "kind": "Event"}
 
 
@@ -50,19 +52,20 @@ def _validate(event: Object) -> Errors:
         yield required("reportingController")
 
 
-def _interval(event: Object, now: float) -> tuple[str, str]:
-    """(last seen, first seen) as ages."""
-    first, last = event.get("firstTimestamp"), event.get("lastTimestamp")
+def _default(event: Object) -> None:
+    fill(event, source={}, reportingComponent="", reportingInstance="")
+
+
+def _seen(event: Object, now: float) -> tuple[str, str, int]:
+    """(last seen, first seen) as ages, and how often."""
     at = event.get("eventTime")
-    first_seen = show.since(first or at, now)
+    first_seen = show.since(event.get("firstTimestamp") or at, now)
+    last = event.get("lastTimestamp")
+    last_seen = show.since(last, now) if last else first_seen
     series = event.get("series")
     if series:
-        count, seen = series.get("count"), show.since(series.get("lastObservedTime"), now)
-    else:
-        count, seen = event.get("count") or 0, show.since(last or at or first, now)
-    if (count or 0) > 1:
-        return f"{seen} (x{count} over {first_seen})", first_seen
-    return seen, first_seen
+        return show.since(series.get("lastObservedTime"), now), first_seen, int(series.get("count") or 0)
+    return last_seen, first_seen, int(event.get("count") or 1)
 
 
 def _object_text(involved: Object) -> str:
@@ -80,9 +83,8 @@ def _source_text(event: Object) -> str:
 def _cells(event: Object, now: float) -> list[Any]:
     if event.get("apiVersion") == _NEW.api_version:
         event = _to_stored(event)
-    last_seen, first_seen = _interval(event, now)
+    last_seen, first_seen, count = _seen(event, now)
     involved = event.get("involvedObject") or {}
-    count = (event.get("series") or {}).get("count") or event.get("count") or 0
     return [
         last_seen,
         event.get("type", ""),
@@ -92,7 +94,7 @@ def _cells(event: Object, now: float) -> list[Any]:
         _source_text(event),
         str(event.get("message") or "").strip(),
         first_seen,
-        str(count),
+        count,
         show.name(event),
     ]
 
@@ -120,6 +122,7 @@ _NEW_FIELDS = {
 KIND = builtin(
     "events",
     also_served=(Served(_NEW, _from_stored, _to_stored, _NEW_FIELDS),),
+    default=_default,
     validate=rule(_validate),
     cells=_cells,
     selectable={
