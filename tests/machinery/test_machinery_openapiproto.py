@@ -5,12 +5,9 @@ from __future__ import annotations
 import json
 
 import pytest
-from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
+from openapi_reader import BOOL, DOUBLE, INT64, MANY, ONE, STRING, has_unknown, read
 
 from sublet.machinery import openapiproto
-
-STRING, BOOL, INT64, DOUBLE, MESSAGE = 9, 8, 3, 1, 11
-ONE, MANY = 1, 3
 
 # The parts of gnostic's openapi.v2 that the document below uses: message -> (field, number, type or message, label).
 GNOSTIC = {
@@ -124,39 +121,9 @@ DOCUMENT = {
 }
 
 
-def read(data: bytes):
-    file = descriptor_pb2.FileDescriptorProto(name="o.proto", package="o", syntax="proto3")
-    for name, fields in GNOSTIC.items():
-        message = file.message_type.add(name=name)
-        for field, number, kind, label in fields:
-            if isinstance(kind, str):
-                message.field.add(
-                    name=field, number=number, type=MESSAGE, label=label, type_name=f".o.{kind}"
-                )
-            else:
-                message.field.add(name=field, number=number, type=kind, label=label)
-    pool = descriptor_pool.DescriptorPool()
-    pool.Add(file)
-    return message_factory.GetMessageClass(pool.FindMessageTypeByName("o.Document")).FromString(data)
-
-
 @pytest.fixture(scope="module")
 def document():
-    return read(openapiproto.encode(DOCUMENT))
-
-
-def has_unknown(message) -> bool:
-    """Whether a reader that knows only the fields above was sent others."""
-    from google.protobuf.unknown_fields import UnknownFieldSet
-
-    if len(UnknownFieldSet(message)):
-        return True
-    return any(
-        has_unknown(child)
-        for field, value in message.ListFields()
-        if field.type == MESSAGE
-        for child in (value if not hasattr(value, "ListFields") else [value])
-    )
+    return read(GNOSTIC, openapiproto.encode(DOCUMENT))
 
 
 def test_nothing_is_sent_under_another_number(document):
@@ -217,5 +184,7 @@ def test_what_has_no_place_is_refused():
 
 def test_what_version_2_cannot_say_is_left_out():
     schema = {"type": "string", "nullable": True, "anyOf": [{"type": "integer"}]}
-    (named,) = read(openapiproto.encode({"definitions": {"a": schema}})).definitions.additional_properties
+    (named,) = read(
+        GNOSTIC, openapiproto.encode({"definitions": {"a": schema}})
+    ).definitions.additional_properties
     assert list(named.value.type.value) == ["string"] and not has_unknown(named)

@@ -20,6 +20,7 @@ from sublet.apiserver.conversion import CustomKind
 from sublet.apiserver.kindset import Entry, KindSet
 from sublet.apiserver.openapi_merge import merge
 from sublet.apiserver.openapi_paths import Document, Format, Paths
+from sublet.apiserver.release import git_version
 from sublet.kinds import schemas
 from sublet.machinery import codec
 from sublet.machinery.kind import Kind, Resource
@@ -83,9 +84,22 @@ class OpenAPI:
         identity = self.hashes().get(root)
         if identity is None:
             return None
-        prefix, _, rest = root.partition("/")
-        group, _, version = rest.rpartition("/") if prefix == "apis" else ("", "", rest)
+        group, version = _place(root)
         return await self._once(root, lambda maker: _document3(maker, group, version), identity)
+
+    async def version3_protobuf(self, root: str) -> Published | None:
+        """:meth:`version3` in gnostic's protobuf form."""
+        from sublet.machinery import openapiproto3
+
+        identity = self.hashes().get(root)
+        if identity is None:
+            return None
+        group, version = _place(root)
+        return await self._once(
+            f"{root} protobuf",
+            lambda maker: openapiproto3.encode(_document3(maker, group, version)),
+            identity,
+        )
 
     async def version2(self) -> Published:
         """The document of everything, as JSON."""
@@ -135,6 +149,13 @@ class OpenAPI:
         return found
 
 
+def _place(root: str) -> tuple[str, str]:
+    """(group, version) of ``api/v1`` or ``apis/GROUP/VERSION``."""
+    prefix, _, rest = root.partition("/")
+    group, _, version = rest.rpartition("/") if prefix == "apis" else ("", "", rest)
+    return group, version
+
+
 def _publish(make: Callable[[_Maker], Document | bytes], maker: _Maker, identity: str) -> Published:
     """Runs beside the loop: makes a document, packs it, and gives the memory it took back."""
     made = make(maker)
@@ -173,7 +194,7 @@ class _Maker:
         return self._custom.get((api_version, kind)) or self._names.get(api_version, {}).get(kind, "")
 
     def info(self) -> Document:
-        return {"title": "Kubernetes", "version": f"v{self.minor}.0+sublet.{self.version}"}
+        return {"title": "Kubernetes", "version": git_version(self.minor, self.version)}
 
     def served(self, group: str | None = None, version: str = "") -> list[tuple[Entry, Resource]]:
         return [

@@ -5,18 +5,23 @@ Source: field numbers of the public ``openapi.v2`` messages (gnostic's OpenAPIv2
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from sublet.machinery import wire
-from sublet.machinery.codec import encode_json
+from sublet.machinery.openapiwriter import (
+    Document,
+    Fields,
+    Special,
+    Writer,
+    or_reference,
+    requirement,
+    strings,
+    with_extensions,
+)
 
 MEDIA_TYPE = "application/com.github.proto-openapi.spec.v2@v1.0+protobuf"
 
-Document = Mapping[str, Any]
-_Fields = dict[str, tuple[int, str]]
-
-# JSON key -> (field number, how its value is written); extensions (x-…) go to the field "x-".
 _LIMITS = (
     "maximum", "exclusiveMaximum", "minimum", "exclusiveMinimum", "maxLength", "minLength", "pattern",
     "maxItems", "minItems", "uniqueItems", "enum", "multipleOf",
@@ -28,9 +33,9 @@ _LIMIT_FORMS = {
 }  # fmt: skip
 
 
-def _primitive(start: int, extension: int) -> _Fields:
+def _primitive(start: int, extension: int) -> Fields:
     """type, format, items, collectionFormat, default and the limits, numbered from ``start``."""
-    found: _Fields = {
+    found: Fields = {
         "type": (start, "string"),
         "format": (start + 1, "string"),
         "items": (start + 2, "PrimitivesItems"),
@@ -41,14 +46,14 @@ def _primitive(start: int, extension: int) -> _Fields:
     return found | {name: (start + 5 + i, _LIMIT_FORMS[name]) for i, name in enumerate(_LIMITS)}
 
 
-_PLACE: _Fields = {
+_PLACE: Fields = {
     "required": (1, "bool"),
     "in": (2, "string"),
     "description": (3, "string"),
     "name": (4, "string"),
 }
 
-_MESSAGES: dict[str, _Fields] = {
+_MESSAGES: dict[str, Fields] = {
     "Document": {
         "swagger": (1, "string"), "info": (2, "Info"), "host": (3, "string"), "basePath": (4, "string"),
         "schemes": (5, "strings"), "consumes": (6, "strings"), "produces": (7, "strings"), "paths": (8, "Paths"),
@@ -123,131 +128,47 @@ def encode(document: Document) -> bytes:
 
     Raises ``ValueError`` for what Kubernetes' documents never hold (XML, files, OAuth).
     """
-    return _message("Document", document)
+    return _WRITER.message("Document", document)
 
 
-def _message(name: str, value: Document) -> bytes:
-    special = _SPECIAL.get(name)
-    if special is not None:
-        return special(value)
-    fields = _MESSAGES[name]
-    parts: list[bytes] = []
-    for key, child in value.items():
-        found = fields.get(key)
-        if found is None:
-            if name == "Schema" and key in _BEYOND_V2:
-                continue
-            if not key.startswith("x-") or "x-" not in fields:
-                raise ValueError(f"OpenAPI: {name} has no field {key!r} in protobuf")
-            parts.append(wire.bytes_field(fields["x-"][0], _named(key, _any(child))))
-        elif child is not None:
-            parts.append(_field(found[0], found[1], child))
-    return b"".join(parts)
-
-
-def _field(number: int, form: str, value: Any) -> bytes:
-    match form:
-        case "string":
-            return wire.string_field(number, value)
-        case "bool" | "int":
-            return wire.varint_field(number, int(value))
-        case "double":
-            return wire.tag(number, wire.FIXED64) + wire.double(float(value))
-        case "strings":
-            return b"".join(wire.string_field(number, item) for item in value)
-        case "any":
-            return wire.bytes_field(number, _any(value))
-        case "anys":
-            return b"".join(wire.bytes_field(number, _any(item)) for item in value)
-    kind, _, name = form.partition(" ")
-    if kind == "list":
-        return b"".join(wire.bytes_field(number, _message(name, item)) for item in value)
-    if kind == "map":
-        return wire.bytes_field(number, b"".join(_entries(1, name, value)))
-    return wire.bytes_field(number, _message(form, value))
-
-
-def _entries(number: int, name: str, values: Mapping[str, Any]) -> Iterator[bytes]:
-    for key, value in values.items():
-        body = _any(value) if name == "any" else _message(name, value)
-        yield wire.bytes_field(number, _named(key, body))
-
-
-def _named(key: str, body: bytes) -> bytes:
-    return wire.string_field(1, key) + wire.bytes_field(2, body)
-
-
-def _any(value: Any) -> bytes:
-    """Readers parse the text as YAML, of which JSON is a part."""
-    return wire.bytes_field(2, encode_json(value) + b"\n")
-
-
-def _with_extensions(number: int, extension: int, name: str) -> Callable[[Document], bytes]:
-    """A map whose keys are either entries or extensions."""
-
-    def write(values: Document) -> bytes:
-        plain = {key: value for key, value in values.items() if not key.startswith("x-")}
-        extra = {key: value for key, value in values.items() if key.startswith("x-")}
-        return b"".join([*_entries(extension, "any", extra), *_entries(number, name, plain)])
-
-    return write
-
-
-def _parameter(value: Document) -> bytes:
+def _parameter(writer: Writer, value: Document) -> bytes:
     if value.get("in") == "body":
-        return wire.bytes_field(1, _message("BodyParameter", value))
+        return wire.bytes_field(1, writer.message("BodyParameter", value))
     place = value.get("in", "")
     if place not in _PARAMETER_PLACES:
         raise ValueError(f"OpenAPI: a parameter cannot be in {place!r}")
-    return wire.bytes_field(2, wire.bytes_field(_PARAMETER_PLACES[place], _message(place, value)))
+    return wire.bytes_field(2, wire.bytes_field(_PARAMETER_PLACES[place], writer.message(place, value)))
 
 
-def _or_reference(name: str) -> Callable[[Document], bytes]:
-    def write(value: Document) -> bytes:
-        if "$ref" in value:
-            return wire.bytes_field(2, _message("JsonReference", value))
-        return wire.bytes_field(1, _message(name, value))
-
-    return write
-
-
-def _additional(value: Any) -> bytes:
+def _additional(writer: Writer, value: Any) -> bytes:
     if isinstance(value, bool):
         return wire.varint_field(2, int(value))
-    return wire.bytes_field(1, _message("Schema", value))
+    return wire.bytes_field(1, writer.message("Schema", value))
 
 
-def _items(value: Any) -> bytes:
+def _items(writer: Writer, value: Any) -> bytes:
     schemas: Sequence[Any] = value if isinstance(value, list) else [value]
-    return b"".join(wire.bytes_field(1, _message("Schema", schema)) for schema in schemas)
+    return b"".join(wire.bytes_field(1, writer.message("Schema", schema)) for schema in schemas)
 
 
-def _types(value: Any) -> bytes:
-    names: Sequence[str] = value if isinstance(value, list) else [value]
-    return b"".join(wire.string_field(1, name) for name in names)
-
-
-def _security(value: Document) -> bytes:
+def _security(writer: Writer, value: Document) -> bytes:
     kind = value.get("type", "")
     if kind not in _SECURITY_TYPES:
         raise ValueError(f"OpenAPI: security of type {kind!r} has no place in this document")
-    return wire.bytes_field(_SECURITY_TYPES[kind], _message(kind, value))
+    return wire.bytes_field(_SECURITY_TYPES[kind], writer.message(kind, value))
 
 
-def _requirement(value: Document) -> bytes:
-    return b"".join(wire.bytes_field(1, _named(key, _types(list(scopes)))) for key, scopes in value.items())
-
-
-_SPECIAL: dict[str, Callable[[Any], bytes]] = {
-    "Paths": _with_extensions(2, 1, "PathItem"),
-    "Responses": _with_extensions(1, 2, "ResponseValue"),
-    "ResponseValue": _or_reference("Response"),
-    "ParametersItem": _or_reference("Parameter"),
+_SPECIAL: dict[str, Special] = {
+    "Paths": with_extensions(2, 1, "PathItem"),
+    "Responses": with_extensions(1, 2, "ResponseValue"),
+    "ResponseValue": or_reference("Response", "JsonReference"),
+    "ParametersItem": or_reference("Parameter", "JsonReference"),
     "Parameter": _parameter,
-    "SchemaItem": lambda value: wire.bytes_field(1, _message("Schema", value)),
+    "SchemaItem": lambda writer, value: wire.bytes_field(1, writer.message("Schema", value)),
     "AdditionalProperties": _additional,
     "ItemsItem": _items,
-    "TypeItem": _types,
+    "TypeItem": strings,
     "SecurityDefinition": _security,
-    "SecurityRequirement": _requirement,
+    "SecurityRequirement": requirement,
 }
+_WRITER = Writer(_MESSAGES, _SPECIAL, {"Schema": _BEYOND_V2})

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from email.utils import formatdate
 from typing import TYPE_CHECKING
 
 from sublet.apiserver import negotiation
@@ -18,13 +19,15 @@ if TYPE_CHECKING:
 PROTOBUF2 = "application/com.github.proto-openapi.spec.v2@v1.0+protobuf"
 SENT_PROTOBUF2 = PROTOBUF2.replace("@", ".")
 """How the answer spells it: ``@`` is not allowed in a media type, and Go's parser refuses it."""
-_RETURNED = "application/com.github.proto-openapi.spec.v2.v1.0+protobuf"
-"""Clients ask with an ``@``, but cannot read a Content-Type that has one."""
 _OLDER = "application/com.github.googleapis.gnostic.openapiv2@v1.0+protobuf"
 """What the same format was called before."""
 _PROTOBUF2_NAMES = (PROTOBUF2, SENT_PROTOBUF2, _OLDER, _OLDER.replace("@", "."))
+PROTOBUF3 = "application/com.github.proto-openapi.spec.v3@v1.0+protobuf"
+SENT_PROTOBUF3 = PROTOBUF3.replace("@", ".")
 _JSON = ("application/json", "*/*", "application/*")
-_FOREVER = "public, immutable, max-age=31536000"
+_FOREVER = "public, immutable"
+_A_YEAR = 365 * 86400
+"""Seconds after which a document that was asked for by its hash expires: as good as never."""
 
 
 async def handle(request: Request, info: RequestInfo, api: APIServer) -> Response:
@@ -34,30 +37,36 @@ async def handle(request: Request, info: RequestInfo, api: APIServer) -> Respons
         case ["openapi", "v2"]:
             return await _version2(request, api)
         case ["openapi", "v3"]:
-            return _index(request, info, api)
+            return _index(info, api)
         case ["openapi", "v3", *rest]:
             return await _version3(request, info, api, "/".join(rest))
     return not_served()
 
 
 async def _version2(request: Request, api: APIServer) -> Response:
-    header = request.headers.get("accept", "") or "*/*"
-    for media, _ in negotiation.parse_accept(header):
+    if _form(request, _PROTOBUF2_NAMES, PROTOBUF2) == "json":
+        return await _answer(request, await api.openapi.version2(), "application/json")
+    return await _answer(request, await api.openapi.version2_protobuf(), SENT_PROTOBUF2)
+
+
+def _form(request: Request, protobuf: tuple[str, ...], told: str) -> str:
+    """``json`` or ``protobuf``, as the client prefers. Raises ``NotAcceptable``."""
+    for media, _ in negotiation.parse_accept(request.headers.get("accept", "") or "*/*"):
         if media in _JSON:
-            return await _answer(request, await api.openapi.version2(), "application/json")
-        if media in _PROTOBUF2_NAMES:
-            return await _answer(request, await api.openapi.version2_protobuf(), SENT_PROTOBUF2)
-    raise NotAcceptable(f"only the following media types are accepted: application/json, {PROTOBUF2}")
+            return "json"
+        if media in protobuf:
+            return "protobuf"
+    raise NotAcceptable(f"only the following media types are accepted: application/json, {told}")
 
 
-def _index(request: Request, info: RequestInfo, api: APIServer) -> Response:
+def _index(info: RequestInfo, api: APIServer) -> Response:
+    """Always JSON, whatever is accepted, as upstream."""
     paths = {
         root: {"serverRelativeURL": f"/openapi/v3/{root}?hash={identity}"}
         for root, identity in api.openapi.hashes().items()
     }
     paths |= {root: {"serverRelativeURL": address} for root, address in api.openapi.foreign3.items()}
-    accepted = negotiation.accept(request, info, formats=("json",))
-    return negotiation.respond({"paths": paths}, accepted)
+    return negotiation.respond({"paths": paths}, negotiation.Accepted("json", pretty=info.flag("pretty")))
 
 
 async def _version3(request: Request, info: RequestInfo, api: APIServer, root: str) -> Response:
@@ -66,19 +75,23 @@ async def _version3(request: Request, info: RequestInfo, api: APIServer, root: s
     remote = api.aggregation.remotes.get((group, version))
     if remote is not None:
         return await api.aggregation.answer(request, remote)
-    negotiation.accept(request, info, formats=("json",))
+    form = _form(request, (PROTOBUF3, SENT_PROTOBUF3), PROTOBUF3)
     identity = api.openapi.hashes().get(root)
     if identity is None:
         return not_served()
     asked = info.param("hash")
     if asked and asked != identity:
         return Response(301, [("Location", f"/openapi/v3/{root}?hash={identity}")])
-    found = await api.openapi.version3(root)
+    if form == "json":
+        found, sent = await api.openapi.version3(root), "application/json"
+    else:
+        found, sent = await api.openapi.version3_protobuf(root), SENT_PROTOBUF3
     if found is None:
         return not_served()
-    response = await _answer(request, found, "application/json")
+    response = await _answer(request, found, sent)
     if asked:
-        response.headers.append(("Cache-Control", _FOREVER))
+        expires = formatdate(api.clock.now() + _A_YEAR, usegmt=True)
+        response.headers += [("Cache-Control", _FOREVER), ("Expires", expires)]
     return response
 
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import platform
 from typing import TYPE_CHECKING
 
-import sublet
 from sublet.apiserver import negotiation
 from sublet.apiserver.dispatch import not_served
+from sublet.apiserver.release import git_version
 from sublet.apiserver.requestinfo import RequestInfo
 from sublet.client.exchange import Request, Response
 from sublet.machinery.status import MethodNotAllowed
@@ -15,14 +15,7 @@ from sublet.machinery.status import MethodNotAllowed
 if TYPE_CHECKING:
     from sublet.apiserver.api import APIServer
 
-PATCHES = {"1.30": 14, "1.31": 14, "1.32": 10, "1.33": 6, "1.34": 3, "1.35": 1, "1.36": 2, "1.37": 0}
-"""The patch release of each minor whose behaviour is followed; clients only read major and minor."""
 _MACHINES = {"x86_64": "amd64", "aarch64": "arm64"}
-
-
-def git_version(minor: str, version: str = "") -> str:
-    """``v1.36.2+sublet.0.1.0``: semantic, with what it really is as build metadata."""
-    return f"v{minor}.{PATCHES.get(minor, 0)}+sublet.{version or sublet.__version__}"
 
 
 async def handle(request: Request, info: RequestInfo, api: APIServer) -> Response:
