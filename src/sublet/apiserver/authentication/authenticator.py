@@ -87,7 +87,8 @@ class Bearer:
 
 
 _INVALID = "invalid bearer token"
-_PROTOCOL = "base64url.bearer.authorization.k8s.io."
+BEARER_PROTOCOL = "base64url.bearer.authorization.k8s.io."
+"""Beginning of the WebSocket subprotocol by which browsers send a token: the rest is base64url."""
 
 
 def _bearer(request: Request) -> str:
@@ -99,7 +100,7 @@ def _bearer(request: Request) -> str:
             request.context.setdefault("warnings", []).append(_SPACE)
         return token
     offered = request.headers.get("sec-websocket-protocol", "")
-    return _of_protocols([each.strip() for each in offered.split(",")]) if _PROTOCOL in offered else ""
+    return _of_protocols([each.strip() for each in offered.split(",")]) if BEARER_PROTOCOL in offered else ""
 
 
 _SPACE = "the provided Authorization header contains extra space before the bearer token, and is ignored"
@@ -107,7 +108,7 @@ _SPACE = "the provided Authorization header contains extra space before the bear
 
 def _of_protocols(offered: Sequence[str]) -> str:
     """The token that a browser's WebSocket names as a protocol; there must be another to answer with."""
-    tokens = [each[len(_PROTOCOL) :] for each in offered if each.startswith(_PROTOCOL)]
+    tokens = [each[len(BEARER_PROTOCOL) :] for each in offered if each.startswith(BEARER_PROTOCOL)]
     if len(tokens) > 1 or len(tokens) == len(offered):
         raise Unauthorized
     import base64

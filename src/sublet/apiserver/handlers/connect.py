@@ -11,6 +11,7 @@ from urllib.parse import quote, urlencode
 
 from sublet.apiserver import podproxy
 from sublet.apiserver.admission.besides import admit_connection
+from sublet.apiserver.authentication.authenticator import BEARER_PROTOCOL
 from sublet.apiserver.requestinfo import RequestInfo
 from sublet.client.exchange import Request, Response
 from sublet.client.podstreams import PodStreams
@@ -30,7 +31,6 @@ if TYPE_CHECKING:
 
 _SECRETS = ("authorization", "cookie", "proxy-authorization")
 _SECRET_PREFIXES = ("impersonate-", "x-remote-")
-_BEARER_PROTOCOL = "base64url.bearer.authorization.k8s.io."
 _METHODS = {
     "log": ("GET",),
     "exec": ("GET", "POST"),
@@ -137,6 +137,6 @@ def without_credentials(request: Request) -> Request:
         if name not in _SECRETS and not name.startswith(_SECRET_PREFIXES)
     }
     if offered := headers.get("sec-websocket-protocol"):
-        kept = [p.strip() for p in offered.split(",") if not p.strip().startswith(_BEARER_PROTOCOL)]
+        kept = [p.strip() for p in offered.split(",") if not p.strip().startswith(BEARER_PROTOCOL)]
         headers["sec-websocket-protocol"] = ", ".join(kept)
     return replace(request, headers=headers, peer_certificate=None)

@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from sublet.apiserver import websocketwatch
 from sublet.apiserver.calls import Call
 from sublet.apiserver.frames import Framer
 from sublet.apiserver.options import ListOptions, list_options
@@ -31,19 +32,24 @@ _IN_THE_STREAM = (410, 504)
 
 
 async def handle(request: Request, info: RequestInfo, api: APIServer) -> Response:
-    """A stream of frames."""
+    """A stream of frames, or of messages where the client asks for a WebSocket."""
     call = Call.of(request, info, api, watch=True)
     options = list_options(info, watch=True)
     selection = call.selection()
     framer = Framer(call.view, selection)
     headers = [("Content-Type", framer.content_type)]
+    over_websocket = websocketwatch.wanted(request)
     try:
         opened = await _open(call, selection, options)
     except StatusError as error:
         if error.code not in _IN_THE_STREAM:
             raise
-        return Response(200, headers, _only(framer.error(error)))
-    return Response(200, headers, _frames(call, framer, opened, options))
+        frames = _only(framer.error(error))
+    else:
+        frames = _frames(call, framer, opened, options)
+    if over_websocket:
+        return websocketwatch.response(request, call.view.accepted.format, frames)
+    return Response(200, headers, frames)
 
 
 @dataclass(slots=True)
