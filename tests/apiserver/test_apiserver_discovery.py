@@ -11,7 +11,9 @@ from typing import Any
 import pytest
 from apiserver_front import Front, front
 
+from sublet.apiserver import negotiation
 from sublet.apiserver.discovery import storage_version_hash, version_order
+from sublet.kinds import protobuf
 from sublet.machinery.kind import Resource
 
 __all__ = ["front"]
@@ -179,6 +181,51 @@ async def test_old_clients_get_version_two_in_protobuf_under_a_type_they_can_rea
     answer = await front.ask("GET", "/openapi/v2", headers={"accept": accept})
     assert answer.headers["content-type"] == "application/com.github.proto-openapi.spec.v2.v1.0+protobuf"
     assert answer.body.startswith(b"\x0a\x032.0")
+
+
+async def test_version_three_is_served_in_protobuf_under_a_type_that_can_be_read(front: Front) -> None:
+    accept = "application/com.github.proto-openapi.spec.v3@v1.0+protobuf, application/json"
+    url = (await front.ask("GET", "/openapi/v3")).json["paths"]["apis/apps/v1"]["serverRelativeURL"]
+    answer = await front.ask("GET", url, headers={"accept": accept})
+    assert answer.headers["content-type"] == "application/com.github.proto-openapi.spec.v3.v1.0+protobuf"
+    assert answer.body.startswith(b"\x0a\x053.0.0")
+    assert b"io.k8s.api.apps.v1.Deployment" in answer.body
+    assert (answer.headers["cache-control"], "expires" in answer.headers) == ("public, immutable", True)
+
+
+@pytest.mark.parametrize("path", ["/api", "/apis", "/apis/apps", "/apis/apps/v1", "/api/v1"])
+async def test_legacy_documents_are_the_same_in_protobuf(front: Front, path: str) -> None:
+    await same_in_protobuf(front, path, "application/json", negotiation.PROTOBUF)
+
+
+@pytest.mark.parametrize("path", ["/api", "/apis"])
+async def test_aggregated_documents_are_the_same_in_protobuf(front: Front, path: str) -> None:
+    await same_in_protobuf(
+        front, path, AGGREGATED, AGGREGATED.replace("application/json", negotiation.PROTOBUF)
+    )
+
+
+async def same_in_protobuf(front: Front, path: str, json_type: str, protobuf_type: str) -> None:
+    plain = await front.ask("GET", path, headers={"accept": json_type})
+    packed = await front.ask("GET", path, headers={"accept": protobuf_type})
+    assert packed.headers["content-type"] == protobuf_type
+    found = protobuf.codec().decode_object(packed.body)
+    assert without_empty(found) == without_empty(plain.json)
+
+
+def without_empty(value: Any) -> Any:
+    """Protobuf does not tell an empty text, list or object from none."""
+    if isinstance(value, dict):
+        return {
+            key: kept for key, child in value.items() if (kept := without_empty(child)) not in ("", [], {})
+        }
+    return [without_empty(child) for child in value] if isinstance(value, list) else value
+
+
+async def test_the_list_of_paths_is_json_whatever_is_accepted(front: Front) -> None:
+    answer = await front.ask("GET", "/", headers={"accept": "text/html"})
+    assert (answer.status, answer.headers["content-type"]) == (200, "application/json")
+    assert "/apis/apps/v1" in answer.json["paths"]
 
 
 def dangling(document: Any, prefix: str, defined: Any) -> set[str]:

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from sublet.apiserver import negotiation
 from sublet.apiserver.kindset import KindSet
 from sublet.machinery import codec
 from sublet.machinery.kind import Kind, Object, Resource, Subresource
@@ -169,10 +170,10 @@ class Discovery:
 
     # -- aggregated --
 
-    def aggregated(self, prefix: str) -> tuple[bytes, str]:
-        """(``APIGroupDiscoveryList`` as JSON, its ETag) for ``api`` or ``apis``."""
+    def aggregated(self, prefix: str, media: str = negotiation.JSON) -> tuple[bytes, str]:
+        """(``APIGroupDiscoveryList`` in a media type, its ETag: of the JSON form) for ``api`` or ``apis``."""
 
-        def make() -> tuple[bytes, str]:
+        def make() -> tuple[Object, bytes, str]:
             items = [
                 _aggregated_group(group, versions, self._foreign)
                 for group, versions in self._groups().items()
@@ -182,10 +183,13 @@ class Discovery:
                 "kind": "APIGroupDiscoveryList", "apiVersion": f"{AGGREGATED}/v2", "metadata": {}, "items": items,
             }  # fmt: skip
             data = codec.encode_json(document) + b"\n"
-            return data, f'"{hashlib.sha512(data).hexdigest().upper()}"'
+            return document, data, f'"{hashlib.sha512(data).hexdigest().upper()}"'
 
-        made: tuple[bytes, str] = self._once(f"aggregated {prefix}", make)
-        return made
+        document, data, etag = self._once(f"aggregated {prefix}", make)
+        if media == negotiation.JSON:
+            return data, etag
+        form = negotiation.Accepted("yaml" if media == negotiation.YAML else "protobuf")
+        return self._once(f"aggregated {prefix} {media}", lambda: negotiation.encode(document, form)), etag
 
 
 def _group(name: str, versions: Iterable[str]) -> Object:

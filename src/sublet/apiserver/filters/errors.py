@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 
 from sublet.apiserver import negotiation
 from sublet.apiserver.chain import Proceed
 from sublet.client.exchange import Request, Response
-from sublet.machinery.status import InternalError, ServiceUnavailable, StatusError
+from sublet.machinery.status import InternalError, NotAcceptable, ServiceUnavailable, StatusError
 from sublet.store.interface import OutcomeUnknown, StoreError
 
 _log = logging.getLogger(__name__)
@@ -39,9 +40,9 @@ def understood(error: Exception) -> StatusError:
 
 
 def answer(request: Request, error: StatusError) -> Response:
-    """The response that an error is."""
+    """The response that an error is: a Status in what the client accepts, JSON where that is nothing we have."""
     accepted = negotiation.PLAIN
-    if "yaml" in request.headers.get("accept", ""):
-        accepted = negotiation.Accepted("yaml")
+    with contextlib.suppress(NotAcceptable):
+        accepted = negotiation.accept(request, request.context.get("info"))
     headers = (("Retry-After", str(error.retry_after)),) if error.retry_after else ()
     return negotiation.respond(error.to_object(), accepted, error.code, headers)

@@ -26,18 +26,19 @@ async def handle(request: Request, info: RequestInfo, api: APIServer) -> Respons
     parts = [part for part in info.parts if part]
     if len(parts) == 1 and (content_type := _aggregated_type(request)):
         return _aggregated(request, api, parts[0], content_type)
+    if not parts:  # as upstream: whatever is accepted
+        return negotiation.respond(
+            {"paths": api.discovery.paths()}, negotiation.Accepted("json", pretty=True)
+        )
     document = _document(api, parts, request.headers.get("host", ""))
     if document is None:
         return not_served()
-    accepted = negotiation.accept(request, info, formats=negotiation.TEXT_FORMATS)
-    return negotiation.respond(document, accepted)
+    return negotiation.respond(document, negotiation.accept(request, info))
 
 
 def _document(api: APIServer, parts: list[str], host: str) -> Object | None:
     discovery = api.discovery
     match parts:
-        case []:
-            return {"paths": discovery.paths()}
         case ["api"]:
             own = f"{api.settings.advertise_address}:{api.settings.secure_port}"
             return discovery.api_versions(own if api.settings.advertise_address else host)
@@ -58,18 +59,19 @@ def _aggregated_type(request: Request) -> str:
     if AGGREGATED not in header:
         return ""
     for media, parameters in negotiation.parse_accept(header):
-        if media in ("application/json", "*/*", "application/*"):
+        media = negotiation.JSON if media in ("*/*", "application/*") else media
+        if media in (negotiation.JSON, negotiation.YAML, negotiation.PROTOBUF):
             asked = {key: parameters.get(key, "") for key in _PARAMETERS}
             if not any(asked.values()):
                 return ""
             if asked == _PARAMETERS and (profile := parameters.get("profile", "")) in _PROFILES:
-                content_type = ";".join(("application/json", *(f"{k}={v}" for k, v in _PARAMETERS.items())))
+                content_type = ";".join((media, *(f"{k}={v}" for k, v in _PARAMETERS.items())))
                 return f"{content_type};profile={profile}" if profile else content_type
     return ""
 
 
 def _aggregated(request: Request, api: APIServer, prefix: str, content_type: str) -> Response:
-    data, etag = api.discovery.aggregated(prefix)
+    data, etag = api.discovery.aggregated(prefix, content_type.partition(";")[0])
     headers = [("ETag", etag), ("Vary", "Accept"), ("Cache-Control", "public")]
     if request.headers.get("if-none-match") == etag:
         return Response(304, headers)
