@@ -14,7 +14,7 @@ _EMPTY: dict[str, Any] = {"string": "", "int32": 0, "int64": 0, "bool": False, "
 def encode(obj: Object) -> bytes:
     """An object with its envelope, zeros written out."""
     codec = protobuf.codec()
-    name = codec.table.name_of(obj["apiVersion"], obj["kind"])
+    name = codec.table.name_of(obj.get("apiVersion", ""), obj["kind"])
     assert name is not None
     return codec.encode_object(_filled(name, obj))
 

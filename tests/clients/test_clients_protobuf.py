@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 import yaml
 
-from goprotobuf import AsGo
+import goprotobuf
 from sublet.kinds import catalog, protobuf
 from sublet.machinery.kind import Kind, Object
 from sublet.testing import RunningControlPlane, running_control_plane
@@ -63,11 +63,7 @@ class ProtobufClient:
     ) -> tuple[int, Any]:
         """(status, the object answered)."""
         body = (
-            b""
-            if obj is None
-            else AsGo().encode_object(obj)
-            if sent == PROTOBUF
-            else json.dumps(obj).encode()
+            b"" if obj is None else goprotobuf.encode(obj) if sent == PROTOBUF else json.dumps(obj).encode()
         )
         response = self.open(method, path, body, {"Content-Type": sent, "Accept": accept})
         data = response.read()
