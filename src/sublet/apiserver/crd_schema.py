@@ -62,39 +62,33 @@ def _with_defaults(schema: Schema) -> Sequence[tuple[str, Schema]]:
 def list_errors(value: Any, schema: Schema, path: str = "") -> list[FieldError]:
     """Where lists of type ``set`` or ``map`` hold the same thing twice; each once, at its second place."""
     errors: list[FieldError] = []
-    if _has_keyed_lists(schema):
-        _walk_lists(value, schema, path, errors)
+    _walk_lists(value, schema, path, errors)
     return errors
-
-
-def _has_keyed_lists(schema: Schema) -> bool:
-    found: bool | None = schema.__dict__.get("_keyed_lists")
-    if found is None:
-        below = [*schema.properties.values(), schema.additional, schema.items]
-        found = schema.list_type in ("set", "map") or any(
-            _has_keyed_lists(child) for child in below if child is not None
-        )
-        schema.__dict__["_keyed_lists"] = found
-    return found
 
 
 def _walk_lists(value: Any, schema: Schema, path: str, errors: list[FieldError]) -> None:
     if isinstance(value, dict):
         for name, item in value.items():
-            child = schema.properties.get(name)
-            if child is not None:
-                if _has_keyed_lists(child):
-                    _walk_lists(item, child, f"{path}.{name}" if path else name, errors)
-            elif schema.additional is not None and _has_keyed_lists(schema.additional):
-                _walk_lists(item, schema.additional, f"{path}[{name}]", errors)
+            if isinstance(item, (dict, list)):
+                child, where = _below(schema, name, path)
+                if child is not None:
+                    _walk_lists(item, child, where, errors)
     elif isinstance(value, list):
         if schema.list_type == "set":
             errors += _repeated(value, path)
         elif schema.list_type == "map":
             errors += _repeated_keys(value, schema.list_keys, path)
-        if schema.items is not None and _has_keyed_lists(schema.items):
+        if schema.items is not None:
             for index, item in enumerate(value):
                 _walk_lists(item, schema.items, f"{path}[{index}]", errors)
+
+
+def _below(schema: Schema, name: str, path: str) -> tuple[Schema | None, str]:
+    """(the schema of a field or of a key of a map, its path)."""
+    child = schema.properties.get(name)
+    if child is None:
+        return schema.additional, f"{path}[{name}]"
+    return child, f"{path}.{name}" if path else name
 
 
 def _repeated_keys(value: Sequence[Any], keys: Sequence[str], path: str) -> list[FieldError]:
@@ -128,18 +122,8 @@ def embedded_errors(
     ``object_meta``: the schema of ObjectMeta.
     """
     errors: list[FieldError] = []
-    if _has_embedded(schema):
-        _walk_embedded(value, schema, path, object_meta, errors)
+    _walk_embedded(value, schema, path, object_meta, errors)
     return errors
-
-
-def _has_embedded(schema: Schema) -> bool:
-    found: bool | None = schema.__dict__.get("_embedded")
-    if found is None:
-        below = [*schema.properties.values(), schema.additional, schema.items]
-        found = schema.embedded_resource or any(_has_embedded(child) for child in below if child is not None)
-        schema.__dict__["_embedded"] = found
-    return found
 
 
 def _walk_embedded(
@@ -151,13 +135,11 @@ def _walk_embedded(
             if "metadata" in value:
                 errors += _metadata_errors(value["metadata"], f"{path}.metadata", meta())
         for name, item in value.items():
-            child = schema.properties.get(name)
-            if child is not None:
-                if _has_embedded(child):
-                    _walk_embedded(item, child, f"{path}.{name}" if path else name, meta, errors)
-            elif schema.additional is not None and _has_embedded(schema.additional):
-                _walk_embedded(item, schema.additional, f"{path}[{name}]", meta, errors)
-    elif isinstance(value, list) and schema.items is not None and _has_embedded(schema.items):
+            if isinstance(item, (dict, list)):
+                child, where = _below(schema, name, path)
+                if child is not None:
+                    _walk_embedded(item, child, where, meta, errors)
+    elif isinstance(value, list) and schema.items is not None:
         for index, item in enumerate(value):
             _walk_embedded(item, schema.items, f"{path}[{index}]", meta, errors)
 

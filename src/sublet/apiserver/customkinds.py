@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
-from sublet.apiserver import crd_schema, crd_structural, crd_values, objectmeta
+from sublet.apiserver import crd_schema, crd_values, objectmeta
 from sublet.apiserver.conversion import Converter, CustomKind, Errors, Rules
 from sublet.kinds import schemas as builtin_schemas
 from sublet.machinery import codec, strict, table
@@ -36,6 +37,7 @@ def build(crd: Object, minor: str, converter: Converter | None = None) -> Custom
     storage = next(v for v in versions if v.get("storage"))
     stated = (crd.get("status") or {}).get("acceptedNames") or spec["names"]
     schemas = {v["name"]: _schema(v) for v in versions}
+    traits = {v["name"]: _Traits.of(v) for v in versions}
     typed = {name: _with_metadata(schema, minor) for name, schema in schemas.items()}
     resource = _resource(spec, storage["name"])
     default = _defaulting(schemas[storage["name"]])
@@ -61,10 +63,10 @@ def build(crd: Object, minor: str, converter: Converter | None = None) -> Custom
         columns=columns,
         cells=cells,
         selectable=_selectable(versions),
-        storage_tag=f"{storage['name']} {_digest(storage)}",
+        storage_tag=f"{storage['name']} {traits[storage['name']].digest}",
         schemas=typed,
-        errors=_validation(schemas, versions),
-        rules=_rules(schemas),
+        errors=_validation(schemas, versions, traits),
+        rules=_rules(schemas, traits),
         renew=_renewing(schemas[storage["name"]], default),
         stated_list_kind=stated.get("listKind") or "",
         converter=converter,
@@ -96,11 +98,6 @@ def _with_metadata(schema: Schema, minor: str) -> Schema:
     parts = {name: config_map.document["properties"][name] for name in _FIXED}
     properties = {**(schema.document.get("properties") or {}), **parts}
     return Schema({**schema.document, "properties": properties}, config_map.definitions)
-
-
-def _digest(version: Version) -> str:
-    document = codec.encode_json((version.get("schema") or {}).get("openAPIV3Schema") or {})
-    return hashlib.blake2b(document, digest_size=6).hexdigest()
 
 
 def _nothing(_obj: Object) -> None:
@@ -146,7 +143,30 @@ def _renewing(schema: Schema, default: Callable[[Object], None]) -> Callable[[Ob
     return renew
 
 
-def _validation(schemas: Mapping[str, Schema], versions: Sequence[Version]) -> Errors:
+@dataclass(frozen=True, slots=True)
+class _Traits:
+    """What a schema has anywhere, told from its JSON: walking a long one takes many times as long."""
+
+    digest: str
+    keyed: bool
+    """Lists of type ``set`` or ``map``."""
+    embedded: bool
+    rules: bool
+
+    @classmethod
+    def of(cls, version: Version) -> _Traits:
+        document = codec.encode_json((version.get("schema") or {}).get("openAPIV3Schema") or {})
+        return cls(
+            hashlib.blake2b(document, digest_size=6).hexdigest(),
+            any(b'"x-kubernetes-list-type":"%s"' % kind in document for kind in (b"set", b"map")),
+            b'"x-kubernetes-embedded-resource":true' in document,
+            b'"x-kubernetes-validations":' in document,
+        )
+
+
+def _validation(
+    schemas: Mapping[str, Schema], versions: Sequence[Version], traits: Mapping[str, _Traits]
+) -> Errors:
     paths = {v["name"]: (v.get("subresources") or {}).get("scale") or {} for v in versions}
 
     def errors(version: str, new: Object, old: Object | None, subresource: str) -> Sequence[FieldError]:
@@ -155,15 +175,20 @@ def _validation(schemas: Mapping[str, Schema], versions: Sequence[Version]) -> E
             return ()
         scale = paths.get(version) or {}
         if subresource == "status":
-            return [*_status_errors(new, old, schema, scale), *_list_errors(new, old, schema)]
+            lists = _list_errors(new, old, schema) if traits[version].keyed else ()
+            return [*_status_errors(new, old, schema, scale), *lists]
         return [
             *crd_values.validate(new, schema, crd_values.NEW if old is None else old),
             *crd_schema.scale_errors(new, scale, status_only=False),
-            *crd_schema.embedded_errors(new, schema, builtin_schemas.object_meta),
-            *_list_errors(new, old, schema),
+            *(_embedded_errors(new, schema) if traits[version].embedded else ()),
+            *(_list_errors(new, old, schema) if traits[version].keyed else ()),
         ]
 
     return errors
+
+
+def _embedded_errors(new: Object, schema: Schema) -> list[FieldError]:
+    return crd_schema.embedded_errors(new, schema, builtin_schemas.object_meta)
 
 
 def _status_errors(
@@ -184,20 +209,21 @@ def _list_errors(new: Object, old: Object | None, schema: Schema) -> list[FieldE
     return [] if errors and old is not None and crd_schema.list_errors(old, schema) else errors
 
 
-def _rules(schemas: Mapping[str, Schema]) -> Rules:
+def _rules(schemas: Mapping[str, Schema], traits: Mapping[str, _Traits]) -> Rules:
     """Compiled for each version when its first object is written."""
     compiled: dict[str, Any] = {}
 
     async def rules(
         version: str, new: Object, old: Object | None, found: Sequence[FieldError], warnings: list[str]
     ) -> Sequence[FieldError]:
+        if version not in traits or not traits[version].rules:
+            return ()
         root = compiled.get(version)
         if root is None and version not in compiled:
-            document = schemas[version].document if version in schemas else {}
-            if crd_structural.has_rules(document):
-                from sublet.apiserver import crd_cel
+            from sublet.apiserver import crd_cel
 
-                root = crd_cel.compile_schema(document)
+            # A long schema takes its time: another request may compile it as well, to the same end.
+            root = await asyncio.to_thread(crd_cel.compile_schema, schemas[version].document)
             compiled[version] = root
         if root is None:
             return ()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import uuid
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -145,7 +145,7 @@ class CustomResources:
         self._definitions[name] = crd
         if objects.is_true(crd, "Established") and objects.uid(crd) not in self._leaving:
             self._serve(crd)
-        self._begin(name, self._settle(name))
+        self._begin(name, self._settle)
 
     def _serve(self, crd: Object) -> None:
         spec = crd["spec"]
@@ -186,7 +186,7 @@ class CustomResources:
             entry.forget()
         self._registry.forget(kind)
 
-    def _begin(self, name: str, work: Any) -> None:
+    def _begin(self, name: str, work: Callable[[str], Awaitable[None]]) -> None:
         """Runs the work of one definition after what is still running for it."""
         before = self._tasks.get(name)
 
@@ -194,7 +194,7 @@ class CustomResources:
             if before is not None:
                 await asyncio.gather(before, return_exceptions=True)
             try:
-                await work
+                await work(name)
             except StatusError as error:
                 _log.warning("the definition %s could not be settled: %s", name, error.message)
 
@@ -236,7 +236,7 @@ class CustomResources:
         """A name may have become free for those that wait for it."""
         for name, crd in self._definitions.items():
             if name != but and crd["spec"]["group"] == group and not objects.is_true(crd, "NamesAccepted"):
-                self._begin(name, self._settle(name))
+                self._begin(name, self._settle)
 
     async def _clean_up(self, name: str) -> None:
         """Deletes all objects of a definition that is being deleted, then lets it go."""
