@@ -105,8 +105,15 @@ def test_custom_columns_show_values_by_their_type() -> None:
         "status": {"conditions": [{"type": "A"}, {"type": "Ready", "status": "True"}]},
     }
     columns, cells = table.custom_columns(stated)
-    assert columns[1] == Column("N", "integer", priority=1)
+    described = "Custom resource definition column (in JSONPath format): .spec.n"
+    assert columns[1] == Column("N", "integer", description=described, priority=1)
     assert cells(obj, NOW) == ["a", 3, 0.5, True, "x", '["a"]', "3h", "True", None, None]
+
+
+def test_a_custom_column_of_text_shows_all_that_its_path_leads_to() -> None:
+    stated = [{"name": "P", "type": "string", "jsonPath": ".ports[*].name"}]
+    _, cells = table.custom_columns(stated)
+    assert cells({"ports": [{"name": "a"}, {"name": "b"}]}, NOW)[1] == "a b"
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Any, Protocol
 
 from sublet.machinery.kind import Kind, Object, Resource
 from sublet.machinery.schema import Schema
@@ -46,7 +46,11 @@ class CustomKind(Kind):
     storage_tag: str = ""
     """Storage version and a digest of its schema: a value of another tag is pruned and defaulted on read."""
     schemas: Mapping[str, Schema] = field(default_factory=dict)
-    """By version."""
+    """By version, with the metadata that every object has."""
+    stated: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    """Version -> openAPIV3Schema as the definition states it."""
+    selectable_paths: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    """Version -> what field selectors may name, as they name it."""
     errors: Errors = _no_errors
     """(version, new, old or None, subresource) -> what breaks that version's schema and was not so before."""
     rules: Rules = _no_rules

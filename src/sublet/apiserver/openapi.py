@@ -18,12 +18,13 @@ from typing import Any
 
 from sublet.apiserver.conversion import CustomKind
 from sublet.apiserver.kindset import Entry, KindSet
+from sublet.apiserver.openapi_custom import CustomDefinitions
 from sublet.apiserver.openapi_merge import merge
 from sublet.apiserver.openapi_paths import Document, Format, Paths
 from sublet.apiserver.release import git_version
 from sublet.kinds import schemas
 from sublet.machinery import codec
-from sublet.machinery.kind import Kind, Resource
+from sublet.machinery.kind import Resource
 
 _META = "io.k8s.apimachinery.pkg.apis.meta.v1"
 _LEVEL = 5
@@ -127,6 +128,7 @@ class OpenAPI:
                     sorted(entry.kind.subresources),
                     entry.kind.verbs,
                     schema.document if schema else None,
+                    entry.kind.selectable_paths.get(version) or (),
                 ]
                 digest.update(codec.encode_json(facts))
         return digest.hexdigest().upper()
@@ -216,10 +218,18 @@ class _Maker:
         self, form: Format, pairs: Iterable[tuple[Entry, Resource]], core: Document
     ) -> Document:
         """``core``: the definitions of core/v1, for the texts of what all kinds have."""
+        one = core["io.k8s.api.core.v1.ConfigMap"]["properties"]
+        many = core["io.k8s.api.core.v1.PodList"]["properties"]
+        typed = {name: one[name] for name in ("apiVersion", "kind")}
+        maker = CustomDefinitions(
+            form, typed, one["metadata"]["description"], many["metadata"]["description"]
+        )
         found: Document = {}
         for entry, resource in pairs:
-            if entry.custom:
-                found.update(_custom(entry.kind, resource, form, core))
+            if isinstance(entry.kind, CustomKind):
+                names = (definition_name(resource, kind) for kind in (resource.kind, entry.kind.list_kind))
+                found.update(maker.of(entry.kind, resource, *names))
+                _let_the_loop_run()
         return found
 
 
@@ -262,12 +272,14 @@ def _document3(maker: _Maker, group: str, version: str) -> Document:
     pairs = maker.served(group, version)
     api_version = f"{group}/{version}" if group else version
     definitions = schemas.openapi_definitions(maker.minor, api_version)
+    custom: Document = {}
     if any(entry.custom for entry, _ in pairs):
         meta = schemas.openapi_definitions(maker.minor, "v1")
         wanted = [
             f"{_META}.{name}" for name in ("ObjectMeta", "ListMeta", "DeleteOptions", "Status", "Patch")
         ]
-        definitions |= _closure(meta, wanted) | maker.custom_definitions(3, pairs, meta)
+        definitions |= _closure(meta, wanted)
+        custom = maker.custom_definitions(3, pairs, meta)
         if any("scale" in entry.kind.subresources for entry, _ in pairs):
             scale = schemas.openapi_definitions(maker.minor, "autoscaling/v1")
             definitions |= _closure(scale, ["io.k8s.api.autoscaling.v1.Scale"])
@@ -276,7 +288,7 @@ def _document3(maker: _Maker, group: str, version: str) -> Document:
         "info": maker.info(),
         "paths": maker.paths(3, pairs),
         "components": {
-            "schemas": dict(_all_as_version3(definitions)),
+            "schemas": dict(sorted({**dict(_all_as_version3(definitions)), **custom}.items())),
             "securitySchemes": {"BearerToken": _SECURITY},
         },
     }
@@ -326,61 +338,3 @@ def _as_version3(node: Any) -> Any:
         beside = {key: _as_version3(child) for key, child in node.items() if key != "$ref"}
         return {"allOf": [target], **beside} if beside else target
     return {key: _as_version3(child) for key, child in node.items()}
-
-
-def _custom(kind: Kind, resource: Resource, form: Format, core: Document) -> Document:
-    """The definitions of a custom resource's object and List."""
-    schema = kind.version_schema(resource.version) if isinstance(kind, CustomKind) else None
-    body: Document = dict(schema.document) if schema is not None else {"type": "object"}
-    if form == 2:
-        body = _stripped(body)
-    prefix = "#/definitions/" if form == 2 else "#/components/schemas/"
-    gvk = {"group": resource.group, "version": resource.version}
-    body["type"] = "object"
-    if not body.get("x-kubernetes-preserve-unknown-fields") or body.get("properties"):
-        body["properties"] = {**(body.get("properties") or {}), **_typed(core, "ConfigMap")}
-    body["x-kubernetes-group-version-kind"] = [{**gvk, "kind": resource.kind}]
-    name = definition_name(resource, resource.kind)
-    listed: Document = {
-        "description": f"{kind.list_kind} is a list of {resource.kind}",
-        "type": "object",
-        "required": ["items"],
-        "properties": {
-            **_typed(core, "ConfigMapList"),
-            "items": {
-                "description": f"List of {resource.plural}.",
-                "type": "array",
-                "items": {"$ref": prefix + name},
-            },
-        },
-        "x-kubernetes-group-version-kind": [{**gvk, "kind": kind.list_kind}],
-    }
-    return {name: body, definition_name(resource, kind.list_kind): listed}
-
-
-def _typed(core: Document, like: str) -> Document:
-    """The properties that every object and List has, as a built-in one has them."""
-    properties = core[f"io.k8s.api.core.v1.{like}"]["properties"]
-    return {name: properties[name] for name in ("apiVersion", "kind", "metadata")}
-
-
-_SAID_IN_3_ONLY = ("nullable", "oneOf", "anyOf", "allOf", "not", "x-kubernetes-validations")
-
-
-def _stripped(node: Document) -> Document:
-    """A custom resource's schema without what version 2 cannot say."""
-    if node.get("nullable"):
-        return {key: node[key] for key in ("description",) if key in node}
-    found = {key: value for key, value in node.items() if key not in _SAID_IN_3_ONLY}
-    if found.get("x-kubernetes-int-or-string"):
-        found.pop("type", None)
-    if found.get("x-kubernetes-preserve-unknown-fields"):
-        for key in ("properties", "items", "additionalProperties", "required"):
-            found.pop(key, None)
-        return found
-    if isinstance(found.get("properties"), dict):
-        found["properties"] = {name: _stripped(child) for name, child in found["properties"].items()}
-    for key in ("items", "additionalProperties"):
-        if isinstance(found.get(key), dict):
-            found[key] = _stripped(found[key])
-    return found

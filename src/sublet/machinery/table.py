@@ -132,7 +132,12 @@ def custom_columns(
     The name comes first; without further columns the age follows. Raises ``ValueError`` for a bad ``jsonPath``.
     """
     stated = printer_columns or [
-        {"name": "Age", "type": "date", "jsonPath": ".metadata.creationTimestamp", "description": ""}
+        {
+            "name": "Age",
+            "type": "date",
+            "jsonPath": ".metadata.creationTimestamp",
+            "description": "When it was created.",
+        }
     ]
     columns = (
         Column("Name", format="name", description="Name of the object, unique in its namespace."),
@@ -141,7 +146,10 @@ def custom_columns(
                 str(column["name"]),
                 str(column.get("type") or "string"),
                 str(column.get("format") or ""),
-                str(column.get("description") or ""),
+                str(
+                    column.get("description")
+                    or f"Custom resource definition column (in JSONPath format): {column['jsonPath']}"
+                ),
                 int(column.get("priority") or 0),
             )
             for column in stated
@@ -153,7 +161,10 @@ def custom_columns(
         found: list[Any] = [(obj.get("metadata") or {}).get("name", "")]
         for cell_type, path in paths:
             results = path.find(obj)
-            found.append(_custom_cell(cell_type, results[0], now) if results else None)
+            if cell_type == "string" and results:
+                found.append(" ".join(map(_printed, results)))
+            else:
+                found.append(_custom_cell(cell_type, results[0], now) if results else None)
         return found
 
     return columns, custom_cells
@@ -170,6 +181,8 @@ def _custom_cell(cell_type: str, value: Any, now: float) -> Any:
         return value if isinstance(value, bool) else None
     if cell_type == "date":
         return since(value, now) if isinstance(value, str) else None
-    if isinstance(value, str):
-        return value
-    return encode_json(value).decode()
+    return None
+
+
+def _printed(value: Any) -> str:
+    return value if isinstance(value, str) else encode_json(value).decode()

@@ -1,0 +1,78 @@
+"""What is published of custom resources."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from sublet.apiserver import customkinds
+from sublet.apiserver.openapi_custom import CustomDefinitions
+from sublet.machinery.kind import Object
+
+TYPED = {"apiVersion": {"type": "string"}, "kind": {"type": "string"}}
+
+
+def published(version: int, schema: Object, **more: Any) -> Object:
+    crd = {
+        "metadata": {"name": "widgets.example.com"},
+        "spec": {
+            "group": "example.com", "scope": "Namespaced", "names": {"plural": "widgets", "kind": "Widget"},
+            "versions": [{"name": "v1", "served": True, "storage": True, "schema": {"openAPIV3Schema": schema}, **more}],
+        },
+    }  # fmt: skip
+    kind = customkinds.build(crd, "1.36")
+    maker = CustomDefinitions(version, TYPED, "metadata", "list metadata")
+    return maker.of(kind, kind.resource, "Widget", "WidgetList")
+
+
+def spec(version: int, **keywords: Any) -> Object:
+    schema = {"type": "object", "properties": {"spec": keywords}}
+    found: Object = published(version, schema)["Widget"]["properties"]["spec"]
+    return found
+
+
+INT_OR_STRING = {"x-kubernetes-int-or-string": True}
+
+
+@pytest.mark.parametrize(
+    ("keywords", "shown"),
+    [
+        ({"type": "object", "x-kubernetes-preserve-unknown-fields": True, "properties": {"a": {"type": "string"}}}, {"x-kubernetes-preserve-unknown-fields": True}),
+        ({"type": "string", "nullable": True, "description": "d"}, {"description": "d"}),
+        ({"type": "array", "items": {"type": "string"}, "x-kubernetes-preserve-unknown-fields": True}, {"x-kubernetes-preserve-unknown-fields": True}),
+        ({"type": "string", "oneOf": [{"minLength": 1}], "maxLength": 3}, {"type": "string", "maxLength": 3}),
+        ({"type": "object", "required": ["a", "b"], "properties": {"a": {"type": "string", "nullable": True}, "b": {"type": "string"}}},
+         {"type": "object", "properties": {"a": {}, "b": {"type": "string"}}, "required": ["b"]}),
+        ({**INT_OR_STRING, "anyOf": [{"type": "integer"}, {"type": "string"}]}, INT_OR_STRING),
+    ],
+)  # fmt: skip
+def test_version_2_says_what_kubectl_understands(keywords: Object, shown: Object) -> None:
+    assert spec(2, **keywords) == shown
+
+
+def test_version_2_of_what_is_open_at_the_root_is_any_object() -> None:
+    schema = {"type": "object", "x-kubernetes-preserve-unknown-fields": True, "properties": {"spec": {}}}
+    assert published(2, schema)["Widget"] == {
+        "type": "object",
+        "x-kubernetes-group-version-kind": [{"group": "example.com", "version": "v1", "kind": "Widget"}],
+    }
+
+
+def test_version_3_spells_out_int_or_string() -> None:
+    either = [{"type": "integer"}, {"type": "string"}]
+    assert spec(3, **INT_OR_STRING) == {**INT_OR_STRING, "anyOf": either}
+    assert spec(3, **INT_OR_STRING, anyOf=[{"pattern": "a"}])["allOf"] == [{"anyOf": either}]
+
+
+def test_embedded_resources_have_the_fields_of_resources() -> None:
+    found = spec(3, **{"type": "object", "x-kubernetes-embedded-resource": True, "properties": {"a": {"type": "string"}}})  # fmt: skip
+    assert set(found["properties"]) == {"a", "apiVersion", "kind", "metadata"}
+    assert found["required"] == ["kind", "apiVersion"]
+
+
+def test_selectable_fields_are_published() -> None:
+    schema = {"type": "object", "properties": {"spec": {"type": "object", "properties": {"a": {"type": "string"}}}}}  # fmt: skip
+    found = published(3, schema, selectableFields=[{"jsonPath": ".spec.a"}])
+    for name in ("Widget", "WidgetList"):
+        assert found[name]["x-kubernetes-selectable-fields"] == [{"fieldPath": "spec.a"}]
