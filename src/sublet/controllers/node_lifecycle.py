@@ -16,6 +16,7 @@ from sublet.machinery import objects
 from sublet.machinery.clock import Clock
 from sublet.machinery.kind import Object
 from sublet.machinery.status import Conflict, NotFound, StatusError
+from sublet.reconcile import workloads
 from sublet.reconcile.controller import Controller
 from sublet.reconcile.manager import Context, Registration, Runnable
 from sublet.reconcile.workloads import set_condition
@@ -30,7 +31,6 @@ _ASK_AGAIN = 10.0
 _NODES = resource("nodes")
 _PODS = resource("pods")
 _LEASE_RESOURCE = resource("leases.coordination.k8s.io")
-_BY_NODE = "node"
 _PREFIX = "node.kubernetes.io/"
 _BY_CONDITION = {
     ("Ready", "False"): "not-ready",
@@ -157,7 +157,7 @@ class NodeLifecycle:
         self._nodes = context.informers.informer(_NODES)
         self._leases = context.informers.informer(_LEASE_RESOURCE, _LEASES)
         self._pods = context.informers.informer(_PODS)
-        self._pods.add_index(_BY_NODE, _node_of)
+        self._pods.add_index(workloads.NODE_INDEX, workloads.node_keys)
         self._health = Health(context.clock)
         self._zones = Zones()
         self._pace = Pace()
@@ -248,7 +248,7 @@ class NodeLifecycle:
     async def _mark_pods(self, node: Object) -> None:
         """Pods on a node that is not ready are not ready either: services leave them out."""
         told = False
-        for pod in self._pods.by_index(_BY_NODE, objects.name(node)):
+        for pod in self._pods.by_index(workloads.NODE_INDEX, objects.name(node)):
             if not objects.is_true(pod, "Ready"):
                 continue
             if not told:
@@ -266,11 +266,6 @@ class NodeLifecycle:
                 await self._client.update_status(_PODS, {**pod, "status": status})
             except (Conflict, NotFound):
                 continue
-
-
-def _node_of(pod: Object) -> Sequence[str]:
-    name = (pod.get("spec") or {}).get("nodeName")
-    return (name,) if name else ()
 
 
 def setup(context: Context) -> Sequence[Runnable]:

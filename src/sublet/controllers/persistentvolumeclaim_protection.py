@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 from sublet.kinds.resources import resource
 from sublet.machinery import objects
 from sublet.machinery.kind import Object
@@ -11,20 +9,12 @@ from sublet.machinery.status import NotFound
 from sublet.reconcile import workloads
 from sublet.reconcile.controller import Controller
 from sublet.reconcile.manager import Context, Registration
+from sublet.reconcile.volumes import claim_keys
 
 FINALIZER = "kubernetes.io/pvc-protection"
 _CLAIMS = resource("persistentvolumeclaims")
 _PODS = resource("pods")
 _INDEX = "claims"
-
-
-def claim_keys(pod: Object) -> Iterator[str]:
-    """``NAMESPACE/CLAIM`` of every claim a pod mounts, those of ephemeral volumes included."""
-    for volume in (pod.get("spec") or {}).get("volumes") or ():
-        if "persistentVolumeClaim" in volume:
-            yield f"{objects.namespace(pod)}/{volume['persistentVolumeClaim'].get('claimName', '')}"
-        elif "ephemeral" in volume:
-            yield f"{objects.namespace(pod)}/{objects.name(pod)}-{volume['name']}"
 
 
 def uses(pod: Object) -> bool:

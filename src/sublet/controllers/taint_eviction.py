@@ -8,6 +8,7 @@ from sublet.kinds.resources import resource
 from sublet.machinery import objects, scheduling
 from sublet.machinery.kind import Object
 from sublet.machinery.status import NotFound
+from sublet.reconcile import workloads
 from sublet.reconcile.controller import Controller
 from sublet.reconcile.manager import Context, Registration
 from sublet.reconcile.result import Result
@@ -15,7 +16,6 @@ from sublet.reconcile.workloads import set_condition
 
 _NODES = resource("nodes")
 _PODS = resource("pods")
-_BY_NODE = "node"
 
 
 def no_execute(node: Object) -> list[Object]:
@@ -42,7 +42,7 @@ class TaintEviction:
         self._context = context
         self._nodes = context.informers.informer(_NODES)
         self._pods = context.informers.informer(_PODS)
-        self._pods.add_index(_BY_NODE, _node_of)
+        self._pods.add_index(workloads.NODE_INDEX, workloads.node_keys)
         self._since: dict[str, float] = {}
         """uid -> when the pod was first seen under NoExecute taints (monotonic)."""
         self.controller = Controller("taint-eviction-controller", self.reconcile, workers=4)
@@ -54,7 +54,7 @@ class TaintEviction:
             return
         if event == "add" and not no_execute(node):
             return
-        for pod in self._pods.by_index(_BY_NODE, objects.name(node)):
+        for pod in self._pods.by_index(workloads.NODE_INDEX, objects.name(node)):
             self.controller.enqueue(objects.key(pod))
 
     def _on_pod(self, event: str, pod: Object, old: Object | None) -> None:
@@ -112,11 +112,6 @@ class TaintEviction:
 
     def _event(self, pod: Object, message: str) -> None:
         self._context.events.event(pod, _PODS, "Normal", "TaintManagerEviction", message)
-
-
-def _node_of(pod: Object) -> Sequence[str]:
-    name = (pod.get("spec") or {}).get("nodeName")
-    return (name,) if name else ()
 
 
 def setup(context: Context) -> Controller:

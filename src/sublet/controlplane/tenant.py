@@ -39,6 +39,8 @@ HOST_CONTROLLERS = frozenset(
         "taint-eviction-controller",
         "pod-garbage-collector-controller",
         "persistentvolume-binder-controller",
+        "persistentvolume-attach-detach-controller",
+        "persistentvolume-expander-controller",
     }
 )
 _NODE_CONTROLLERS = frozenset({"node-lifecycle-controller", "taint-eviction-controller"})

@@ -12,6 +12,8 @@ from sublet.machinery.kind import Object
 
 CONTROLLER_INDEX = "controller"
 """Name of the index that :func:`controller_keys` makes."""
+NODE_INDEX = "node"
+"""Name of the index that :func:`node_keys` makes."""
 BURST = 500
 """How many pods one reconcile creates or deletes at most (upstream's BurstReplicas)."""
 
@@ -20,6 +22,12 @@ def controller_keys(obj: Object) -> Iterator[str]:
     """Index keys: the uid of the controlling owner, or :func:`orphan_key` of the namespace where there is none."""
     owner = objects.controller_of(obj)
     yield owner["uid"] if owner else orphan_key(objects.namespace(obj))
+
+
+def node_keys(obj: Object) -> Sequence[str]:
+    """Index keys: the node that ``spec.nodeName`` names; none where it names none."""
+    name = (obj.get("spec") or {}).get("nodeName")
+    return (name,) if name else ()
 
 
 def orphan_key(namespace: str) -> str:
