@@ -264,6 +264,7 @@ async def test_the_namespace_is_an_object_too(
         ("1 + 1", "must evaluate to bool"),
         ("request.nothing == ''", "undefined field 'nothing'"),
         ("params.data.x == ''", "undeclared reference to 'params'"),
+        ("namespaceObject.metadata.owner == ''", "undefined field 'owner'"),
     ],
 )
 async def test_a_policy_that_does_not_compile_is_refused(client: Client, expression: str, why: str) -> None:
@@ -271,6 +272,18 @@ async def test_a_policy_that_does_not_compile_is_refused(client: Client, express
     with pytest.raises(
         Invalid,
         match=rf"spec\.validations\[0\]\.expression: Invalid value: .*compilation failed: (.|\n)*{why}",
+    ):
+        await client.create(POLICIES, {"metadata": {"name": "broken"}, "spec": spec})
+
+
+async def test_messages_may_not_ask_the_authorizer(client: Client) -> None:
+    message = "authorizer.path('/').check('get').reason()"
+    spec = {
+        "matchConstraints": ON_MAPS,
+        "validations": [{"expression": "true", "messageExpression": message}],
+    }
+    with pytest.raises(
+        Invalid, match=r"messageExpression: Invalid value: (.|\n)*undeclared reference to 'authorizer'"
     ):
         await client.create(POLICIES, {"metadata": {"name": "broken"}, "spec": spec})
 
@@ -470,7 +483,7 @@ async def test_the_namespace_shows_neither_owners_nor_managers(
 ) -> None:
     await validating(
         validations=[
-            {"expression": "!has(namespaceObject.metadata.managedFields)"},
+            {"expression": "namespaceObject != null && namespaceObject.status.phase == 'Active'"},
             {"expression": "namespaceObject.metadata.creationTimestamp < timestamp('2999-01-01T00:00:00Z')"},
         ]
     )

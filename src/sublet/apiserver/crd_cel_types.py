@@ -2,23 +2,18 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from sublet.machinery.cel import types, values
 from sublet.machinery.cel.errors import EvaluationError
+from sublet.machinery.cel.schematypes import escape
 from sublet.machinery.cel.types import BOOL, DURATION, DYN, INT, STRING, TIMESTAMP, UNBOUNDED, Field, Type
 
 Adapt = Callable[[Any], Any]
 Document = Mapping[str, Any]
 
-_RESERVED = frozenset((
-    "true", "false", "null", "in", "as", "break", "const", "continue", "else", "for", "function", "if", "import",
-    "let", "loop", "package", "namespace", "return", "var", "void", "while",
-))  # fmt: skip
-_ESCAPES = {"__": "__underscores__", ".": "__dot__", "-": "__dash__", "/": "__slash__"}
 _FORMAT_SIZES = {"date": 12, "date-time": 32, "datetime": 32, "duration": 32, "byte": UNBOUNDED - 2}
 _ROOT: Mapping[str, Document] = {
     "apiVersion": {"type": "string"},
@@ -45,14 +40,6 @@ class Shape:
     def most(self) -> float:
         """How many of them a request can hold."""
         return UNBOUNDED / (self.least + 1)
-
-
-def escape(name: str) -> str:
-    """A property's name as rules write it; empty where they cannot."""
-    if name in _RESERVED:
-        return f"__{name}__"
-    escaped = re.sub(r"__|[.\-/]", lambda match: _ESCAPES[match.group()], name)
-    return escaped if re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", escaped) else ""
 
 
 class Shapes:

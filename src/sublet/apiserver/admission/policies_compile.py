@@ -7,92 +7,18 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property, lru_cache
 from typing import Any
 
 from sublet.machinery.cel import types
-from sublet.machinery.cel.authorizer import Authorizer, ResourceCheck
+from sublet.machinery.cel.admission import environments
 from sublet.machinery.cel.environment import Environment, Program
 from sublet.machinery.cel.errors import CompileError
-from sublet.machinery.cel.types import BOOL, DYN, NULL, STRING, Field, Type
+from sublet.machinery.cel.types import BOOL, DYN, NULL, STRING, Type
 from sublet.machinery.kind import Object
 from sublet.machinery.status import FieldError, invalid
 
 CONDITIONS_BUDGET = 2_500_000
 """Cost units for all match conditions of one policy or webhook: a quarter of what evaluation may take."""
-
-
-def _object(name: str, /, **fields: Type) -> Type:
-    made = {key.rstrip("_"): Field(kind, key.rstrip("_")) for key, kind in fields.items()}
-    return types.object_type(name, lambda: made)
-
-
-def _request_type() -> Type:
-    strings = types.list_of(STRING)
-    kind = _object("kubernetes.GroupVersionKind", group=STRING, version=STRING, kind=STRING)
-    resource = _object("kubernetes.GroupVersionResource", group=STRING, version=STRING, resource=STRING)
-    user = _object(
-        "kubernetes.UserInfo",
-        username=STRING,
-        uid=STRING,
-        groups=strings,
-        extra=types.map_of(STRING, strings),
-    )
-    return _object(
-        "kubernetes.AdmissionRequest", kind=kind, resource=resource, subResource=STRING, requestKind=kind,
-        requestResource=resource, requestSubResource=STRING, name=STRING, namespace=STRING, operation=STRING,
-        userInfo=user, dryRun=BOOL, options=DYN,
-    )  # fmt: skip
-
-
-def _patch_type() -> Type:
-    return _object("JSONPatch", op=STRING, path=STRING, from_=STRING, value=DYN)
-
-
-@dataclass(frozen=True)
-class Environments:
-    """The environment of all policies; each policy adds its ``variables``."""
-
-    base: Environment
-    variables: Mapping[str, Type]
-
-    @classmethod
-    def make(cls) -> Environments:
-        variables: dict[str, Type] = {
-            "object": DYN, "oldObject": DYN, "request": _request_type(),
-            "authorizer": types.parse(Authorizer.type_name),
-            "authorizer.requestResource": types.parse(ResourceCheck.type_name),
-        }  # fmt: skip
-        anything = types.object_type("Object")
-        constructs = {"Object": anything, "Object.*": anything, "JSONPatch": _patch_type()}
-        return cls(Environment(variables, constructs), variables)
-
-    @cached_property
-    def conditions(self) -> Environment:
-        """Of webhooks' matchConditions: neither params nor the namespace nor variables."""
-        return self.base.extended(self.variables)
-
-    @cached_property
-    def plain(self) -> Environment:
-        """Of validating policies: no types to construct."""
-        return Environment(self.variables)
-
-    def policy(
-        self, params: bool, variables: Mapping[str, Type], *, mutating: bool, typed: bool = True
-    ) -> Environment:
-        made: dict[str, Type] = {**self.variables, "namespaceObject": DYN}
-        if params:
-            made["params"] = DYN
-        fields = {name: Field(kind, name) for name, kind in variables.items()}
-        if typed:
-            made["variables"] = types.object_type("kubernetes.variables", lambda: fields)
-        return (self.base if mutating else self.plain).extended(made)
-
-
-@lru_cache(maxsize=1)
-def environments() -> Environments:
-    """They hold nothing but the language, so one will do for all."""
-    return Environments.make()
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,13 +65,14 @@ class _Compiling:
         self.types: dict[str, Type] = {}
         self.made = Compiled()
 
-    def environment(self, *, variables: bool = True) -> Environment:
-        return environments().policy(self.params, self.types, mutating=self.mutating, typed=variables)
-
     def one(
-        self, path: str, text: str, wanted: Sequence[Type], *, says: str, variables: bool = True
-    ) -> Program | None:
-        return compile_one(self.environment(variables=variables), path, text, wanted, says, self.made.errors)
+        self, path: str, text: str, wanted: Sequence[Type], *, says: str, variables: bool = True,
+        authorizer: bool = True,
+    ) -> Program | None:  # fmt: skip
+        environment = environments().policy(
+            self.params, self.types if variables else None, mutating=self.mutating, authorizer=authorizer
+        )
+        return compile_one(environment, path, text, wanted, says, self.made.errors)
 
     def all(self) -> Compiled:
         for index, each in enumerate(self.spec.get("matchConditions") or ()):
@@ -172,7 +99,9 @@ class _Compiling:
             message = None
             if _text(each, "messageExpression"):
                 stated = _text(each, "messageExpression")
-                message = self.one(f"{path}.messageExpression", stated, (STRING,), says="string")
+                message = self.one(
+                    f"{path}.messageExpression", stated, (STRING,), says="string", authorizer=False
+                )
             if program is not None:
                 self.made.validations.append(
                     Validation(
