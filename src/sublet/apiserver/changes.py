@@ -42,9 +42,7 @@ def replacement(call: Call, obj: Object) -> Change:
     else:
         metadata.pop("namespace", None)
     if not metadata.get("name"):
-        raise BadRequest(
-            f"the name of the object ({call.info.name} based on URL) was undeterminable: name must be provided"
-        )
+        raise nameless(call.info.name)
     name_matches(obj, call.info.name)
     encoded = codec.encode_json(obj)
 
@@ -54,6 +52,13 @@ def replacement(call: Call, obj: Object) -> Change:
         return fresh
 
     return change
+
+
+def nameless(name: str) -> BadRequest:
+    """The refusal of an object without a name where the URL has one."""
+    return BadRequest(
+        f"the name of the object ({name} based on URL) was undeterminable: name must be provided"
+    )
 
 
 def changes(call: Call, options: WriteOptions, write: Write) -> tuple[Change, bool]:
@@ -192,6 +197,7 @@ def _applied(call: Call, options: WriteOptions) -> Change:
         )
     warnings(call.request).extend(problems)
     check_applied(document, call.resource)
+    named = bool(document["metadata"].get("name"))
     name_matches(document, call.info.name)
     document["metadata"]["name"] = call.info.name
     if call.namespace:
@@ -206,6 +212,8 @@ def _applied(call: Call, options: WriteOptions) -> Change:
     _check_types(call, document, schema)
 
     def change(current: Object | None) -> Object:
+        if current is None and not named:
+            raise nameless(call.info.name)
         return apply.apply(
             current, document, manager=options.manager, api_version=call.resource.api_version,
             subresource=call.info.subresource, force=options.force, now=registry.clock.now(),
@@ -216,14 +224,25 @@ def _applied(call: Call, options: WriteOptions) -> Change:
 
 
 def _check_types(call: Call, document: Object, schema: Schema | None) -> None:
-    """Raises ``BadRequest`` for values of a wrong type in what is applied to a built-in kind."""
-    if schema is None or isinstance(call.kind, CustomKind):
+    """Raises ``BadRequest`` for values of a wrong type in what is applied."""
+    from sublet.machinery import apply, typed
+
+    if schema is None:
         return
-    # The check takes unknown fields out of what it is given.
-    result = strict.check(codec.copied(document), schema)
+    if isinstance(call.kind, CustomKind):
+        if found := typed.problems(document, schema):
+            raise apply.refused(document, typed.listed(found))
+        return
+    # The check takes unknown fields out of what it is given. It is compiled: what is in order passes in a moment.
+    result = strict.check(codec.copied(document), schema, converted=True)
     if result.errors:
-        where = f"{objects.key(document)}; {call.resource.api_version}, Kind={call.resource.kind}"
-        raise BadRequest(f"failed to create typed patch object ({where}): {result.errors[0]}")
+        if found := typed.problems(document, schema):
+            raise apply.refused(document, typed.listed(found))
+        kind = apply.shown_type(document)
+        raise BadRequest(
+            f"failed to convert new object ({objects.namespace(document)}/{objects.name(document)}; {kind}) to proper "
+            f"version: unable to convert unstructured object to {kind}: {result.errors[0]}"
+        )
 
 
 def check_applied(document: Any, resource: Resource) -> None:

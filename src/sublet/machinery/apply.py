@@ -9,14 +9,14 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
-from sublet.machinery import fieldsets, managedfields, objects
+from sublet.machinery import fieldsets, managedfields, objects, typed
 from sublet.machinery.codec import DecodeError, copied, decode_json, encode_json
 from sublet.machinery.fieldsets import Fields
 from sublet.machinery.kind import Object
 from sublet.machinery.managedfields import APPLY, UPDATE, Entry
 from sublet.machinery.schema import Schema
 from sublet.machinery.shapes import ATOMIC, KEYED, MAP, SET, STRUCT, Shape, kind_for, owned, shape_of
-from sublet.machinery.status import BadRequest, Cause, Conflict, StatusError
+from sublet.machinery.status import BadRequest, Cause, Conflict
 
 LAST_APPLIED = "kubectl.kubernetes.io/last-applied-configuration"
 _BEFORE_FIRST = "before-first-apply"
@@ -69,16 +69,8 @@ def _configuration(
 ) -> Object:
     suspects: list[Shape] = []
     config: Object = _cleaned(copied(applied), shape, suspects)
-    problems: list[str] = []
-    if suspects:
-        _check(config, shape, "", problems)
-    if problems:
-        where = "/".join(filter(None, (objects.namespace(applied), objects.name(applied))))
-        listed = problems[0] if len(problems) == 1 else "errors:\n" + "".join(f"  {p}\n" for p in problems)
-        raise StatusError(
-            f"failed to create typed patch object ({where}; {shown_type(applied)}): {listed}",
-            code=500, reason="",
-        )  # fmt: skip
+    if suspects and (found := typed.problems(config, schema)):
+        raise refused(applied, typed.listed(found))
     if reset is None:
         if subresource == "status":
             reset = [name for name in config if name not in ("apiVersion", "kind", "metadata", "status")]
@@ -105,6 +97,12 @@ def _base(
         if there:
             entries = [managedfields.entry_for(_BEFORE_FIRST, UPDATE, api_version, "", now, there)]
     return base, entries
+
+
+def refused(applied: Object, why: str) -> BadRequest:
+    """The refusal of a configuration that the schema does not allow. Upstream says the same with code 500."""
+    where = f"{objects.namespace(applied)}/{objects.name(applied)}; {shown_type(applied)}"
+    return BadRequest(f"failed to create typed patch object ({where}): {why}")
 
 
 def shown_type(obj: Object) -> str:
@@ -239,7 +237,7 @@ class _Attempt:
 def _cleaned(value: Any, shape: Shape, suspects: list[Shape]) -> Any:
     """The value without nulls, which mean "not set" where the schema does not allow them; Go clients send many.
 
-    Where something looks wrong its shape is added to ``suspects``: :func:`_check` then finds out what, which takes longer.
+    Where something looks wrong its shape is added to ``suspects``: ``typed`` then finds out what, which takes longer.
     """
     kind = kind_for(shape, value)
     if kind == ATOMIC:
@@ -262,48 +260,6 @@ def _cleaned(value: Any, shape: Shape, suspects: list[Shape]) -> Any:
             if kind == STRUCT and name not in shape.declared:
                 suspects.append(shape)
     return found
-
-
-def _check(value: Any, shape: Shape, path: str, problems: list[str]) -> None:
-    kind = kind_for(shape, value)
-    if shape.kind != kind and shape.kind in (STRUCT, MAP, KEYED, SET) and value is not None:
-        wanted = "map" if shape.kind in (STRUCT, MAP) else "list"
-        problems.append(f"{path or '.'}: expected {wanted}, got {json.dumps(value)}")
-    elif kind in (STRUCT, MAP):
-        for name, child in value.items():
-            if not path and name in ("apiVersion", "kind"):
-                continue
-            if shape.knows(name):
-                _check(child, shape.field(name)[1], f"{path}.{name}", problems)
-            else:
-                problems.append(f"{path}.{name}: field not declared in schema")
-    elif kind in (KEYED, SET):
-        _check_items(value, shape, path, problems)
-
-
-def _check_items(values: list[Any], shape: Shape, path: str, problems: list[str]) -> None:
-    seen: set[str] = set()
-    for index, item in enumerate(values):
-        if shape.kind == SET:
-            element = "v:" + json.dumps(item, separators=(",", ":"), ensure_ascii=False)
-        else:
-            element = shape.element_of(item, index)
-        if element.startswith("i:"):
-            problems.append(f"{path}: element {index}: {_lacking(item, shape)}")
-            continue
-        shown = fieldsets.shown(element)
-        if element in seen:
-            problems.append(f"{path}: duplicate entries for key {shown}")
-        seen.add(element)
-        if shape.kind == KEYED:
-            _check(item, shape.items(), path + shown, problems)
-
-
-def _lacking(item: Any, shape: Shape) -> str:
-    if not isinstance(item, dict):
-        return f"associative list with keys may not have non-map elements: {json.dumps(item)}"
-    missing = next(key for key in shape.keys if item.get(key) is None and key not in shape.defaults)
-    return f'associative list with keys has an element that omits key field "{missing}" (and doesn\'t have default value)'
 
 
 # -- merging --
