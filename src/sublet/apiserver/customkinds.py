@@ -18,6 +18,7 @@ from sublet.machinery.schema import Schema
 from sublet.machinery.status import FieldError
 
 Version = Mapping[str, Any]
+_EMBEDDED = "x-kubernetes-embedded-resource"
 _FIXED = ("apiVersion", "kind", "metadata")
 
 
@@ -98,8 +99,22 @@ def _with_metadata(schema: Schema, minor: str) -> Schema:
     if config_map is None:
         raise LookupError(f"there is no ConfigMap in the schemas of Kubernetes {minor}")
     parts = {name: config_map.document["properties"][name] for name in _FIXED}
-    properties = {**(schema.document.get("properties") or {}), **parts}
-    return Schema({**schema.document, "properties": properties}, config_map.definitions)
+    document = _with_parts({**schema.document, _EMBEDDED: True}, parts)
+    return Schema({**document, _EMBEDDED: bool(schema.embedded_resource)}, config_map.definitions)
+
+
+def _with_parts(document: Mapping[str, Any], parts: Mapping[str, Any]) -> dict[str, Any]:
+    """The schema with ``parts`` declared wherever a whole object stands."""
+    made = dict(document)
+    properties = {name: _with_parts(child, parts) for name, child in (made.get("properties") or {}).items()}
+    if made.get(_EMBEDDED):
+        properties |= parts
+    if properties:
+        made["properties"] = properties
+    for keyword in ("items", "additionalProperties"):
+        if isinstance(made.get(keyword), Mapping):
+            made[keyword] = _with_parts(made[keyword], parts)
+    return made
 
 
 def _nothing(_obj: Object) -> None:
