@@ -273,6 +273,15 @@ def test_webhook_conversion_needs_an_address() -> None:
     assert found[1] == "spec.conversion.conversionReviewVersions: Required value"
 
 
+def test_a_schema_that_nests_without_end_is_refused() -> None:
+    level: Object = STRING
+    for _ in range(900):
+        level = {"type": "object", "properties": {"a": level}}
+    assert told(definition(level)) == [
+        f'{ROOT}: Invalid value: "": must not be nested more than 100 levels deep'
+    ]
+
+
 def test_a_long_schema_is_judged_quickly_enough_to_wait_for() -> None:
     import time
 

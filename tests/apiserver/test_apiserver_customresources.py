@@ -405,3 +405,84 @@ async def test_protected_groups_need_approval(client: Client) -> None:
         await client.create(CRDS, crd)
     crd["metadata"]["annotations"] = {"api-approved.kubernetes.io": "unapproved, a test"}
     await client.create(CRDS, crd)
+
+
+async def test_a_definition_says_when_it_is_on_its_way_out(client: Client, served: Object) -> None:
+    held = widget()
+    held["metadata"]["finalizers"] = ["example.com/hold"]
+    await client.create(WIDGETS, held)
+    gone = await client.delete(CRDS, "widgets.example.com")
+    assert gone is not None
+    terminating = objects.condition(gone, "Terminating") or {}
+    assert (terminating["status"], terminating["reason"]) == ("True", "InstanceDeletionPending")
+    assert gone["metadata"]["finalizers"] == ["customresourcecleanup.apiextensions.k8s.io"]
+    assert "deletionGracePeriodSeconds" not in gone["metadata"]
+    async with asyncio.timeout(2):
+        while True:
+            found = await client.get(CRDS, "widgets.example.com")
+            reason = (objects.condition(found, "Terminating") or {})["reason"]
+            if reason == "InstanceDeletionInProgress":
+                break
+            await asyncio.sleep(0.01)
+
+
+async def test_what_is_no_subresource_is_not_found_as_an_object_is(
+    client: Client, read: Callable[[Response], Any]
+) -> None:
+    crd = definition()
+    del crd["spec"]["versions"][0]["subresources"]
+    await established(client, crd)
+    await client.create(WIDGETS, widget())
+    for name in ("status", "scale", "odd"):
+        response = await client.raw("GET", f"/apis/example.com/v1/namespaces/default/widgets/w/{name}")
+        assert (response.status, read(response)["message"]) == (404, 'widgets.example.com "w" not found')
+
+
+async def test_finalizers_without_an_owner_are_warned_of(client: Client, served: Object) -> None:
+    body = widget()
+    body["metadata"]["finalizers"] = ["finalizer.example.com"]
+    response = await client.raw(
+        "POST", "/apis/example.com/v1/namespaces/default/widgets", body=codec.encode_json(body)
+    )
+    assert response.status == 201
+    assert "prefer a domain-qualified finalizer name including a path (/)" in response.header("warning")
+
+
+async def test_a_protected_definition_says_whether_it_is_approved(client: Client) -> None:
+    crd = definition(group="apps.k8s.io")
+    crd["metadata"] = {
+        "name": "widgets.apps.k8s.io",
+        "annotations": {"api-approved.kubernetes.io": "https://github.com/kubernetes/kubernetes/pull/1"},
+    }
+    found = await established(client, crd)
+    condition = objects.condition(found, "KubernetesAPIApprovalPolicyConformant") or {}
+    assert (condition["status"], condition["reason"]) == ("True", "ApprovedAnnotation")
+
+
+async def test_a_column_that_cannot_be_read_gives_way_to_the_usual_ones(
+    client: Client, read: Callable[[Response], Any]
+) -> None:
+    crd = definition()
+    crd["spec"]["versions"][0]["additionalPrinterColumns"] = [
+        {"name": "Odd", "type": "string", "jsonPath": ".spec[?(@"}
+    ]
+    await established(client, crd)
+    accept = {"accept": "application/json;as=Table;v=v1;g=meta.k8s.io"}
+    table = read(await client.raw("GET", "/apis/example.com/v1/widgets", headers=accept))
+    assert [c["name"] for c in table["columnDefinitions"]] == ["Name", "Age"]
+
+
+async def test_a_scale_without_a_number_is_an_error(client: Client, served: Object) -> None:
+    crd = await client.get(CRDS, "widgets.example.com")
+    scale = crd["spec"]["versions"][0]["subresources"]["scale"]
+    scale["specReplicasPath"] = ".spec.missing"
+    await client.update(CRDS, crd)
+    await client.create(WIDGETS, widget())
+    with pytest.raises(StatusError, match=r'the spec replicas field ".spec.missing" does not exist'):
+        await client.get(WIDGETS, "w", "default", subresource="scale")
+
+
+async def test_a_patch_does_not_change_the_kind(client: Client, served: Object) -> None:
+    await client.create(WIDGETS, widget())
+    with pytest.raises(Invalid, match=r'"w" is invalid: kind: Invalid value: "Gadget": must be Widget$'):
+        await client.patch(WIDGETS, "w", {"kind": "Gadget"}, "default")

@@ -168,6 +168,9 @@ def _examined(
     version, kind = new.get("apiVersion") or "", new.get("kind") or ""
     if not custom and (why := decoding.type_problem(new, resource)):
         return why, []
+    if custom and kind and kind != resource.kind and version == resource.api_version:
+        error = invalid("kind", kind, f"must be {resource.kind}")
+        raise invalid_object(resource.group, resource.kind, objects.name(new), [error])
     if custom and (kind != resource.kind or not version):
         return f"Object '{'apiVersion' if kind else 'Kind'}' is missing in the patched object", []
     if version != resource.api_version:

@@ -33,6 +33,8 @@ _COLUMN_FORMATS = ("byte", "date", "date-time", "double", "float", "int32", "int
 _REVIEWS = ("v1", "v1beta1")
 _MOST_SELECTABLE = 8
 _LONGEST_WARNING = 256
+_DEEPEST = 200
+"""Objects and lists in each other; of schemas that people write, the deepest take a third of it."""
 _SHARED = {
     "schema": "validation", "subresources": "subresources", "additionalPrinterColumns": "additionalPrinterColumns",
     "selectableFields": "selectableFields",
@@ -239,8 +241,27 @@ def _schema(version: Document, path: str, known: Mapping[Any, Any]) -> Iterator[
     before = known.get(version.get("name"))
     if before is not None and codec.same(before, version["schema"]):
         return  # it was accepted then
+    if _deeper_than(root, _DEEPEST):
+        yield invalid(
+            f"{path}.openAPIV3Schema", "", f"must not be nested more than {_DEEPEST // 2} levels deep"
+        )
+        return
     has_status = (version.get("subresources") or {}).get("status") is not None
     yield from validate_schema(root, f"{path}.openAPIV3Schema", has_status=has_status)
+
+
+def _deeper_than(root: Document, most: int) -> bool:
+    """Whether a JSON value nests deeper than that. Everything else that looks at schemas recurs."""
+    level: list[Any] = [root]
+    for _ in range(most):
+        below: list[Any] = []
+        for node in level:
+            children = node.values() if isinstance(node, dict) else node
+            below += [child for child in children if isinstance(child, (dict, list))]
+        if not below:
+            return False
+        level = below
+    return True
 
 
 def validate_schema(root: Document, path: str, *, has_status: bool = False) -> list[FieldError]:

@@ -11,9 +11,10 @@ import importlib
 from collections.abc import Awaitable, Callable, Mapping
 from typing import TYPE_CHECKING
 
+from sublet.apiserver.conversion import CustomKind
 from sublet.apiserver.requestinfo import CONNECT, RequestInfo
 from sublet.client.exchange import Request, Response
-from sublet.machinery.status import MethodNotAllowed, StatusError
+from sublet.machinery.status import MethodNotAllowed, StatusError, not_found
 
 if TYPE_CHECKING:
     from sublet.apiserver.api import APIServer
@@ -91,6 +92,8 @@ def _module(kind: Kind, info: RequestInfo) -> str:
             return "connect"
         subresource = kind.subresources.get(info.subresource)
         module = SUBRESOURCES.get(info.subresource, "")
+        if subresource is None and isinstance(kind, CustomKind):
+            raise not_found(kind.resource.group, kind.resource.plural, info.name)
         if subresource is None or not module or len(info.parts) > 3:
             return ""
         verbs = subresource.verbs

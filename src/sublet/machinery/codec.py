@@ -25,6 +25,8 @@ def decode_json(data: bytes | str) -> Any:
         return _decoder.decode(data)
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise DecodeError(str(error)) from None
+    except RecursionError:
+        raise DecodeError("exceeded max depth") from None
 
 
 def copied(value: Any) -> Any:
