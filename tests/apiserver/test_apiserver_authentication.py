@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 
 import pytest
-from apiserver_front import ADMIN, BOB, Answer, Front, front
+from apiserver_front import ADMIN, BOB, RBAC, Answer, Front, front
 from cryptography import x509
 from cryptography.hazmat.primitives import serialization
 
@@ -241,7 +241,77 @@ async def test_impersonation_needs_permission_and_then_acts_as_the_other(front: 
     }
     refused = await front.ask("POST", path, {}, user=BOB, headers=headers)
     assert refused.status == 403
-    assert 'User "bob" cannot impersonate resource "users" in API group ""' in refused.message
+    assert refused.message == (
+        'selfsubjectreviews.authentication.k8s.io is forbidden: User "bob" cannot impersonate-on:user-info:create '
+        'resource "selfsubjectreviews" in API group "authentication.k8s.io" at the cluster scope'
+    )
+
+
+async def whoami(front: Front, asker: User, **headers: str) -> Answer:
+    path = "/apis/authentication.k8s.io/v1/selfsubjectreviews"
+    sent = {f"impersonate-{name.replace('_', '-')}": value for name, value in headers.items()}
+    return await front.ask("POST", path, {}, user=asker, headers=sent)
+
+
+async def grant(front: Front, name: str, *rules: dict[str, object], user: str = "bob") -> None:
+    await front.create(f"{RBAC}/clusterroles", {"metadata": {"name": name}, "rules": list(rules)})
+    await front.bind(name, user=user)
+
+
+async def test_the_wide_right_to_impersonate_is_asked_for_each_part(front: Front) -> None:
+    rule = {"verbs": ["impersonate"], "apiGroups": ["", "authentication.k8s.io"]}
+    await grant(front, "as-eve", {**rule, "resources": ["users"], "resourceNames": ["eve"]})
+    assert (await whoami(front, BOB, user="eve")).status == 201
+    assert (await whoami(front, BOB, user="mallory")).status == 403
+    for part in ({"group": "g"}, {"uid": "7"}, {"extra_scopes": "a"}):
+        assert (await whoami(front, BOB, user="eve", **part)).status == 403
+    await grant(front, "parts", {**rule, "resources": ["groups", "uids", "userextras/scopes"]})
+    found = await whoami(front, BOB, user="eve", group="g\nh", uid="7", extra_scopes="a\nb")
+    assert found.json["status"]["userInfo"] == {
+        "username": "eve", "uid": "7", "groups": ["g", "h", "system:authenticated"], "extra": {"scopes": ["a", "b"]},
+    }  # fmt: skip
+    assert (await whoami(front, BOB, user="eve", extra_other="a")).status == 403
+
+
+async def test_the_narrow_right_needs_whom_and_for_what(front: Front) -> None:
+    group = "authentication.k8s.io"
+    await grant(
+        front, "as-eve",
+        {"verbs": ["impersonate:user-info"], "apiGroups": [group], "resources": ["users"], "resourceNames": ["eve"]},
+    )  # fmt: skip
+    assert (await whoami(front, BOB, user="eve")).status == 403
+    verbs = ["impersonate-on:user-info:create"]
+    await grant(front, "to-ask", {"verbs": verbs, "apiGroups": [group], "resources": ["selfsubjectreviews"]})
+    assert (await whoami(front, BOB, user="eve")).status == 201
+    answer = await front.ask("GET", "/api/v1/pods", user=BOB, headers={"impersonate-user": "eve"})
+    assert 'cannot impersonate-on:user-info:list resource "pods"' in answer.message
+
+
+async def test_narrowly_nobody_becomes_a_master(front: Front) -> None:
+    verbs = ["impersonate:user-info", "impersonate-on:user-info:create"]
+    await grant(front, "narrow", {"verbs": verbs, "apiGroups": ["*"], "resources": ["*"]})
+    assert (await whoami(front, BOB, user="eve", group="devs")).status == 201
+    refused = await whoami(front, BOB, user="eve", group="system:masters")
+    assert "impersonating the system:masters group is not allowed" in refused.message
+    refused = await whoami(front, BOB, user="eve", **{"extra_no domain": "x"})
+    assert "impersonating an invalid key in extra is not allowed" in refused.message
+
+
+async def test_a_node_agents_account_may_be_its_own_node_only(front: Front) -> None:
+    group = "authentication.k8s.io"
+    user = "system:serviceaccount:kube-system:agent"
+    await grant(
+        front, "own-node",
+        {"verbs": ["impersonate:associated-node"], "apiGroups": [group], "resources": ["nodes"]},
+        {"verbs": ["impersonate-on:associated-node:create"], "apiGroups": [group], "resources": ["*"]},
+        user=user,
+    )  # fmt: skip
+    agent = User(user, ("system:authenticated",), extra={"authentication.kubernetes.io/node-name": ("n1",)})
+    found = await whoami(front, agent, user="system:node:n1")
+    assert found.json["status"]["userInfo"] == {
+        "username": "system:node:n1", "groups": ["system:nodes", "system:authenticated"],
+    }  # fmt: skip
+    assert (await whoami(front, agent, user="system:node:n2")).status == 403
 
 
 async def test_impersonating_a_service_account_brings_its_groups(front: Front) -> None:
@@ -254,4 +324,9 @@ async def test_impersonating_a_service_account_brings_its_groups(front: Front) -
 
 
 async def test_impersonating_a_group_without_a_user_is_a_bad_request(front: Front) -> None:
-    assert (await front.ask("GET", "/api", headers={"impersonate-group": "x"})).status == 400
+    answer = await front.ask("GET", "/api", headers={"impersonate-group": "x"})
+    assert (answer.status, answer.message) == (
+        400,
+        'requested &user.DefaultInfo{Name:"", UID:"", Groups:[]string{"x"}, Extra:map[string][]string(nil)} '
+        "without impersonating a user name",
+    )

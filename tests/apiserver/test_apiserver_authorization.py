@@ -182,6 +182,53 @@ async def test_nobody_grants_what_they_do_not_hold(front: Front) -> None:
     assert answer.status == 403
 
 
+async def test_an_aggregation_rule_needs_every_right(front: Front) -> None:
+    narrow = {"metadata": {"name": "narrow"}, "rules": [
+        rule("create update patch", "rbac.authorization.k8s.io", "clusterroles"),
+    ]}  # fmt: skip
+    await front.create(f"{RBAC}/clusterroles", narrow)
+    await front.bind("narrow", user="eve")
+    eve = User("eve", ("system:authenticated",))
+    body = {
+        "metadata": {"name": "sum"},
+        "aggregationRule": {"clusterRoleSelectors": [{"matchLabels": {"a": "b"}}]},
+    }
+    answer = await front.ask("POST", f"{RBAC}/clusterroles", body, user=eve)
+    assert (answer.status, answer.message) == (
+        403,
+        'clusterroles.rbac.authorization.k8s.io "sum" is forbidden: '
+        "must have cluster-admin privileges to use the aggregationRule",
+    )
+
+
+async def test_who_may_not_grant_a_role_may_not_change_its_labels_either(front: Front) -> None:
+    narrow = {"metadata": {"name": "narrow"}, "rules": [
+        rule("create update patch", "rbac.authorization.k8s.io", "clusterroles"),
+    ]}  # fmt: skip
+    await front.create(f"{RBAC}/clusterroles", narrow)
+    await front.bind("narrow", user="eve")
+    eve = User("eve", ("system:authenticated",))
+    merge = {"content-type": "application/merge-patch+json"}
+    path = f"{RBAC}/clusterroles/view"
+    answer = await front.ask("PATCH", path, {"metadata": {"labels": {"a": "b"}}}, user=eve, headers=merge)
+    assert answer.status == 403
+    gone = {"metadata": {"finalizers": ["example.com/x"]}}
+    assert (await front.ask("PATCH", path, gone, user=eve, headers=merge)).status == 200
+
+
+# -- refusals --
+
+
+async def test_names_in_refusals_are_quoted_and_harmless(front: Front) -> None:
+    evil = User('<b>"eve"', ("system:authenticated",))
+    answer = await front.ask("GET", "/api/v1/pods", user=evil)
+    assert answer.message == (
+        'pods is forbidden: User "&lt;b&gt;\\"eve\\"" cannot list resource "pods" in API group "" at the cluster scope'
+    )
+    answer = await front.ask("GET", "/x&y", user=evil)
+    assert answer.message.endswith('cannot get path "/x&amp;y"')
+
+
 # -- bootstrap --
 
 
@@ -272,6 +319,45 @@ async def test_a_node_reads_what_its_pods_refer_to(
         assert answer.status == 403
 
 
+@pytest.mark.parametrize(
+    ("method", "path", "why"),
+    [
+        ("GET", "/api/v1/namespaces/default/secrets/other", "no relationship found between node 'n1' and this object"),
+        ("GET", "/api/v1/namespaces/default/secrets", "No Object name found"),
+        ("GET", "/api/v1/secrets?fieldSelector=metadata.name%3Dused", "can only read namespaced object of this type"),
+        ("DELETE", "/api/v1/namespaces/default/secrets/used", "can only read resources of this type"),
+        ("GET", "/api/v1/persistentvolumes", "can only get individual resources of this type"),
+        ("GET", "/api/v1/pods", "can only list/watch pods with spec.nodeName field selector"),
+        ("GET", "/api/v1/nodes", "node 'n1' cannot read all nodes, only its own Node object"),
+        ("GET", "/api/v1/nodes/n2", "node 'n1' cannot read 'n2', only its own Node object"),
+        (
+            "GET", "/apis/coordination.k8s.io/v1/namespaces/kube-node-lease/leases/n2",
+            "can only access node lease with the same name as the requesting node",
+        ),
+        (
+            "GET", "/apis/coordination.k8s.io/v1/namespaces/default/leases/n1",
+            'can only access leases in the "kube-node-lease" system namespace',
+        ),
+        ("GET", "/apis/storage.k8s.io/v1/csinodes", "can only get, create, update, patch, or delete a CSINode"),
+        ("GET", "/apis/storage.k8s.io/v1/volumeattachments/va2", "no relationship found between node 'n1'"),
+        ("GET", "/api/v1/namespaces/default/serviceaccounts", "can only create tokens for individual service accounts"),
+    ],
+)  # fmt: skip
+async def test_a_node_is_told_why_not(cluster: Front, method: str, path: str, why: str) -> None:
+    answer = await cluster.ask(method, path, user=NODE)
+    assert answer.status == 403
+    assert why in answer.message
+
+
+async def test_a_node_reads_the_attachments_of_its_own_volumes(cluster: Front) -> None:
+    path = "/apis/storage.k8s.io/v1/volumeattachments"
+    for name, node in (("va1", "n1"), ("va2", "n2")):
+        spec = {"attacher": "a", "nodeName": node, "source": {"persistentVolumeName": "pv"}}
+        await cluster.create(path, {"metadata": {"name": name}, "spec": spec})
+    assert (await cluster.ask("GET", f"{path}/va1", user=NODE)).status == 200
+    assert (await cluster.ask("GET", f"{path}/va2", user=NODE)).status == 403
+
+
 async def test_a_node_gets_tokens_for_its_own_pods_only(cluster: Front) -> None:
     path = "/api/v1/namespaces/default/serviceaccounts/robot/token"
     for name, code in (("mine", 201), ("theirs", 403)):
@@ -346,6 +432,63 @@ async def test_a_local_review_is_about_its_own_namespace(front: Front) -> None:
 @pytest.mark.parametrize("spec", [{}, {"user": "bob"}, {"resourceAttributes": {"verb": "get"}}])
 async def test_incomplete_reviews_are_invalid(front: Front, spec: dict[str, Any]) -> None:
     assert (await front.ask("POST", f"{REVIEWS}/subjectaccessreviews", {"spec": spec})).status == 422
+
+
+async def test_selectors_in_reviews_are_checked_and_count(cluster: Front) -> None:
+    asked = {"verb": "list", "resource": "pods"}
+
+    async def review(selector: Any) -> Any:
+        spec = {
+            "user": NODE.name,
+            "groups": ["system:nodes"],
+            "resourceAttributes": {**asked, "fieldSelector": selector},
+        }
+        return await cluster.ask("POST", f"{REVIEWS}/subjectaccessreviews", {"spec": spec})
+
+    own = {"key": "spec.nodeName", "operator": "In", "values": ["n1"]}
+    assert (await review({"requirements": [own]})).json["status"]["allowed"]
+    assert (await review({"rawSelector": "spec.nodeName=n1"})).json["status"]["allowed"]
+    forged = {**own, "values": ["n2,spec.nodeName=n1"]}
+    refused = (await review({"requirements": [forged]})).json["status"]
+    assert refused == {
+        "allowed": False,
+        "reason": "can only list/watch pods with spec.nodeName field selector",
+    }
+    for selector, text in (
+        ({}, "fieldSelector.requirements: Required value: when spec.resourceAttributes.fieldSelector is specified"),
+        ({"rawSelector": "a=b", "requirements": [own]}, "may not specified at the same time as requirements"),
+        ({"requirements": [{**own, "values": []}]}, "requirements[0].values: Required value: must be specified when"),
+        ({"requirements": [{"operator": "Exists"}]}, "requirements[0].key: Required value: must be specified"),
+    ):  # fmt: skip
+        answer = await review(selector)
+        assert answer.status == 422
+        assert text in answer.message
+
+
+async def test_reviews_have_no_metadata(front: Front) -> None:
+    spec = {"user": "bob", "resourceAttributes": {"verb": "get", "resource": "pods"}}
+    body = {"metadata": {"name": "mine"}, "spec": spec}
+    answer = await front.ask("POST", f"{REVIEWS}/subjectaccessreviews", body)
+    assert answer.status == 422
+    assert "metadata: Invalid value" in answer.message
+    assert "must be empty" in answer.message
+
+
+async def test_a_master_sees_every_rule_that_its_bindings_give(front: Front) -> None:
+    review = await front.create(f"{REVIEWS}/selfsubjectrulesreviews", {"spec": {"namespace": "default"}})
+    status = review["status"]
+    assert review["spec"] == {}
+    assert {"verbs": ["*"], "apiGroups": ["*"], "resources": ["*"]} in status["resourceRules"]
+    assert any("selfsubjectreviews" in r["resources"] for r in status["resourceRules"])
+    assert any("/openapi/*" in r["nonResourceURLs"] for r in status["nonResourceRules"])
+
+
+async def test_a_nodes_rules_are_not_to_be_listed(front: Front) -> None:
+    review = await front.create(
+        f"{REVIEWS}/selfsubjectrulesreviews", {"spec": {"namespace": "default"}}, user=NODE
+    )
+    assert review["status"]["incomplete"] is True
+    assert review["status"]["evaluationError"] == "node authorizer does not support user rule resolution"
 
 
 async def test_a_rules_review_lists_what_a_user_holds(front: Front) -> None:

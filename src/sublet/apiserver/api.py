@@ -113,9 +113,7 @@ class APIServer:
                 self.metrics.sources.append(self._reloader.lines)
         self.rbac = RBAC(self.caches)
         self.node_authorizer = NodeAuthorizer(self.caches, node_rules())
-        self.authorizer = Authorizer(
-            (self.node_authorizer, self.rbac), self.rbac, lambda: self.caches.fresh(1.0)
-        )
+        self.authorizer = Authorizer((self.node_authorizer, self.rbac), lambda: self.caches.fresh(1.0))
         self.reader = RegistryReader(self.registry)
         self.endpoints = Endpoints(self.reader.get, self.reader.list)
         self.resolve_service: Resolve = resolve_service or self.endpoints.resolve
@@ -165,7 +163,7 @@ class APIServer:
         subresource: str = "",
     ) -> bool:  # fmt: skip
         asked = permission(verb, group, resource, namespace=namespace, name=name, subresource=subresource)
-        return self.authorizer.authorize(user, asked).allowed
+        return (await self.authorizer.decide(user, asked)).allowed
 
     async def _note_use(self, namespace: str, secret: str, day: str) -> None:
         labels = {"metadata": {"labels": {LAST_USED: day}}}

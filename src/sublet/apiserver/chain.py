@@ -6,6 +6,7 @@ Keys of ``request.context``, in the order they come to be:
 - ``info`` (RequestInfo): what is asked;
 - ``warnings`` (list[str]): texts to send as ``Warning`` headers; anyone may append;
 - ``impersonator`` (User): who really asks, when another user is impersonated;
+- ``impersonation_constraint`` (str): the narrow right by which it may, such as ``impersonate:user-info``;
 - ``audit_annotations`` (dict[str, str]): what admission notes for the audit log;
 - ``flow`` (tuple of headers): to which flow schema and priority level the request was counted;
 - ``authorization`` or ``refusal`` (str): why the request was allowed, or was not.
@@ -22,6 +23,9 @@ from sublet.client.exchange import Request, Response
 
 if TYPE_CHECKING:
     from sublet.apiserver.api import APIServer
+
+_WIDE_ONLY = frozenset(("1.30", "1.31", "1.32", "1.33", "1.34", "1.35"))
+"""Minors that know no narrow rights to impersonate."""
 
 Proceed = Callable[[Request], Awaitable[Response]]
 
@@ -86,7 +90,7 @@ def build(api: APIServer) -> Chain:
             *before,
             Authenticate(api.authenticator),
             *after,
-            Impersonate(api.authorizer),
+            Impersonate(api.authorizer, constrained=api.settings.minor not in _WIDE_ONLY),
             PriorityAndFairness(api.flow_control) if api.flow_control else InFlight(reading, writing),
             Authorize(api.authorizer),
         ],

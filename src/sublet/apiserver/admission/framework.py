@@ -159,9 +159,11 @@ class Authorize(Protocol):
 class Grants(Protocol):
     """Whether a user holds what a role or binding would grant; raises ``Forbidden``."""
 
-    def check_role(self, user: User, plural: str, role: Object, old: Object | None = None) -> None: ...
+    async def check_role(self, user: User, plural: str, role: Object, old: Object | None = None) -> None: ...
 
-    def check_binding(self, user: User, plural: str, binding: Object, old: Object | None = None) -> None: ...
+    async def check_binding(
+        self, user: User, plural: str, binding: Object, old: Object | None = None
+    ) -> None: ...
 
 
 class Reviewers(Protocol):

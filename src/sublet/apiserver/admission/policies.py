@@ -262,15 +262,16 @@ class PolicyAdmission:
     # -- both --
 
     def _authorize(self, user: User, info: RequestInfo) -> Decision:
-        """Asks the authorizer on the event loop, whichever thread an expression is evaluated on."""
+        """Asks the authorizer on the event loop, whichever thread an expression is evaluated on.
+
+        On the loop's own thread nothing can be awaited: authorizers that are webhooks are not asked there.
+        """
         loop = self._loop
         if loop is None or threading.get_ident() == self._home:
             return self._authorizer.authorize(user, info)
 
-        async def ask() -> Decision:
-            return self._authorizer.authorize(user, info)
-
-        return asyncio.run_coroutine_threadsafe(ask(), loop).result(_PATIENCE)
+        asked = self._authorizer.decide(user, info)
+        return asyncio.run_coroutine_threadsafe(asked, loop).result(_PATIENCE)
 
     def _at_home(self) -> None:
         self._loop = asyncio.get_running_loop()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from sublet.apiserver.requestinfo import RequestInfo
@@ -22,6 +22,10 @@ class Decision:
 
     allowed: bool
     reason: str = ""
+    denied: bool = False
+    """Refused for good: no later authority is asked."""
+    error: str = ""
+    """What went wrong while it was found out."""
 
 
 ALLOWED_MASTERS = Decision(True)
@@ -31,63 +35,126 @@ REFUSED = Decision(False)
 class Authority(Protocol):
     """One link of the chain."""
 
-    def decide(self, user: User, info: RequestInfo) -> Decision:
-        """Allowed, or no opinion (``allowed`` False) with what stood in the way."""
+    def decide(self, user: User, info: RequestInfo) -> Decision | Awaitable[Decision]:
+        """Allowed, denied, or no opinion with what stood in the way. Whoever must ask elsewhere is awaited."""
         ...
 
 
-class RuleSource(Protocol):
-    def rules(self, user: User, namespace: str) -> tuple[list[Rule], list[str]]:
-        """(all rules a user holds in a namespace, cluster-wide ones included; errors met)."""
+@dataclass(slots=True)
+class Resolved:
+    """The rules of a user, as far as they can be told."""
+
+    rules: list[Rule] = field(default_factory=list)
+    errors: list[str] = field(default_factory=list)
+    incomplete: bool = False
+
+
+class RuleResolver(Protocol):
+    """An authority that can tell what a user may, without being asked for each."""
+
+    def resolve(self, user: User, namespace: str) -> Resolved:
+        """The rules in a namespace, cluster-wide ones included."""
         ...
 
 
 class Authorizer:
-    """Asks its authorities in order; the first that allows, allows. ``system:masters`` may do everything."""
+    """Asks its authorities in order; the first that allows or denies decides. ``system:masters`` may do everything."""
 
     def __init__(
-        self,
-        authorities: Sequence[Authority],
-        rules: RuleSource,
-        fresh: Callable[[], Awaitable[object]] | None = None,
+        self, authorities: Sequence[Authority], fresh: Callable[[], Awaitable[object]] | None = None
     ) -> None:
         self._authorities = tuple(authorities)
-        self._rules = rules
         self._fresh = fresh
 
+    def replace(self, authorities: Sequence[Authority]) -> None:
+        """Asks others from now on."""
+        self._authorities = tuple(authorities)
+
     def authorize(self, user: User, info: RequestInfo) -> Decision:
+        """What those authorities say that need not ask elsewhere: for where nothing can be awaited."""
         if MASTERS in user.groups:
             return ALLOWED_MASTERS
-        reasons = []
+        refused = []
         for authority in self._authorities:
             decision = authority.decide(user, info)
-            if decision.allowed:
+            if not isinstance(decision, Decision):
+                _drop(decision)
+                continue
+            if decision.allowed or decision.denied:
                 return decision
-            if decision.reason:
-                reasons.append(decision.reason)
-        return Decision(False, ", ".join(reasons)) if reasons else REFUSED
+            refused.append(decision)
+        return _refusal(refused)
 
     async def decide(self, user: User, info: RequestInfo) -> Decision:
-        """As :meth:`authorize`, but a known user is refused only after every write acknowledged so far was looked at:
-        who was granted something a moment ago may use it."""
-        decision = self.authorize(user, info)
-        if decision.allowed or self._fresh is None or UNAUTHENTICATED in user.groups:
+        """What all say; a known user is refused only after every write acknowledged so far was looked at: who was
+        granted something a moment ago may use it."""
+        decision = await self._decide(user, info)
+        if decision.allowed or decision.denied or self._fresh is None or UNAUTHENTICATED in user.groups:
             return decision
         try:
             await self._fresh()
         except TimeoutError:
             return decision
-        return self.authorize(user, info)
+        return await self._decide(user, info)
 
-    def rules(self, user: User, namespace: str) -> tuple[list[Rule], list[str]]:
-        """All rules that a user holds in a namespace (``""``: cluster-wide only), and errors met on the way."""
+    async def _decide(self, user: User, info: RequestInfo) -> Decision:
         if MASTERS in user.groups:
-            everything: list[Rule] = [
-                {"verbs": ["*"], "apiGroups": ["*"], "resources": ["*"]},
-                {"verbs": ["*"], "nonResourceURLs": ["*"]},
-            ]
-            return everything, []
-        return self._rules.rules(user, namespace)
+            return ALLOWED_MASTERS
+        refused = []
+        for authority in self._authorities:
+            decision = authority.decide(user, info)
+            if not isinstance(decision, Decision):
+                decision = await decision
+            if decision.allowed or decision.denied:
+                return decision
+            refused.append(decision)
+        return _refusal(refused)
+
+    def resolve(self, user: User, namespace: str) -> Resolved:
+        """All rules that a user holds in a namespace, as far as its authorities can tell."""
+        found = Resolved()
+        for authority in self._authorities:
+            resolve = getattr(authority, "resolve", None)
+            if resolve is not None:
+                part: Resolved = resolve(user, namespace)
+                found.rules += part.rules
+                found.errors += part.errors
+                found.incomplete |= part.incomplete
+        return found
+
+
+def _refusal(decisions: Sequence[Decision]) -> Decision:
+    """What several refusals say together."""
+    reasons = ", ".join(each.reason for each in decisions if each.reason)
+    errors = ", ".join(each.error for each in decisions if each.error)
+    return Decision(False, reasons, error=errors) if reasons or errors else REFUSED
+
+
+def _drop(unasked: Awaitable[Decision]) -> None:
+    """Ends a coroutine that nobody will await."""
+    close = getattr(unasked, "close", None)
+    if close is not None:
+        close()
+
+
+class AlwaysAllow:
+    """Everybody may do everything."""
+
+    def decide(self, user: User, info: RequestInfo) -> Decision:
+        return Decision(True)
+
+    def resolve(self, user: User, namespace: str) -> Resolved:
+        return Resolved([
+            {"verbs": ["*"], "apiGroups": ["*"], "resources": ["*"]},
+            {"verbs": ["*"], "nonResourceURLs": ["*"]},
+        ])  # fmt: skip
+
+
+class AlwaysDeny:
+    """Nobody may do anything that no other authority allows."""
+
+    def decide(self, user: User, info: RequestInfo) -> Decision:
+        return Decision(False, "Everything is forbidden.")
 
 
 def permission(

@@ -2,21 +2,31 @@
 
 from __future__ import annotations
 
+import json
+
 from sublet.apiserver.requestinfo import RequestInfo
 from sublet.client.exchange import User
 from sublet.machinery.status import Forbidden, StatusError, forbidden
 
+_HARMLESS = str.maketrans({"&": "&amp;", "<": "&lt;", ">": "&gt;"})
+"""Names come from whoever asks, and browsers have shown such answers as pages."""
+
 
 def denial(user: User, info: RequestInfo, reason: str = "") -> StatusError:
     """The 403 that tells a user what it may not do."""
-    who = f'User "{user.name}"'
+    who = f"User {quoted(user.name)}"
     because = f": {reason}" if reason else ""
     if not info.is_resource:
-        return Forbidden(f'forbidden: {who} cannot {info.verb} path "{info.path}"{because}')
+        message = f"{who} cannot {info.verb} path {quoted(info.path)}".translate(_HARMLESS)
+        return Forbidden(f"forbidden: {message}{because}")
     what = f"{info.resource}/{info.subresource}" if info.subresource else info.resource
-    message = f'{who} cannot {info.verb} resource "{what}" in API group "{info.api_group}"'
-    if info.namespace:
-        message += f' in the namespace "{info.namespace}"'
-    else:
-        message += " at the cluster scope"
-    return forbidden(info.api_group, info.resource, info.name, message + because)
+    message = f"{who} cannot {info.verb} resource {quoted(what)} in API group {quoted(info.api_group)}"
+    message += f" in the namespace {quoted(info.namespace)}" if info.namespace else " at the cluster scope"
+    return forbidden(info.api_group, info.resource, info.name, message.translate(_HARMLESS) + because)
+
+
+def quoted(text: str) -> str:
+    """As Go's ``%q``."""
+    if text.isprintable() and '"' not in text and "\\" not in text:
+        return f'"{text}"'
+    return json.dumps(text, ensure_ascii=False)

@@ -11,6 +11,12 @@ from sublet.client.exchange import User
 from sublet.machinery.kind import Object
 from sublet.machinery.status import forbidden, not_found
 
+_EVERYTHING: tuple[Rule, ...] = (
+    {"verbs": ["*"], "apiGroups": ["*"], "resources": ["*"]},
+    {"verbs": ["*"], "nonResourceURLs": ["*"]},
+)
+_LETTING_GO = ("finalizers", "ownerReferences", "managedFields", "resourceVersion", "generation")
+
 
 class Escalation:
     """Checks one API server's writes of roles and bindings."""
@@ -19,56 +25,52 @@ class Escalation:
         self._authorizer = authorizer
         self._rbac = rbac
 
-    def check_role(self, user: User, plural: str, role: Object, old: Object | None = None) -> None:
+    async def check_role(self, user: User, plural: str, role: Object, old: Object | None = None) -> None:
         """Raises ``Forbidden`` unless ``user`` holds all the rules of a Role or ClusterRole, or may ``escalate``.
 
-        ``plural``: ``roles`` or ``clusterroles``. An update that keeps rules and aggregation needs nothing.
+        ``plural``: ``roles`` or ``clusterroles``. Any write but one that only lets the object go is checked.
         """
         metadata = role.get("metadata") or {}
         namespace, name = metadata.get("namespace", ""), metadata.get("name", "")
-        if old is not None and all(
-            (old.get(key) or None) == (role.get(key) or None) for key in ("rules", "aggregationRule")
-        ):
+        if old is not None and _only_lets_go(role, old):
             return
-        if self._may(user, "escalate", plural, namespace, name):
+        if await self._may(user, "escalate", plural, namespace, name):
             return
-        rules: Sequence[Rule] = role.get("rules") or ()
-        if (role.get("aggregationRule") or {}) != ((old or {}).get("aggregationRule") or {}):
+        self._confirm(user, namespace, role.get("rules") or (), plural, name)
+        if role.get("aggregationRule") or (old or {}).get("aggregationRule"):
             # Who decides what is aggregated decides about every rule there may come to be.
-            rules = [
-                *rules,
-                {"verbs": ["*"], "apiGroups": ["*"], "resources": ["*"]},
-                {"verbs": ["*"], "nonResourceURLs": ["*"]},
-            ]
-        self._confirm(user, namespace, rules, plural, name)
+            held, _ = self._rbac.rules(user, namespace)
+            if uncovered(held, _EVERYTHING):
+                why = "must have cluster-admin privileges to use the aggregationRule"
+                raise forbidden(GROUP, plural, name, why)
 
-    def check_binding(self, user: User, plural: str, binding: Object, old: Object | None = None) -> None:
+    async def check_binding(
+        self, user: User, plural: str, binding: Object, old: Object | None = None
+    ) -> None:
         """Raises ``Forbidden`` unless ``user`` holds all the rules of the role bound, or may ``bind`` it.
 
-        ``plural``: ``rolebindings`` or ``clusterrolebindings``. An update that keeps role and subjects needs nothing.
+        ``plural``: ``rolebindings`` or ``clusterrolebindings``. ``NotFound`` for a role that is not there.
         """
         metadata = binding.get("metadata") or {}
         namespace, name = metadata.get("namespace", ""), metadata.get("name", "")
-        if old is not None and all(
-            (old.get(key) or None) == (binding.get(key) or None) for key in ("roleRef", "subjects")
-        ):
+        if old is not None and _only_lets_go(binding, old):
             return
         reference = binding.get("roleRef") or {}
         kind, role = reference.get("kind", ""), reference.get("name", "")
         roles = "roles" if kind == "Role" else "clusterroles"
-        if self._may(user, "bind", roles, namespace, role):
+        if await self._may(user, "bind", roles, namespace, role):
             return
         rules = self._rbac.role_rules(namespace if kind == "Role" else "", role)
         if rules is None:
             raise not_found(GROUP, "role" if kind == "Role" else "clusterrole", role)
         self._confirm(user, namespace, rules, plural, name)
 
-    def _may(self, user: User, verb: str, plural: str, namespace: str, name: str) -> bool:
+    async def _may(self, user: User, verb: str, plural: str, namespace: str, name: str) -> bool:
         asked = permission(verb, GROUP, plural, namespace=namespace, name=name)
-        return self._authorizer.authorize(user, asked).allowed
+        return (await self._authorizer.decide(user, asked)).allowed
 
     def _confirm(self, user: User, namespace: str, rules: Sequence[Rule], plural: str, name: str) -> None:
-        held, errors = self._authorizer.rules(user, namespace)
+        held, errors = self._rbac.rules(user, namespace)
         missing = uncovered(held, rules)
         if not missing:
             return
@@ -80,3 +82,17 @@ class Escalation:
         if errors:
             why += "; resolution errors: [" + ", ".join(errors) + "]"
         raise forbidden(GROUP, plural, name, why)
+
+
+def _only_lets_go(new: Object, old: Object) -> bool:
+    """Whether a write changes only what the garbage collector must be able to change."""
+
+    def kept(obj: Object) -> Object:
+        metadata = {k: v for k, v in (obj.get("metadata") or {}).items() if k not in _LETTING_GO}
+        return {**obj, "metadata": metadata}
+
+    def released(obj: Object) -> tuple[object, object]:
+        metadata = obj.get("metadata") or {}
+        return metadata.get("finalizers") or [], metadata.get("ownerReferences") or []
+
+    return kept(new) == kept(old) and released(new) != released(old)

@@ -5,10 +5,10 @@ Source: the Kubernetes documentation, "Using Node Authorization"; reference/kube
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
-from sublet.apiserver.authorization.authorizer import REFUSED, Decision, Rule
+from sublet.apiserver.authorization.authorizer import REFUSED, Decision, Resolved, Rule
 from sublet.apiserver.authorization.rules import compile_rules
 from sublet.apiserver.follower import CatchUp
 from sublet.apiserver.requestinfo import RequestInfo
@@ -22,7 +22,15 @@ _PREFIX = "system:node:"
 _GROUP = "system:nodes"
 _ALLOWED = Decision(True)
 _READ = frozenset(("get", "list", "watch"))
+_OWN_VERBS = frozenset(("get", "create", "update", "patch", "delete"))
+_BY_NODE_NAME = {
+    "volumeattachments": "/registry/storage.k8s.io/volumeattachments/",
+    "resourceslices": "/registry/resource.k8s.io/resourceslices/",
+}
+"""What names its node itself."""
 _LEASES = "kube-node-lease"
+
+Answer = tuple[bool, str]
 
 Reference = tuple[str, str, str]
 """(resource, namespace or "", name)."""
@@ -37,6 +45,21 @@ class NodeAuthorizer:
         self._pods: dict[str, tuple[str, frozenset[Reference]]] = {}
         self._by_node: dict[str, set[str]] = {}
         self._follower: CatchUp | None = None
+        self._special: dict[tuple[str, str], Callable[[str, RequestInfo], Answer]] = {
+            ("", "secrets"): self._read_named,
+            ("", "configmaps"): self._read_named,
+            ("", "persistentvolumeclaims"): self._claim,
+            ("", "persistentvolumes"): self._get,
+            ("resource.k8s.io", "resourceclaims"): self._get,
+            ("storage.k8s.io", "volumeattachments"): self._get,
+            ("", "serviceaccounts"): self._token,
+            ("coordination.k8s.io", "leases"): self._lease,
+            ("storage.k8s.io", "csinodes"): self._csi_node,
+            ("resource.k8s.io", "resourceslices"): self._slice,
+            ("", "nodes"): self._node,
+            ("", "pods"): self._pod,
+        }
+        """What is subdivided; everything else is the same for all nodes."""
 
     async def stop(self) -> None:
         if self._follower is not None:
@@ -45,77 +68,142 @@ class NodeAuthorizer:
     def decide(self, user: User, info: RequestInfo) -> Decision:
         node = node_name(user)
         if not node:
+            if user.name == _PREFIX and _GROUP in user.groups:
+                return Decision(False, f'unknown node for user "{_PREFIX}"')
             return REFUSED
         if self._follower is None:
             pods = self._caches.cache("/registry/core/pods/")
             self._follower = CatchUp(pods, self._pod_changed, self._reset)
         self._follower.catch_up()
-        why = self._refusal(node, info)
-        return Decision(False, why) if why else _ALLOWED
+        allowed, why = self._answer(node, info)
+        return _ALLOWED if allowed else Decision(False, why) if why else REFUSED
 
-    def _refusal(self, node: str, info: RequestInfo) -> str:
-        """Why the node may not, or ``""``."""
+    def resolve(self, user: User, namespace: str) -> Resolved:
+        """A node's rights depend on its pods, so they are no list of rules."""
+        if user.name.startswith(_PREFIX) and _GROUP in user.groups:
+            return Resolved([], ["node authorizer does not support user rule resolution"], True)
+        return Resolved()
+
+    def _answer(self, node: str, info: RequestInfo) -> Answer:
+        """Whether the node may, and why not (``""``: there is no more to say)."""
         if info.is_resource:
-            decided = self._special(node, info)
-            if decided is not None:
-                return decided
-        if any(rule.allows(info) for rule in self._rules):
-            return ""
-        return "no RBAC policy matched"
+            special = self._special.get((info.api_group, info.resource))
+            if special is not None:
+                return special(node, info)
+        return any(rule.allows(info) for rule in self._rules), ""
 
-    def _special(self, node: str, info: RequestInfo) -> str | None:
-        """The answer for resources with rules of their own; None where the common rules decide."""
-        where = (info.api_group, info.resource)
-        if where in (("", "secrets"), ("", "configmaps"), ("", "persistentvolumeclaims"),
-                     ("", "persistentvolumes"), ("resource.k8s.io", "resourceclaims")):  # fmt: skip
-            if where[1] == "persistentvolumeclaims" and info.subresource == "status":
-                return self._referenced(node, info, frozenset(("get", "update", "patch")))
-            return self._referenced(node, info, _READ)
-        if where == ("", "serviceaccounts"):
-            if info.subresource != "token" or info.verb != "create":
-                return "can only create tokens for individual service accounts"
-            return self._referenced(node, info, frozenset(("create",)))
-        if where == ("", "pods"):
-            return self._pod(node, info)
-        if where == ("", "nodes"):
-            return self._own(node, info, creatable=True) if info.verb in ("get", "update", "patch") else None
-        if where == ("coordination.k8s.io", "leases"):
-            if info.namespace != _LEASES:
-                return f'can only access leases in the "{_LEASES}" system namespace'
-            return self._own(node, info, creatable=True)
-        if where == ("storage.k8s.io", "csinodes"):
-            return self._own(node, info, creatable=True)
-        return None
+    def _read_named(self, node: str, info: RequestInfo) -> Answer:
+        if info.verb not in _READ:
+            return False, "can only read resources of this type"
+        if info.subresource:
+            return False, "cannot read subresource"
+        if not info.namespace:
+            return False, "can only read namespaced object of this type"
+        return self._related(node, info)
 
-    def _own(self, node: str, info: RequestInfo, *, creatable: bool) -> str | None:
-        """Only the object that has the node's name; a create names it in the body, which admission checks."""
-        if info.verb == "create" and creatable:
-            return None
-        if info.name != node:
-            return f'node "{node}" cannot access {info.resource} "{info.name}", only its own'
-        return None
+    def _get(self, node: str, info: RequestInfo) -> Answer:
+        if info.verb != "get":
+            return False, "can only get individual resources of this type"
+        if info.subresource:
+            return False, "cannot get subresource"
+        return self._related(node, info)
 
-    def _pod(self, node: str, info: RequestInfo) -> str | None:
-        if info.verb in ("list", "watch"):
-            if _selected_node(info.field_selector) == node or (info.name and self._has(node, info)):
-                return None
-            return f'can only list/watch pods with spec.nodeName field selector "{node}"'
-        if info.verb == "get" and not self._has(node, info):
-            return f'no relationship found between node "{node}" and this object'
-        return None
+    def _claim(self, node: str, info: RequestInfo) -> Answer:
+        if info.subresource != "status":
+            return self._get(node, info)
+        if info.verb not in ("update", "patch"):
+            return False, "can only get/update/patch this type"
+        return self._related(node, info)
 
-    def _has(self, node: str, info: RequestInfo) -> bool:
-        return f"/registry/core/pods/{info.namespace}/{info.name}" in self._by_node.get(node, ())
+    def _token(self, node: str, info: RequestInfo) -> Answer:
+        if info.verb != "create" or not info.name:
+            return False, "can only create tokens for individual service accounts"
+        if info.subresource != "token":
+            return False, "can only create token subresource of serviceaccount"
+        return self._related(node, info)
 
-    def _referenced(self, node: str, info: RequestInfo, verbs: frozenset[str]) -> str:
-        if info.verb not in verbs:
-            return "can only read this resource, by its name"
+    def _lease(self, node: str, info: RequestInfo) -> Answer:
+        if info.verb not in _OWN_VERBS:
+            return False, "can only get, create, update, patch, or delete a node lease"
+        if info.namespace != _LEASES:
+            return False, f'can only access leases in the "{_LEASES}" system namespace'
+        # What a create is named is in its body: admission looks at that.
+        if info.verb != "create" and info.name != node:
+            return False, "can only access node lease with the same name as the requesting node"
+        return True, ""
+
+    def _csi_node(self, node: str, info: RequestInfo) -> Answer:
+        if info.verb not in _OWN_VERBS:
+            return False, "can only get, create, update, patch, or delete a CSINode"
+        if info.subresource:
+            return False, "cannot authorize CSINode subresources"
+        if info.verb != "create" and info.name != node:
+            return False, "can only access CSINode with the same name as the requesting node"
+        return True, ""
+
+    def _slice(self, node: str, info: RequestInfo) -> Answer:
+        if info.subresource:
+            return False, "cannot authorize ResourceSlice subresources"
+        match info.verb:
+            case "create":
+                return True, ""
+            case "get" | "update" | "patch" | "delete":
+                return self._related(node, info)
+            case "watch" | "list" | "deletecollection":
+                if _selected(info.field_selector, "spec.nodeName") == node:
+                    return True, ""
+                return (
+                    False,
+                    "can only list/watch/deletecollection resourceslices with nodeName field selector",
+                )
+        return False, (
+            "only the following verbs are allowed for a ResourceSlice: get, watch, list, create, update, patch, "
+            "delete, deletecollection"
+        )
+
+    def _node(self, node: str, info: RequestInfo) -> Answer:
+        if info.subresource == "" and info.verb in ("create", "update", "patch"):
+            return True, ""
+        if info.subresource == "status" and info.verb in ("update", "patch"):
+            return True, ""
+        if info.subresource == "" and info.verb in _READ:
+            if info.name == node:
+                return True, ""
+            if not info.name:
+                return False, f"node '{node}' cannot read all nodes, only its own Node object"
+            return False, f"node '{node}' cannot read '{info.name}', only its own Node object"
+        return False, ""
+
+    def _pod(self, node: str, info: RequestInfo) -> Answer:
+        match info.subresource, info.verb:
+            case "", "get":
+                return self._get(node, info)
+            case "", "list" | "watch":
+                if _selected(info.field_selector, "spec.nodeName") == node:
+                    return True, ""
+                if info.name:
+                    return self._related(node, info)
+                return False, "can only list/watch pods with spec.nodeName field selector"
+            case ("", "create" | "delete") | ("status", "update" | "patch") | ("eviction", "create"):
+                return True, ""
+        return False, ""
+
+    def _related(self, node: str, info: RequestInfo) -> Answer:
+        """Whether a way leads from the object to the node: by a pod that runs there, or directly."""
         if not info.name:
-            return "can only read resources of this type, by their name"
-        wanted = (info.resource, info.namespace, info.name)
-        if any(wanted in self._references(key) for key in self._by_node.get(node, ())):
-            return ""
-        return f'no relationship found between node "{node}" and this object'
+            return False, "No Object name found"
+        if self._leads(node, info.resource, info.namespace, info.name):
+            return True, ""
+        return False, f"no relationship found between node '{node}' and this object"
+
+    def _leads(self, node: str, resource: str, namespace: str, name: str) -> bool:
+        if resource == "pods":
+            return f"/registry/core/pods/{namespace}/{name}" in self._by_node.get(node, ())
+        if resource in _BY_NODE_NAME:
+            spec = self._read(_BY_NODE_NAME[resource], name).get("spec") or {}
+            return bool(spec.get("nodeName") == node)
+        wanted = (resource, namespace, name)
+        return any(wanted in self._references(key) for key in self._by_node.get(node, ()))
 
     def _references(self, key: str) -> Iterator[Reference]:
         """What a pod refers to, with the volumes its claims are bound to."""
@@ -166,11 +254,11 @@ def node_name(user: User) -> str:
     return ""
 
 
-def _selected_node(field_selector: str) -> str | None:
+def _selected(field_selector: str, field: str) -> str | None:
     if not field_selector:
         return None
     try:
-        return selectors.parse_fields(field_selector).exact("spec.nodeName")
+        return selectors.parse_fields(field_selector).exact(field)
     except BadRequest:
         return None
 

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from sublet.apiserver.authorization.authorizer import REFUSED, Decision, Rule
+from sublet.apiserver.authorization.authorizer import REFUSED, Decision, Resolved, Rule
 from sublet.apiserver.authorization.rules import CompiledRule, compile_rules
 from sublet.apiserver.follower import CatchUp
 from sublet.apiserver.requestinfo import RequestInfo
@@ -118,6 +118,11 @@ class RBAC:
             else:
                 found.extend(role.rules)
         return found, errors
+
+    def resolve(self, user: User, namespace: str) -> Resolved:
+        """As the authorizer wants it; what cannot be resolved makes it no less complete, as upstream."""
+        rules, errors = self.rules(user, namespace)
+        return Resolved(rules, [_aggregated(errors)] if errors else [])
 
     def role_rules(self, namespace: str, name: str) -> tuple[Rule, ...] | None:
         """The rules of a Role, or of a ClusterRole when ``namespace`` is empty; None where there is none."""

@@ -1,89 +1,226 @@
-"""Lets those who may act as another user (``Impersonate-User`` and its companions)."""
+"""Lets those who may act as another user (``Impersonate-User`` and its companions).
+
+Kubernetes 1.36 asks first for narrow rights: ``impersonate:MODE`` for whom, and ``impersonate-on:MODE:VERB`` for what is
+done as that user; then for ``impersonate``, which allows everything the other may (KEP-5284).
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from urllib.parse import unquote
 
-from sublet.apiserver.authorization.authorizer import Authorizer
-from sublet.apiserver.authorization.denial import denial
+from sublet.apiserver.authentication.authenticator import ANONYMOUS, AUTHENTICATED, UNAUTHENTICATED
+from sublet.apiserver.authorization.authorizer import MASTERS, Authorizer
+from sublet.apiserver.authorization.denial import denial, quoted
 from sublet.apiserver.chain import Proceed
 from sublet.apiserver.requestinfo import RequestInfo
 from sublet.client.exchange import Request, Response, User
-from sublet.machinery.status import BadRequest
+from sublet.machinery import names
+from sublet.machinery.status import BadRequest, StatusError
 
 _EXTRA = "impersonate-extra-"
-_AUTHENTICATED = "system:authenticated"
-_ANONYMOUS = "system:anonymous"
-_UNAUTHENTICATED = "system:unauthenticated"
 _SERVICE_ACCOUNT = "system:serviceaccount:"
+_NODE = "system:node:"
+_NODES = "system:nodes"
+_NODE_NAME = "authentication.kubernetes.io/node-name"
+_GROUP = "authentication.k8s.io"
+_MANY = 4
+"""From so many groups or values on, a narrow mode first asks for all at once."""
+_domain_path = re.compile(r"[a-z0-9.-]+/[A-Za-z0-9/\-._~%!$&'()*+,;=:]+").fullmatch
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """Whom a request wants to be, as its headers say."""
+
+    name: str
+    uid: str = ""
+    groups: tuple[str, ...] = ()
+    extra: Mapping[str, tuple[str, ...]] | None = None
+
+    @property
+    def only_name(self) -> bool:
+        return not (self.uid or self.groups or self.extra)
 
 
 class Impersonate:
-    """Needs the verb ``impersonate`` on each user, group, uid and extra value asked for."""
+    """``constrained``: whether the narrow rights count (Kubernetes 1.36)."""
 
-    def __init__(self, authorizer: Authorizer) -> None:
+    def __init__(self, authorizer: Authorizer, *, constrained: bool = True) -> None:
         self._authorizer = authorizer
+        self._constrained = constrained
 
     async def __call__(self, request: Request, proceed: Proceed) -> Response:
-        headers = request.headers
-        if "impersonate-user" not in headers:
-            if any(name.startswith("impersonate-") for name in headers):
-                raise BadRequest("requested impersonation without impersonating a user")
+        wanted = _wanted(request)
+        if wanted is None:
             return await proceed(request)
         asker = request.user
         assert asker is not None
-        groups, extra = _asked(request)
-        name, uid = headers["impersonate-user"], headers.get("impersonate-uid", "")
-        for check in _checks(name, groups, uid, extra):
-            decision = await self._authorizer.decide(asker, check)
-            if not decision.allowed:
-                raise denial(asker, check, decision.reason)
+        user, constraint = await self._as(asker, wanted, request.context["info"])
         request.context["impersonator"] = asker
-        request.user = User(name, _completed(name, groups), uid, extra)
+        request.context["impersonation_constraint"] = constraint
+        request.user = user
         return await proceed(request)
 
+    async def _as(self, asker: User, wanted: Wanted, info: RequestInfo) -> tuple[User, str]:
+        """(who the request now is, the narrow right that allowed it). Raises what the first mode says."""
+        first: StatusError | None = None
+        for mode in self._modes(asker, wanted):
+            try:
+                if mode:
+                    await self._check(asker, replace(info, verb=f"impersonate-on:{mode}:{info.verb}"))
+                return await self._user(asker, wanted, mode), f"impersonate:{mode}" if mode else ""
+            except StatusError as error:
+                first = first or error
+        assert first is not None
+        raise first
 
-def _asked(request: Request) -> tuple[tuple[str, ...], dict[str, tuple[str, ...]]]:
-    groups = request.headers.get("impersonate-group", "")
+    def _modes(self, asker: User, wanted: Wanted) -> Iterator[str]:
+        """The narrow modes that fit, then ``""`` for the wide right."""
+        node, account = _node(wanted.name), _account(wanted.name)
+        if self._constrained:
+            if node and wanted.only_name:
+                if _account(asker.name) and asker.extra.get(_NODE_NAME) == (node,):
+                    yield "associated-node"
+                yield "arbitrary-node"
+            elif account and wanted.only_name:
+                yield "serviceaccount"
+            elif not node and not account:
+                yield "user-info"
+        yield ""
+
+    async def _user(self, asker: User, wanted: Wanted, mode: str) -> User:
+        verb = f"impersonate:{mode}" if mode else "impersonate"
+        group = _GROUP if mode else ""
+        groups = wanted.groups
+        node, account = _node(wanted.name), _account(wanted.name)
+        if mode.endswith("node"):
+            groups = (_NODES,)
+            name = "*" if mode == "associated-node" else node
+            await self._check(asker, _asked(verb, group, "nodes", name))
+        elif account:
+            namespace, name = account
+            groups = groups or ("system:serviceaccounts", f"system:serviceaccounts:{namespace}")
+            await self._check(asker, _asked(verb, group, "serviceaccounts", name, namespace=namespace))
+        else:
+            await self._check(asker, _asked(verb, group, "users", wanted.name))
+        if wanted.uid:
+            await self._check(asker, _asked(verb, _GROUP, "uids", wanted.uid))
+        await self._groups(asker, wanted.groups, verb, group, narrow=bool(mode))
+        await self._extra(asker, wanted.extra or {}, verb, narrow=bool(mode))
+        return User(wanted.name, _completed(wanted.name, groups), wanted.uid, dict(wanted.extra or {}))
+
+    async def _groups(
+        self, asker: User, groups: Sequence[str], verb: str, api_group: str, *, narrow: bool
+    ) -> None:
+        if narrow and "" in groups:
+            why = "impersonating the empty string group is not allowed"
+            raise denial(asker, _asked(verb, api_group, "groups", ""), why)
+        if narrow and MASTERS in groups:
+            why = f"impersonating the {MASTERS} group is not allowed"
+            raise denial(asker, _asked(verb, api_group, "groups", MASTERS), why)
+        if narrow and len(groups) >= _MANY and await self._may(asker, _asked(verb, api_group, "groups", "*")):
+            return
+        for group in groups:
+            await self._check(asker, _asked(verb, api_group, "groups", group))
+
+    async def _extra(
+        self, asker: User, extra: Mapping[str, Sequence[str]], verb: str, *, narrow: bool
+    ) -> None:
+        if narrow and (why := _bad_extra(extra)):
+            raise denial(asker, _asked(verb, _GROUP, "userextras", ""), why)
+        many = len(extra) >= _MANY or sum(map(len, extra.values())) >= _MANY
+        if narrow and many and await self._may(asker, _asked(verb, _GROUP, "userextras", "*", "*")):
+            return
+        for key, values in extra.items():
+            for value in values:
+                await self._check(asker, _asked(verb, _GROUP, "userextras", value, key))
+
+    async def _may(self, asker: User, check: RequestInfo) -> bool:
+        return (await self._authorizer.decide(asker, check)).allowed
+
+    async def _check(self, asker: User, check: RequestInfo) -> None:
+        decision = await self._authorizer.decide(asker, check)
+        if not decision.allowed:
+            raise denial(asker, check, decision.reason)
+
+
+def _wanted(request: Request) -> Wanted | None:
+    """Whom the headers ask for; None: nobody else. Raises ``BadRequest`` where they name no user."""
+    headers = request.headers
+    if not any(name.startswith("impersonate-") for name in headers):
+        return None
+    groups = tuple(headers["impersonate-group"].split("\n")) if "impersonate-group" in headers else ()
     extra = {
         unquote(key[len(_EXTRA) :]): tuple(value.split("\n"))
-        for key, value in request.headers.items()
+        for key, value in headers.items()
         if key.startswith(_EXTRA)
     }
-    return tuple(filter(None, groups.split("\n"))), extra
+    name, uid = headers.get("impersonate-user", ""), headers.get("impersonate-uid", "")
+    if name:
+        return Wanted(name, uid, groups, extra)
+    if not (uid or groups or extra):
+        return None
+    raise BadRequest(f"requested {_in_go(uid, groups, extra)} without impersonating a user name")
 
 
-def _checks(
-    name: str, groups: tuple[str, ...], uid: str, extra: dict[str, tuple[str, ...]]
-) -> Iterator[RequestInfo]:
-    if name.startswith(_SERVICE_ACCOUNT) and name.count(":") == 3:
-        _, _, namespace, account = name.split(":")
-        yield _check("serviceaccounts", account, namespace=namespace)
-    else:
-        yield _check("users", name)
-    for group in groups:
-        yield _check("groups", group)
-    if uid:
-        yield _check("uids", uid, "authentication.k8s.io")
+def _in_go(uid: str, groups: Sequence[str], extra: Mapping[str, Sequence[str]]) -> str:
+    """A user as Go prints its value."""
+
+    def listed(values: Sequence[str]) -> str:
+        return "[]string{" + ", ".join(map(quoted, values)) + "}"
+
+    pairs = ", ".join(f"{quoted(key)}:{listed(extra[key])}" for key in sorted(extra))
+    shown_groups = listed(groups) if groups else "[]string(nil)"
+    shown_extra = f"map[string][]string{{{pairs}}}" if extra else "map[string][]string(nil)"
+    return f'&user.DefaultInfo{{Name:"", UID:{quoted(uid)}, Groups:{shown_groups}, Extra:{shown_extra}}}'
+
+
+def _account(name: str) -> tuple[str, str] | None:
+    """(namespace, name) of the ServiceAccount that a user is."""
+    if not name.startswith(_SERVICE_ACCOUNT):
+        return None
+    parts = name[len(_SERVICE_ACCOUNT) :].split(":")
+    if len(parts) != 2 or names.dns1123_label(parts[0]) or names.dns1123_subdomain(parts[1]):
+        return None
+    return parts[0], parts[1]
+
+
+def _node(name: str) -> str:
+    """The node that a user is, or ``""``."""
+    node = name.removeprefix(_NODE) if name.startswith(_NODE) else ""
+    return "" if not node or names.dns1123_subdomain(node) else node
+
+
+def _bad_extra(extra: Mapping[str, Sequence[str]]) -> str:
+    """Why extra may not be taken over in a narrow mode, or ``""``."""
     for key, values in extra.items():
-        for value in values:
-            yield _check("userextras", value, "authentication.k8s.io", key)
+        if not key:
+            return "impersonating the empty string key in extra is not allowed"
+        if not _domain_path(key):
+            return (
+                "impersonating an invalid key in extra is not allowed: extra.key: Invalid value: "
+                f'{quoted(key)}: must be a domain-prefixed path (such as "acme.io/foo")'
+            )
+        if key != key.lower():
+            return f"impersonating a non-lowercase key in extra is not allowed: {quoted(key)}"
+        if "" in values:
+            return "impersonating the empty string value in extra is not allowed"
+    return ""
 
 
-def _check(
-    resource: str, name: str, group: str = "", subresource: str = "", namespace: str = ""
+def _asked(
+    verb: str, group: str, resource: str, name: str, subresource: str = "", namespace: str = ""
 ) -> RequestInfo:
-    return RequestInfo("impersonate", "", True, group, "v1", namespace, resource, subresource, name)
+    return RequestInfo(verb, "", True, group, "v1", namespace, resource, subresource, name)
 
 
 def _completed(name: str, groups: tuple[str, ...]) -> tuple[str, ...]:
     """The groups everyone of that kind is in, as if the user had logged in."""
-    if name == _ANONYMOUS:
-        return groups if _UNAUTHENTICATED in groups else (*groups, _UNAUTHENTICATED)
-    if name.startswith(_SERVICE_ACCOUNT) and not groups and name.count(":") == 3:
-        namespace = name.split(":")[2]
-        groups = ("system:serviceaccounts", f"system:serviceaccounts:{namespace}")
-    if _AUTHENTICATED in groups or _UNAUTHENTICATED in groups:
+    if name == ANONYMOUS.name:
+        return groups if UNAUTHENTICATED in groups else (*groups, UNAUTHENTICATED)
+    if AUTHENTICATED in groups or UNAUTHENTICATED in groups:
         return groups
-    return (*groups, _AUTHENTICATED)
+    return (*groups, AUTHENTICATED)

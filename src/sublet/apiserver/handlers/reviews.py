@@ -9,6 +9,7 @@ from sublet.apiserver import negotiation
 from sublet.apiserver.authentication.userinfo import user_info
 from sublet.apiserver.authorization.authorizer import Decision
 from sublet.apiserver.calls import Call
+from sublet.apiserver.handlers import reviewselectors
 from sublet.apiserver.options import write_options
 from sublet.apiserver.requestinfo import RequestInfo
 from sublet.client.exchange import Request, Response, User
@@ -27,18 +28,18 @@ async def handle(request: Request, info: RequestInfo, api: APIServer) -> Respons
     review = call.decode(write_options(request, info, "CreateOptions"))
     match info.resource:
         case "selfsubjectreviews":
+            review["metadata"] = {"creationTimestamp": objects.rfc3339(api.clock.now())}
             review["status"] = {"userInfo": user_info(call.user)}
-            review.setdefault("metadata", {})["creationTimestamp"] = objects.rfc3339(api.clock.now())
         case "selfsubjectrulesreviews":
             review["status"] = _rules(api, call.user, review)
+            # Upstream answers without what was asked.
+            review["spec"] = {}
         case "selfsubjectaccessreviews":
-            spec = _spec(review)
-            _validate(review, spec, ())
-            review["status"] = _access(await api.authorizer.decide(call.user, _asked(spec)))
+            _validate(info, review, self_review=True)
+            review["status"] = _access(await api.authorizer.decide(call.user, _asked(_spec(review))))
         case _:
+            _validate(info, review)
             spec = _spec(review)
-            _validate(review, spec, _subject_errors(spec))
-            _check_namespace(info, review, spec)
             who = User(
                 spec.get("user", ""), tuple(spec.get("groups") or ()), spec.get("uid", ""), _extra(spec)
             )
@@ -56,41 +57,45 @@ def _extra(spec: Mapping[str, Any]) -> dict[str, tuple[str, ...]]:
     return {key: tuple(values or ()) for key, values in (spec.get("extra") or {}).items()}
 
 
-def _subject_errors(spec: Mapping[str, Any]) -> tuple[FieldError, ...]:
-    if spec.get("user") or spec.get("groups"):
-        return ()
-    return (invalid("spec.user", "", "at least one of user or group must be specified"),)
+def _without_metadata(review: Object, *, but: str = "") -> list[FieldError]:
+    """A review is no object: it has no name, labels or anything else that is stored."""
+    metadata = review.get("metadata") or {}
+    stated = {k: v for k, v in metadata.items() if v and k not in ("managedFields", "creationTimestamp", but)}
+    detail = f"must be empty except for {but}" if but else "must be empty"
+    return [invalid("metadata", metadata, detail)] if stated else []
 
 
-def _validate(review: Object, spec: Mapping[str, Any], errors: tuple[FieldError, ...]) -> None:
-    detail = "exactly one of nonResourceAttributes or resourceAttributes must be specified"
+def _validate(info: RequestInfo, review: Object, *, self_review: bool = False) -> None:
+    spec = _spec(review)
+    local = info.resource == "localsubjectaccessreviews"
     resource, path = spec.get("resourceAttributes"), spec.get("nonResourceAttributes")
+    errors: list[FieldError] = []
     if resource is not None and path is not None:
-        errors = (
-            *errors,
-            invalid(
-                "spec.nonResourceAttributes",
-                path,
-                "cannot be specified in combination with resourceAttributes",
-            ),
-        )
+        detail = "cannot be specified in combination with resourceAttributes"
+        errors.append(invalid("spec.nonResourceAttributes", path, detail))
     if resource is None and path is None:
-        errors = (*errors, invalid("spec.resourceAttributes", None, detail))
+        detail = "exactly one of nonResourceAttributes or resourceAttributes must be specified"
+        errors.append(invalid("spec.resourceAttributes", None, detail))
+    if not self_review and not spec.get("user") and not spec.get("groups"):
+        errors.append(invalid("spec.user", "", "at least one of user or group must be specified"))
+    if resource is not None:
+        errors += reviewselectors.errors(resource, "spec.resourceAttributes")
+    errors += _without_metadata(review, but="namespace" if local else "")
+    if local:
+        errors += _local_errors(info, resource, path)
     if errors:
         raise invalid_object("authorization.k8s.io", review["kind"], objects.name(review), errors)
 
 
-def _check_namespace(info: RequestInfo, review: Object, spec: Mapping[str, Any]) -> None:
+def _local_errors(info: RequestInfo, resource: Any, path: Any) -> list[FieldError]:
     """A LocalSubjectAccessReview asks about its own namespace only."""
-    if info.resource != "localsubjectaccessreviews":
-        return
-    asked = (spec.get("resourceAttributes") or {}).get("namespace", "")
-    if asked != info.namespace:
-        detail = f"must match metadata.namespace: {info.namespace}"
-        raise invalid_object(
-            "authorization.k8s.io", review["kind"], "",
-            [invalid("spec.resourceAttributes.namespace", asked, detail)],
-        )  # fmt: skip
+    errors = []
+    if resource is not None and resource.get("namespace", "") != info.namespace:
+        asked = resource.get("namespace", "")
+        errors.append(invalid("spec.resourceAttributes.namespace", asked, "must match metadata.namespace"))
+    if path is not None:
+        errors.append(invalid("spec.nonResourceAttributes", path, "disallowed on this kind of request"))
+    return errors
 
 
 def _asked(spec: Mapping[str, Any]) -> RequestInfo:
@@ -109,32 +114,19 @@ def _asked(spec: Mapping[str, Any]) -> RequestInfo:
         resource.get("resource", ""),
         resource.get("subresource", ""),
         resource.get("name", ""),
-        field_selector=_selector(resource.get("fieldSelector")),
-        label_selector=_selector(resource.get("labelSelector")),
+        field_selector=reviewselectors.field_text(resource.get("fieldSelector")),
+        label_selector=reviewselectors.label_text(resource.get("labelSelector")),
     )
-
-
-def _selector(selector: Mapping[str, Any] | None) -> str:
-    """The text of a FieldSelectorAttributes or LabelSelectorAttributes, as far as text can say it."""
-    if not selector:
-        return ""
-    if raw := selector.get("rawSelector"):
-        return str(raw)
-    parts = []
-    for requirement in selector.get("requirements") or ():
-        key, values = requirement.get("key", ""), requirement.get("values") or []
-        match requirement.get("operator"):
-            case "In" if len(values) == 1:
-                parts.append(f"{key}={values[0]}")
-            case "NotIn" if len(values) == 1:
-                parts.append(f"{key}!={values[0]}")
-    return ",".join(parts)
 
 
 def _access(decision: Decision) -> Object:
     status: Object = {"allowed": decision.allowed}
+    if decision.denied:
+        status["denied"] = True
     if decision.reason:
         status["reason"] = decision.reason
+    if decision.error:
+        status["evaluationError"] = decision.error
     return status
 
 
@@ -142,20 +134,21 @@ def _rules(api: APIServer, user: User, review: Object) -> Object:
     namespace = _spec(review).get("namespace", "")
     if not namespace:
         raise BadRequest("no namespace on request")
-    rules, errors = api.authorizer.rules(user, namespace)
+    found = api.authorizer.resolve(user, namespace)
     status: Object = {
         "resourceRules": [
             _picked(rule, ("verbs", "apiGroups", "resources", "resourceNames"))
-            for rule in rules
+            for rule in found.rules
             if rule.get("resources")
         ],
         "nonResourceRules": [
-            _picked(rule, ("verbs", "nonResourceURLs")) for rule in rules if rule.get("nonResourceURLs")
+            _picked(rule, ("verbs", "nonResourceURLs")) for rule in found.rules if rule.get("nonResourceURLs")
         ],
-        "incomplete": bool(errors),
+        "incomplete": found.incomplete,
     }
-    if errors:
-        status["evaluationError"] = ", ".join(errors)
+    if found.errors:
+        errors = list(dict.fromkeys(found.errors))
+        status["evaluationError"] = errors[0] if len(errors) == 1 else "[" + ", ".join(errors) + "]"
     return status
 
 

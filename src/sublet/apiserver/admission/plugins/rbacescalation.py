@@ -11,7 +11,7 @@ _BINDINGS = ("rolebindings", "clusterrolebindings")
 
 async def _validate(attributes: Attributes, context: Context) -> None:
     check = context.grants.check_role if attributes.plural in _ROLES else context.grants.check_binding
-    check(attributes.user, attributes.plural, attributes.new(), attributes.old_object)
+    await check(attributes.user, attributes.plural, attributes.new(), attributes.old_object)
 
 
 PLUGIN = Plugin(
