@@ -5,11 +5,13 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
 
 import pytest
 
+from sublet.apiserver.access import AuthorizationSettings
 from sublet.apiserver.api import APIServer
 from sublet.apiserver.authentication.build import AuthenticationSettings
 from sublet.apiserver.settings import APIServerSettings
@@ -111,27 +113,37 @@ class Front:
         return answer.json["status"]["userInfo"] if answer.status == 201 else answer
 
 
-@pytest.fixture
-async def front() -> AsyncIterator[Front]:
-    """A started API server over a store in memory."""
+@asynccontextmanager
+async def running(
+    authorization: AuthorizationSettings | None = None, **authentication: Any
+) -> AsyncIterator[Front]:
+    """A started API server over a store in memory, with further fields of its AuthenticationSettings."""
     from cryptography.hazmat.primitives.asymmetric import ec
 
     clock = MovableClock()
     ca, proxy = Authority.create("kubernetes"), Authority.create("front-proxy-ca")
-    authentication = AuthenticationSettings(
+    settings = AuthenticationSettings(
         client_ca=ca.cert_pem,
         front_proxy_ca=proxy.cert_pem,
         service_account_key=write_key(ec.generate_private_key(ec.SECP256R1())),
         static_tokens={"static-secret": User("carol", ("ops",))},
+        **authentication,
     )
     store = await open_store("memory://")
     api = APIServer(
-        APIServerSettings(authentication=authentication), store, clock=clock, detect_mutation=True
-    )
+        APIServerSettings(authentication=settings, authorization=authorization or AuthorizationSettings()),
+        store, clock=clock, detect_mutation=True,
+    )  # fmt: skip
     await api.start()
     yield Front(api, ca, proxy, clock)
     await api.stop()
     await store.close()
 
 
-__all__ = ["ADMIN", "BOB", "RBAC", "Answer", "Front", "MovableClock", "front"]
+@pytest.fixture
+async def front() -> AsyncIterator[Front]:
+    async with running() as made:
+        yield made
+
+
+__all__ = ["ADMIN", "BOB", "RBAC", "Answer", "Front", "MovableClock", "front", "running"]

@@ -10,6 +10,7 @@ from dataclasses import replace
 
 import sublet
 from sublet.apiserver import bootstrap, chain, customresources
+from sublet.apiserver.access import Access
 from sublet.apiserver.admission import order
 from sublet.apiserver.admission.framework import Admission, Context
 from sublet.apiserver.admission.policies import PolicyAdmission
@@ -113,7 +114,11 @@ class APIServer:
                 self.metrics.sources.append(self._reloader.lines)
         self.rbac = RBAC(self.caches)
         self.node_authorizer = NodeAuthorizer(self.caches, node_rules())
-        self.authorizer = Authorizer((self.node_authorizer, self.rbac), lambda: self.caches.fresh(1.0))
+        self.authorizer = Authorizer((), lambda: self.caches.fresh(1.0))
+        self.access = Access(
+            self.authenticator, settings.authentication, self.authorizer, settings.authorization,
+            {"Node": self.node_authorizer, "RBAC": self.rbac}, self.clock,
+        )  # fmt: skip
         self.reader = RegistryReader(self.registry)
         self.endpoints = Endpoints(self.reader.get, self.reader.list)
         self.resolve_service: Resolve = resolve_service or self.endpoints.resolve
@@ -203,6 +208,7 @@ class APIServer:
         if self._reloader is not None:
             self._reloader.start()
         self.metrics.start()
+        self.access.start()
         self._started = True
 
     async def stop(self) -> None:
@@ -219,6 +225,7 @@ class APIServer:
         self.webhooks.stop()
         self.policies.stop()
         await self.webhook_client.close()
+        await self.access.stop()
         await self.node_authorizer.stop()
         await self.rbac.stop()
         await self.caches.stop()

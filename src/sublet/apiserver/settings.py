@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from sublet.apiserver.access import AuthorizationSettings
 from sublet.apiserver.audit.log import AuditSettings
 from sublet.apiserver.authentication.build import AuthenticationSettings
 
@@ -49,3 +50,4 @@ class APIServerSettings:
     """Whether a changed file is taken without a restart."""
     audit: AuditSettings = field(default_factory=AuditSettings)
     authentication: AuthenticationSettings = field(default_factory=AuthenticationSettings)
+    authorization: AuthorizationSettings = field(default_factory=AuthorizationSettings)

@@ -10,6 +10,7 @@ from sublet.client.exchange import Request, User
 from sublet.machinery.status import Unauthorized
 
 if TYPE_CHECKING:
+    from sublet.apiserver.authentication.oidc import IssuedTokens
     from sublet.apiserver.authentication.serviceaccount import ServiceAccountTokens
 
 AUTHENTICATED = "system:authenticated"
@@ -119,6 +120,12 @@ def _of_protocols(offered: Sequence[str]) -> str:
         raise Unauthorized from None
 
 
+class Closing(Protocol):
+    """What holds connections."""
+
+    async def close(self) -> None: ...
+
+
 class Authenticator:
     """Asks its methods in order. Without any proof a request is anonymous, if that is allowed."""
 
@@ -128,13 +135,27 @@ class Authenticator:
         tokens: Bearer,
         service_accounts: ServiceAccountTokens | None = None,
         *,
-        anonymous: bool = True,
+        issued: IssuedTokens,
+        closing: Sequence[Closing] = (),
     ) -> None:
         self._methods = (*methods, tokens)
         self.tokens = tokens
+        self.issued = issued
+        """The tokens of other issuers."""
         self.service_accounts = service_accounts
         """Who issues ServiceAccount tokens; None without a signing key."""
-        self._anonymous = anonymous
+        self._closing = tuple(closing)
+        self._anonymous = True
+        self._anonymous_paths: frozenset[str] | None = None
+
+    def set_anonymous(self, enabled: bool, paths: Sequence[str] | None = None) -> None:
+        """Whether requests without any proof are let in as ``system:anonymous``; ``paths``: only at these."""
+        self._anonymous = enabled
+        self._anonymous_paths = None if paths is None else frozenset(paths)
+
+    async def close(self) -> None:
+        for each in self._closing:
+            await each.close()
 
     async def authenticate(self, request: Request) -> User | None:
         """The user, its groups completed; None: nobody. Raises ``Unauthorized`` for bad credentials.
@@ -152,7 +173,10 @@ class Authenticator:
                 return with_authenticated(user)
         if failed:
             raise Unauthorized
-        return ANONYMOUS if self._anonymous else None
+        if not self._anonymous:
+            return None
+        paths = self._anonymous_paths
+        return ANONYMOUS if paths is None or request.path in paths else None
 
 
 def with_authenticated(user: User) -> User:

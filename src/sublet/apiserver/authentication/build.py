@@ -4,13 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from sublet.apiserver.authentication.authenticator import Authenticator, Bearer, Method, TokenMethod
 from sublet.apiserver.authentication.bootstraptoken import BootstrapTokens
+from sublet.apiserver.authentication.configuration import AuthenticationConfiguration
 from sublet.apiserver.authentication.legacytoken import Label, LegacyTokens
+from sublet.apiserver.authentication.oidc import IssuedTokens
 from sublet.apiserver.authentication.serviceaccount import ServiceAccountTokens
 from sublet.apiserver.authentication.statictoken import StaticTokens
-from sublet.apiserver.authentication.x509 import Certificates, ClientCertificates, FrontProxy
+from sublet.apiserver.authentication.webhook import TokenWebhookSettings, WebhookTokens
+from sublet.apiserver.authentication.x509 import Certificates, ClientCertificates, FrontProxy, ProxyHeaders
 from sublet.apiserver.watchcache import WatchCaches
 from sublet.client.exchange import User
 from sublet.machinery.clock import Clock
@@ -28,6 +32,7 @@ class AuthenticationSettings:
     front_proxy_ca: bytes = b""
     """Whose certificates may bring ``X-Remote-User`` headers."""
     front_proxy_names: Sequence[str] = ("front-proxy-client",)
+    front_proxy_headers: ProxyHeaders = field(default_factory=ProxyHeaders)
     service_account_key: bytes = b""
     """``sa.key``: signs and verifies ServiceAccount tokens."""
     service_account_public_keys: bytes = b""
@@ -44,17 +49,24 @@ class AuthenticationSettings:
     audiences: Sequence[str] = ()
     """Of this API server; empty: the issuer."""
     static_tokens: Mapping[str, User] = field(default_factory=dict)
+    bootstrap_tokens: bool = True
     anonymous: bool = True
+    """Whether requests without proof are let in, unless the configuration says so itself."""
+    configuration: AuthenticationConfiguration = field(default_factory=AuthenticationConfiguration)
+    configuration_file: Path | None = None
+    """An AuthenticationConfiguration instead; read again when it changes."""
+    token_webhook: TokenWebhookSettings | None = None
 
 
 def build(caches: WatchCaches, clock: Clock, settings: AuthenticationSettings, label: Label) -> Authenticator:
-    """The authenticator of one API server. Raises ``ValueError`` for a signing key that is none.
+    """The authenticator of one API server. Raises ``ValueError`` for a signing key that is none, ``KubeconfigError``.
 
     ``label`` notes at a Secret when its token was used.
     """
     methods: list[Method] = []
     if settings.front_proxy_ca:
-        methods.append(FrontProxy(Certificates(settings.front_proxy_ca, clock), settings.front_proxy_names))
+        proxies = Certificates(settings.front_proxy_ca, clock)
+        methods.append(FrontProxy(proxies, settings.front_proxy_names, settings.front_proxy_headers))
     if settings.client_ca:
         methods.append(ClientCertificates(Certificates(settings.client_ca, clock)))
     own = tuple(settings.audiences) or (settings.issuer,)
@@ -71,5 +83,13 @@ def build(caches: WatchCaches, clock: Clock, settings: AuthenticationSettings, l
             keys=keys, max_seconds=settings.max_token_seconds, extend=settings.extend_tokens,
         )  # fmt: skip
         tokens += [LegacyTokens(keys, own, caches, clock, label), accounts]
-    tokens.append(BootstrapTokens(caches, own, clock))
-    return Authenticator(methods, Bearer(tokens, own), accounts, anonymous=settings.anonymous)
+    if settings.bootstrap_tokens:
+        tokens.append(BootstrapTokens(caches, own, clock))
+    issued = IssuedTokens(own, clock)
+    tokens.append(issued)
+    closing = []
+    if settings.token_webhook is not None:
+        webhook = WebhookTokens(settings.token_webhook, own, clock)
+        tokens.append(webhook)
+        closing.append(webhook)
+    return Authenticator(methods, Bearer(tokens, own), accounts, issued=issued, closing=closing)

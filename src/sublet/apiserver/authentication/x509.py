@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 from urllib.parse import unquote
@@ -18,7 +18,6 @@ if TYPE_CHECKING:
 _UID = "1.3.6.1.4.1.57683.2"
 _KEPT = 1024
 _DEPTH = 8
-_EXTRA = "x-remote-extra-"
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,27 +152,53 @@ class ClientCertificates:
         return None if der is None else self._certificates.user(der, request.peer_intermediates)
 
 
+@dataclass(frozen=True)
+class ProxyHeaders:
+    """In which headers a proxy says who asks, in lower case; the first that is there counts."""
+
+    username: Sequence[str] = ("x-remote-user",)
+    uid: Sequence[str] = ("x-remote-uid",)
+    group: Sequence[str] = ("x-remote-group",)
+    extra_prefixes: Sequence[str] = ("x-remote-extra-",)
+
+
 class FrontProxy:
     """``X-Remote-User`` and its companions, believed from a proxy with a certificate of the front-proxy authority.
 
     ``allowed_names``: common names that may; empty: any that the authority certified.
     """
 
-    def __init__(self, certificates: Certificates, allowed_names: Sequence[str]) -> None:
+    def __init__(
+        self,
+        certificates: Certificates,
+        allowed_names: Sequence[str],
+        headers: ProxyHeaders = ProxyHeaders(),
+    ) -> None:
         self._certificates = certificates
         self._allowed = frozenset(allowed_names)
+        self._headers = headers
 
     async def authenticate(self, request: Request) -> User | None:
         headers = request.headers
-        if request.peer_certificate is None or "x-remote-user" not in headers:
+        if request.peer_certificate is None:
+            return None
+        name = next((headers[each] for each in self._headers.username if headers.get(each)), "")
+        if not name:
             return None
         proxy = self._certificates.user(request.peer_certificate, request.peer_intermediates)
         if self._allowed and (proxy is None or proxy.name not in self._allowed):
             raise Unauthorized
-        extra = {
-            unquote(key[len(_EXTRA) :]): tuple(value.split("\n"))
-            for key, value in headers.items()
-            if key.startswith(_EXTRA)
-        }
-        groups = tuple(filter(None, headers.get("x-remote-group", "").split("\n")))
-        return User(headers["x-remote-user"], groups, headers.get("x-remote-uid", ""), extra)
+        uid = next((headers[each] for each in self._headers.uid if headers.get(each)), "")
+        groups = [
+            group for each in self._headers.group for group in headers.get(each, "").split("\n") if group
+        ]
+        return User(name, tuple(groups), uid, self._extra(headers))
+
+    def _extra(self, headers: Mapping[str, str]) -> dict[str, tuple[str, ...]]:
+        found: dict[str, tuple[str, ...]] = {}
+        for key, value in headers.items():
+            for prefix in self._headers.extra_prefixes:
+                if key.startswith(prefix):
+                    extra = unquote(key[len(prefix) :])
+                    found[extra] = (*found.get(extra, ()), *value.split("\n"))
+        return found

@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from sublet.apiserver import negotiation
+from sublet.apiserver import negotiation, reviewselectors
 from sublet.apiserver.authentication.userinfo import user_info
 from sublet.apiserver.authorization.authorizer import Decision
 from sublet.apiserver.calls import Call
-from sublet.apiserver.handlers import reviewselectors
 from sublet.apiserver.options import write_options
 from sublet.apiserver.requestinfo import RequestInfo
 from sublet.client.exchange import Request, Response, User

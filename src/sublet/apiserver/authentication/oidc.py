@@ -1,0 +1,250 @@
+"""Tokens of other issuers (OpenID Connect): found by discovery, verified by their published keys, mapped to users."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import urlsplit
+
+from sublet.apiserver.authentication.authenticator import BadToken, TokenUser
+from sublet.apiserver.authentication.claims import ClaimMapper
+from sublet.apiserver.authentication.configuration import JWTAuthenticator
+from sublet.apiserver.authentication.jwts import audiences_of, claimed_issuer
+from sublet.client.exchange import Request
+from sublet.client.http import HTTPTransport
+from sublet.client.kubeconfig import ClusterAccess
+from sublet.machinery import codec
+from sublet.machinery.clock import Clock
+from sublet.machinery.status import StatusError
+
+_log = logging.getLogger(__name__)
+
+ALGORITHMS = ("ES256", "ES384", "ES512", "PS256", "PS384", "PS512", "RS256", "RS384", "RS512")
+_WELL_KNOWN = "/.well-known/openid-configuration"
+_DISCOVERY_AGAIN = 10.0
+"""Seconds between two attempts to reach an issuer that does not answer."""
+_KEYS_AGAIN = 1.0
+"""Seconds between two fetches of keys because a token names an unknown one: anybody can name some."""
+_SECONDS = 30.0
+_LIMIT = 1 << 20
+_NBF_LEEWAY = 300.0
+_GOOGLE = "accounts.google.com"
+
+Fetch = Callable[[str, bytes], Awaitable[Any]]
+"""(https URL, PEM of the authorities or nothing) -> the JSON document. Raises ``StatusError``, ``ValueError``."""
+
+
+async def fetch(url: str, authorities: bytes) -> Any:
+    """As :data:`Fetch`, over the network."""
+    parts = urlsplit(url)
+    if parts.scheme != "https":
+        raise ValueError(f"{url} is no https URL")
+    transport = HTTPTransport(
+        ClusterAccess(f"https://{parts.netloc}", authorities), request_seconds=_SECONDS, connections=2
+    )
+    try:
+        response = await transport.request(
+            Request("GET", parts.path or "/", parts.query, {"accept": "application/json"})
+        )
+    finally:
+        await transport.close()
+    assert isinstance(response.body, bytes)
+    if response.status != 200:
+        raise ValueError(f"{url} answered {response.status}")
+    if len(response.body) > _LIMIT:
+        raise ValueError(f"{url} answered more than {_LIMIT} bytes")
+    return codec.decode_json(response.body)
+
+
+@dataclass(frozen=True, slots=True)
+class _Key:
+    identity: str
+    algorithm: str
+    """Empty: any that suits the key."""
+    document: Mapping[str, Any]
+
+
+class Provider:
+    """One issuer: its keys, fetched when needed and again when a token names an unknown one."""
+
+    def __init__(self, settings: JWTAuthenticator, clock: Clock, fetched: Fetch = fetch) -> None:
+        self.settings = settings
+        self._clock = clock
+        self._fetch = fetched
+        self._authorities = settings.issuer.certificate_authority.encode()
+        self._algorithms = frozenset(settings.signing_algorithms or ALGORITHMS)
+        self._keys_url = ""
+        self._keys: list[_Key] = []
+        self._not_before = 0.0
+        self._lock = asyncio.Lock()
+
+    async def verify(self, token: str) -> dict[str, Any]:
+        """The claims of a good token. Raises :class:`BadToken` in upstream's words."""
+        import jwt
+
+        try:
+            header = jwt.get_unverified_header(token)
+        except (jwt.PyJWTError, ValueError):
+            raise BadToken("oidc: verify token: oidc: malformed jwt") from None
+        algorithm = str(header.get("alg") or "")
+        if algorithm not in self._algorithms:
+            listed = " ".join(f'"{each}"' for each in sorted(self._algorithms))
+            raise BadToken(
+                f'oidc: verify token: oidc: id token signed with unsupported algorithm, expected [{listed}] got "{algorithm}"'
+            )
+        identity = str(header.get("kid") or "")
+        claims = self._verified(token, identity, algorithm)
+        if claims is None and await self._renew_keys():
+            claims = self._verified(token, identity, algorithm)
+        if claims is None:
+            raise BadToken(
+                "oidc: verify token: failed to verify signature: failed to verify id token signature"
+            )
+        self._check(claims)
+        return claims
+
+    def _verified(self, token: str, identity: str, algorithm: str) -> dict[str, Any] | None:
+        import jwt
+
+        for key in self._keys:
+            if (identity and key.identity != identity) or key.algorithm not in ("", algorithm):
+                continue
+            try:
+                public = jwt.PyJWK(dict(key.document), algorithm)
+                claims: dict[str, Any] = jwt.decode(
+                    token, public.key, [algorithm],
+                    options={
+                        "verify_signature": True, "verify_exp": False, "verify_nbf": False, "verify_iat": False,
+                        "verify_aud": False, "verify_iss": False, "verify_sub": False, "verify_jti": False,
+                    },
+                )  # fmt: skip
+            except (jwt.PyJWTError, ValueError, TypeError):
+                continue
+            return claims
+        return None
+
+    def _check(self, claims: Mapping[str, Any]) -> None:
+        now = self._clock.now()
+        issuer = self.settings.issuer
+        if _issuer(str(claims.get("iss") or "")) != issuer.url:
+            raise BadToken(
+                f'oidc: verify token: oidc: id token issued by a different provider, expected "{issuer.url}" '
+                f'got "{claims.get("iss")}"'
+            )
+        meant = audiences_of(dict(claims))
+        if not set(meant) & set(issuer.audiences):
+            expected, got = (
+                " ".join(f'"{each}"' for each in each_list) for each_list in (issuer.audiences, meant)
+            )
+            raise BadToken(f"oidc: verify token: oidc: expected audience in [{expected}] got [{got}]")
+        expires, begins = claims.get("exp") or 0, claims.get("nbf") or 0
+        if not _is_number(expires) or not _is_number(begins):
+            raise BadToken("oidc: verify token: oidc: failed to unmarshal claims: a time is no number")
+        if now > expires:
+            raise BadToken(f"oidc: verify token: oidc: token is expired (Token Expiry: {expires})")
+        if now + _NBF_LEEWAY < begins:
+            raise BadToken(
+                f"oidc: verify token: oidc: current time {now} before the nbf (not before) time: {begins}"
+            )
+
+    async def _renew_keys(self) -> bool:
+        """Fetches the keys, unless that was tried a moment ago; whether they were fetched now or meanwhile.
+
+        Raises :class:`BadToken` where the issuer could not be asked yet.
+        """
+        before = self._keys
+        async with self._lock:
+            if self._keys is not before:
+                return True
+            if self._clock.monotonic() < self._not_before:
+                if not self._keys_url:
+                    raise BadToken("oidc: authenticator not initialized")
+                return False
+            try:
+                await self._discover()
+                document = await self._fetch(self._keys_url, self._authorities)
+                self._keys = _keys(document)
+            except (StatusError, ValueError, TimeoutError) as error:
+                _log.warning("the keys of issuer %s cannot be had: %s", self.settings.issuer.url, error)
+                wait = _KEYS_AGAIN if self._keys else _DISCOVERY_AGAIN
+                self._not_before = self._clock.monotonic() + wait
+                if not self._keys:
+                    raise BadToken("oidc: authenticator not initialized") from None
+                return False
+            self._not_before = self._clock.monotonic() + _KEYS_AGAIN
+            return True
+
+    async def _discover(self) -> None:
+        """Where the keys are. Raises ``ValueError``."""
+        if self._keys_url:
+            return
+        issuer = self.settings.issuer
+        document = await self._fetch(
+            issuer.discovery_url or issuer.url.rstrip("/") + _WELL_KNOWN, self._authorities
+        )
+        if not isinstance(document, dict) or not isinstance(document.get("jwks_uri"), str):
+            raise ValueError("its discovery document names no jwks_uri")
+        if document.get("issuer") != issuer.url:
+            raise ValueError(
+                f'oidc: issuer did not match the issuer returned by provider, expected "{issuer.url}" '
+                f'got "{document.get("issuer")}"'
+            )
+        self._keys_url = document["jwks_uri"]
+
+
+class IssuedTokens:
+    """The method for the tokens of all configured issuers. Its issuers may be replaced while it works."""
+
+    def __init__(self, audiences: Sequence[str], clock: Clock, fetched: Fetch = fetch) -> None:
+        self._audiences = tuple(audiences)
+        self._clock = clock
+        self._fetch = fetched
+        self._issuers: dict[str, tuple[Provider, ClaimMapper]] = {}
+
+    def use(self, authenticators: Sequence[tuple[JWTAuthenticator, ClaimMapper]]) -> None:
+        """Believes these from now on; the keys of those that stay as they are stay too."""
+        made = {}
+        for settings, mapper in authenticators:
+            known = self._issuers.get(settings.issuer.url)
+            same = known is not None and known[0].settings == settings
+            made[settings.issuer.url] = (
+                known
+                if known is not None and same
+                else (Provider(settings, self._clock, self._fetch), mapper)
+            )
+        self._issuers = made
+
+    async def authenticate_token(self, token: str, audiences: Sequence[str]) -> TokenUser | None:
+        found = self._issuers.get(_issuer(claimed_issuer(token)))
+        if found is None:
+            return None
+        # Such a token is for this API server, whatever audiences it names of its own.
+        common = tuple(a for a in (tuple(audiences) or self._audiences) if a in self._audiences)
+        if not common:
+            return None
+        provider, mapper = found
+        claims = await provider.verify(token)
+        return TokenUser(mapper.user(claims), common)
+
+
+def _issuer(stated: str) -> str:
+    """Google leaves the scheme out."""
+    return f"https://{_GOOGLE}" if stated == _GOOGLE else stated
+
+
+def _keys(document: Any) -> list[_Key]:
+    listed = document.get("keys") if isinstance(document, dict) else None
+    if not isinstance(listed, list):
+        raise ValueError("its key set holds no keys")
+    return [
+        _Key(str(each.get("kid") or ""), str(each.get("alg") or ""), each)
+        for each in listed
+        if isinstance(each, dict) and each.get("use", "sig") == "sig" and each.get("kty") in ("RSA", "EC")
+    ]
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool)
