@@ -78,7 +78,7 @@ class Assembly:
     api_options: Mapping[str, Any] = field(default_factory=dict)
     """Further keyword arguments of :class:`APIServer`."""
     settings: Mapping[str, Any] = field(default_factory=dict)
-    """Further fields of :class:`APIServerSettings`."""
+    """Further fields of :class:`APIServerSettings`; ``authentication`` holds further fields of its own settings."""
     nodes: bool = True
     """Whether it has nodes of its own, whose agents serve logs and exec."""
 
@@ -208,6 +208,7 @@ class ControlPlane:
 
     def _make_api(self, store: Store) -> APIServer:
         assembly, pki = self.assembly, self.pki
+        stated = dict(assembly.settings)
         settings = APIServerSettings(
             minor=assembly.minor,
             service_cidr=assembly.service_cidr,
@@ -215,19 +216,25 @@ class ControlPlane:
             secure_port=self.port,
             proxy_client_cert=pki.cert("front-proxy-client").read_bytes(),
             proxy_client_key=pki.key("front-proxy-client").read_bytes(),
-            authentication=AuthenticationSettings(
-                client_ca=pki.ca.cert_pem,
-                front_proxy_ca=pki.front_proxy_ca.cert_pem,
-                service_account_key=pki.key("sa").read_bytes(),
-                issuer=f"https://kubernetes.default.svc.{assembly.cluster_domain}",
-            ),
-            **assembly.settings,
+            authentication=self._authentication(stated.pop("authentication", {})),
+            **stated,
         )
         api = APIServer(settings, store, clock=self.clock, rng=self.rng, **assembly.api_options)
         if self._pod_streams is None and assembly.nodes:
             self._pod_streams = self._node_streams(api)
         api.pod_streams = self._pod_streams
         return api
+
+    def _authentication(self, stated: Mapping[str, Any]) -> AuthenticationSettings:
+        """By the control plane's own keys and authorities, and what the flags state besides."""
+        pki, further = self.pki, dict(stated)
+        return AuthenticationSettings(
+            client_ca=pki.ca.cert_pem + further.pop("further_client_ca", b""),
+            front_proxy_ca=pki.front_proxy_ca.cert_pem + further.pop("further_front_proxy_ca", b""),
+            service_account_key=pki.key("sa").read_bytes(),
+            issuer=further.pop("issuer", f"https://kubernetes.default.svc.{self.assembly.cluster_domain}"),
+            **further,
+        )
 
     def _node_streams(self, api: APIServer) -> PodStreams:
         from sublet.client.nodestreams import NodeStreams

@@ -15,15 +15,18 @@ from typing import Any, Literal
 
 from sublet.apiserver.audit.log import AuditSettings
 from sublet.apiserver.audit.sinks import BatchSettings, LogSettings
+from sublet.controlplane import accessflags
+from sublet.controlplane.accessflags import AccessFlags
 from sublet.controlplane.featuregates import check_feature_gates
 from sublet.machinery import durations
 from sublet.machinery.settings import ConfigurationError
 
 _DURATION = {"unit": "duration"}
+_SWITCHES = (bool, bool | None)
 
 
 @dataclass(frozen=True)
-class APIServerFlags:
+class APIServerFlags(AccessFlags):
     """Defaults are upstream's. Durations are seconds."""
 
     audit_policy_file: str = ""
@@ -63,7 +66,9 @@ def parse_flags(arguments: Sequence[str]) -> APIServerFlags:
     known = {_flag(each.name): each for each in dataclasses.fields(APIServerFlags)}
     hints = typing.get_type_hints(APIServerFlags)
     values: dict[str, Any] = {}
-    for flag, text in _pairs(arguments, [name for name, each in known.items() if hints[each.name] is bool]):
+    for flag, text in _pairs(
+        arguments, [name for name, each in known.items() if hints[each.name] in _SWITCHES]
+    ):
         if flag not in known:
             nearest = difflib.get_close_matches(flag, known, 1, 0.6)
             hint = f"did you mean {nearest[0]}?" if nearest else f"known flags: {', '.join(sorted(known))}"
@@ -77,11 +82,15 @@ def parse_flags(arguments: Sequence[str]) -> APIServerFlags:
 def applied(flags: APIServerFlags) -> dict[str, Any]:
     """The fields of :class:`~sublet.apiserver.settings.APIServerSettings` that the flags state.
 
+    ``authentication`` are those of its own settings (see :func:`accessflags.authentication`).
+
     Raises :class:`ConfigurationError` for values that cannot be together, or name what there is not.
     """
     check_feature_gates(flags.feature_gates)
     return {
         "audit": _audit(flags),
+        "authentication": accessflags.authentication(flags),
+        "authorization": accessflags.authorizers(flags),
         "disabled_admission": flags.disable_admission_plugins,
         "enabled_admission": _enabled_admission(flags),
         "encryption_config": _encryption(flags),
@@ -191,7 +200,7 @@ def _value(flag: str, hint: Any, text: str, duration: bool) -> Any:
         return text
     if typing.get_origin(hint) is tuple:
         return tuple(part.strip() for part in text.split(",") if part.strip())
-    if hint is bool:
+    if hint in _SWITCHES:
         if text.lower() not in ("true", "false", "1", "0"):
             raise ConfigurationError(f"{flag} must be true or false, not {text!r}")
         return text.lower() in ("true", "1")
