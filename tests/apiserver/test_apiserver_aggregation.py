@@ -371,21 +371,59 @@ async def test_a_server_that_answers_wrongly_is_not_available(pair: Pair) -> Non
 
     await until(failed)
     message = (await pair.condition())["message"]
-    assert message == f"bad status from https://flunder.default.svc:443{FLUNDERS.root}: 500"
+    url = f"https://127.0.0.1:{pair.server.port}{FLUNDERS.root}"
+    assert message == f"failing or missing response from {url}: bad status from {url}: 500"
+    counted = f'aggregator_unavailable_apiservice_total{{name="{NAME}",reason="FailedDiscoveryCheck"}} 1'
+    assert counted in pair.api.metrics.text()
 
 
-async def test_a_certificate_of_somebody_else_is_not_believed_unless_told_to(pair: Pair) -> None:
-    wrong = base64.b64encode(Authority.create("other").cert_pem).decode()
-    await pair.register(caBundle=wrong)
+async def test_a_server_that_is_not_there_is_told_of_in_gos_words(pair: Pair) -> None:
+    await pair.server.stop(0)
+    await pair.register()
 
     async def failed() -> bool:
         return (await pair.condition()).get("reason") == "FailedDiscoveryCheck"
 
     await until(failed)
+    address = f"127.0.0.1:{pair.server.port}"
+    url = f"https://{address}{FLUNDERS.root}"
+    why = f'Get "{url}": dial tcp {address}: connect: connection refused'
+    assert (await pair.condition())["message"] == f"failing or missing response from {url}: {why}"
+
+
+async def test_nobody_is_sent_elsewhere(pair: Pair) -> None:
+    class Elsewhere:
+        async def handle(self, request: Request) -> Response:
+            if "/flunders" in request.path:
+                return Response(302, [("Location", "https://10.0.0.1/secret")], b"")
+            assert pair.other is not None
+            return await pair.other.handle(request)
+
+    pair.behind.application = Elsewhere()
+    await pair.register()
+    await pair.available()
+    response = await pair.ask("GET", FLUNDERS.path("default"))
+    assert response.status == 502
+    assert await body(response) == b"the backend attempted to redirect this request, which is not permitted"
+    assert not response.header("location")
+
+
+async def test_a_certificate_of_somebody_else_is_not_believed_unless_told_to(pair: Pair) -> None:
+    """The server is available, as it answers; whoever asks it is told that it cannot be believed."""
+    wrong = base64.b64encode(Authority.create("other").cert_pem).decode()
+    await pair.register(caBundle=wrong)
+    await pair.available()
+    response = await pair.ask("GET", FLUNDERS.path("default"))
+    text = b"error trying to reach service: tls: failed to verify certificate: x509: certificate signed by unknown "
+    assert (response.status, await body(response)) == (503, text + b"authority\n")
     found = await pair.client.get(APISERVICES, NAME)
     del found["spec"]["caBundle"]
     await pair.client.update(APISERVICES, {**found, "spec": {**found["spec"], "insecureSkipTLSVerify": True}})
-    await pair.available()
+
+    async def answered() -> bool:
+        return (await pair.ask("GET", FLUNDERS.path("default"))).status == 200
+
+    await until(answered)
 
 
 async def test_a_server_that_has_just_gone_is_told_apart_from_a_missing_one(pair: Pair) -> None:

@@ -21,7 +21,7 @@ from sublet.apiserver.aggregation_documents import Documents
 from sublet.apiserver.aggregation_local import LocalAPIServices
 from sublet.apiserver.follower import Follower
 from sublet.apiserver.requestinfo import RequestInfo
-from sublet.apiserver.webhookclient import CallFailed, tls_context
+from sublet.apiserver.webhookclient import CallFailed, socket_reason, tls_context
 from sublet.client.exchange import Request, Response, User
 from sublet.machinery import objects
 from sublet.machinery.kind import Object
@@ -37,6 +37,7 @@ GROUP, PLURAL = "apiregistration.k8s.io", "apiservices"
 PREFIX = f"/registry/{GROUP}/{PLURAL}/"
 AGGREGATOR = User("system:kube-aggregator", ("system:masters",))
 """As whom this server itself asks the others."""
+_REDIRECTED = b"the backend attempted to redirect this request, which is not permitted"
 _SECRETS = ("authorization", "cookie", "proxy-authorization")
 _SECRET_PREFIXES = ("impersonate-", "x-remote-")
 
@@ -105,6 +106,10 @@ class Aggregation:
         self._contexts: dict[tuple[bytes, bool], ssl.SSLContext] = {}
         self._availability: dict[str, Availability] = {}
         self._ended: set[asyncio.Task[None]] = set()
+        self._reasons: dict[str, str] = {}
+        """APIService -> the reason of its condition."""
+        self._lost: dict[tuple[str, str], int] = {}
+        """(APIService, reason) -> how often it became unavailable for it."""
 
     def start(self) -> None:
         self._follower.start()
@@ -118,10 +123,16 @@ class Aggregation:
         self._availability.clear()
         await asyncio.gather(*self._ended, return_exceptions=True)
 
-    def told(self, place: tuple[str, str], *, available: bool) -> None:
-        """Whether the server for a group and version was found to answer."""
+    def told(self, place: tuple[str, str], *, available: bool, reason: str) -> None:
+        """Whether the server for a group and version was found to answer, and why it is thought so."""
         remote = self.remotes.get(place)
-        if remote is not None and remote.available != available:
+        if remote is None:
+            return
+        if not available and self._reasons.get(remote.name) != reason:
+            key = remote.name, reason
+            self._lost[key] = self._lost.get(key, 0) + 1
+        self._reasons[remote.name] = reason
+        if remote.available != available:
             self.remotes[place] = replace(remote, available=available)
 
     # -- requests --
@@ -151,22 +162,47 @@ class Aggregation:
             return _unavailable(f"error trying to reach service: {error.message}")
 
     async def send(self, request: Request, remote: Remote, user: User) -> Response:
-        """The other server's response. Raises :class:`CallFailed`, ``ServiceUnavailable``."""
-        from sublet.client import tunnel
+        """The other server's response. Raises :class:`CallFailed` where nobody knows where it is, else
+        ``ServiceUnavailable`` with Go's words."""
+        address = await self.address(remote)
+        response = await self._send(request, remote, user, address)
+        if 300 <= response.status < 400 and response.header("location"):
+            if not isinstance(response.body, bytes):
+                await response.body.aclose()  # type: ignore[attr-defined]
+            return Response(502, [], _REDIRECTED)
+        return response
 
+    async def address(self, remote: Remote) -> str:
+        """``host:port`` where it listens now. Raises :class:`CallFailed`."""
         host, port = await self._api.resolve_service(remote.namespace, remote.service, remote.port)
-        address = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
-        return await tunnel.send(
-            f"https://{address}", request, request.path, _identity(user, request.remote),
-            self._context(remote), remote.server_name,
-        )  # fmt: skip
+        return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
-    async def ask(self, remote: Remote, path: str, accept: str = "application/json") -> tuple[int, bytes]:
-        """A GET by this server itself: (status, body). Raises :class:`CallFailed`, ``ServiceUnavailable``."""
+    async def ask(
+        self, remote: Remote, path: str, address: str, *, insecure: bool = False
+    ) -> tuple[int, bytes]:
+        """A GET by this server itself: (status, body). Raises ``ServiceUnavailable``.
+
+        ``insecure``: whoever listens there is believed.
+        """
         from sublet.client import tunnel
 
-        response = await self.send(Request("GET", path, headers={"accept": accept}), remote, AGGREGATOR)
+        request = Request("GET", path, headers={"accept": "application/json"})
+        response = await self._send(request, remote, AGGREGATOR, address, insecure=insecure)
         return response.status, await tunnel.whole(response, 64 << 20)
+
+    async def _send(
+        self, request: Request, remote: Remote, user: User, address: str, *, insecure: bool = False
+    ) -> Response:
+        from sublet.client import tunnel
+
+        context = self._context(replace(remote, insecure=True) if insecure else remote)
+        try:
+            return await tunnel.send(
+                f"https://{address}", request, request.path, _identity(user, request.remote), context,
+                remote.server_name,
+            )  # fmt: skip
+        except tunnel.Unreachable as error:
+            raise ServiceUnavailable(socket_reason(error.error, address)) from error.error
 
     def _context(self, remote: Remote) -> ssl.SSLContext:
         key = (remote.ca, remote.insecure)
@@ -212,6 +248,9 @@ class Aggregation:
 
     def _forget(self, name: str) -> None:
         self._end(self._availability.pop(name, None))
+        self._reasons.pop(name, None)
+        for key in [key for key in self._lost if key[0] == name]:
+            del self._lost[key]
         for place, remote in tuple(self.remotes.items()):
             if remote.name == name:
                 del self.remotes[place]
@@ -232,6 +271,12 @@ class Aggregation:
         yield f"# TYPE {metric} gauge"
         for remote in self.remotes.values():
             yield f'{metric}{{name="{remote.name}"}} {0 if remote.available else 1}'
+        if self._lost:
+            metric += "_total"
+            yield f"# HELP {metric} [ALPHA] Counter of APIServices which are marked as unavailable broken down by APIService name and reason."
+            yield f"# TYPE {metric} counter"
+            for (name, reason), count in self._lost.items():
+                yield f'{metric}{{name="{name}",reason="{reason}"}} {count}'
 
 
 def _passed(request: Request) -> Mapping[str, str]:

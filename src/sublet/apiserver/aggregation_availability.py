@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import ssl
 from typing import TYPE_CHECKING
 
 from sublet.apiserver.webhookclient import CallFailed
@@ -31,6 +32,8 @@ _DOCUMENTS = 60.0
 
 Verdict = tuple[str, str, str]
 """(status, reason, message) of the condition."""
+_FAILED = "FailedDiscoveryCheck"
+_MISSING = "failing or missing response from"
 PASSED: Verdict = ("True", "Passed", "all checks passed")
 
 
@@ -92,32 +95,38 @@ class Availability:
         now = self._api.clock.monotonic()
         if listed is not None and now - self._documents_at >= _DOCUMENTS:
             self._documents_at = now
-            await documents.read(remote, lambda path: self._ask(remote, path))
+            await documents.read(remote, lambda path: self._read(remote, path))
         return verdict == PASSED
 
     async def _check(self, remote: Remote) -> tuple[Verdict, Object | None]:
         """The verdict, and the discovery document that was read on the way."""
         if verdict := await self._unreachable(remote):
             return verdict, None
-        path = remote.root
         try:
-            status, body = await self._ask(remote, path)
+            address = await self._aggregation.address(remote)
+        except CallFailed as error:
+            return ("False", _FAILED, str(error)), None
+        url = f"https://{address}{remote.root}"
+        for insecure in (False, True):
+            try:
+                status, body = await self._ask(remote, remote.root, address, insecure=insecure)
+            except (CallFailed, StatusError, TimeoutError) as error:
+                if not insecure and isinstance(error.__cause__, ssl.SSLCertVerificationError):
+                    continue  # it is there: that it is not believed is told to those who ask it
+                return ("False", _FAILED, f'{_MISSING} {url}: Get "{url}": {_why(error)}'), None
             if not 200 <= status < 300:
-                why = f"bad status from {self._url(remote, path)}: {status}"
-                return ("False", "FailedDiscoveryCheck", why), None
-            document = codec.decode_json(body)
-        except (CallFailed, StatusError, codec.DecodeError, TimeoutError) as error:
-            text = "timed out waiting for an answer" if isinstance(error, TimeoutError) else str(error)
-            why = f"failing or missing response from {self._url(remote, path)}: {text}"
-            return ("False", "FailedDiscoveryCheck", why), None
-        return PASSED, document if isinstance(document, dict) else None
+                return ("False", _FAILED, f"{_MISSING} {url}: bad status from {url}: {status}"), None
+            return PASSED, None if insecure else _document(body)
+        return PASSED, None
 
-    async def _ask(self, remote: Remote, path: str) -> tuple[int, bytes]:
+    async def _ask(
+        self, remote: Remote, path: str, address: str, *, insecure: bool = False
+    ) -> tuple[int, bytes]:
         async with asyncio.timeout(_ANSWER):
-            return await self._aggregation.ask(remote, path)
+            return await self._aggregation.ask(remote, path, address, insecure=insecure)
 
-    def _url(self, remote: Remote, path: str) -> str:
-        return f"https://{remote.server_name}:{remote.port}{path}"
+    async def _read(self, remote: Remote, path: str) -> tuple[int, bytes]:
+        return await self._ask(remote, path, await self._aggregation.address(remote))
 
     async def _unreachable(self, remote: Remote) -> Verdict | None:
         """What its Service lacks."""
@@ -149,13 +158,27 @@ class Availability:
         """Writes the condition where it is not what stands there."""
         status, reason, message = verdict
         # Before it can be read anywhere: who sees the condition may use the server.
-        self._aggregation.told(self._place, available=status == "True")
+        self._aggregation.told(self._place, available=status == "True", reason=reason)
         now = objects.rfc3339(self._api.clock.now())
 
         def edit(current: Object) -> bool:
             return set_available(current, status, reason, message, now)
 
         await self._api.reader.update("apiregistration.k8s.io", "apiservices", "", remote.name, edit)
+
+
+def _why(error: BaseException) -> str:
+    if isinstance(error, TimeoutError):
+        return "context deadline exceeded (Client.Timeout exceeded while awaiting headers)"
+    return error.message if isinstance(error, StatusError) else str(error)
+
+
+def _document(body: bytes) -> Object | None:
+    try:
+        found = codec.decode_json(body)
+    except codec.DecodeError:
+        return None
+    return found if isinstance(found, dict) else None
 
 
 def set_available(api_service: Object, status: str, reason: str, message: str, now: str) -> bool:

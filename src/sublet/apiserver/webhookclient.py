@@ -264,10 +264,8 @@ def reason(error: BaseException, config: ClientConfig | None = None) -> str:
     cause = getattr(error, "os_error", None) or getattr(error, "certificate_error", None) or error
     if isinstance(cause, _UnresolvedError):
         return str(cause)
-    if isinstance(cause, ssl.SSLCertVerificationError):
-        return f"tls: failed to verify certificate: x509: {_certificate(cause)}"
     if isinstance(cause, ssl.SSLError):
-        return f"tls: {(cause.reason or str(cause)).lower().replace('_', ' ')}"
+        return tls_reason(cause)
     if isinstance(error, aiohttp.ServerDisconnectedError):
         return "EOF"
     if isinstance(cause, socket.gaierror):
@@ -278,6 +276,26 @@ def reason(error: BaseException, config: ClientConfig | None = None) -> str:
     if isinstance(cause, ConnectionResetError):
         return "read: connection reset by peer"
     return str(error) or type(error).__name__
+
+
+def tls_reason(error: ssl.SSLError) -> str:
+    """What is wrong with a TLS connection, in Go's words."""
+    if isinstance(error, ssl.SSLCertVerificationError):
+        return f"tls: failed to verify certificate: x509: {_certificate(error)}"
+    return f"tls: {(error.reason or str(error)).lower().replace('_', ' ')}"
+
+
+def socket_reason(error: BaseException, address: str) -> str:
+    """What stopped a connection to ``host:port`` that asyncio made, in Go's words."""
+    if isinstance(error, ssl.SSLError):
+        return tls_reason(error)
+    if isinstance(error, TimeoutError):
+        return f"dial tcp {address}: i/o timeout"
+    if isinstance(error, ConnectionResetError):
+        return "read: connection reset by peer"
+    if isinstance(error, OSError):
+        return f"dial tcp {address}: connect: {_words(error)}"
+    return "EOF" if isinstance(error, EOFError) else str(error)
 
 
 def _endpoint(error: Any, cause: BaseException) -> str:

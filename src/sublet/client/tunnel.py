@@ -27,6 +27,14 @@ _SPLIT_BY_NEWLINE = ("x-stream-protocol-version",)
 _HOP = ("connection", "keep-alive", "transfer-encoding", "upgrade", "te", "trailer", "proxy-authenticate")
 
 
+class Unreachable(ServiceUnavailable):
+    """A server cannot be connected to, or does not answer; ``error`` is what stopped it."""
+
+    def __init__(self, message: str, error: BaseException) -> None:
+        super().__init__(message)
+        self.error = error
+
+
 class StreamConnection:
     """``client.exchange.Connection`` on a pair of asyncio streams."""
 
@@ -90,7 +98,7 @@ async def send(
             )
     except (OSError, TimeoutError) as error:
         why = str(error) or "no answer in time"
-        raise ServiceUnavailable(f"cannot reach {target.netloc}: {why}") from None
+        raise Unreachable(f"cannot reach {target.netloc}: {why}", error) from None
     writer.write(_head(request, path, target.netloc, extra) + request.body)
     try:
         return await answer(reader, writer, request.method)
@@ -128,7 +136,7 @@ async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, met
         while head.startswith(b"HTTP/1.1 100"):
             head = await reader.readuntil(b"\r\n\r\n")
     except (asyncio.IncompleteReadError, asyncio.LimitOverrunError, ConnectionError) as error:
-        raise ServiceUnavailable(f"the connection ended without an answer: {error}") from None
+        raise Unreachable(f"the connection ended without an answer: {error}", error) from None
     first, *fields = head[:-4].decode("latin-1").split("\r\n")
     words = first.split(" ")
     if len(words) < 2 or not words[1].isdigit():
