@@ -7,9 +7,10 @@ import pytest
 
 from sublet.apiserver.api import APIServer
 from sublet.client.client import Client
-from sublet.client.exchange import User
+from sublet.client.exchange import Request, User
+from sublet.kinds import protobuf
 from sublet.kinds.resources import resource
-from sublet.machinery import objects
+from sublet.machinery import codec, objects
 from sublet.machinery.kind import Object
 from sublet.machinery.status import BadRequest, Conflict, Forbidden, Invalid, NotFound, TooManyRequests
 
@@ -141,6 +142,29 @@ async def test_scale_shows_replicas_and_selector(client: Client) -> None:
     assert scale["spec"] == {"replicas": 1}
     assert scale["status"] == {"replicas": 0, "selector": "a=b"}
     assert scale["metadata"]["uid"] == objects.uid(made)
+
+
+async def test_a_scale_has_columns_of_its_own_and_a_protobuf_form(api: APIServer, client: Client) -> None:
+    await deployed(client)
+    path = DEPLOYMENTS.path("default", "web", "scale")
+
+    async def ask(accept: str) -> bytes:
+        request = Request("GET", path, headers={"accept": accept}, user=User("admin", ("system:masters",)))
+        response = await api.handle(request)
+        assert response.status == 200 and isinstance(response.body, bytes)
+        return response.body
+
+    found = codec.decode_json(await ask("application/json;as=Table;v=v1;g=meta.k8s.io"))
+    assert [column["name"] for column in found["columnDefinitions"]] == [
+        "Name",
+        "Desired",
+        "Available",
+        "Age",
+    ]
+    assert found["rows"][0]["cells"][:3] == ["web", 1, 0]
+    assert found["rows"][0]["object"]["metadata"]["name"] == "web"
+    packed = protobuf.codec().decode_object(await ask("application/vnd.kubernetes.protobuf"))
+    assert (packed["kind"], packed["spec"]) == ("Scale", {"replicas": 1})
 
 
 async def test_scale_sets_replicas_alone(client: Client) -> None:

@@ -139,7 +139,8 @@ def view(
 ) -> View:
     """How the client wants to see objects of a kind."""
     custom = isinstance(kind, CustomKind)
-    formats = negotiation.TEXT_FORMATS if custom else negotiation.ALL_FORMATS
+    own = custom and info.subresource != "scale"  # a Scale is a built-in object, whatever it scales
+    formats = negotiation.TEXT_FORMATS if own else negotiation.ALL_FORMATS
     if watch:
         formats = tuple(fmt for fmt in formats if fmt != "yaml")
     accepted = negotiation.accept(request, info, formats=formats, views=True)

@@ -110,6 +110,10 @@ def _no_update_errors(_new: Object, _old: Object) -> Sequence[FieldError]:
     return ()
 
 
+def _no_conditions(_obj: Object) -> Sequence[Object]:
+    return ()
+
+
 def _no_warnings(_obj: Object, _old: Object | None) -> Sequence[str]:
     return ()
 
@@ -169,10 +173,14 @@ class Kind:
     # -- views --
     columns: tuple[Column, ...] = (
         Column("Name", format="name"),
-        Column("Created At", format="date-time"),
+        Column("Created At", "date"),
     )
     cells: Callable[[Object, float], list[Any]] | None = None
     """(object, now in Unix seconds) -> one cell per column; None: name and creationTimestamp."""
+    row_conditions: Callable[[Object], Sequence[Object]] = _no_conditions
+    """``conditions`` of an object's row: clients may hide what has ``Completed``."""
+    row_order: Callable[[Object], Any] | None = None
+    """A sort key for the rows of a List; None: they stay as listed."""
     selectable: Mapping[str, Callable[[Object], str]] = field(default_factory=dict)
     """Field label -> value, besides metadata.name and metadata.namespace."""
 

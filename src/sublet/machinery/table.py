@@ -90,6 +90,8 @@ def cells(kind: Kind, obj: Object, now: float) -> list[Any]:
 def row(kind: Kind, obj: Object, now: float, include_object: str = "Metadata") -> dict[str, Any]:
     """One row. ``include_object``: ``None``, ``Metadata`` (PartialObjectMetadata) or ``Object`` (all of it)."""
     made: dict[str, Any] = {"cells": cells(kind, obj, now)}
+    if conditions := kind.row_conditions(obj):
+        made["conditions"] = list(conditions)
     if include_object == "Object":
         made["object"] = obj
     elif include_object != "None":
@@ -115,6 +117,8 @@ def table(
     ``list_metadata``: resourceVersion, continue, remainingItemCount. ``columns``: False for the later events of a
     watch, which do not repeat them.
     """
+    if kind.row_order is not None:
+        objects = sorted(objects, key=kind.row_order)
     return {
         "kind": "Table",
         "apiVersion": API_VERSION,

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from sublet.apiserver import decoding, negotiation
-from sublet.apiserver.calls import Call, status_view, warnings
+from sublet.apiserver.calls import Call, warnings
 from sublet.apiserver.changes import APPLY, laying, patch_type
 from sublet.apiserver.conversion import CustomKind
 from sublet.apiserver.customkinds import scale_paths
@@ -14,11 +14,12 @@ from sublet.apiserver.options import WriteOptions, write_options
 from sublet.apiserver.reading import fresh_enough
 from sublet.apiserver.requestinfo import RequestInfo
 from sublet.apiserver.stored import key
+from sublet.apiserver.views import View
 from sublet.apiserver.writing import name_matches
 from sublet.client.exchange import Request, Response
-from sublet.kinds import schemas
-from sublet.machinery import objects, selectors
-from sublet.machinery.kind import Object, Resource
+from sublet.kinds import builtin, schemas
+from sublet.machinery import objects, selectors, table
+from sublet.machinery.kind import Kind, Object, Resource
 from sublet.machinery.status import (
     BadRequest,
     FieldError,
@@ -172,4 +173,15 @@ def _put(obj: Object, path: str, value: int) -> None:
 
 
 def _respond(call: Call, scale: Object) -> Response:
-    return negotiation.respond(scale, status_view(call.view.accepted))
+    kind = Kind(resource=SCALE, singular="scale", columns=builtin.columns()[SCALE.kind], cells=_cells)
+    view = View(call.api.registry, kind, SCALE, call.view.accepted, call.view.include_object)
+    return Response(200, [("Content-Type", view.accepted.content_type)], view.encoded(scale))
+
+
+def _cells(scale: Object, now: float) -> list[Any]:
+    return [
+        objects.name(scale),
+        scale["spec"].get("replicas") or 0,
+        scale["status"].get("replicas") or 0,
+        table.age(scale, now),
+    ]

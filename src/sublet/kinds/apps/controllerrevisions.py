@@ -32,7 +32,7 @@ def _controller_text(obj: Object) -> str:
 
 
 def _cells(obj: Object, now: float) -> list[Any]:
-    return [show.name(obj), _controller_text(obj), str(obj.get("revision") or 0), show.age(obj, now)]
+    return [show.name(obj), _controller_text(obj), obj.get("revision") or 0, show.age(obj, now)]
 
 
 KIND = builtin(

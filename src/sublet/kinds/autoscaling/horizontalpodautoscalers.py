@@ -228,13 +228,13 @@ def _targets(metrics: Sequence[Object], current: Sequence[Object]) -> str:
 
 def _target_text(metric: Object, source: Object, target: Object, used: Object) -> str:
     prefix = f"{source.get('name')}: " if metric.get("type") in ("Resource", "ContainerResource") else ""
-    if target.get("averageUtilization") is not None and prefix:
-        value = used.get("averageUtilization")
-        text = show.UNKNOWN if value is None else f"{value}%"
-        return f"{prefix}{text}/{target['averageUtilization']}%"
     if target.get("averageValue") is not None:
         average = "" if prefix or metric.get("type") == "Pods" else " (avg)"
         return f"{prefix}{used.get('averageValue') or show.UNKNOWN}/{target['averageValue']}{average}"
+    if prefix:
+        value, wanted = used.get("averageUtilization"), target.get("averageUtilization")
+        text = show.UNKNOWN if value is None else f"{value}%"
+        return f"{prefix}{text}/{'<auto>' if wanted is None else f'{wanted}%'}"
     return f"{prefix}{used.get('value') or show.UNKNOWN}/{target.get('value')}"
 
 

@@ -42,7 +42,7 @@ def _validate_update(new: Object, old: Object) -> Errors:
 
 def _cells(obj: Object, now: float) -> list[Any]:
     count = len(obj.get("data") or {}) + len(obj.get("binaryData") or {})
-    return [show.name(obj), str(count), show.age(obj, now)]
+    return [show.name(obj), count, show.age(obj, now)]
 
 
 KIND = builtin(

@@ -58,14 +58,17 @@ def address_rules(path: str, address: str) -> Errors:
 
 
 def _text(obj: Object) -> str:
-    found = []
-    for subset in obj.get("subsets") or ():
-        for address in subset.get("addresses") or ():
-            ip = address.get("ip", "")
-            shown = f"[{ip}]" if ":" in ip else ip
-            ports = subset.get("ports") or ()
-            found += [f"{shown}:{port.get('port')}" for port in ports] or [ip]
-    return show.first_few(found, _SHOWN) or show.NONE
+    subsets = obj.get("subsets")
+    if not subsets:
+        return show.NONE
+    found: list[str] = []
+    for subset in subsets:
+        ips = [str(address.get("ip") or "") for address in subset.get("addresses") or ()]
+        for port in subset.get("ports") or ():
+            found += [f"[{ip}]:{port.get('port')}" if ":" in ip else f"{ip}:{port.get('port')}" for ip in ips]
+        if not subset.get("ports"):
+            found += ips
+    return show.first_few(found, _SHOWN)
 
 
 def _cells(obj: Object, now: float) -> list[Any]:

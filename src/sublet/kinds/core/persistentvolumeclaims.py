@@ -126,7 +126,7 @@ def _cells(claim: Object, now: float) -> list[Any]:
     modes, capacity = "", ""
     if spec.get("volumeName"):
         modes = short_modes(status.get("accessModes"))
-        capacity = (status.get("capacity") or {}).get(STORAGE, "")
+        capacity = (status.get("capacity") or {}).get(STORAGE, "0")
     return [
         show.name(claim),
         "Terminating" if deleting else status.get("phase", ""),

@@ -82,7 +82,7 @@ def _cells(volume: Object, now: float) -> list[Any]:
     deleting = (volume.get("metadata") or {}).get("deletionTimestamp")
     return [
         show.name(volume),
-        (spec.get("capacity") or {}).get(STORAGE, ""),
+        (spec.get("capacity") or {}).get(STORAGE, "0"),
         short_modes(spec.get("accessModes")),
         spec.get("persistentVolumeReclaimPolicy", ""),
         "Terminating" if deleting else status.get("phase", ""),

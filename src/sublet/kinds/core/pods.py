@@ -134,6 +134,7 @@ KIND = builtin(
     warnings=warn.pod,
     grace=_grace,
     cells=pod_status.cells,
+    row_conditions=pod_status.row_conditions,
     selectable={
         "spec.nodeName": _spec("nodeName"),
         "spec.host": _spec("nodeName"),

@@ -76,7 +76,7 @@ def _cells(secret: Object, now: float) -> list[Any]:
     return [
         show.name(secret),
         secret.get("type", ""),
-        str(len(secret.get("data") or {})),
+        len(secret.get("data") or {}),
         show.age(secret, now),
     ]
 

@@ -105,7 +105,7 @@ def _validate_update(new: Object, old: Object) -> Errors:
 
 def _port_text(obj: Object) -> str:
     found = [
-        str(port["port"]) if port.get("port") is not None else "*" if not port.get("name") else port["name"]
+        str(port["port"]) if port.get("port") is not None else str(port.get("name", "*"))
         for port in obj.get("ports") or ()
     ]
     return show.first_few(found, _SHOWN_PORTS) or "<unset>"

@@ -69,13 +69,18 @@ def _rule(path: str, entry: Object) -> Errors:
                 yield required(f"{path}.nonResourceRules[{index}].{field}", what)
 
 
+def _order(obj: Object) -> tuple[int, str]:
+    """As requests are matched against them."""
+    return spec_of(obj).get("matchingPrecedence") or 0, show.name(obj)
+
+
 def _cells(obj: Object, now: float) -> list[Any]:
     spec = spec_of(obj)
     dangling = condition(obj, "Dangling")
     return [
         show.name(obj),
-        (spec.get("priorityLevelConfiguration") or {}).get("name") or show.NONE,
-        str(spec.get("matchingPrecedence") or 0),
+        (spec.get("priorityLevelConfiguration") or {}).get("name") or "",
+        spec.get("matchingPrecedence") or 0,
         (spec.get("distinguisherMethod") or {}).get("type") or show.NONE,
         show.age(obj, now),
         "?" if dangling is None else str(dangling.get("status")),
@@ -83,5 +88,9 @@ def _cells(obj: Object, now: float) -> list[Any]:
 
 
 KIND = builtin(
-    "flowschemas.flowcontrol.apiserver.k8s.io", default=_default, validate=rule(_validate), cells=_cells
+    "flowschemas.flowcontrol.apiserver.k8s.io",
+    default=_default,
+    validate=rule(_validate),
+    cells=_cells,
+    row_order=_order,
 )

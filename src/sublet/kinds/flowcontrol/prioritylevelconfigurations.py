@@ -61,14 +61,13 @@ def _limited(path: str, limited: Object) -> Errors:
 
 def _cells(obj: Object, now: float) -> list[Any]:
     spec = spec_of(obj)
-    shares = (spec.get("limited") or spec.get("exempt") or {}).get("nominalConcurrencyShares")
-    queuing = ((spec.get("limited") or {}).get("limitResponse") or {}).get("queuing") or {}
-    fields = ("queues", "handSize", "queueLengthLimit")
+    limited = spec.get("limited") or {}
+    queuing = (limited.get("limitResponse") or {}).get("queuing") or {}
     return [
         show.name(obj),
         spec.get("type", ""),
-        show.NONE if shares is None else str(shares),
-        *(str(queuing[field]) if field in queuing else show.NONE for field in fields),
+        limited.get("nominalConcurrencyShares", show.NONE),
+        *(queuing.get(field, show.NONE) for field in ("queues", "handSize", "queueLengthLimit")),
         show.age(obj, now),
     ]
 

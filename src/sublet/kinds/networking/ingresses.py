@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from sublet.kinds.builtin import builtin
@@ -96,17 +97,26 @@ def _backend(path: str, backend: Object) -> Errors:
         yield required(path, "resource or service backend is required")
 
 
+def _hosts(rules: Sequence[Object]) -> str:
+    """The first three hosts; rules after the third are counted, with a host or without."""
+    found: list[str] = []
+    for rule_ in rules:
+        if len(found) == _MAX_HOSTS:
+            return f"{','.join(found)} + {len(rules) - _MAX_HOSTS} more..."
+        if rule_.get("host"):
+            found.append(str(rule_["host"]))
+    return ",".join(found) or "*"
+
+
 def _cells(obj: Object, now: float) -> list[Any]:
     spec = spec_of(obj)
-    annotations = (obj.get("metadata") or {}).get("annotations") or {}
-    hosts = [entry["host"] for entry in spec.get("rules") or () if entry.get("host")]
     balancer = (obj.get("status") or {}).get("loadBalancer") or {}
-    addresses = [i.get("ip") or i.get("hostname") or "" for i in balancer.get("ingress") or ()]
+    addresses = {str(i.get("ip") or i.get("hostname") or "") for i in balancer.get("ingress") or ()}
     return [
         show.name(obj),
-        spec.get("ingressClassName") or annotations.get(_CLASS) or show.NONE,
-        show.first_few(hosts, _MAX_HOSTS) or "*",
-        ",".join(filter(None, addresses)),
+        spec.get("ingressClassName", show.NONE),
+        _hosts(spec.get("rules") or ()),
+        ",".join(sorted(addresses - {""})),
         "80, 443" if spec.get("tls") else "80",
         show.age(obj, now),
     ]

@@ -28,7 +28,7 @@ def _state(obj: Object) -> str:
     if (obj.get("metadata") or {}).get("deletionTimestamp"):
         parts.append("deleted")
     if not status.get("allocation"):
-        parts.append("pending")
+        parts = parts or ["pending"]
     else:
         parts.append("allocated")
         if status.get("reservedFor"):

@@ -55,6 +55,20 @@ def cells(pod: Object, now: float) -> list[Any]:
     ]
 
 
+_COMPLETED = {
+    "Succeeded": "The pod has completed successfully.",
+    "Failed": "The pod failed.",
+}
+
+
+def row_conditions(pod: Object) -> list[Object]:
+    """That a pod has ended, for clients that hide such rows."""
+    phase = str((pod.get("status") or {}).get("phase") or "")
+    if phase not in _COMPLETED:
+        return []
+    return [{"type": "Completed", "status": "True", "reason": phase, "message": _COMPLETED[phase]}]
+
+
 def _readiness_gates(pod: Object) -> str:
     gates = (pod.get("spec") or {}).get("readinessGates") or ()
     if not gates:
@@ -102,9 +116,9 @@ class _Shown:
             if sidecar:
                 sidecar_restarts += found.get("restartCount") or 0
                 sidecar_last = max(sidecar_last, self._last(found))
-            if initializing:
-                continue
             initializing = self._init_reason(index, found, sidecar)
+            if initializing:
+                break  # what comes after has not begun
         if not initializing:
             self.restarts, self.last_restart = sidecar_restarts, sidecar_last
         self._sidecars = sidecar_restarts, sidecar_last

@@ -57,10 +57,5 @@ def first_few(items: Iterable[str], limit: int = 3) -> str:
     return f"{text} + {len(listed) - limit} more..." if len(listed) > limit else text
 
 
-def flag(value: Any) -> str:
-    """A boolean in a text column."""
-    return "true" if value else "false"
-
-
 def name_and_age(obj: Object, now: float) -> list[Any]:
     return [name(obj), age(obj, now)]

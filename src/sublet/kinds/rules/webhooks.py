@@ -271,5 +271,20 @@ def reference_text(reference: Object | None) -> str:
         return "<unset>"
     if reference.get("name"):
         where = reference.get("namespace")
-        return f"{where}/{reference['name']}" if where else str(reference["name"])
-    return show.selector_text(reference.get("selector"))
+        return f"{where or '*'}/{reference['name']}"
+    selector = reference.get("selector")
+    return "<unset>" if selector is None else _go_text(selector)
+
+
+def _go_text(selector: Object) -> str:
+    """A LabelSelector as Go's generated ``String`` writes it."""
+    labels = "".join(f"{key}: {value}," for key, value in sorted((selector.get("matchLabels") or {}).items()))
+    expressions = "".join(
+        f"LabelSelectorRequirement{{Key:{each.get('key')},Operator:{each.get('operator')},"
+        f"Values:[{' '.join(each.get('values') or ())}],}},"
+        for each in selector.get("matchExpressions") or ()
+    )
+    return (
+        f"&LabelSelector{{MatchLabels:map[string]string{{{labels}}},"
+        f"MatchExpressions:[]LabelSelectorRequirement{{{expressions}}},}}"
+    )

@@ -45,10 +45,18 @@ def _validate_update(new: Object, old: Object) -> Errors:
     )
 
 
-def _cells(obj: Object, _now: float) -> list[Any]:
+def _cells(obj: Object, now: float) -> list[Any]:
     spec = spec_of(obj)
-    flags = ("attachRequired", "podInfoOnMount", "storageCapacity")
-    return [show.name(obj), *(bool(spec.get(flag)) for flag in flags)]
+    requests = spec.get("tokenRequests")
+    return [
+        show.name(obj),
+        spec.get("attachRequired", True),
+        *(bool(spec.get(flag)) for flag in ("podInfoOnMount", "storageCapacity")),
+        "<unset>" if requests is None else ",".join(str(each.get("audience") or "") for each in requests),
+        bool(spec.get("requiresRepublish")),
+        ",".join(spec.get("volumeLifecycleModes") or ()) or show.NONE,
+        show.age(obj, now),
+    ]
 
 
 KIND = builtin(

@@ -69,8 +69,8 @@ def _cells(obj: Object, now: float) -> list[Any]:
         f"{name} (default)" if is_default(obj) else name,
         obj.get("provisioner", ""),
         obj.get("reclaimPolicy") or "Delete",
-        obj.get("volumeBindingMode") or "<unset>",
-        show.flag(obj.get("allowVolumeExpansion")),
+        obj.get("volumeBindingMode") or "Immediate",
+        bool(obj.get("allowVolumeExpansion")),
         show.age(obj, now),
     ]
 
