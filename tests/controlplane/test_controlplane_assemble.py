@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import ssl
+import time
 from pathlib import Path
 
 import pytest
@@ -67,3 +69,40 @@ async def test_a_control_plane_stops_at_any_moment_of_its_start(tmp_path: Path) 
         await asyncio.sleep(number * 0.02)
         async with asyncio.timeout(10):
             await plane.stop()
+
+
+class _MovableClock:
+    def __init__(self) -> None:
+        self.ahead = 0.0
+
+    def now(self) -> float:
+        return time.time() + self.ahead
+
+    def monotonic(self) -> float:
+        return time.monotonic()
+
+
+async def test_certificates_are_renewed_while_it_runs(tmp_path: Path) -> None:
+    clock = _MovableClock()
+    plane = ControlPlane(Assembly(data_dir=tmp_path, store_url="memory://"), clock=clock)
+    await plane.start()
+
+    async def served() -> bytes:
+        context = ssl.create_default_context()
+        context.check_hostname, context.verify_mode = False, ssl.CERT_NONE  # it begins in the clock's future
+        _, writer = await asyncio.open_connection("localhost", plane.port, ssl=context)
+        found: bytes = writer.get_extra_info("ssl_object").getpeercert(binary_form=True)
+        writer.close()
+        return found
+
+    try:
+        before, config = await served(), kubeconfig.load(plane.kubeconfig_path)
+        assert plane.rotation is not None
+        await plane.rotation.look()
+        assert await served() == before
+        clock.ahead = 300 * 86400.0
+        await plane.rotation.look()
+        assert await served() != before
+        assert kubeconfig.load(plane.kubeconfig_path).client_cert != config.client_cert
+    finally:
+        await plane.stop()

@@ -104,6 +104,7 @@ class Aggregation:
         self.local = LocalAPIServices(api)
         self._follower = Follower(api.caches.cache(PREFIX), self._changed, self._reset)
         self._contexts: dict[tuple[bytes, bool], ssl.SSLContext] = {}
+        self._proxy_pair = (api.settings.proxy_client_cert, api.settings.proxy_client_key)
         self._availability: dict[str, Availability] = {}
         self._ended: set[asyncio.Task[None]] = set()
         self._reasons: dict[str, str] = {}
@@ -212,11 +213,16 @@ class Aggregation:
             if remote.insecure:
                 context.check_hostname = False
                 context.verify_mode = ssl.CERT_NONE
-            settings = self._api.settings
-            if settings.proxy_client_cert:
-                _load_chain(context, settings.proxy_client_cert, settings.proxy_client_key)
+            certificate, private = self._proxy_pair
+            if certificate:
+                _load_chain(context, certificate, private)
             self._contexts[key] = context
         return context
+
+    def renew(self, certificate: bytes, key: bytes) -> None:
+        """Shows a renewed front-proxy certificate (PEM) to servers from the next connection on."""
+        self._proxy_pair = (certificate, key)
+        self._contexts.clear()
 
     # -- who there is --
 

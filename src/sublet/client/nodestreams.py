@@ -50,6 +50,10 @@ class NodeStreams:
         self._tls = tls if tls.ca_data else replace(tls, insecure=True)
         self._nodes: dict[str, tuple[float, str]] = {}
 
+    def renew(self, certificate: bytes, key: bytes) -> None:
+        """Shows a renewed client certificate (PEM) to nodes from the next connection on."""
+        self._tls = replace(self._tls, client_cert=certificate, client_key=key)
+
     async def connect(self, pod: Object, subresource: str, request: Request) -> Response:
         """See ``PodStreams``."""
         if subresource == "proxy":

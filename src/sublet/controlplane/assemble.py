@@ -19,14 +19,16 @@ from sublet.apiserver.settings import APIServerSettings
 from sublet.client import kubeconfig
 from sublet.client.client import Client
 from sublet.client.exchange import Application, Request, Response, User
-from sublet.client.kubeconfig import ClusterAccess
+from sublet.client.kubeconfig import ClusterAccess, KubeconfigError
 from sublet.client.podstreams import PodStreams
 from sublet.controlplane.config import DEFAULT_MINOR
 from sublet.controlplane.controlling import Controlling
 from sublet.machinery import codec
 from sublet.machinery.clock import Clock, SystemClock
 from sublet.machinery.status import ServiceUnavailable
-from sublet.pki.certificates import ControlPlanePKI, ensure_control_plane
+from sublet.pki.authority import PKIError, read_certificate
+from sublet.pki.certificates import ControlPlanePKI, ensure_control_plane, needs_renewal
+from sublet.pki.rotation import Rotation
 from sublet.store.interface import Store
 from sublet.store.open import open_store
 
@@ -99,6 +101,8 @@ class ControlPlane:
         self._controlling: Controlling | None = None
         self._workers: list[Worker] = []
         self._pod_streams: PodStreams | None = None
+        self.rotation: Rotation | None = None
+        """Renews certificates, once started."""
 
     # -- what others use --
 
@@ -144,9 +148,8 @@ class ControlPlane:
     async def _start(self) -> None:
         assembly = self.assembly
         assembly.data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
-        self.pki = ensure_control_plane(
-            assembly.data_dir / "pki", [*SANS, *self._own_sans(), *assembly.sans], self.clock
-        )
+        directory, sans = assembly.data_dir / "pki", [*SANS, *self._own_sans(), *assembly.sans]
+        self.pki = ensure_control_plane(directory, sans, self.clock)
         gate = _Gate()
         self._server = HTTPServer(
             gate,
@@ -172,6 +175,21 @@ class ControlPlane:
             self._workers.insert(0, self._joining())
         for worker in self._workers:
             await worker.start()
+        self.rotation = Rotation(directory, sans, self.clock, self._renewed)
+        self.rotation.start()
+
+    def _renewed(self, pki: ControlPlanePKI) -> None:
+        """Has whatever shows a certificate show the renewed one, and keeps the administrator's kubeconfig good."""
+        self.pki = pki
+        if self._server is not None and "apiserver" in pki.renewed:
+            self._server.renew(pki.cert("apiserver"), pki.key("apiserver"))
+        if "front-proxy-client" in pki.renewed:
+            self.api.aggregation.renew(*pki.pair("front-proxy-client"))
+        renew = getattr(self._pod_streams, "renew", None)
+        if renew is not None and "apiserver-kubelet-client" in pki.renewed:
+            renew(*pki.pair("apiserver-kubelet-client"))
+        if _is_due(self.kubeconfig_path, self.clock.now()):
+            kubeconfig.write(self.kubeconfig_path, self.access(), "sublet")
 
     def add_worker(self, worker: Worker) -> None:
         """Runs with the control plane; add before :meth:`start`, or start it yourself after."""
@@ -183,6 +201,8 @@ class ControlPlane:
 
     async def stop(self) -> None:
         """Ends everything in the reverse order; acknowledged writes are on disk."""
+        if self.rotation is not None:
+            await self.rotation.stop()
         for worker in reversed(self._workers):
             await worker.stop()
         if self._controlling is not None:
@@ -209,13 +229,14 @@ class ControlPlane:
     def _make_api(self, store: Store) -> APIServer:
         assembly, pki = self.assembly, self.pki
         stated = dict(assembly.settings)
+        proxy_certificate, proxy_key = pki.pair("front-proxy-client")
         settings = APIServerSettings(
             minor=assembly.minor,
             service_cidr=assembly.service_cidr,
             advertise_address=assembly.advertise_address,
             secure_port=self.port,
-            proxy_client_cert=pki.cert("front-proxy-client").read_bytes(),
-            proxy_client_key=pki.key("front-proxy-client").read_bytes(),
+            proxy_client_cert=proxy_certificate,
+            proxy_client_key=proxy_key,
             authentication=self._authentication(stated.pop("authentication", {})),
             **stated,
         )
@@ -240,12 +261,13 @@ class ControlPlane:
         from sublet.client.nodestreams import NodeStreams
 
         client = api.client_as(User("system:apiserver", ("system:masters",)), "sublet-apiserver")
+        certificate, key = self.pki.pair("apiserver-kubelet-client")
         return NodeStreams(
             client,
             ClusterAccess(
                 server="",
-                client_cert=self.pki.cert("apiserver-kubelet-client").read_bytes(),
-                client_key=self.pki.key("apiserver-kubelet-client").read_bytes(),
+                client_cert=certificate,
+                client_key=key,
             ),
         )
 
@@ -260,6 +282,16 @@ class ControlPlane:
         network = ClusterNetwork(assembly.pod_cidr, assembly.service_cidr, assembly.cluster_domain)
         wanted = manifests(network, ClusterAccess(server, ca_data=self.pki.ca.cert_pem))
         return Applied("joining", self.client(user_agent="sublet-joining"), wanted)
+
+
+def _is_due(path: Path, now: float) -> bool:
+    """Whether the client certificate of a kubeconfig that is there must be renewed."""
+    try:
+        pem = kubeconfig.load(path).client_cert
+        return bool(pem) and needs_renewal(read_certificate(pem, str(path)), now)
+    except (KubeconfigError, PKIError, OSError):
+        # It is the owner's now: somebody wrote another one there, or took it away.
+        return False
 
 
 class _Gate:

@@ -45,6 +45,8 @@ HOST_CONTROLLERS = frozenset(
 )
 _NODE_CONTROLLERS = frozenset({"node-lifecycle-controller", "taint-eviction-controller"})
 _RETRY_SECONDS = 10.0
+_RENEW_SECONDS = 30 * 86400.0
+"""Each time the kubeconfig Secret gets a client certificate of a year."""
 _HOST_WAIT_SECONDS = 60.0
 
 
@@ -211,7 +213,8 @@ class _KubeconfigSecret:
                     resource("secrets"), f"sublet-{self._name}", self._secret(), self._namespace,
                     kind="apply", field_manager="sublet-control-plane", force=True,
                 )  # fmt: skip
-                return
+                await asyncio.sleep(_RENEW_SECONDS)
+                continue
             except StatusError as error:
                 logger.warning("the kubeconfig Secret cannot be written: %s", error)
             await asyncio.sleep(_RETRY_SECONDS)

@@ -50,6 +50,10 @@ class ControlPlanePKI:
         """``key("sa")`` is ``…/sa.key``."""
         return self.directory / f"{name}.key"
 
+    def pair(self, name: str) -> tuple[bytes, bytes]:
+        """(certificate, key) as PEM."""
+        return self.cert(name).read_bytes(), self.key(name).read_bytes()
+
     def admin(self, days: float = DAYS) -> KeyPair:
         """A client certificate that may do everything (group ``system:masters``)."""
         return self.ca.issue("kubernetes-admin", ("system:masters",), days=days)
@@ -102,10 +106,10 @@ def split_sans(sans: Iterable[str]) -> tuple[list[str], list[str]]:
 
 
 def needs_renewal(certificate: x509.Certificate, now: float) -> bool:
-    """Whether less than a third of its life is left."""
+    """Whether less than a third of its life is left, or it has not begun: the clock was set back."""
+    begin = certificate.not_valid_before_utc.timestamp()
     end = certificate.not_valid_after_utc.timestamp()
-    life = end - certificate.not_valid_before_utc.timestamp()
-    return end - now < life * _RENEW_BELOW
+    return now < begin or end - now < (end - begin) * _RENEW_BELOW
 
 
 def _authority(directory: Path, name: str, common_name: str, clock: Clock, renewed: list[str]) -> Authority:
