@@ -10,7 +10,7 @@ from typing import Any
 from sublet.apiserver.conversion import CustomKind
 from sublet.machinery import names, objects
 from sublet.machinery.kind import Kind, Object
-from sublet.machinery.status import BadRequest, FieldError, field_forbidden, invalid, required
+from sublet.machinery.status import BadRequest, FieldError, field_forbidden, invalid, required, too_long
 
 MAX_ANNOTATIONS = 256 * 1024
 _SERVER_SET = ("uid", "creationTimestamp", "deletionTimestamp", "deletionGracePeriodSeconds", "selfLink",
@@ -134,6 +134,18 @@ def _ordered(metadata: dict[str, Any]) -> dict[str, Any]:
 
 # -- validation --
 
+_JUDGED_WHOLE = frozenset(
+    (
+        ("", "pods"), ("", "services"), ("", "endpoints"), ("", "configmaps"), ("", "secrets"),
+        ("", "serviceaccounts"), ("", "persistentvolumes"), ("", "persistentvolumeclaims"),
+        ("apps", "controllerrevisions"), ("networking.k8s.io", "ingresses"),
+        ("networking.k8s.io", "ingressclasses"), ("discovery.k8s.io", "endpointslices"),
+        ("rbac.authorization.k8s.io", "roles"), ("rbac.authorization.k8s.io", "rolebindings"),
+        ("rbac.authorization.k8s.io", "clusterroles"), ("rbac.authorization.k8s.io", "clusterrolebindings"),
+    )
+)  # fmt: skip
+"""Kinds whose own rules judge metadata once more when an object is changed."""
+
 
 def validate_create(obj: Object, kind: Kind) -> list[FieldError]:
     """Errors of a new object's metadata."""
@@ -148,8 +160,7 @@ def validate_create(obj: Object, kind: Kind) -> list[FieldError]:
     else:
         errors += [invalid("metadata.name", name, text) for text in check(name, False)]
     errors += _validate_namespace(metadata, kind)
-    errors += _validate_parts(metadata, any_finalizer=_takes_any_finalizer(kind))
-    return errors
+    return [*errors, *_validate_parts(metadata), *_standard_finalizers(metadata, kind)]
 
 
 def validate_embedded(metadata: Mapping[str, Any], path: str) -> list[FieldError]:
@@ -163,19 +174,31 @@ def validate_embedded(metadata: Mapping[str, Any], path: str) -> list[FieldError
     namespace = metadata.get("namespace")
     if namespace:
         errors += [invalid("metadata.namespace", namespace, t) for t in names.dns1123_label(str(namespace))]
-    errors += _validate_parts(metadata, any_finalizer=True)
+    errors += _validate_parts(metadata)
     return [replace(error, field=path + error.field.removeprefix("metadata")) for error in errors]
 
 
 def validate_update(new: Object, old: Object, kind: Kind) -> list[FieldError]:
-    """Errors of a changed object's metadata; the names stay what they were."""
+    """Errors of a changed object's metadata; the names stay what they were.
+
+    Labels, annotations and owners are told of as often as Kubernetes does: it looks at them in what all
+    kinds have in common, twice, and again in each kind's rules.
+    """
     metadata, before = new["metadata"], old["metadata"]
+    common = _validate_parts(metadata)
+    changed = _validate_change(metadata, before)
+    if not common and not changed:
+        return _standard_finalizers(metadata, kind)
+    errors = [*common, *changed, *changed, *_standard_finalizers(metadata, kind)]
+    if (kind.resource.group, kind.resource.plural) in _JUDGED_WHOLE:
+        errors += [*common, *_standard_finalizers(metadata, kind)]
+    return errors
+
+
+def _validate_change(metadata: Mapping[str, Any], before: Mapping[str, Any]) -> list[FieldError]:
     errors: list[FieldError] = []
-    for key in ("name", "namespace", "uid", "creationTimestamp"):
-        if metadata.get(key) != before.get(key) and key in before:
-            errors.append(invalid(f"metadata.{key}", metadata.get(key, ""), "field is immutable"))
     if before.get("deletionTimestamp"):
-        added = [f for f in metadata.get("finalizers") or () if f not in (before.get("finalizers") or ())]
+        added = sorted(set(metadata.get("finalizers") or ()) - set(before.get("finalizers") or ()))
         if added:
             found = ", ".join(f'"{f}"' for f in added)
             errors.append(
@@ -185,13 +208,18 @@ def validate_update(new: Object, old: Object, kind: Kind) -> list[FieldError]:
                     f"[]string{{{found}}}",
                 )
             )
-    errors += _validate_parts(metadata, before, any_finalizer=_takes_any_finalizer(kind))
+    for key in ("name", "namespace", "uid", "creationTimestamp"):
+        if metadata.get(key) != before.get(key) and key in before:
+            errors.append(invalid(f"metadata.{key}", metadata.get(key, ""), "field is immutable"))
+    errors += _validate_labels(metadata.get("labels") or {})
+    errors += _validate_annotations(metadata.get("annotations") or {})
+    errors += _validate_owners(metadata.get("ownerReferences") or [])
     return errors
 
 
 def _subdomain(name: str, prefix: bool) -> Sequence[str]:
     # A prefix gets five letters behind it, so it may end in what a whole name may not.
-    return names.dns1123_subdomain(name[:-1] + "a" if prefix and name[-1:] == "-" else name)
+    return names.dns1123_subdomain(names.mask_trailing_dash(name) if prefix else name)
 
 
 def _validate_namespace(metadata: Mapping[str, Any], kind: Kind) -> list[FieldError]:
@@ -223,46 +251,44 @@ def _takes_any_finalizer(kind: Kind) -> bool:
     return isinstance(kind, CustomKind) or kind.resource.group in _EXTENSION_GROUPS
 
 
-def _validate_parts(
-    metadata: Mapping[str, Any], before: Mapping[str, Any] | None = None, *, any_finalizer: bool
-) -> list[FieldError]:
-    before = before or {}
+def _validate_parts(metadata: Mapping[str, Any]) -> list[FieldError]:
     errors: list[FieldError] = []
-    if metadata.get("labels") != before.get("labels"):
-        errors += _validate_labels(metadata.get("labels") or {}, "metadata.labels")
-    if metadata.get("annotations") != before.get("annotations"):
-        errors += _validate_annotations(metadata.get("annotations") or {})
-    if metadata.get("ownerReferences") != before.get("ownerReferences"):
-        errors += _validate_owners(metadata.get("ownerReferences") or [])
-    if metadata.get("finalizers") != before.get("finalizers"):
-        for index, finalizer in enumerate(metadata.get("finalizers") or ()):
-            errors += _validate_finalizer(f"metadata.finalizers[{index}]", finalizer, any_finalizer)
-        if {"orphan", "foregroundDeletion"} <= set(metadata.get("finalizers") or ()):
-            errors.append(
-                invalid(
-                    "metadata.finalizers",
-                    metadata["finalizers"],
-                    "finalizer orphan and foregroundDeletion cannot be both set",
-                )
-            )
+    if labels := metadata.get("labels"):
+        errors += _validate_labels(labels)
+    if annotations := metadata.get("annotations"):
+        errors += _validate_annotations(annotations)
+    if owners := metadata.get("ownerReferences"):
+        errors += _validate_owners(owners)
+    if finalizers := metadata.get("finalizers"):
+        path = "metadata.finalizers"
+        errors += [invalid(path, name, text) for name in finalizers for text in names.qualified_name(name)]
+        if {"orphan", "foregroundDeletion"} <= set(finalizers):
+            detail = "finalizer orphan and foregroundDeletion cannot be both set"
+            errors.append(invalid(path, finalizers, detail))
     return errors
 
 
-def _validate_finalizer(path: str, finalizer: str, any_finalizer: bool) -> list[FieldError]:
-    errors = [invalid(path, finalizer, text) for text in names.qualified_name(finalizer)]
-    standard = any_finalizer or "/" in finalizer or finalizer in _STANDARD_FINALIZERS
-    if not errors and not standard:
-        errors.append(
-            invalid(path, finalizer, "name is neither a standard finalizer name nor is it fully qualified")
+def _standard_finalizers(metadata: Mapping[str, Any], kind: Kind) -> list[FieldError]:
+    """Without a domain only Kubernetes' own finalizers will do, on Kubernetes' own kinds."""
+    finalizers = metadata.get("finalizers")
+    if not finalizers or _takes_any_finalizer(kind):
+        return []
+    return [
+        invalid(
+            f"metadata.finalizers[{index}]",
+            finalizer,
+            "name is neither a standard finalizer name nor is it fully qualified",
         )
-    return errors
-
-
-def _validate_labels(labels: Mapping[str, Any], path: str) -> list[FieldError]:
-    errors = [invalid(path, key, text) for key in labels for text in names.qualified_name(key)]
-    errors += [
-        invalid(path, value, text) for value in labels.values() for text in names.label_value(value or "")
+        for index, finalizer in enumerate(finalizers)
+        if "/" not in finalizer and finalizer not in _STANDARD_FINALIZERS
     ]
+
+
+def _validate_labels(labels: Mapping[str, Any]) -> list[FieldError]:
+    errors: list[FieldError] = []
+    for key, value in labels.items():
+        errors += [invalid("metadata.labels", key, text) for text in names.qualified_name(key)]
+        errors += [invalid("metadata.labels", value, text) for text in names.label_value(value or "")]
     return errors
 
 
@@ -274,44 +300,41 @@ def _validate_annotations(annotations: Mapping[str, Any]) -> list[FieldError]:
     ]
     size = sum(len(key.encode()) + len(str(value).encode()) for key, value in annotations.items())
     if size > MAX_ANNOTATIONS:
-        errors.append(
-            FieldError(
-                "FieldValueTooLong",
-                "metadata.annotations",
-                f"Too long: may not be more than {MAX_ANNOTATIONS} bytes",
-            )
-        )
+        errors.append(too_long("metadata.annotations", MAX_ANNOTATIONS))
     return errors
 
 
 def _validate_owners(owners: Sequence[Mapping[str, Any]]) -> list[FieldError]:
     path = "metadata.ownerReferences"
     errors: list[FieldError] = []
-    controllers: list[str] = []
-    for index, owner in enumerate(owners):
-        where = f"{path}[{index}]"
-        for key in ("apiVersion", "kind", "name", "uid"):
+    controller = ""
+    for owner in owners:
+        version, kind = str(owner.get("apiVersion") or ""), str(owner.get("kind") or "")
+        if not version.rpartition("/")[2]:
+            errors.append(invalid(f"{path}.apiVersion", version, "version must not be empty"))
+        for key in ("kind", "name", "uid"):
             if not owner.get(key):
-                errors.append(
-                    invalid(f"{where}.{key}", owner.get(key) or "", f"{_OWNER_WORDS[key]} must not be empty")
-                )
-        if owner.get("apiVersion") == "v1" and owner.get("kind") == "Event":
-            errors.append(
-                invalid(where, "/v1, Kind=Event", "/v1, Kind=Event is disallowed from being an owner")
-            )
+                errors.append(invalid(f"{path}.{key}", owner.get(key) or "", "must not be empty"))
+        if (version, kind) == ("v1", "Event"):
+            detail = "/v1, Kind=Event is disallowed from being an owner"
+            errors.append(invalid(path, _owner_shown(owner), detail))
         if owner.get("controller"):
-            controllers.append(str(owner.get("name")))
-    if len(controllers) > 1:
-        errors.append(
-            invalid(
-                path,
-                list(owners),
-                f'Only one reference can have Controller set to true. Found "true" in references for {controllers[0]} and {controllers[1]}',
-            )
-        )
+            called = f"{kind}/{owner.get('name') or ''}"
+            if controller:
+                detail = (
+                    "Only one reference can have Controller set to true. "
+                    f'Found "true" in references for {controller} and {called}'
+                )
+                errors.append(invalid(path, [_owner_shown(owner) for owner in owners], detail))
+            else:
+                controller = called
     return errors
 
 
-_OWNER_WORDS: Mapping[str, str] = {"apiVersion": "version", "kind": "kind", "name": "name", "uid": "uid"}
+def _owner_shown(owner: Mapping[str, Any]) -> dict[str, Any]:
+    """A reference in the order of Go's struct."""
+    made = {key: owner.get(key) or "" for key in ("apiVersion", "kind", "name", "uid")}
+    return made | {key: owner[key] for key in ("controller", "blockOwnerDeletion") if key in owner}
+
 
 NameCheck = Callable[[str, bool], Sequence[str]]
