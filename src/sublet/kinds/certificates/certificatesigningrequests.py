@@ -7,9 +7,9 @@ import binascii
 from typing import Any
 
 from sublet.kinds.builtin import builtin
-from sublet.kinds.networking.ingressclasses import domain_path
 from sublet.kinds.rules import show
 from sublet.kinds.rules.common import Errors, immutable, name_rule, rule, spec_of, update_rule
+from sublet.kinds.rules.references import domain_path
 from sublet.machinery import names
 from sublet.machinery.kind import Object
 from sublet.machinery.status import duplicate, field_forbidden, invalid, not_supported, required

@@ -6,7 +6,7 @@ from typing import Any
 
 from sublet.kinds.builtin import builtin
 from sublet.kinds.rules import show
-from sublet.kinds.rules.common import Errors, named, rule, update_rule
+from sublet.kinds.rules.common import Errors, decoded_length, named, rule, update_rule
 from sublet.machinery import names
 from sublet.machinery.kind import Object
 from sublet.machinery.status import field_forbidden, invalid, too_long
@@ -24,14 +24,18 @@ def _validate(obj: Object) -> Errors:
         size += len(value.encode())
     for key, value in binary.items():
         yield from named(f"binaryData[{key}]", key, names.config_key)
-        size += len(value) * 3 // 4
+        size += decoded_length(value)
     if size > MAX_BYTES:
         yield too_long("", MAX_BYTES)
 
 
 def _validate_update(new: Object, old: Object) -> Errors:
-    if not old.get("immutable"):
-        return
+    if old.get("immutable"):
+        yield from _kept(new, old)
+    yield from _validate(new)
+
+
+def _kept(new: Object, old: Object) -> Errors:
     refused = "field is immutable when `immutable` is set"
     if not new.get("immutable"):
         yield field_forbidden("immutable", refused)
@@ -46,5 +50,9 @@ def _cells(obj: Object, now: float) -> list[Any]:
 
 
 KIND = builtin(
-    "configmaps", validate=rule(_validate), validate_update=update_rule(_validate_update), cells=_cells
+    "configmaps",
+    validate=rule(_validate),
+    validate_update=update_rule(_validate_update),
+    update_alone=True,
+    cells=_cells,
 )

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import ipaddress
 from typing import Any
 
 from sublet.kinds.builtin import builtin
 from sublet.kinds.rules import show, warn
-from sublet.kinds.rules.common import Errors, fill_empty, named, one_of, rule, within
+from sublet.kinds.rules.common import Errors, fill_empty, named, rule, within
+from sublet.kinds.rules.containers import protocol
+from sublet.kinds.rules.services import not_special
 from sublet.machinery import names
 from sublet.machinery.kind import Object
 from sublet.machinery.status import invalid, required
@@ -28,33 +29,40 @@ def _validate(obj: Object) -> Errors:
             yield required(where, "must specify `addresses` or `notReadyAddresses`")
         for key in ("addresses", "notReadyAddresses"):
             for number, address in enumerate(subset.get(key) or ()):
-                yield from address_rules(f"{where}.{key}[{number}].ip", address.get("ip") or "")
+                yield from _address(f"{where}.{key}[{number}]", address)
         ports = subset.get("ports") or ()
         for number, port in enumerate(ports):
-            place = f"{where}.ports[{number}]"
-            if len(ports) > 1 and not port.get("name"):
-                yield required(f"{place}.name")
-            elif port.get("name"):
-                yield from named(f"{place}.name", port["name"], names.dns1123_label)
-            yield from within(f"{place}.port", port.get("port") or 0, 1, 65535)
-            yield from one_of(f"{place}.protocol", port.get("protocol"), ("SCTP", "TCP", "UDP"), needed=True)
+            yield from _port(f"{where}.ports[{number}]", port, name_needed=len(ports) > 1)
 
 
-def address_rules(path: str, address: str) -> Errors:
-    """An address that other machines can reach."""
-    wrong = list(named(path, address, names.ip_address))
+def _address(path: str, address: Object) -> Errors:
+    ip = address.get("ip") or ""
+    wrong = list(named(f"{path}.ip", ip, names.ip_address))
     yield from wrong
-    if wrong:
-        return
-    parsed = ipaddress.ip_address(address)
-    if parsed.is_unspecified:
-        yield invalid(path, address, f"may not be unspecified ({address})")
-    if parsed.is_loopback:
-        yield invalid(path, address, "may not be in the loopback range (127.0.0.0/8, ::1/128)")
-    if parsed.is_link_local:
-        yield invalid(path, address, "may not be in the link-local range (169.254.0.0/16, fe80::/10)")
-    if parsed.is_multicast and (parsed.version == 4 and str(parsed).startswith("224.0.0.")):
-        yield invalid(path, address, "may not be in the link-local multicast range (224.0.0.0/24, ff02::/10)")
+    if host := address.get("hostname"):
+        yield from named(f"{path}.hostname", host, names.dns1123_label)
+    if (node := address.get("nodeName")) is not None:
+        yield from named(f"{path}.nodeName", node, names.dns1123_subdomain)
+    yield from endpoint_ip(f"{path}.ip", ip)
+
+
+def endpoint_ip(path: str, address: str) -> Errors:
+    """An address that other machines can reach."""
+    if names.ip_address(address):
+        yield invalid(path, address, "must be a valid IP address")
+    else:
+        yield from not_special(path, address)
+
+
+def _port(path: str, port: Object, *, name_needed: bool) -> Errors:
+    if name := port.get("name"):
+        yield from named(f"{path}.name", name, names.dns1123_label)
+    elif name_needed:
+        yield required(f"{path}.name")
+    yield from within(f"{path}.port", port.get("port") or 0, 1, 65535)
+    yield from protocol(f"{path}.protocol", port.get("protocol"))
+    if (application := port.get("appProtocol")) is not None:
+        yield from named(f"{path}.appProtocol", application, names.qualified_name)
 
 
 def _text(obj: Object) -> str:

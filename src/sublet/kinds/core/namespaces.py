@@ -13,6 +13,7 @@ from sublet.machinery.status import invalid
 
 NAME_LABEL = "kubernetes.io/metadata.name"
 FINALIZER = "kubernetes"
+_STANDARD = (FINALIZER, "orphan", "foregroundDeletion")
 
 
 def _default(namespace: Object) -> None:
@@ -38,9 +39,16 @@ def _prepare_update(new: Object, old: Object) -> None:
 
 
 def _validate(namespace: Object) -> Errors:
-    for index, finalizer in enumerate(spec_of(namespace).get("finalizers") or ()):
-        if finalizer != FINALIZER:
-            yield from named(f"spec.finalizers[{index}]", finalizer, names.qualified_name)
+    for finalizer in spec_of(namespace).get("finalizers") or ():
+        yield from finalizer_rules("spec.finalizers", finalizer)
+
+
+def finalizer_rules(path: str, finalizer: str) -> Errors:
+    """One of Kubernetes' own finalizers, or one with a domain."""
+    yield from named(path, finalizer, names.qualified_name)
+    if "/" not in finalizer and finalizer not in _STANDARD:
+        detail = "name is neither a standard finalizer name nor is it fully qualified"
+        yield invalid(path, finalizer, detail)
 
 
 def _validate_status(new: Object, _old: Object) -> Errors:

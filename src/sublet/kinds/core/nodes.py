@@ -2,16 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from sublet.kinds.builtin import builtin
-from sublet.kinds.rules import amounts, show, warn
-from sublet.kinds.rules.common import Errors, named, needs, one_of, rule, spec_of, update_rule
+from sublet.kinds.rules import amounts, gotypes, show, warn
+from sublet.kinds.rules.common import Errors, label_value, named, rule, spec_of, update_rule
 from sublet.kinds.rules.placement import TAINT_EFFECTS
 from sublet.machinery import names
 from sublet.machinery.kind import Object
 from sublet.machinery.objects import condition, labels
-from sublet.machinery.status import duplicate, field_forbidden
+from sublet.machinery.status import (
+    FieldError,
+    duplicate,
+    field_forbidden,
+    invalid,
+    not_supported,
+    required,
+)
 
 _ROLE_PREFIX = "node-role.kubernetes.io/"
 _ROLE_LABEL = "kubernetes.io/role"
@@ -31,40 +39,72 @@ def _prepare_status(new: Object, old: Object) -> None:
         new.pop("spec", None)
 
 
-def _validate(node: Object) -> Errors:
-    spec = spec_of(node)
-    seen = set()
-    for index, taint in enumerate(spec.get("taints") or ()):
-        where = f"spec.taints[{index}]"
-        yield from needs(f"{where}.key", taint.get("key"), names.qualified_name)
-        yield from named(f"{where}.value", taint.get("value") or "", names.label_value)
-        yield from one_of(f"{where}.effect", taint.get("effect"), TAINT_EFFECTS, needed=True)
-        key = (taint.get("key"), taint.get("effect"))
-        if key in seen:
-            yield duplicate(where, taint)
-        seen.add(key)
-    for index, cidr in enumerate(spec.get("podCIDRs") or ()):
-        yield from named(f"spec.podCIDRs[{index}]", cidr, names.cidr)
+def _taints(path: str, found: Sequence[Object]) -> Errors:
+    seen: set[tuple[str, str]] = set()
+    for index, taint in enumerate(found):
+        where, key, effect = f"{path}[{index}]", taint.get("key") or "", taint.get("effect") or ""
+        yield from named(f"{where}.key", key, names.qualified_name)
+        yield from label_value(f"{where}.value", taint.get("value") or "")
+        if not effect:
+            yield required(f"{where}.effect")
+        elif effect not in TAINT_EFFECTS:
+            yield not_supported(f"{where}.effect", effect, TAINT_EFFECTS)
+        if (key, effect) in seen:
+            error = duplicate(where, gotypes.shown("Taint", taint))
+            detail = "taints must be unique by key and effect pair"
+            yield FieldError(error.reason, where, f"{error.body}: {detail}")
+        seen.add((key, effect))
+
+
+def _resources(node: Object) -> Errors:
     for kind in ("capacity", "allocatable"):
         for name, value in ((node.get("status") or {}).get(kind) or {}).items():
-            yield from amounts.amount(f"status.{kind}[{name}]", name, value)
+            yield from amounts.amount(f"status.{kind}.{name}", name, value)
+
+
+def _validate(node: Object) -> Errors:
+    spec = spec_of(node)
+    # Kubernetes says of taints that they are in the metadata.
+    yield from _taints("metadata.taints", spec.get("taints") or ())
+    yield from _resources(node)
+    cidrs = spec.get("podCIDRs") or []
+    for index, cidr in enumerate(cidrs):
+        yield from named(f"spec.podCIDRs[{index}]", cidr, names.cidr)
+    if len(cidrs) > 2 or (len(cidrs) == 2 and len({":" in cidr for cidr in cidrs}) == 1):
+        yield invalid("spec.podCIDRs", cidrs, "may specify no more than one CIDR for each IP family")
+    for index, cidr in enumerate(cidrs):
+        if cidr in cidrs[:index]:
+            yield duplicate(f"spec.podCIDRs[{index}]", cidr)
 
 
 def _validate_update(new: Object, old: Object) -> Errors:
+    yield from _resources(new)
+    seen: list[Object] = []
+    for index, address in enumerate((new.get("status") or {}).get("addresses") or ()):
+        if address in seen:
+            shown = {"Type": address.get("type") or "", "Address": address.get("address") or ""}
+            yield duplicate(f"status.addresses[{index}]", shown)
+        seen.append(address)
     spec, before = spec_of(new), spec_of(old)
-    for field in ("providerID", "podCIDR", "podCIDRs"):
-        if before.get(field) and spec.get(field) != before[field]:
-            shown = "podCIDRs" if field.startswith("podCIDR") else field
-            yield field_forbidden(
-                f"spec.{shown}",
-                "node updates may not change "
-                + (
-                    'providerID except from "" to valid'
-                    if field == "providerID"
-                    else 'podCIDR except from "" to valid'
-                ),
-            )
-            return
+    yield from _fixed_cidrs(spec.get("podCIDRs") or [], before.get("podCIDRs") or [])
+    if before.get("providerID") and spec.get("providerID") != before["providerID"]:
+        detail = 'node updates may not change providerID except from "" to valid'
+        yield field_forbidden("spec.providerID", detail)
+    yield from _taints("metadata.taints", spec.get("taints") or ())
+    if (spec.get("externalID") or "") != (before.get("externalID") or ""):
+        yield field_forbidden("spec.externalID", "may not be updated")
+
+
+def _fixed_cidrs(now: Sequence[str], then: Sequence[str]) -> Errors:
+    if not then:
+        return
+    refused = field_forbidden("spec.podCIDRs", 'node updates may not change podCIDR except from "" to valid')
+    if len(now) != len(then):
+        yield refused
+    else:
+        for mine, theirs in zip(now, then, strict=True):
+            if mine != theirs:
+                yield refused
 
 
 def _status_text(node: Object) -> str:
@@ -115,6 +155,8 @@ KIND = builtin(
     prepare_status=_prepare_status,
     validate=rule(_validate),
     validate_update=update_rule(_validate_update),
+    update_alone=True,
+    validate_status=update_rule(_validate_update),
     warnings=warn.node,
     cells=_cells,
     selectable={"spec.unschedulable": lambda node: "true" if spec_of(node).get("unschedulable") else "false"},

@@ -85,6 +85,10 @@ def _without_nulls(spec: Object) -> Object:
 
 
 def _validate_update(new: Object, old: Object) -> Errors:
+    # Kubernetes judges a changed claim twice, and tells of it twice.
+    errors = list(_validate(new))
+    yield from errors
+    yield from errors
     spec, before = spec_of(new), spec_of(old)
     annotation, was = _annotation(new) or "", _annotation(old) or ""
     upgraded = was and before.get("storageClassName") is None and spec.get("storageClassName") == was
@@ -148,6 +152,7 @@ KIND = builtin(
     prepare_update=_prepare_update,
     validate=rule(_validate),
     validate_update=update_rule(_validate_update),
+    update_alone=True,
     warnings=warn.persistent_volume_claim,
     cells=_cells,
 )

@@ -36,6 +36,10 @@ def _validate(volume: Object) -> Errors:
 
 
 def _validate_update(new: Object, old: Object) -> Errors:
+    # Kubernetes judges a changed volume twice, and tells of it twice.
+    errors = list(_validate(new))
+    yield from errors
+    yield from errors
     spec, before = spec_of(new), spec_of(old)
     now, then = dict(persistent.sources(spec)), dict(persistent.sources(before))
     # A driver that learned to grow volumes needs a secret that older volumes lack.
@@ -101,6 +105,7 @@ KIND = builtin(
     default=_default,
     validate=rule(_validate),
     validate_update=update_rule(_validate_update),
+    update_alone=True,
     warnings=warn.persistent_volume,
     cells=_cells,
 )

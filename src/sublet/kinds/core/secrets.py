@@ -8,7 +8,15 @@ from typing import Any
 
 from sublet.kinds.builtin import builtin
 from sublet.kinds.rules import show
-from sublet.kinds.rules.common import Errors, fill_empty, immutable, named, rule, update_rule
+from sublet.kinds.rules.common import (
+    Errors,
+    decoded_length,
+    fill_empty,
+    immutable,
+    named,
+    rule,
+    update_rule,
+)
 from sublet.machinery import names, objects
 from sublet.machinery.kind import Object
 from sublet.machinery.status import field_forbidden, invalid, required, too_long
@@ -18,7 +26,6 @@ _ACCOUNT = "kubernetes.io/service-account.name"
 _NEEDED_KEYS = {
     "kubernetes.io/dockercfg": (".dockercfg",),
     "kubernetes.io/dockerconfigjson": (".dockerconfigjson",),
-    "kubernetes.io/ssh-auth": ("ssh-privatekey",),
     "kubernetes.io/tls": ("tls.crt", "tls.key"),
 }
 _JSON_KEYS = (".dockercfg", ".dockerconfigjson")
@@ -38,16 +45,18 @@ def _validate(secret: Object) -> Errors:
     size = 0
     for key, value in data.items():
         yield from named(f"data[{key}]", key, names.config_key)
-        size += len(value) * 3 // 4
+        size += decoded_length(value)
     if size > MAX_BYTES:
         yield too_long("data", MAX_BYTES)
-    kind = secret.get("type")
+    kind = str(secret.get("type") or "")
     if kind == "kubernetes.io/service-account-token" and not objects.annotations(secret).get(_ACCOUNT):
         yield required(f"metadata.annotations[{_ACCOUNT}]")
     if kind == "kubernetes.io/basic-auth" and not ({"username", "password"} & data.keys()):
         yield required("data[username]")
         yield required("data[password]")
-    for key in _NEEDED_KEYS.get(str(kind), ()):
+    if kind == "kubernetes.io/ssh-auth" and not data.get("ssh-privatekey"):
+        yield required("data[ssh-privatekey]")
+    for key in _NEEDED_KEYS.get(kind, ()):
         if key not in data:
             yield required(f"data[{key}]")
         elif key in _JSON_KEYS:
@@ -56,20 +65,34 @@ def _validate(secret: Object) -> Errors:
 
 def _json(path: str, encoded: str) -> Errors:
     try:
-        json.loads(base64.b64decode(encoded))
+        found = json.loads(base64.b64decode(encoded))
     except ValueError as error:
-        yield invalid(path, "<secret contents redacted>", str(error))
+        yield invalid(path, "<secret contents redacted>", _go_text(base64.b64decode(encoded), error))
+        return
+    if found is not None and not isinstance(found, dict):
+        kind = {str: "string", bool: "bool", list: "array"}.get(type(found), "number")
+        detail = f"json: cannot unmarshal {kind} into Go value of type map[string]interface {{}}"
+        yield invalid(path, "<secret contents redacted>", detail)
+
+
+def _go_text(text: bytes, error: ValueError) -> str:
+    """What Go's JSON decoder says of a document that is none."""
+    at = error.pos if isinstance(error, json.JSONDecodeError) else 0
+    if at >= len(text.rstrip()):
+        return "unexpected end of JSON input"
+    where = "looking for beginning of value" if at == 0 else "after top-level value"
+    return f"invalid character '{chr(text[at])}' {where}"
 
 
 def _validate_update(new: Object, old: Object) -> Errors:
     yield from immutable("type", new.get("type"), old.get("type"))
-    if not old.get("immutable"):
-        return
-    refused = "field is immutable when `immutable` is set"
-    if not new.get("immutable"):
-        yield field_forbidden("immutable", refused)
-    if (new.get("data") or {}) != (old.get("data") or {}):
-        yield field_forbidden("data", refused)
+    if old.get("immutable"):
+        refused = "field is immutable when `immutable` is set"
+        if not new.get("immutable"):
+            yield field_forbidden("immutable", refused)
+        if (new.get("data") or {}) != (old.get("data") or {}):
+            yield field_forbidden("data", refused)
+    yield from _validate(new)
 
 
 def _cells(secret: Object, now: float) -> list[Any]:
@@ -86,6 +109,7 @@ KIND = builtin(
     default=_default,
     validate=rule(_validate),
     validate_update=update_rule(_validate_update),
+    update_alone=True,
     cells=_cells,
     selectable={"type": lambda secret: str(secret.get("type") or "")},
 )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import ipaddress
+from collections.abc import Sequence
 from typing import Any
 
 from sublet.kinds.builtin import builtin
@@ -12,16 +12,19 @@ from sublet.kinds.rules.common import (
     fill,
     fill_empty,
     immutable,
+    labels,
     named,
-    one_of,
     rule,
     update_rule,
 )
+from sublet.kinds.rules.containers import protocol
+from sublet.kinds.rules.services import not_special
 from sublet.machinery import names
 from sublet.machinery.kind import Object
-from sublet.machinery.status import duplicate, invalid, required, too_many
+from sublet.machinery.status import duplicate, invalid, not_supported, required, too_many
 
-_MAX_ENDPOINTS, _MAX_ADDRESSES, _MAX_PORTS, _MAX_ZONES = 1000, 100, 20_000, 8
+_MAX_ENDPOINTS, _MAX_ADDRESSES, _MAX_PORTS = 1000, 100, 20_000
+_MAX_HINTS, _MAX_TOPOLOGY = 8, 16
 _TYPES = ("FQDN", "IPv4", "IPv6")
 _SHOWN_PORTS, _SHOWN_ENDPOINTS = 3, 3
 
@@ -33,14 +36,21 @@ def _default(obj: Object) -> None:
 
 
 def _validate(obj: Object) -> Errors:
-    kind = obj.get("addressType")
-    yield from one_of("addressType", kind, _TYPES, needed=True)
-    endpoints = obj.get("endpoints") or ()
+    kind = obj.get("addressType") or ""
+    if not kind:
+        yield required("addressType")
+    elif kind not in _TYPES:
+        yield not_supported("addressType", kind, _TYPES)
+    endpoints, ports = obj.get("endpoints") or (), obj.get("ports") or ()
     if len(endpoints) > _MAX_ENDPOINTS:
         yield too_many("endpoints", len(endpoints), _MAX_ENDPOINTS)
-    for index, endpoint in enumerate(endpoints):
-        yield from _endpoint(f"endpoints[{index}]", endpoint, str(kind))
-    yield from _ports(obj)
+    else:
+        for index, endpoint in enumerate(endpoints):
+            yield from _endpoint(f"endpoints[{index}]", endpoint, kind)
+    if len(ports) > _MAX_PORTS:
+        yield too_many("ports", len(ports), _MAX_PORTS)
+    else:
+        yield from _ports(ports)
 
 
 def _endpoint(path: str, endpoint: Object, kind: str) -> Errors:
@@ -49,45 +59,54 @@ def _endpoint(path: str, endpoint: Object, kind: str) -> Errors:
         yield required(f"{path}.addresses", "must contain at least 1 address")
     elif len(addresses) > _MAX_ADDRESSES:
         yield too_many(f"{path}.addresses", len(addresses), _MAX_ADDRESSES)
-    seen: set[str] = set()
     for number, address in enumerate(addresses):
-        where = f"{path}.addresses[{number}]"
-        if address in seen:
-            yield duplicate(where, address)
-        seen.add(address)
-        yield from _address(where, address, kind)
-    if node := endpoint.get("nodeName"):
+        yield from _address(f"{path}.addresses[{number}]", address, kind)
+    if (node := endpoint.get("nodeName")) is not None:
         yield from named(f"{path}.nodeName", node, names.dns1123_subdomain)
-    if host := endpoint.get("hostname"):
+    topology = endpoint.get("deprecatedTopology") or {}
+    if len(topology) > _MAX_TOPOLOGY:
+        yield too_many(f"{path}.deprecatedTopology", len(topology), _MAX_TOPOLOGY)
+    yield from labels(f"{path}.deprecatedTopology", topology)
+    if (host := endpoint.get("hostname")) is not None:
         yield from named(f"{path}.hostname", host, names.dns1123_label)
-    zones = (endpoint.get("hints") or {}).get("forZones") or ()
-    if len(zones) > _MAX_ZONES:
-        yield too_many(f"{path}.hints.forZones", len(zones), _MAX_ZONES)
+    for field in ("forZones", "forNodes"):
+        yield from _hints(f"{path}.hints.{field}", (endpoint.get("hints") or {}).get(field) or ())
+
+
+def _hints(path: str, found: Sequence[Object]) -> Errors:
+    if len(found) > _MAX_HINTS:
+        yield too_many(path, len(found), _MAX_HINTS)
+        return
+    seen: set[str] = set()
+    for index, hint in enumerate(found):
+        where, name = f"{path}[{index}].name", hint.get("name") or ""
+        if name in seen:
+            yield duplicate(where, name)
+        seen.add(name)
+        yield from named(where, name, names.label_value)
 
 
 def _address(path: str, address: str, kind: str) -> Errors:
     if kind == "FQDN":
-        yield from named(path, address, names.dns1123_subdomain)
-        return
-    try:
-        parsed = ipaddress.ip_address(address)
-    except ValueError:
-        yield from named(path, address, names.ip_address)
-        return
-    if kind != f"IPv{parsed.version}":
-        yield invalid(path, address, f"must be an {kind} address")
-    if parsed.is_unspecified:
-        yield invalid(path, address, f"may not be unspecified ({address})")
-    if parsed.is_loopback:
-        yield invalid(path, address, "may not be in the loopback range (127.0.0.0/8, ::1/128)")
-    if parsed.is_link_local:
-        yield invalid(path, address, "may not be in the link-local range (169.254.0.0/16, fe80::/10)")
+        bare = address.removesuffix(".")
+        wrong = names.dns1123_subdomain(bare)
+        if not address:
+            yield required(path)
+        elif wrong:
+            yield invalid(path, bare, ",".join(wrong))
+        elif "." not in bare:
+            detail = "should be a domain with at least two segments separated by dots"
+            yield invalid(path, bare, detail)
+    elif kind in ("IPv4", "IPv6"):
+        wrong_ip = list(named(path, address, names.ip_address))
+        yield from wrong_ip
+        if not wrong_ip:
+            if (kind == "IPv6") != (":" in address):
+                yield invalid(path, address, f"must be an {kind} address")
+            yield from not_special(path, address)
 
 
-def _ports(obj: Object) -> Errors:
-    ports = obj.get("ports") or ()
-    if len(ports) > _MAX_PORTS:
-        yield too_many("ports", len(ports), _MAX_PORTS)
+def _ports(ports: Sequence[Object]) -> Errors:
     seen: set[str] = set()
     for index, port in enumerate(ports):
         where, name = f"ports[{index}]", port.get("name") or ""
@@ -96,7 +115,9 @@ def _ports(obj: Object) -> Errors:
         if name in seen:
             yield duplicate(f"{where}.name", name)
         seen.add(name)
-        yield from one_of(f"{where}.protocol", port.get("protocol"), ("SCTP", "TCP", "UDP"), needed=True)
+        yield from protocol(f"{where}.protocol", port.get("protocol"))
+        if (application := port.get("appProtocol")) is not None:
+            yield from named(f"{where}.appProtocol", application, names.qualified_name)
 
 
 def _validate_update(new: Object, old: Object) -> Errors:

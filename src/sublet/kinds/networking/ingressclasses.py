@@ -6,10 +6,11 @@ from typing import Any
 
 from sublet.kinds.builtin import builtin
 from sublet.kinds.rules import show
-from sublet.kinds.rules.common import Errors, fill, immutable, needs, one_of, rule, spec_of, update_rule
+from sublet.kinds.rules.common import Errors, fill, immutable, named, rule, spec_of, update_rule
+from sublet.kinds.rules.references import domain_path, typed_reference
 from sublet.machinery import names
 from sublet.machinery.kind import Object
-from sublet.machinery.status import field_forbidden, invalid, required
+from sublet.machinery.status import field_forbidden, not_supported, required, too_long
 
 _MAX_CONTROLLER = 250
 
@@ -20,39 +21,31 @@ def _default(obj: Object) -> None:
         fill(parameters, scope="Cluster")
 
 
-def domain_path(path: str, value: str) -> Errors:
-    """``DOMAIN/PATH``: names of controllers and signers."""
-    domain, slash, rest = value.partition("/")
-    if not slash or not rest:
-        yield invalid(path, value, 'must be a domain-prefixed path (such as "acme.io/foo")')
-        return
-    for text in names.dns1123_subdomain(domain):
-        yield invalid(path, domain, text)
-
-
 def _validate(obj: Object) -> Errors:
     spec = spec_of(obj)
     controller = spec.get("controller") or ""
     if len(controller) > _MAX_CONTROLLER:
-        yield invalid("spec.controller", controller, f"must be no more than {_MAX_CONTROLLER} characters")
-    if not controller:
-        yield required("spec.controller")
-    else:
-        yield from domain_path("spec.controller", controller)
-    if (parameters := spec.get("parameters")) is not None:
-        where, scope = "spec.parameters", parameters.get("scope")
-        for field in ("kind", "name"):
-            yield from needs(f"{where}.{field}", parameters.get(field), names.path_segment)
-        yield from one_of(f"{where}.scope", scope, ("Cluster", "Namespace"), needed=True)
-        namespace = parameters.get("namespace")
-        if scope == "Namespace" and not namespace:
-            yield required(f"{where}.namespace", '`parameters.scope` is set to "Namespace"')
-        elif scope == "Cluster" and namespace is not None:
-            yield field_forbidden(f"{where}.namespace", '`parameters.scope` is set to "Cluster"')
+        yield too_long("spec.controller", _MAX_CONTROLLER)
+    yield from domain_path("spec.controller", controller)
+    if (parameters := spec.get("parameters")) is None:
+        return
+    where, scope, namespace = "spec.parameters", parameters.get("scope"), parameters.get("namespace")
+    yield from typed_reference(where, parameters)
+    if scope is None:
+        yield required(f"{where}.scope")
+    elif scope not in ("Cluster", "Namespace"):
+        yield not_supported(f"{where}.scope", scope, ("Cluster", "Namespace"))
+    elif scope == "Namespace" and namespace is None:
+        yield required(f"{where}.namespace", "`parameters.scope` is set to 'Namespace'")
+    elif scope == "Namespace":
+        yield from named(f"{where}.namespace", namespace, names.dns1123_label)
+    elif namespace is not None:
+        yield field_forbidden(f"{where}.namespace", "`parameters.scope` is set to 'Cluster'")
 
 
 def _validate_update(new: Object, old: Object) -> Errors:
     yield from immutable("spec.controller", spec_of(new).get("controller"), spec_of(old).get("controller"))
+    yield from _validate(new)
 
 
 def _cells(obj: Object, now: float) -> list[Any]:
@@ -71,5 +64,6 @@ KIND = builtin(
     default=_default,
     validate=rule(_validate),
     validate_update=update_rule(_validate_update),
+    update_alone=True,
     cells=_cells,
 )

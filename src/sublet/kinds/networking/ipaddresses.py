@@ -7,7 +7,7 @@ from typing import Any
 
 from sublet.kinds.builtin import builtin
 from sublet.kinds.rules import show
-from sublet.kinds.rules.common import Errors, immutable, needs, rule, spec_of, update_rule
+from sublet.kinds.rules.common import Errors, immutable, named, needs, rule, spec_of, update_rule
 from sublet.machinery import names
 from sublet.machinery.kind import Object
 from sublet.machinery.status import required
@@ -18,8 +18,12 @@ def _validate(obj: Object) -> Errors:
     if parent is None:
         yield required("spec.parentRef")
         return
+    if group := parent.get("group"):
+        yield from named("spec.parentRef.group", group, names.dns1123_subdomain)
     for field in ("resource", "name"):
         yield from needs(f"spec.parentRef.{field}", parent.get(field), names.path_segment)
+    if namespace := parent.get("namespace"):
+        yield from named("spec.parentRef.namespace", namespace, names.path_segment)
 
 
 def _validate_update(new: Object, old: Object) -> Errors:
@@ -45,6 +49,7 @@ KIND = builtin(
     "ipaddresses.networking.k8s.io",
     validate=rule(_validate),
     validate_update=update_rule(_validate_update),
+    update_alone=True,
     validate_name=_validate_name,
     cells=_cells,
 )

@@ -12,15 +12,15 @@ from sublet.kinds.rules.common import (
     fill_empty,
     label_selector,
     named,
-    one_of,
-    port_number_or_name,
     rule,
     spec_of,
+    within,
 )
 from sublet.machinery import names
 from sublet.machinery.kind import Object
-from sublet.machinery.status import field_forbidden, invalid, not_supported, required, too_many
+from sublet.machinery.status import field_forbidden, invalid, not_supported, required
 
+_TYPES, _PROTOCOLS = ("Ingress", "Egress"), ("TCP", "UDP", "SCTP")
 _DIRECTIONS = (("ingress", "from"), ("egress", "to"))
 
 
@@ -37,12 +37,6 @@ def _default(obj: Object) -> None:
 def _validate(obj: Object) -> Errors:
     spec = spec_of(obj)
     yield from label_selector("spec.podSelector", spec.get("podSelector"))
-    types = spec.get("policyTypes") or ()
-    if len(types) > 2:
-        yield too_many("spec.policyTypes", len(types), 2)
-    for index, kind in enumerate(types):
-        if kind not in ("Egress", "Ingress"):
-            yield not_supported(f"spec.policyTypes[{index}]", kind, ("Egress", "Ingress"))
     for direction, peers in _DIRECTIONS:
         for index, entry in enumerate(spec.get(direction) or ()):
             where = f"spec.{direction}[{index}]"
@@ -50,23 +44,31 @@ def _validate(obj: Object) -> Errors:
                 yield from _port(f"{where}.ports[{number}]", port)
             for number, peer in enumerate((entry or {}).get(peers) or ()):
                 yield from _peer(f"{where}.{peers}[{number}]", peer)
+    types = spec.get("policyTypes") or ()
+    if len(types) > 2:
+        yield invalid("spec.policyTypes", types, "may not specify more than two policyTypes")
+        return
+    for index, kind in enumerate(types):
+        if kind not in _TYPES:
+            yield not_supported(f"spec.policyTypes[{index}]", kind, _TYPES)
 
 
 def _port(path: str, port: Object) -> Errors:
-    yield from one_of(f"{path}.protocol", port.get("protocol"), ("SCTP", "TCP", "UDP"))
-    number, end = port.get("port"), port.get("endPort")
-    if number is not None:
-        yield from port_number_or_name(f"{path}.port", number)
-    if end is None:
-        return
-    if number is None:
-        yield required(f"{path}.port", "must be specified if `endPort` is specified")
-    elif isinstance(number, str):
-        yield invalid(f"{path}.endPort", end, "may not be specified when `port` is non-numeric")
-    elif end < number:
-        yield invalid(f"{path}.endPort", end, "must be greater than or equal to `port`")
-    elif end > 65535:
-        yield invalid(f"{path}.endPort", end, "must be between 1 and 65535, inclusive")
+    protocol, number, end = port.get("protocol"), port.get("port"), port.get("endPort")
+    if protocol not in (None, *_PROTOCOLS):
+        yield not_supported(f"{path}.protocol", protocol, _PROTOCOLS)
+    if isinstance(number, int):
+        yield from within(f"{path}.port", number, 1, 65535)
+        if end is not None:
+            if end < number:
+                yield invalid(f"{path}.endPort", end, "must be greater than or equal to `port`")
+            yield from within(f"{path}.endPort", end, 1, 65535)
+    elif number is not None:
+        if end is not None:
+            yield invalid(f"{path}.endPort", end, "may not be specified when `port` is non-numeric")
+        yield from named(f"{path}.port", number, names.port_name)
+    elif end is not None:
+        yield invalid(f"{path}.endPort", end, "may not be specified when `port` is not specified")
 
 
 def _peer(path: str, peer: Object) -> Errors:
@@ -74,12 +76,13 @@ def _peer(path: str, peer: Object) -> Errors:
     selectors = [peer.get("podSelector"), peer.get("namespaceSelector")]
     yield from label_selector(f"{path}.podSelector", selectors[0])
     yield from label_selector(f"{path}.namespaceSelector", selectors[1])
-    if block is not None and any(selector is not None for selector in selectors):
-        yield field_forbidden(path, "may not specify both ipBlock and another peer")
-    elif block is not None:
+    if block is not None:
         yield from _ip_block(f"{path}.ipBlock", block)
-    elif all(selector is None for selector in selectors):
+    selected = any(selector is not None for selector in selectors)
+    if block is None and not selected:
         yield required(path, "must specify a peer")
+    elif block is not None and selected:
+        yield field_forbidden(path, "may not specify both ipBlock and another peer")
 
 
 def _ip_block(path: str, block: Object) -> Errors:
@@ -89,11 +92,11 @@ def _ip_block(path: str, block: Object) -> Errors:
         return
     wrong = list(named(f"{path}.cidr", cidr, names.cidr))
     yield from wrong
-    for index, inner in enumerate(block.get("except") or ()):
+    for index, inner in enumerate(() if wrong else block.get("except") or ()):
         where = f"{path}.except[{index}]"
         bad = list(named(where, inner, names.cidr))
         yield from bad
-        if not wrong and not bad and not _strictly_within(inner, cidr):
+        if not bad and not _strictly_within(inner, cidr):
             yield invalid(where, inner, "must be a strict subset of `cidr`")
 
 

@@ -8,7 +8,7 @@ from sublet.kinds.rules.common import Errors, name_rule, rule, update_rule
 from sublet.machinery import names
 from sublet.machinery.kind import Object
 
-_ROLES = ("ClusterRole", "Role")
+_ROLES = ("Role", "ClusterRole")
 
 
 def _validate(obj: Object) -> Errors:

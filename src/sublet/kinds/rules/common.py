@@ -182,6 +182,11 @@ def label_selector(path: str, selector: Object | None) -> Errors:
             yield from named(f"{where}.values[{number}]", value, names.label_value)
 
 
+def decoded_length(encoded: str) -> int:
+    """How many bytes a base64 text stands for."""
+    return len(encoded) // 4 * 3 - encoded.count("=", -2)
+
+
 def is_percent(value: Any) -> bool:
     return isinstance(value, str) and _PERCENT(value) is not None
 

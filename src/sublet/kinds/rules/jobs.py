@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 
 from sublet.kinds.rules import gotypes, indexes, pod_spec
 from sublet.kinds.rules.common import Errors, named, not_negative
+from sublet.kinds.rules.references import domain_path
 from sublet.machinery import names
 from sublet.machinery.kind import Object
 from sublet.machinery.status import (
@@ -30,23 +30,6 @@ _COUNTS = (
     "parallelism", "completions", "activeDeadlineSeconds", "backoffLimit", "ttlSecondsAfterFinished",
     "backoffLimitPerIndex", "maxFailedIndexes",
 )  # fmt: skip
-_PATH = r"[A-Za-z0-9/\-._~%!$&'()*+,;=:]+"
-_is_path = re.compile(_PATH).fullmatch
-
-
-def domain_path(path: str, value: str) -> Errors:
-    """``DOMAIN/PATH``: names of controllers."""
-    if not value:
-        yield required(path)
-        return
-    domain, _, rest = value.partition("/")
-    if not domain or not rest:
-        yield invalid(path, value, 'must be a domain-prefixed path (such as "acme.io/foo")')
-        return
-    for text in names.dns1123_subdomain(domain):
-        yield invalid(path, domain, text)
-    if not _is_path(rest):
-        yield invalid(path, rest, names.regex_message("Invalid path", _PATH))
 
 
 def job_spec(path: str, spec: Object) -> Errors:

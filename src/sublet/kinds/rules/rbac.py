@@ -5,11 +5,12 @@ from __future__ import annotations
 from typing import Any
 
 from sublet.kinds.rules import show
-from sublet.kinds.rules.common import Errors, fill_empty, immutable, named
+from sublet.kinds.rules.common import Errors, fill_empty, named
 from sublet.machinery import names
 from sublet.machinery.kind import Object
 from sublet.machinery.status import invalid, not_supported, required
 
+_REFERENCE = (("APIGroup", "apiGroup"), ("Kind", "kind"), ("Name", "name"))
 GROUP = "rbac.authorization.k8s.io"
 
 
@@ -67,15 +68,19 @@ def _subject(path: str, subject: Object, *, namespaced: bool) -> Errors:
         if not namespaced and not subject.get("namespace"):
             yield required(f"{path}.namespace")
     elif kind in ("Group", "User"):
+        if not name:
+            yield invalid(f"{path}.name", name, f"{kind.lower()} name cannot be empty")
         if group != GROUP:
             yield not_supported(f"{path}.apiGroup", group, [GROUP])
     else:
-        yield not_supported(f"{path}.kind", kind or "", ("Group", "ServiceAccount", "User"))
+        yield not_supported(f"{path}.kind", kind or "", ("ServiceAccount", "User", "Group"))
 
 
 def binding_update(new: Object, old: Object) -> Errors:
-    for error in immutable("roleRef", new.get("roleRef"), old.get("roleRef")):
-        yield invalid(error.field, new.get("roleRef"), "cannot change roleRef")
+    now, then = new.get("roleRef") or {}, old.get("roleRef") or {}
+    if now != then:
+        shown = {name: now.get(key) or "" for name, key in _REFERENCE}
+        yield invalid("roleRef", shown, "cannot change roleRef")
 
 
 def binding_cells(obj: Object, now: float) -> list[Any]:
