@@ -113,6 +113,16 @@ class Machine:
                 return said
             await asyncio.sleep(0.3)
 
+    async def top(self, seconds=30):
+        """Name -> cpu and memory of each pod, once nodes have reported."""
+        end = time.monotonic() + seconds
+        while True:
+            said = await asyncio.to_thread(self.kubectl, "top", "pods", "--no-headers")
+            rows = {words[0]: words[1:] for words in map(str.split, said.splitlines()) if len(words) == 3}
+            if len(rows) == 2 or time.monotonic() > end:
+                return rows
+            await asyncio.sleep(0.5)
+
     async def reboot(self):
         """Everything that lives in memory is gone; records are of another boot."""
         places = self.settings.places
@@ -210,6 +220,12 @@ async def test_from_nothing_to_services_through_kills_and_a_reboot_and_back_to_n
     await machine.until_ready()
     said = (await machine.ask("http://web-1.web:8080/index.html")).split()
     assert said == ["web-1"] * 3
+    ips = machine.kubectl("get", "pod", "web-1", "-o", "jsonpath={.status.podIPs}")
+    assert len(json.loads(ips)) == 1, "addresses of earlier sandboxes are gone"
+
+    # what pods and the node use is told
+    rows = await machine.top()
+    assert rows["web-0"][1].endswith("Mi") and rows["web-1"][0].endswith("m")
 
     await standalone.clean(settings)
     assert machine.traces() == []

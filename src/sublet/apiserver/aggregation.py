@@ -22,7 +22,7 @@ from sublet.apiserver.aggregation_local import LocalAPIServices
 from sublet.apiserver.follower import Follower
 from sublet.apiserver.requestinfo import RequestInfo
 from sublet.apiserver.webhookclient import CallFailed, socket_reason, tls_context
-from sublet.client.exchange import Request, Response, User
+from sublet.client.exchange import IN_PROCESS, Application, Request, Response, User
 from sublet.machinery import objects
 from sublet.machinery.kind import Object
 from sublet.machinery.status import ServiceUnavailable
@@ -100,6 +100,8 @@ class Aggregation:
         self._api = api
         self.remotes: dict[tuple[str, str], Remote] = {}
         """(group, version) -> who serves it. Empty in most clusters."""
+        self.hosted: dict[tuple[str, str], Application] = {}
+        """(namespace, name) of a Service -> the server in this process that stands for it; needs no such Service."""
         self.documents = Documents(api.discovery, api.openapi)
         self.local = LocalAPIServices(api)
         self._follower = Follower(api.caches.cache(PREFIX), self._changed, self._reset)
@@ -175,6 +177,8 @@ class Aggregation:
 
     async def address(self, remote: Remote) -> str:
         """``host:port`` where it listens now. Raises :class:`CallFailed`."""
+        if (remote.namespace, remote.service) in self.hosted:
+            return IN_PROCESS
         host, port = await self._api.resolve_service(remote.namespace, remote.service, remote.port)
         return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
@@ -196,6 +200,9 @@ class Aggregation:
     ) -> Response:
         from sublet.client import tunnel
 
+        hosted = self.hosted.get((remote.namespace, remote.service))
+        if hosted is not None:
+            return await hosted.handle(replace(request, user=user))
         context = self._context(replace(remote, insecure=True) if insecure else remote)
         try:
             return await tunnel.send(

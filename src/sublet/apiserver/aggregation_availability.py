@@ -130,6 +130,8 @@ class Availability:
 
     async def _unreachable(self, remote: Remote) -> Verdict | None:
         """What its Service lacks."""
+        if (remote.namespace, remote.service) in self._aggregation.hosted:
+            return None
         where = f'service/{remote.service} in "{remote.namespace}"'
         service = await self._api.reader.get("", "services", remote.namespace, remote.service)
         if service is None:

@@ -81,6 +81,8 @@ class Assembly:
     """Further keyword arguments of :class:`APIServer`."""
     settings: Mapping[str, Any] = field(default_factory=dict)
     """Further fields of :class:`APIServerSettings`; ``authentication`` holds further fields of its own settings."""
+    resource_metrics: bool = False
+    """Whether ``metrics.k8s.io`` is served, from what nodes report."""
     nodes: bool = True
     """Whether it has nodes of its own, whose agents serve logs and exec."""
 
@@ -173,6 +175,8 @@ class ControlPlane:
         await self._controlling.start()
         if assembly.nodes:
             self._workers.insert(0, self._joining())
+        if assembly.resource_metrics:
+            self._workers.insert(0, self._serve_metrics())
         for worker in self._workers:
             await worker.start()
         self.rotation = Rotation(directory, sans, self.clock, self._renewed)
@@ -270,6 +274,15 @@ class ControlPlane:
                 client_key=key,
             ),
         )
+
+    def _serve_metrics(self) -> Worker:
+        from sublet.controlplane.applied import Applied
+        from sublet.resourcemetrics import manifests
+        from sublet.resourcemetrics.server import MetricsServer
+
+        place = (manifests.NAMESPACE, manifests.SERVICE)
+        self.api.aggregation.hosted[place] = MetricsServer(self.clock)
+        return Applied("metrics", self.client(user_agent="sublet-metrics"), manifests.manifests())
 
     def _joining(self) -> Worker:
         """What machines need to join, at the address they are told."""

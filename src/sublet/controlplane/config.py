@@ -161,6 +161,12 @@ class Networking:
 
 
 @dataclass(frozen=True)
+class Deploy:
+    metrics_server: Enabled = Enabled()
+    """``metrics.k8s.io``, from what the control plane's own nodes report."""
+
+
+@dataclass(frozen=True)
 class ExportKubeConfig:
     context: str = ""
     server: str = ""
@@ -172,6 +178,7 @@ class Configuration:
 
     control_plane: ControlPlaneSettings = ControlPlaneSettings()
     networking: Networking = Networking()
+    deploy: Deploy = Deploy()
     private_nodes: Enabled = Enabled()
     export_kube_config: ExportKubeConfig = ExportKubeConfig()
     sync: dict[str, Any] = field(default_factory=dict)
@@ -191,7 +198,8 @@ _ABSENT = (
     "controlPlane.distro.k8s.controllerManager", "controlPlane.hostPathMapper", "controlPlane.ingress",
     "controlPlane.serviceMonitor", "controlPlane.standalone", "controlPlane.advanced", "controlPlane.endpoint",
     "controlPlane.statefulSet.highAvailability", "controlPlane.statefulSet.security",
-    "networking.replicateServices", "networking.resolveDNS", "networking.advanced.fallbackHostCluster",
+    "deploy.cni", "deploy.kubeProxy", "deploy.localPathProvisioner", "deploy.metallb", "deploy.csi", "deploy.ingressNginx",
+    "deploy.argoCD", "networking.replicateServices", "networking.resolveDNS", "networking.advanced.fallbackHostCluster",
     "networking.advanced.proxyKubelets", "exportKubeConfig.additionalSecrets", "exportKubeConfig.secret",
     "exportKubeConfig.insecure", "exportKubeConfig.serviceAccount", "privateNodes.autoNodes", "privateNodes.vpn",
 )  # fmt: skip

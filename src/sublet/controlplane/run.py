@@ -73,6 +73,7 @@ def assembly(settings: RunSettings, chosen: configuration.Configuration) -> Asse
         service_cidr=settings.service_cidr or chosen.networking.service_cidr or Assembly.service_cidr,
         pod_cidr=chosen.networking.pod_cidr,
         cluster_domain=chosen.networking.advanced.cluster_domain,
+        resource_metrics=chosen.deploy.metrics_server.enabled,
         settings=api_settings(settings, chosen),
     )
 

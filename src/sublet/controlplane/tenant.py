@@ -111,6 +111,7 @@ def _assemble(
         scheduler=own_scheduler,
         disabled_controllers=HOST_CONTROLLERS - (_NODE_CONTROLLERS if own_scheduler else frozenset()),
         nodes=False,
+        resource_metrics=False,
         api_options={"service_allocator": HostServices(host, syncing)},
         settings={**base.settings, "disabled_admission": off},
     )

@@ -301,7 +301,8 @@ def _control_plane(settings: StandaloneSettings, address: str) -> Program:
         "serviceCIDR": settings.service_cidr,
         "advanced": {"clusterDomain": settings.cluster_domain},
     }
-    write_whole(configuration, json.dumps({"networking": networking}, indent=1))
+    wanted = {"networking": networking, "deploy": {"metricsServer": {"enabled": True}}}
+    write_whole(configuration, json.dumps(wanted, indent=1))
     command = (
         sys.executable, "-m", "sublet.cli.main", "run", "--data-dir", str(settings.data_dir / "control-plane"),
         "--host", settings.host, "--port", str(settings.port), "--config", str(configuration),

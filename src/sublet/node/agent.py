@@ -23,11 +23,13 @@ from sublet.node import logrotation, nodestatus, podconfig, poddata, volumes
 from sublet.node.admission import Admission, has_run
 from sublet.node.context import make_context
 from sublet.node.httpserver import HTTPServer
+from sublet.node.metricsreport import NodeUsage, Reporter
 from sublet.node.noderegistration import NodeRegistration
 from sublet.node.podworker import PodWorker
 from sublet.node.server import NodeServer, server_context
 from sublet.node.serving import serving_pair
 from sublet.node.settings import NodeSettings
+from sublet.node.usage import Meter
 
 log = logging.getLogger(__name__)
 
@@ -67,6 +69,7 @@ class Agent:
         allocatable = nodestatus.allocatable(settings)
         self.context.allocatable = lambda: allocatable
         self._admission = Admission(allocatable, settings.node_name)
+        self._meter = Meter(self._clock)
         self._on_pod_range = on_pod_range
         self._on_started = on_started
         self._workers: dict[str, PodWorker] = {}
@@ -99,6 +102,7 @@ class Agent:
         work = [
             registration.run(), self.pods.run(), self.services.run(), self.nodes.run(), self._run_pods(),
             self._follow_runtime(), self._relist_loop(), self._rotate_logs(),
+            Reporter(self._client, self._usage, self._clock).run(),
         ]  # fmt: skip
         tasks = [asyncio.create_task(each) for each in work]
         try:
@@ -139,6 +143,16 @@ class Agent:
             "# TYPE kubelet_running_containers gauge\n"
             f'kubelet_running_containers{{container_state="running"}} {running}\n'
         )
+
+    async def _usage(self) -> list[NodeUsage]:
+        name = self.settings.node_name
+        node = self.nodes.get("", name)
+        try:
+            stats = await self.context.cri.container_stats()
+        except StatusError as error:
+            log.debug("the container runtime does not tell what is used: %s", error.message)
+            return []
+        return [self._meter.node(name, objects.labels(node) if node else {}, self.all_pods(), stats)]
 
     # Pods
 

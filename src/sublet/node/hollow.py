@@ -24,6 +24,8 @@ from sublet.machinery.status import NotFound, StatusError
 from sublet.node import hollow_status
 from sublet.node.hollow_registration import HollowSettings, Registration, node_object
 from sublet.node.hollow_status import Place
+from sublet.node.hollow_usage import node_usage
+from sublet.node.metricsreport import NodeUsage, Reporter
 from sublet.node.statuswriter import replaced
 from sublet.reconcile.controller import Controller
 from sublet.reconcile.result import Result
@@ -42,6 +44,7 @@ class HollowNode:
         self.name = name
         self.address = settings.address(name)
         self._node = node_object(settings, name)
+        self.labels = self._node["metadata"]["labels"]
         allocatable = {"status": {"allocatable": dict(settings.capacity)}}
         self._usage = scheduling.NodeUsage({**self._node, **allocatable})
         self._admitted: dict[str, Object] = {}
@@ -147,6 +150,7 @@ class HollowNodes:
                 group.create_task(self._pods.run())
                 group.create_task(self._controller.run())
                 group.create_task(self._heartbeats())
+                group.create_task(self._report_usage())
         finally:
             self._pods.remove_handler(self._pod_changed)
             await self._events.close(0.5)
@@ -180,6 +184,18 @@ class HollowNodes:
                         await registration.beat()
                     except StatusError as error:
                         log.warning("node %s cannot report: %s", registration.name, error)
+
+    async def _report_usage(self) -> None:
+        await self.registered.wait()
+        await Reporter(self._client, self._usage, self._clock, self._settings.metrics_seconds).run()
+
+    async def _usage(self) -> list[NodeUsage]:
+        by_node: dict[str, list[Object]] = {name: [] for name in self.nodes}
+        for pod in self._pods.list():
+            found = by_node.get((pod.get("spec") or {}).get("nodeName", ""))
+            if found is not None:
+                found.append(pod)
+        return [node_usage(name, self.nodes[name].labels, pods) for name, pods in by_node.items()]
 
     # -- pods --
 

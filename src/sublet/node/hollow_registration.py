@@ -53,6 +53,8 @@ class HollowSettings:
     lease_seconds: int = 40
     status_seconds: float = 300.0
     """How often the status is written although nothing changed."""
+    metrics_seconds: float = 15.0
+    """How often it is reported what pods use."""
 
     @property
     def renew_seconds(self) -> float:

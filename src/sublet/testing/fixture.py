@@ -81,11 +81,13 @@ class RunningControlPlane:
 def running_control_plane(
     *, controllers: bool = True, scheduler: bool = True, minor: str = "1.36", nodes: int = 0,
     data_dir: Path | None = None, advertise_address: str = "127.0.0.1", clock: Clock | None = None,
+    metrics: bool = False,
 ) -> Iterator[RunningControlPlane]:  # fmt: skip
     """A control plane for the length of a ``with`` block.
 
     Without ``data_dir`` it keeps everything in memory; ``nodes`` hollow nodes report pods as running. Service
-    ``default/kubernetes`` gets endpoints when ``advertise_address`` is no loopback address.
+    ``default/kubernetes`` gets endpoints when ``advertise_address`` is no loopback address. ``metrics``: serves
+    ``metrics.k8s.io``; a pod uses what its annotation ``sublet.dev/hollow-usage: cpu=250m,memory=64Mi`` says.
     """
     loop = _Loop()
     with tempfile.TemporaryDirectory(prefix="sublet-test-") as scratch:
@@ -96,6 +98,7 @@ def running_control_plane(
             controllers=controllers,
             scheduler=scheduler,
             advertise_address=advertise_address,
+            resource_metrics=metrics,
         )
 
         async def start() -> ControlPlane:
