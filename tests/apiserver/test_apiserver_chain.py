@@ -160,7 +160,10 @@ async def test_a_failed_check_is_500_and_keeps_its_reason_to_itself(
 async def test_metrics_count_requests_under_upstreams_name(front: Front) -> None:
     await front.ask("GET", "/api/v1/namespaces/default")
     text = (await front.ask("GET", "/metrics")).body.decode()
-    assert 'apiserver_request_total{code="200",dry_run="",group="",resource="namespaces"' in text
+    assert (
+        'apiserver_request_total{code="200",component="apiserver",dry_run="",group="",resource="namespaces"'
+        in text
+    )
     assert "sublet_loop_lag_seconds_count" in text
     assert "process_resident_memory_bytes" in text
 

@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import replace
 
 import sublet
-from sublet.apiserver import bootstrap, chain, customresources
+from sublet.apiserver import bootstrap, chain, customresources, health, metricsources
 from sublet.apiserver.access import Access
 from sublet.apiserver.admission import order
 from sublet.apiserver.admission.framework import Admission, Context
@@ -31,8 +31,11 @@ from sublet.apiserver.duties import Duties
 from sublet.apiserver.encryption.reload import Reloader
 from sublet.apiserver.encryption.store import EncryptedStore
 from sublet.apiserver.flowcontrol.control import FlowControl
+from sublet.apiserver.health import Health
 from sublet.apiserver.hosted_services import HostedServiceDuty, ServiceAllocator
+from sublet.apiserver.identity import Identity
 from sublet.apiserver.kindset import KindSet
+from sublet.apiserver.meteredstore import MeteredStore
 from sublet.apiserver.metrics import Metrics
 from sublet.apiserver.node_ports import NodePorts
 from sublet.apiserver.openapi import OpenAPI
@@ -82,15 +85,17 @@ class APIServer:
         detect_mutation: bool = False,
     ) -> None:
         self.settings = settings
+        self.clock = clock or SystemClock()
+        self.metrics = Metrics(self.clock)
+        store = MeteredStore(store, self.metrics.store)
         self.encrypted = _encrypted(settings, store)
         """Over ``store``, where values are encrypted."""
         self.store: Store = self.encrypted or store
         store = self.store
-        self.clock = clock or SystemClock()
         self.rng: random.Random = rng or random.SystemRandom()
         self.pod_streams = pod_streams
         self._service_allocator = service_allocator
-        self.metrics = Metrics(self.clock)
+        self.health = Health(self)
         self.audit = open_audit_log(settings.audit, self.clock)
         """None where nothing is logged."""
         self.kinds = KindSet(_kinds(settings.minor))
@@ -133,6 +138,7 @@ class APIServer:
             else None
         )
         self._duties = Duties(self)
+        self._identity = Identity(self)
         self._started = False
         self._chain = chain.build(self)
         self._plug_in()
@@ -148,15 +154,19 @@ class APIServer:
         # What every cluster must have is made without asking anybody: a webhook that is gone, or a policy that
         # refuses everything, must not keep the server from starting.
         self.registry.admission = Admission(plugins, replace(context, webhooks=None, policies=None))
-        self._admission = Admission(plugins, context)
+        self._admission = Admission(plugins, context, self.metrics.admission)
         if self._service_allocator is not None:
             self.registry.duties["", "services"] = HostedServiceDuty(self.registry, self._service_allocator)
         else:
             ips = ServiceIPs(self.registry, self.settings.service_cidr)
             ports = NodePorts(self.registry, self.settings.node_ports)
             self.registry.duties["", "services"] = ServiceDuty(ips, ports)
+        settings = self.settings
         self.metrics.sources += (
             self.webhooks.metrics.lines, self.policies.metrics.lines, self.aggregation.lines,
+            lambda: metricsources.stored_objects(self),
+            lambda: metricsources.process(self.metrics.started),
+            lambda: metricsources.build_info(settings.minor, settings.version),
         )  # fmt: skip
         self.registry.duties["apiextensions.k8s.io", "customresourcedefinitions"] = self.custom_resources
         self.registry.judges["apiextensions.k8s.io", "customresourcedefinitions"] = (
@@ -186,10 +196,13 @@ class APIServer:
 
         Afterwards :meth:`ready` passes. Raises what the store raises.
         """
+        reached = self.health.reached.add
+        self.metrics.start()
         if self.audit is not None:
             self.audit.start()
             self.metrics.sources.append(self.audit.lines)
         await self.caches.start()
+        reached(health.CACHES)
         pods = self.kinds.stored("", "pods")
         if pods is not None:
             self.registry.cache(pods).add_index(
@@ -197,19 +210,30 @@ class APIServer:
             )
         self.rbac.start()
         await self.custom_resources.start()
+        reached(health.CUSTOM)
         await bootstrap.namespaces(self)
-        await asyncio.gather(bootstrap.objects(self), reconcile_roles(self.client))
+        reached(health.NAMESPACES)
+        await asyncio.gather(bootstrap.objects(self), reconcile_roles(self.client), self._identity.start())
+        reached(health.OBJECTS)
+        reached(health.ROLES)
         self.registry.admission = self._admission
+        reached(health.ADMISSION)
         if self.flow_control is not None:
             self.flow_control.start()
             self.metrics.sources.append(self.flow_control.lines)
+            reached(health.FLOW)
         self.aggregation.start()
+        reached(health.AGGREGATION)
         self._duties.start()
         if self._reloader is not None:
             self._reloader.start()
-        self.metrics.start()
         self.access.start()
+        reached(health.DUTIES)
         self._started = True
+
+    def begin_shutdown(self) -> None:
+        """From now on ``/readyz`` fails, so that clients go elsewhere; requests are still answered."""
+        self.health.shutting_down = True
 
     async def stop(self) -> None:
         """Ends watches and background work. The store stays open: it belongs to whoever opened it."""
@@ -217,6 +241,7 @@ class APIServer:
         await self.metrics.stop()
         if self._reloader is not None:
             await self._reloader.stop()
+        await self._identity.stop()
         await self._duties.stop()
         if self.flow_control is not None:
             await self.flow_control.stop()

@@ -88,11 +88,11 @@ def build(api: APIServer) -> Chain:
             Errors(),
             RequestTimeout(api.settings.request_timeout),
             *before,
-            Authenticate(api.authenticator),
+            Authenticate(api.authenticator, api.metrics.authentications),
             *after,
             Impersonate(api.authorizer, constrained=api.settings.minor not in _WIDE_ONLY),
             PriorityAndFairness(api.flow_control) if api.flow_control else InFlight(reading, writing),
-            Authorize(api.authorizer),
+            Authorize(api.authorizer, api.metrics.authorizations),
         ],
         Dispatch(api).answer,
     )

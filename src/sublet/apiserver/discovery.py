@@ -159,13 +159,12 @@ class Discovery:
         }
 
     def paths(self) -> list[str]:
-        """What ``/`` lists."""
+        """What ``/`` lists, without the health checks."""
         found = ["/.well-known/openid-configuration", "/api", "/apis"]
         for group, versions in self._groups().items():
             root = f"/apis/{group}" if group else "/api"
             found += [root, *(f"{root}/{version}" for version in versions)]
-        found += ["/healthz", "/livez", "/metrics", "/openapi/v2", "/openapi/v3", "/openid/v1/jwks",
-                  "/readyz", "/version"]  # fmt: skip
+        found += ["/metrics", "/metrics/slis", "/openapi/v2", "/openapi/v3", "/openid/v1/jwks", "/version"]
         return sorted(set(found))
 
     # -- aggregated --

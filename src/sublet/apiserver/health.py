@@ -4,39 +4,141 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from typing import TYPE_CHECKING
+
+from sublet.apiserver.metrics import heading
 
 if TYPE_CHECKING:
     from sublet.apiserver.api import APIServer
 
 _log = logging.getLogger(__name__)
 
+ENDPOINTS = ("healthz", "livez", "readyz")
 _SECONDS = 10.0
+_SILENT_SECONDS = 120.0
+"""How long the loop may be stuck before ``log`` fails."""
 
 Check = Callable[[], Awaitable[object]]
+
+# Steps of the start, in their order; the checks ``poststarthook/…`` say which have been taken.
+CACHES, NAMESPACES, CUSTOM, OBJECTS, ROLES, ADMISSION, FLOW, AGGREGATION, DUTIES = range(9)
+
+HOOKS: Mapping[str, int] = {
+    "poststarthook/start-apiserver-admission-initializer": ADMISSION,
+    "poststarthook/generic-apiserver-start-informers": CACHES,
+    "poststarthook/priority-and-fairness-config-consumer": FLOW,
+    "poststarthook/priority-and-fairness-filter": FLOW,
+    "poststarthook/start-apiextensions-informers": CUSTOM,
+    "poststarthook/start-apiextensions-controllers": CUSTOM,
+    "poststarthook/crd-informer-synced": CUSTOM,
+    "poststarthook/start-system-namespaces-controller": NAMESPACES,
+    "poststarthook/start-cluster-authentication-info-controller": OBJECTS,
+    "poststarthook/start-kube-apiserver-identity-lease-controller": DUTIES,
+    "poststarthook/rbac/bootstrap-roles": ROLES,
+    "poststarthook/scheduling/bootstrap-system-priority-classes": OBJECTS,
+    "poststarthook/priority-and-fairness-config-producer": OBJECTS,
+    "poststarthook/bootstrap-controller": OBJECTS,
+    "poststarthook/start-kube-aggregator-informers": AGGREGATION,
+    "poststarthook/apiservice-status-local-available-controller": AGGREGATION,
+    "poststarthook/apiservice-status-remote-available-controller": AGGREGATION,
+    "poststarthook/apiservice-registration-controller": AGGREGATION,
+    "poststarthook/apiservice-discovery-controller": AGGREGATION,
+    "poststarthook/kube-apiserver-autoregistration": AGGREGATION,
+    "autoregister-completion": AGGREGATION,
+    "poststarthook/apiservice-openapi-controller": AGGREGATION,
+    "poststarthook/apiservice-openapiv3-controller": AGGREGATION,
+}
+"""Upstream's names, and the step of our start that does what each stands for."""
+
+
+class Unhealthy(Exception):
+    """A check failed; why."""
+
+
+class Health:
+    """The checks of one API server. ``reached`` holds the steps of its start that are done."""
+
+    def __init__(self, api: APIServer) -> None:
+        self._api = api
+        self.reached: set[int] = set()
+        self.shutting_down = False
+        self._counts: dict[tuple[str, str, str], int] = {}
+        self._latest: dict[tuple[str, str], bool] = {}
+
+    def checks(self, endpoint: str) -> dict[str, Check]:
+        """Name -> what raises when it is not well; ``etcd`` is the data store."""
+        api = self._api
+        found: dict[str, Check] = {
+            "ping": _nothing,
+            "log": self._loop_runs,
+            "etcd": api.store.current_revision,
+        }
+        if endpoint == "readyz":
+            found["etcd-readiness"] = api.store.current_revision
+            found["informer-sync"] = api.caches.ready
+        for name, step in HOOKS.items():
+            if step != FLOW or api.flow_control is not None:
+                found[name] = self._hook(step)
+        if endpoint == "readyz":
+            found["shutdown"] = self._not_shutting_down
+        return found
+
+    def paths(self) -> list[str]:
+        """All of them, as ``/`` lists them."""
+        found = []
+        for endpoint in ENDPOINTS:
+            found += [f"/{endpoint}", *(f"/{endpoint}/{name}" for name in self.checks(endpoint))]
+        return found
+
+    async def failed(self, endpoint: str, name: str, check: Check) -> bool:
+        """Runs one check; whether it failed. Why is logged and not told."""
+        bad = False
+        try:
+            async with asyncio.timeout(_SECONDS):
+                await check()
+        except Exception as error:
+            _log.warning("health check %s failed: %s", name, error)
+            bad = True
+        key = (name, endpoint, "error" if bad else "success")
+        self._counts[key] = self._counts.get(key, 0) + 1
+        self._latest[name, endpoint] = not bad
+        return bad
+
+    async def lines(self) -> list[str]:
+        """``/metrics/slis``: every check's state now, and how often each was well."""
+        for endpoint in ENDPOINTS:
+            for name, check in self.checks(endpoint).items():
+                await self.failed(endpoint, name, check)
+        return list(self._lines())
+
+    def _lines(self) -> Iterator[str]:
+        name = "kubernetes_healthcheck"
+        yield from heading(name, "[STABLE] This metric records the result of a single healthcheck.", "gauge")
+        for (check, endpoint), well in self._latest.items():
+            yield f'{name}{{name="{check}",type="{endpoint}"}} {int(well)}'
+        name = "kubernetes_healthchecks_total"
+        yield from heading(name, "[STABLE] This metric records the results of all healthcheck.", "counter")
+        for (check, endpoint, status), count in self._counts.items():
+            yield f'{name}{{name="{check}",status="{status}",type="{endpoint}"}} {count}'
+
+    def _hook(self, step: int) -> Check:
+        async def check() -> None:
+            if step not in self.reached:
+                raise Unhealthy("not finished")
+
+        return check
+
+    async def _loop_runs(self) -> None:
+        """As upstream's: whether what must run now and then does."""
+        silent = asyncio.get_running_loop().time() - self._api.metrics.ticked
+        if self.reached and silent > _SILENT_SECONDS:
+            raise Unhealthy(f"the event loop has run nothing that was due for {silent:.0f} s")
+
+    async def _not_shutting_down(self) -> None:
+        if self.shutting_down:
+            raise Unhealthy("process is shutting down")
 
 
 async def _nothing() -> None:
     return None
-
-
-def checks(api: APIServer, endpoint: str) -> dict[str, Check]:
-    """Name -> what raises when it is not well. Names are upstream's; ``etcd`` is the data store."""
-    found: dict[str, Check] = {"ping": _nothing, "etcd": api.store.current_revision}
-    if endpoint != "livez":
-        found["informer-sync"] = api.caches.ready
-    if endpoint == "readyz":
-        found["poststarthook/start-apiserver"] = api.ready
-    return found
-
-
-async def failed(name: str, check: Check) -> bool:
-    """Runs one check; whether it failed. Why is logged and not told."""
-    try:
-        async with asyncio.timeout(_SECONDS):
-            await check()
-    except Exception as error:
-        _log.warning("health check %s failed: %s", name, error)
-        return True
-    return False

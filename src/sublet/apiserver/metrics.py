@@ -1,27 +1,52 @@
-"""Numbers about one API server, for ``/metrics``: request counts, durations, loop lag, process facts.
+"""Numbers about one API server, for ``/metrics``: requests, loop lag, and whatever other rooms count.
 
-Kept as plain dictionaries (no global registry), written in Prometheus' text format when asked for.
-Names are upstream's where the meaning is upstream's.
+Kept as plain dictionaries (no global registry), written in Prometheus' text format when asked for. Names, labels and
+buckets are upstream's where the meaning is upstream's.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-import resource
 from bisect import bisect_left
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
-from pathlib import Path
+from typing import NamedTuple
 
 from sublet.machinery.clock import Clock, SystemClock
 
-Labels = tuple[str, str, str, str, str, str]
-BUCKETS = (0.001, 0.005, 0.025, 0.05, 0.1, 0.2, 0.4, 0.6, 0.8, 1.0, 1.25, 1.5, 2.0, 3.0, 4.0, 5.0, 6.0, 8.0,
+BUCKETS = (0.005, 0.025, 0.05, 0.1, 0.2, 0.4, 0.6, 0.8, 1.0, 1.25, 1.5, 2.0, 3.0, 4.0, 5.0, 6.0, 8.0,
            10.0, 15.0, 20.0, 30.0, 45.0, 60.0)  # fmt: skip
+_STORE_BUCKETS = (0.005, 0.025, 0.05, 0.1, 0.2, 0.4, 0.6, 0.8, 1.0, 1.25, 1.5, 2.0, 3.0, 4.0, 5.0, 6.0, 8.0,
+                  10.0, 15.0, 20.0, 30.0, 45.0, 60.0)  # fmt: skip
+_ADMISSION_BUCKETS = (0.005, 0.025, 0.1, 0.5, 1.0, 2.5)
 _LAG_BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0)
 _LAG_SECONDS = 1.0
 _SERIES_LIMIT = 5000
+_MUTATING = frozenset(("POST", "PUT", "PATCH", "APPLY", "DELETE", "DELETECOLLECTION"))
+
+
+class Labels(NamedTuple):
+    """Of a request's series."""
+
+    verb: str
+    """``GET LIST WATCH POST PUT PATCH APPLY DELETE DELETECOLLECTION CONNECT``, and methods off resources."""
+    dry_run: str
+    group: str
+    version: str
+    resource: str
+    subresource: str
+    """Of a health check: its path."""
+    scope: str
+    """``cluster``, ``namespace``, ``resource``; empty off resources."""
+
+    def text(self) -> str:
+        """``component="apiserver",dry_run="",…``, in the order of the names."""
+        return (
+            f'component="apiserver",dry_run="{self.dry_run}",group="{escaped(self.group)}",'
+            f'resource="{escaped(self.resource)}",scope="{self.scope}",subresource="{escaped(self.subresource)}",'
+            f'verb="{escaped(self.verb)}",version="{escaped(self.version)}"'
+        )
 
 
 class Histogram:
@@ -54,31 +79,147 @@ class Histogram:
         yield f"{name}_count{braced} {running}"
 
 
-def label_text(labels: Iterable[tuple[str, str]]) -> str:
-    """Labels with values from anywhere, as ``a="b",c="d"``."""
-    return ",".join(f'{key}="{_escaped(value)}"' for key, value in labels)
+class Histograms:
+    """One per set of labels, up to a limit."""
+
+    def __init__(self, name: str, what: str, bounds: tuple[float, ...]) -> None:
+        self._name = name
+        self._what = what
+        self._bounds = bounds
+        self._found: dict[str, Histogram] = {}
+
+    def observe(self, labels: str, value: float) -> None:
+        found = self._found.get(labels)
+        if found is None:
+            if len(self._found) >= _SERIES_LIMIT:
+                return
+            found = self._found[labels] = Histogram(self._bounds)
+        found.observe(value)
+
+    def lines(self) -> Iterator[str]:
+        yield from heading(self._name, self._what, "histogram")
+        for labels, histogram in self._found.items():
+            yield from histogram.lines(self._name, labels)
+
+
+class Counter:
+    """One number per set of labels (``a="b",c="d"``)."""
+
+    def __init__(self, name: str, what: str, kind: str = "counter") -> None:
+        self._name = name
+        self._what = what
+        self._kind = kind
+        self.values: dict[str, int] = {}
+
+    def add(self, labels: str, count: int = 1) -> None:
+        known = self.values.get(labels)
+        if known is not None:
+            self.values[labels] = known + count
+        elif len(self.values) < _SERIES_LIMIT:
+            self.values[labels] = count
+
+    def lines(self) -> Iterator[str]:
+        yield from heading(self._name, self._what, self._kind)
+        for labels, value in self.values.items():
+            yield f"{self._name}{{{labels}}} {value}"
+
+
+class Running:
+    """Adds one to a gauge while it is entered."""
+
+    __slots__ = ("_counter", "_labels")
+
+    def __init__(self, counter: Counter, labels: str) -> None:
+        self._counter = counter
+        self._labels = labels
+
+    def __enter__(self) -> None:
+        self._counter.add(self._labels)
+
+    def __exit__(self, *_: object) -> None:
+        self._counter.add(self._labels, -1)
+
+
+def heading(name: str, what: str, kind: str) -> tuple[str, str]:
+    return f"# HELP {name} {what}", f"# TYPE {name} {kind}"
 
 
 @dataclass
 class Metrics:
-    """What is counted. ``gauges`` gives more samples when asked: (name, help, read)."""
+    """What is counted. Others that count are ``sources``: each gives lines in the text format when asked."""
 
     clock: Clock = field(default_factory=SystemClock)
-    version: str = ""
     requests: dict[tuple[Labels, int], int] = field(default_factory=dict)
     durations: dict[Labels, Histogram] = field(default_factory=dict)
+    in_flight: dict[str, int] = field(default_factory=lambda: {"mutating": 0, "readOnly": 0})
     loop_lag: Histogram = field(default_factory=lambda: Histogram(_LAG_BUCKETS))
-    gauges: list[tuple[str, str, Callable[[], float]]] = field(default_factory=list)
     sources: list[Callable[[], Iterable[str]]] = field(default_factory=list)
-    """Others that count: each gives lines in the text format when asked."""
     started: float = 0.0
+    ticked: float = 0.0
+    """Loop time at which the loop last ran what was due."""
+    long_running: Counter = field(
+        default_factory=lambda: Counter(
+            "apiserver_longrunning_requests",
+            "[STABLE] Gauge of all active long-running apiserver requests broken out by verb, group, version, "
+            "resource, scope and component. Not all requests are tracked this way.",
+            "gauge",
+        )
+    )
+    watch_events: Counter = field(
+        default_factory=lambda: Counter(
+            "apiserver_watch_events_total", "[ALPHA] Number of events sent in watch clients"
+        )
+    )
+    authentications: Counter = field(
+        default_factory=lambda: Counter(
+            "authentication_attempts", "[ALPHA] Counter of authenticated attempts."
+        )
+    )
+    authorizations: Counter = field(
+        default_factory=lambda: Counter(
+            "apiserver_authorization_decisions_total",
+            "[ALPHA] Total number of terminal decisions made by an authorizer split by authorizer type, name, and "
+            "decision.",
+        )
+    )
+    store: Histograms = field(
+        default_factory=lambda: Histograms(
+            "etcd_request_duration_seconds",
+            "[ALPHA] Etcd request latency in seconds for each operation and object type.",
+            _STORE_BUCKETS,
+        )
+    )
+    admission: Histograms = field(
+        default_factory=lambda: Histograms(
+            "apiserver_admission_step_admission_duration_seconds",
+            "[STABLE] Admission sub-step latency histogram in seconds, broken out for each operation and API "
+            "resource and step type (validate or admit).",
+            _ADMISSION_BUCKETS,
+        )
+    )
+    _watch_labels: dict[tuple[str, str, str, str], str] = field(default_factory=dict)
     _lag_task: asyncio.Task[None] | None = None
 
-    def observe(
-        self, verb: str, group: str, version: str, resource: str, subresource: str, code: int, seconds: float
-    ) -> None:
+    def watching(self, group: str, version: str, resource: str, scope: str) -> Running:
+        """A watch, counted as long as the ``with`` block of what this returns runs."""
+        key = (group, version, resource, scope)
+        found = self._watch_labels.get(key)
+        if found is None:
+            labels = Labels("WATCH", "", group, version, resource, "", scope)
+            found = self._watch_labels[key] = labels.text().replace('dry_run="",', "")
+        return Running(self.long_running, found)
+
+    def begin(self, labels: Labels) -> str:
+        """One request has come; give what this returns to :meth:`end`."""
+        kind = "mutating" if labels.verb in _MUTATING else "readOnly"
+        self.in_flight[kind] += 1
+        return kind
+
+    def end(self, kind: str) -> None:
+        self.in_flight[kind] -= 1
+
+    def observe(self, labels: Labels, code: int, seconds: float) -> None:
         """One finished request (of a watch: its start)."""
-        labels = (verb, group, version, resource, subresource, "" if resource else "nonresource")
         found = self.durations.get(labels)
         if found is None:
             if len(self.durations) >= _SERIES_LIMIT:
@@ -91,7 +232,9 @@ class Metrics:
     def start(self) -> None:
         """Begins to measure how late the loop runs what is due."""
         self.started = self.clock.now()
-        self._lag_task = asyncio.get_running_loop().create_task(self._measure_lag())
+        loop = asyncio.get_running_loop()
+        self.ticked = loop.time()
+        self._lag_task = loop.create_task(self._measure_lag())
 
     async def stop(self) -> None:
         if self._lag_task is not None:
@@ -105,69 +248,58 @@ class Metrics:
         while True:
             due = loop.time() + _LAG_SECONDS
             await asyncio.sleep(_LAG_SECONDS)
-            self.loop_lag.observe(max(0.0, loop.time() - due))
+            self.ticked = loop.time()
+            self.loop_lag.observe(max(0.0, self.ticked - due))
 
     def text(self) -> str:
         """Everything in Prometheus' text format."""
-        lines = [
-            "# HELP apiserver_request_total [STABLE] Counter of apiserver requests.",
-            "# TYPE apiserver_request_total counter",
-        ]
+        return "\n".join(self._lines()) + "\n"
+
+    def _lines(self) -> Iterator[str]:
+        name = "apiserver_request_total"
+        yield from heading(
+            name,
+            "[STABLE] Counter of apiserver requests broken out for each verb, dry run value, group, version, "
+            "resource, scope, component, and HTTP response code.",
+            "counter",
+        )
         for (labels, code), count in self.requests.items():
-            lines.append(f'apiserver_request_total{{code="{code}",{_labels(labels)}}} {count}')
-        lines += (
-            "# HELP apiserver_request_duration_seconds [STABLE] Response latency distribution in seconds.",
-            "# TYPE apiserver_request_duration_seconds histogram",
+            yield f'{name}{{code="{code}",{labels.text()}}} {count}'
+        name = "apiserver_request_duration_seconds"
+        yield from heading(
+            name,
+            "[STABLE] Response latency distribution in seconds for each verb, dry run value, group, version, "
+            "resource, subresource, scope and component.",
+            "histogram",
         )
         for labels, histogram in self.durations.items():
-            lines.extend(histogram.lines("apiserver_request_duration_seconds", _labels(labels)))
-        lines += (
-            "# HELP sublet_loop_lag_seconds How late the event loop ran what was due.",
-            "# TYPE sublet_loop_lag_seconds histogram",
+            yield from histogram.lines(name, labels.text())
+        name = "apiserver_current_inflight_requests"
+        yield from heading(
+            name,
+            "[STABLE] Maximal number of currently used inflight request limit of this apiserver.",
+            "gauge",
         )
-        lines.extend(self.loop_lag.lines("sublet_loop_lag_seconds", ""))
-        self._gauge_lines(lines)
+        for kind, count in self.in_flight.items():
+            yield f'{name}{{request_kind="{kind}"}} {count}'
+        for counter in (self.long_running, self.watch_events, self.authentications, self.authorizations):
+            yield from counter.lines()
+        yield from self.store.lines()
+        yield from self.admission.lines()
+        name = "sublet_loop_lag_seconds"
+        yield from heading(name, "How late the event loop ran what was due.", "histogram")
+        yield from self.loop_lag.lines(name, "")
+        yield from heading("sublet_loop_lag_max_seconds", "The longest loop lag seen.", "gauge")
+        yield f"sublet_loop_lag_max_seconds {self.loop_lag.maximum:.15g}"
         for source in self.sources:
-            lines.extend(source())
-        return "\n".join(lines) + "\n"
-
-    def _gauge_lines(self, lines: list[str]) -> None:
-        usage = resource.getrusage(resource.RUSAGE_SELF)
-        samples: list[tuple[str, str, str, float]] = [
-            ("sublet_loop_lag_max_seconds", "The longest loop lag seen.", "gauge", self.loop_lag.maximum),
-            (
-                "process_cpu_seconds_total", "User and system CPU time.", "counter",
-                usage.ru_utime + usage.ru_stime,
-            ),
-            ("process_resident_memory_bytes", "Resident memory.", "gauge", float(resident_bytes())),
-            ("process_start_time_seconds", "When counting began, Unix time.", "gauge", self.started),
-        ]  # fmt: skip
-        samples += [(name, what, "gauge", read()) for name, what, read in self.gauges]
-        for name, what, kind, value in samples:
-            lines += (f"# HELP {name} {what}", f"# TYPE {name} {kind}", f"{name} {value:.15g}")
-        if self.version:
-            lines += (
-                "# HELP kubernetes_build_info [ALPHA] Version of this server.",
-                "# TYPE kubernetes_build_info gauge",
-                f'kubernetes_build_info{{git_version="{self.version}"}} 1',
-            )
+            yield from source()
 
 
-def _labels(labels: Labels) -> str:
-    verb, group, version, plural, subresource, _ = labels
-    return (
-        f'dry_run="",group="{_escaped(group)}",resource="{_escaped(plural)}",'
-        f'scope="",subresource="{_escaped(subresource)}",verb="{_escaped(verb)}",version="{_escaped(version)}"'
-    )
+def label_text(labels: Iterable[tuple[str, str]]) -> str:
+    """Labels with values from anywhere, as ``a="b",c="d"``."""
+    return ",".join(f'{key}="{escaped(value)}"' for key, value in labels)
 
 
-def _escaped(text: str) -> str:
+def escaped(text: str) -> str:
+    """A label's value."""
     return text.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")
-
-
-def resident_bytes() -> int:
-    """Resident memory of this process; 0 where ``/proc`` does not say."""
-    try:
-        return int(Path("/proc/self/statm").read_text().split()[1]) * resource.getpagesize()
-    except (OSError, IndexError, ValueError):
-        return 0

@@ -5,6 +5,7 @@ This is the only place that knows all rooms. Workers get in-process clients that
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import random
 from collections.abc import Mapping, Sequence
@@ -14,6 +15,9 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from sublet.apiserver.api import APIServer
 from sublet.apiserver.authentication.build import AuthenticationSettings
+from sublet.apiserver.handlers.health import handle as answer_health
+from sublet.apiserver.health import ENDPOINTS
+from sublet.apiserver.requestinfo import parse
 from sublet.apiserver.server import HTTPServer, tls_context
 from sublet.apiserver.settings import APIServerSettings
 from sublet.client import kubeconfig
@@ -83,6 +87,8 @@ class Assembly:
     """Further fields of :class:`APIServerSettings`; ``authentication`` holds further fields of its own settings."""
     resource_metrics: bool = False
     """Whether ``metrics.k8s.io`` is served, from what nodes report."""
+    shutdown_delay: float = 0.0
+    """Seconds it goes on serving after it was asked to stop, so that clients find out and go elsewhere."""
     nodes: bool = True
     """Whether it has nodes of its own, whose agents serve logs and exec."""
 
@@ -169,6 +175,7 @@ class ControlPlane:
         # Now that the directory is known to be ours: another process's kubeconfig must not be overwritten.
         kubeconfig.write(self.kubeconfig_path, self.access(), "sublet")
         self.api = self._make_api(self._store)
+        gate.show_health(self.api)
         await self.api.start()
         gate.open(self.api)
         self._controlling = Controlling(assembly, self.api, self.pki, self.clock, self.rng)
@@ -204,7 +211,14 @@ class ControlPlane:
         self._pod_streams = streams
 
     async def stop(self) -> None:
-        """Ends everything in the reverse order; acknowledged writes are on disk."""
+        """Ends everything in the reverse order; acknowledged writes are on disk.
+
+        ``/readyz`` fails from the first moment; where a delay is set, requests are served for so long as before.
+        """
+        if hasattr(self, "api"):
+            self.api.begin_shutdown()
+            if self._server is not None and self.assembly.shutdown_delay:
+                await asyncio.sleep(self.assembly.shutdown_delay)
         if self.rotation is not None:
             await self.rotation.stop()
         for worker in reversed(self._workers):
@@ -308,10 +322,17 @@ def _is_due(path: Path, now: float) -> bool:
 
 
 class _Gate:
-    """Answers 503 until the API server behind it has started; the port is taken (or found taken) first."""
+    """Answers 503 until the API server behind it has started; the port is taken (or found taken) first.
+
+    Health is told as soon as there is something to tell.
+    """
 
     def __init__(self) -> None:
         self._application: Application | None = None
+        self._starting: APIServer | None = None
+
+    def show_health(self, api: APIServer) -> None:
+        self._starting = api
 
     def open(self, application: Application) -> None:
         self._application = application
@@ -319,6 +340,10 @@ class _Gate:
     async def handle(self, request: Request) -> Response:
         if self._application is not None:
             return await self._application.handle(request)
+        if self._starting is not None:
+            info = parse(request)
+            if info.parts[0] in ENDPOINTS:
+                return await answer_health(request, info, self._starting)
         error = ServiceUnavailable("the control plane is starting", retry_after=1)
         headers = [("Content-Type", "application/json"), ("Retry-After", "1")]
         return Response(error.code, headers, codec.encode_json(error.to_object()))

@@ -50,6 +50,7 @@ class APIServerFlags(AccessFlags):
     max_mutating_requests_inflight: int = 200
     max_requests_inflight: int = 400
     request_timeout: float = field(default=60.0, metadata=_DURATION)
+    shutdown_delay_duration: float = field(default=0.0, metadata=_DURATION)
     service_node_port_range: str = "30000-32767"
 
 

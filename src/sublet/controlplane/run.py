@@ -74,16 +74,19 @@ def assembly(settings: RunSettings, chosen: configuration.Configuration) -> Asse
         pod_cidr=chosen.networking.pod_cidr,
         cluster_domain=chosen.networking.advanced.cluster_domain,
         resource_metrics=chosen.deploy.metrics_server.enabled,
-        settings=api_settings(settings, chosen),
+        **flagged(settings, chosen),
     )
 
 
-def api_settings(settings: RunSettings, chosen: configuration.Configuration) -> dict[str, Any]:
-    """Fields of the API server's settings by its flags. Raises :class:`ConfigurationError`."""
+def flagged(settings: RunSettings, chosen: configuration.Configuration) -> dict[str, Any]:
+    """Fields of the assembly by the API server's flags. Raises :class:`ConfigurationError`."""
+    stated = (*chosen.control_plane.distro.k8s.api_server.extra_args, *settings.api_server_flags)
+    if not stated:
+        return {}
     from sublet.controlplane import flags
 
-    stated = (*chosen.control_plane.distro.k8s.api_server.extra_args, *settings.api_server_flags)
-    return flags.applied(flags.parse_flags(stated)) if stated else {}
+    found = flags.parse_flags(stated)
+    return {"settings": flags.applied(found), "shutdown_delay": found.shutdown_delay_duration}
 
 
 async def start(settings: RunSettings) -> ControlPlane:

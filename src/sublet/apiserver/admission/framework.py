@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from sublet.apiserver.admission.quota import Promises
+from sublet.apiserver.metrics import Histograms
 from sublet.client.exchange import User
 from sublet.machinery import codec
 from sublet.machinery.clock import Clock
@@ -233,16 +234,18 @@ def on(
 class Admission:
     """The plug-ins in their order."""
 
-    def __init__(self, plugins: Sequence[Plugin], context: Context) -> None:
+    def __init__(self, plugins: Sequence[Plugin], context: Context, times: Histograms | None = None) -> None:
         self.plugins = tuple(plugins)
         self.context = context
+        self._times = times
 
     async def admit(self, attributes: Attributes) -> None:
         """The mutating pass, and a second one where webhooks or policies changed what plug-ins have seen."""
-        await self._admit(attributes)
-        if attributes.reinvocation.wanted:
-            attributes.reinvocation.running = True
+        with self._timed(attributes.operation, "admit"):
             await self._admit(attributes)
+            if attributes.reinvocation.wanted:
+                attributes.reinvocation.running = True
+                await self._admit(attributes)
 
     async def _admit(self, attributes: Attributes) -> None:
         for plugin in self.plugins:
@@ -251,6 +254,32 @@ class Admission:
 
     async def validate(self, attributes: Attributes) -> None:
         """The validating pass."""
-        for plugin in self.plugins:
-            if plugin.validate is not None and plugin.handles(attributes):
-                await plugin.validate(attributes, self.context)
+        with self._timed(attributes.operation, "validate"):
+            for plugin in self.plugins:
+                if plugin.validate is not None and plugin.handles(attributes):
+                    await plugin.validate(attributes, self.context)
+
+    def _timed(self, operation: str, step: str) -> _Timed:
+        return _Timed(self._times, operation, step, self.context.clock)
+
+
+class _Timed:
+    """How long one pass took, and whether it refused."""
+
+    __slots__ = ("_clock", "_operation", "_started", "_step", "_times")
+
+    def __init__(self, times: Histograms | None, operation: str, step: str, clock: Clock) -> None:
+        self._times = times
+        self._operation = operation
+        self._step = step
+        self._clock = clock
+        self._started = 0.0
+
+    def __enter__(self) -> None:
+        self._started = self._clock.monotonic()
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        if self._times is not None:
+            rejected = "true" if kind is not None else "false"
+            labels = f'operation="{self._operation}",rejected="{rejected}",type="{self._step}"'
+            self._times.observe(labels, self._clock.monotonic() - self._started)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from sublet.apiserver.authentication.authenticator import Authenticator
 from sublet.apiserver.chain import Proceed
+from sublet.apiserver.metrics import Counter
 from sublet.client.exchange import Request, Response
 from sublet.machinery.status import Unauthorized
 
@@ -11,12 +12,18 @@ from sublet.machinery.status import Unauthorized
 class Authenticate:
     """Sets ``request.user``; in-process requests bring theirs. Credentials go no further than here."""
 
-    def __init__(self, authenticator: Authenticator) -> None:
+    def __init__(self, authenticator: Authenticator, attempts: Counter) -> None:
         self._authenticator = authenticator
+        self._attempts = attempts
 
     async def __call__(self, request: Request, proceed: Proceed) -> Response:
         if request.user is None:
-            request.user = await self._authenticator.authenticate(request)
-            if request.user is None:
-                raise Unauthorized
+            try:
+                request.user = await self._authenticator.authenticate(request)
+                if request.user is None:
+                    raise Unauthorized
+            except Unauthorized:
+                self._attempts.add('result="failure"')
+                raise
+            self._attempts.add('result="success"')
         return await proceed(request)

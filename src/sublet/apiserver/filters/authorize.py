@@ -5,6 +5,7 @@ from __future__ import annotations
 from sublet.apiserver.authorization.authorizer import Authorizer
 from sublet.apiserver.authorization.denial import denial
 from sublet.apiserver.chain import Proceed
+from sublet.apiserver.metrics import Counter
 from sublet.apiserver.requestinfo import CONNECT, RequestInfo
 from sublet.client.exchange import Request, Response
 
@@ -13,8 +14,9 @@ _ALWAYS_CREATE = CONNECT - {"log", "proxy"}
 
 
 class Authorize:
-    def __init__(self, authorizer: Authorizer) -> None:
+    def __init__(self, authorizer: Authorizer, decisions: Counter) -> None:
         self._authorizer = authorizer
+        self._decisions = decisions
 
     async def __call__(self, request: Request, proceed: Proceed) -> Response:
         info: RequestInfo = request.context["info"]
@@ -25,8 +27,10 @@ class Authorize:
             info = _as_create(info)
             decision = await self._authorizer.decide(user, info)
         if not decision.allowed:
+            self._decisions.add('decision="denied"')
             request.context["refusal"] = decision.reason
             raise denial(user, info, decision.reason)
+        self._decisions.add('decision="allowed"')
         request.context["authorization"] = decision.reason
         return await proceed(request)
 

@@ -3,10 +3,18 @@
 from __future__ import annotations
 
 from sublet.apiserver.chain import Proceed
-from sublet.apiserver.metrics import Metrics
+from sublet.apiserver.health import ENDPOINTS
+from sublet.apiserver.metrics import Labels, Metrics
 from sublet.apiserver.requestinfo import CONNECT, RequestInfo
 from sublet.client.exchange import Request, Response
 from sublet.machinery.clock import Clock
+
+_VERBS = {
+    "get": "GET", "list": "LIST", "watch": "WATCH", "create": "POST", "update": "PUT", "patch": "PATCH",
+    "delete": "DELETE", "deletecollection": "DELETECOLLECTION",
+}  # fmt: skip
+_METHODS = frozenset(("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"))
+_APPLY = "application/apply-patch"
 
 
 class Measure:
@@ -15,17 +23,30 @@ class Measure:
         self._clock = clock
 
     async def __call__(self, request: Request, proceed: Proceed) -> Response:
-        info: RequestInfo = request.context["info"]
+        metrics = self._metrics
+        labels = labels_of(request, request.context["info"])
         started = self._clock.monotonic()
-        response = await proceed(request)
-        verb = "CONNECT" if info.subresource in CONNECT else info.verb.upper()
-        self._metrics.observe(
-            verb,
-            info.api_group,
-            info.api_version,
-            info.resource,
-            info.subresource,
-            response.status,
-            self._clock.monotonic() - started,
-        )
+        kind = metrics.begin(labels)
+        try:
+            response = await proceed(request)
+        finally:
+            metrics.end(kind)
+        metrics.observe(labels, response.status, self._clock.monotonic() - started)
         return response
+
+
+def labels_of(request: Request, info: RequestInfo) -> Labels:
+    """The series a request is counted in."""
+    if not info.is_resource:
+        verb = request.method if request.method in _METHODS else "other"
+        where = info.path if info.parts[0] in ENDPOINTS and len(info.parts) == 1 else ""
+        return Labels(verb, "", "", "", "", where, "")
+    verb = "CONNECT" if info.subresource in CONNECT else _VERBS.get(info.verb, "other")
+    if verb == "PATCH" and request.headers.get("content-type", "").startswith(_APPLY):
+        verb = "APPLY"
+    dry_run = "All" if "dryRun" in info.params else ""
+    if info.name or verb == "POST":
+        scope = "resource"
+    else:
+        scope = "namespace" if info.namespace else "cluster"
+    return Labels(verb, dry_run, info.api_group, info.api_version, info.resource, info.subresource, scope)

@@ -7,6 +7,7 @@ What is missing is made again.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -89,6 +90,7 @@ async def _remove_obsolete(api: APIServer, plural: str, wanted: set[str]) -> Non
 async def mark_dangling(api: APIServer) -> None:
     """Says of every FlowSchema whether its priority level exists."""
     levels = {objects.name(obj) for obj in await api.reader.list(_GROUP, _PLURALS[0])}
+    wrong = []
     for obj in await api.reader.list(_GROUP, _PLURALS[1]):
         level = ((obj.get("spec") or {}).get("priorityLevelConfiguration") or {}).get("name") or ""
         there = level in levels
@@ -98,7 +100,8 @@ async def mark_dangling(api: APIServer) -> None:
             or (known.get("status") == "True") is there
             or level not in str(known.get("message"))
         ):
-            await _set_dangling(api, objects.name(obj), level, there)
+            wrong.append(_set_dangling(api, objects.name(obj), level, there))
+    await asyncio.gather(*wrong)
 
 
 async def _set_dangling(api: APIServer, name: str, level: str, there: bool) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from sublet.apiserver import negotiation
-from sublet.apiserver.health import checks
 from sublet.apiserver.requestinfo import RequestInfo
 from sublet.client.exchange import Request, Response
 from sublet.machinery.kind import Object
@@ -32,7 +31,7 @@ async def handle(request: Request, info: RequestInfo, api: APIServer) -> Respons
 async def _status(api: APIServer, name: str, check: str) -> Object:
     condition = {"type": "Healthy", "status": "True", "message": "ok"}
     try:
-        await checks(api, "readyz")[check]()
+        await api.health.checks("readyz")[check]()
     except (StatusError, StoreError) as error:
         condition = {"type": "Healthy", "status": "False", "message": "", "error": str(error)}
     return {"metadata": {"name": name}, "conditions": [condition]}

@@ -27,9 +27,8 @@ async def handle(request: Request, info: RequestInfo, api: APIServer) -> Respons
     if len(parts) == 1 and (content_type := _aggregated_type(request)):
         return _aggregated(request, api, parts[0], content_type)
     if not parts:  # as upstream: whatever is accepted
-        return negotiation.respond(
-            {"paths": api.discovery.paths()}, negotiation.Accepted("json", pretty=True)
-        )
+        paths = sorted((*api.discovery.paths(), *api.health.paths()))
+        return negotiation.respond({"paths": paths}, negotiation.Accepted("json", pretty=True))
     document = _document(api, parts, request.headers.get("host", ""))
     if document is None:
         return not_served()

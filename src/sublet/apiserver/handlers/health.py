@@ -6,7 +6,6 @@ import asyncio
 from typing import TYPE_CHECKING
 
 from sublet.apiserver.dispatch import not_served
-from sublet.apiserver.health import checks, failed
 from sublet.apiserver.requestinfo import RequestInfo
 from sublet.client.exchange import Request, Response
 from sublet.machinery.status import MethodNotAllowed
@@ -21,16 +20,19 @@ async def handle(_request: Request, info: RequestInfo, api: APIServer) -> Respon
     """``ok``, or 500 with the list of checks; reasons are logged, not told."""
     if info.verb not in ("get", "head"):
         raise MethodNotAllowed(f"{info.verb} is not supported on {info.path}")
+    health = api.health
     endpoint, _, single = info.path.strip("/").partition("/")
-    chosen = checks(api, endpoint)
+    chosen = health.checks(endpoint)
     if single:
         if single not in chosen:
             return not_served()
-        bad = await failed(single, chosen[single])
-        return _text(500, f"internal server error: {single} failed") if bad else _text(200, "ok")
+        bad = await health.failed(endpoint, single, chosen[single])
+        return _text(500, f"internal server error: {single} failed\n") if bad else _text(200, "ok")
     excluded = [name for value in info.params.get("exclude", ()) for name in value.split(",") if name]
     run = [name for name in chosen if name not in excluded]
-    failures = dict(zip(run, await asyncio.gather(*(failed(n, chosen[n]) for n in run)), strict=True))
+    failures = dict(
+        zip(run, await asyncio.gather(*(health.failed(endpoint, n, chosen[n]) for n in run)), strict=True)
+    )
     lines = [_line(name, failures) for name in chosen]
     if unknown := [name for name in excluded if name not in chosen]:
         quoted = ",".join(f'"{name}"' for name in unknown)

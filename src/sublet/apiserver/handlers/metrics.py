@@ -1,4 +1,4 @@
-"""``/metrics`` in Prometheus' text format."""
+"""``/metrics`` and ``/metrics/slis`` in Prometheus' text format."""
 
 from __future__ import annotations
 
@@ -15,6 +15,13 @@ _TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
 
 async def handle(_request: Request, info: RequestInfo, api: APIServer) -> Response:
-    if info.path.strip("/") != "metrics" or info.verb not in ("get", "head"):
+    if info.verb not in ("get", "head"):
         return not_served()
-    return Response(200, [("Content-Type", _TYPE)], api.metrics.text().encode())
+    match info.path.strip("/"):
+        case "metrics":
+            text = api.metrics.text()
+        case "metrics/slis":
+            text = "\n".join(await api.health.lines()) + "\n"
+        case _:
+            return not_served()
+    return Response(200, [("Content-Type", _TYPE)], text.encode())

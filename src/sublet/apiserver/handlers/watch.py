@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from sublet.apiserver import websocketwatch
 from sublet.apiserver.calls import Call
 from sublet.apiserver.frames import Framer
+from sublet.apiserver.metrics import Running
 from sublet.apiserver.options import ListOptions, list_options
 from sublet.apiserver.reading import fresh_enough
 from sublet.apiserver.requestinfo import RequestInfo
@@ -99,7 +100,9 @@ async def _frames(call: Call, framer: Framer, opened: _Opened, options: ListOpti
     begun = clock.monotonic()
     ends = begun + (options.timeout or rng.uniform(SHORTEST, LONGEST))
     next_mark = begun + rng.uniform(0.75, 1.0) * BOOKMARK_SECONDS
-    with opened.watcher as watcher:
+    counted = _event_labels(call)
+    sent = call.api.metrics.watch_events
+    with opened.watcher as watcher, _counting(call):
         if framer.view.converts:
             try:
                 await framer.view.prepare(opened.initial)
@@ -133,9 +136,21 @@ async def _frames(call: Call, framer: Framer, opened: _Opened, options: ListOpti
                     return
             frames = [frame for event in events if (frame := framer.event(event))]
             if frames:
+                sent.add(counted, len(frames))
                 yield b"".join(frames) if len(frames) > 1 else frames[0]
         if options.bookmarks:
             yield framer.bookmark(watcher.revision)
+
+
+def _counting(call: Call) -> Running:
+    info = call.info
+    scope = "resource" if info.name else "namespace" if info.namespace else "cluster"
+    return call.api.metrics.watching(info.api_group, info.api_version, info.resource, scope)
+
+
+def _event_labels(call: Call) -> str:
+    where = call.resource
+    return f'group="{where.group}",kind="{where.kind}",version="{where.version}"'
 
 
 def _initial(framer: Framer, opened: _Opened) -> Iterator[bytes]:

@@ -1,0 +1,247 @@
+"""What operators look at: health checks, metrics, the paths there are, and the server's own lease."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import re
+from typing import Any
+
+import pytest
+
+from sublet.apiserver.api import APIServer
+from sublet.apiserver.health import CACHES, HOOKS
+from sublet.apiserver.identity import LABEL, Identity
+from sublet.client.client import Client
+from sublet.client.exchange import Request, Response, User
+from sublet.kinds.resources import resource
+from sublet.machinery import objects
+from sublet.store.interface import StoreError
+
+ADMIN = User("admin", ("system:masters", "system:authenticated"))
+LEASES = resource("leases.coordination.k8s.io")
+
+
+async def ask(api: APIServer, path: str, method: str = "GET", body: bytes = b"", **headers: str) -> Response:
+    where, _, query = path.partition("?")
+    found = {name.replace("_", "-"): value for name, value in headers.items()}
+    return await api.handle(Request(method, where, query, found, body, user=ADMIN, remote="192.0.2.1:1"))
+
+
+async def text(api: APIServer, path: str) -> str:
+    body = (await ask(api, path)).body
+    assert isinstance(body, bytes)
+    return body.decode()
+
+
+# -- health --
+
+
+@pytest.mark.parametrize(
+    ("endpoint", "only"),
+    [("livez", set()), ("healthz", set()), ("readyz", {"etcd-readiness", "informer-sync", "shutdown"})],
+)
+async def test_verbose_health_lists_upstreams_checks_and_says_that_it_passed(
+    api: APIServer, endpoint: str, only: set[str]
+) -> None:
+    lines = (await text(api, f"/{endpoint}?verbose")).splitlines()
+    assert lines[0] == "[+]ping ok" and lines[-1] == f"{endpoint} check passed"
+    names = {line.removeprefix("[+]").removesuffix(" ok") for line in lines[:-1]}
+    assert names == {"ping", "log", "etcd", *only, *HOOKS}
+
+
+async def test_health_is_ok_alone_and_each_check_has_a_path(api: APIServer) -> None:
+    assert await text(api, "/readyz") == "ok"
+    assert await text(api, "/readyz/etcd") == "ok"
+    assert await text(api, "/livez/poststarthook/rbac/bootstrap-roles") == "ok"
+    assert (await ask(api, "/livez/shutdown")).status == 404
+    assert (await ask(api, "/readyz/nothing")).status == 404
+
+
+async def test_a_failing_check_is_500_without_its_reason(
+    api: APIServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def broken() -> int:
+        raise StoreError("secret reason")
+
+    monkeypatch.setattr(api.store, "current_revision", broken)
+    response = await ask(api, "/livez")
+    assert response.status == 500 and isinstance(response.body, bytes)
+    shown = response.body.decode()
+    assert "[+]ping ok\n" in shown and "[-]etcd failed: reason withheld\n" in shown
+    assert shown.endswith("livez check failed\n") and "secret" not in shown
+    excluded = await text(api, "/livez?exclude=etcd&exclude=nothing&verbose")
+    assert "[+]etcd excluded: ok\n" in excluded
+    assert 'warn: some health checks cannot be excluded: no matches for "nothing"\n' in excluded
+
+
+async def test_a_step_of_the_start_that_is_not_done_fails_its_checks(api: APIServer) -> None:
+    api.health.reached.discard(CACHES)
+    assert "[-]poststarthook/generic-apiserver-start-informers failed: reason withheld" in await text(
+        api, "/readyz"
+    )
+
+
+async def test_readiness_ends_with_the_shutdown_while_requests_are_still_answered(api: APIServer) -> None:
+    api.begin_shutdown()
+    assert "[-]shutdown failed: reason withheld" in await text(api, "/readyz")
+    assert await text(api, "/livez") == "ok"
+    assert (await ask(api, "/api/v1/namespaces")).status == 200
+
+
+# -- metrics --
+
+
+def samples(shown: str) -> dict[str, float]:
+    return {
+        line.rpartition(" ")[0]: float(line.rpartition(" ")[2])
+        for line in shown.splitlines()
+        if line and not line.startswith("#")
+    }
+
+
+async def test_requests_are_counted_under_upstreams_verbs_and_scopes(api: APIServer) -> None:
+    made = json.dumps({"metadata": {"name": "x"}}).encode()
+    where = "/api/v1/namespaces/default/configmaps"
+    await ask(api, where, "POST", made, content_type="application/json")
+    await ask(
+        api,
+        f"{where}?dryRun=All",
+        "POST",
+        json.dumps({"metadata": {"name": "y"}}).encode(),
+        content_type="application/json",
+    )
+    await ask(api, where)
+    await ask(api, "/api/v1/configmaps")
+    applied = b'{"apiVersion":"v1","kind":"ConfigMap","metadata":{"name":"x"}}'
+    await ask(
+        api,
+        f"{where}/x?fieldManager=a&force=1",
+        "PATCH",
+        applied,
+        content_type="application/apply-patch+yaml",
+    )
+    found = samples(await text(api, "/metrics"))
+
+    def count(code: int, verb: str, scope: str, dry_run: str = "") -> float:
+        return found.get(
+            f'apiserver_request_total{{code="{code}",component="apiserver",dry_run="{dry_run}",group="",'
+            f'resource="configmaps",scope="{scope}",subresource="",verb="{verb}",version="v1"}}', 0.0,
+        )  # fmt: skip
+
+    assert count(201, "POST", "resource") >= 1 and count(201, "POST", "resource", "All") == 1
+    assert count(200, "LIST", "namespace") == 1 and count(200, "LIST", "cluster") >= 1
+    assert count(200, "APPLY", "resource") == 1
+
+
+async def test_metrics_have_the_names_that_dashboards_ask_for(api: APIServer) -> None:
+    made = json.dumps({"metadata": {"name": "x"}}).encode()
+    await ask(api, "/api/v1/namespaces/default/configmaps", "POST", made, content_type="application/json")
+    shown = await text(api, "/metrics")
+    for name in (
+        "apiserver_request_total", "apiserver_request_duration_seconds_bucket", "apiserver_current_inflight_requests",
+        "apiserver_storage_objects", "apiserver_resource_objects", "etcd_request_duration_seconds_bucket",
+        "process_cpu_seconds_total", "process_open_fds", "process_resident_memory_bytes", "process_start_time_seconds",
+        "kubernetes_build_info", "apiserver_admission_step_admission_duration_seconds_bucket",
+        "apiserver_authorization_decisions_total", "apiserver_flowcontrol_dispatched_requests_total",
+    ):  # fmt: skip
+        assert re.search(rf"^{name}[{{ ]", shown, re.M), name
+
+
+async def test_metrics_are_the_text_format_with_one_type_per_name(api: APIServer) -> None:
+    shown = await text(api, "/metrics")
+    types = re.findall(r"^# TYPE (\S+)", shown, re.M)
+    assert len(types) == len(set(types))
+    for line in shown.splitlines():
+        assert line.startswith("# ") or re.fullmatch(r'[a-z_]+(\{([a-z_]+="[^"]*",?)*\})? \S+', line), line
+
+
+async def test_objects_and_watches_are_counted(api: APIServer) -> None:
+    response = await ask(api, "/api/v1/namespaces?watch=1")
+    stream: Any = response.body
+    await anext(stream)
+    found = samples(await text(api, "/metrics"))
+    assert found['apiserver_storage_objects{resource="namespaces"}'] == 4
+    running = (
+        'apiserver_longrunning_requests{component="apiserver",group="",resource="namespaces",scope="cluster",'
+        'subresource="",verb="WATCH",version="v1"}'
+    )
+    assert found[running] == 1
+    await stream.aclose()
+    assert samples(await text(api, "/metrics"))[running] == 0
+
+
+async def test_the_build_is_told_as_in_version(api: APIServer) -> None:
+    version = json.loads(await text(api, "/version"))
+    assert f'git_version="{version["gitVersion"]}"' in await text(api, "/metrics")
+
+
+async def test_health_checks_are_metrics_too(api: APIServer) -> None:
+    found = samples(await text(api, "/metrics/slis"))
+    assert found['kubernetes_healthcheck{name="etcd",type="readyz"}'] == 1
+    assert found['kubernetes_healthchecks_total{name="ping",status="success",type="livez"}'] == 1
+
+
+# -- paths --
+
+
+async def test_the_root_lists_the_paths_there_are(api: APIServer) -> None:
+    shown = await text(api, "/")
+    paths = json.loads(shown)["paths"]
+    assert shown.startswith('{\n  "paths": [\n')
+    assert paths == sorted(paths)
+    for path in (
+        "/api/v1",
+        "/apis/apps/v1",
+        "/healthz/etcd",
+        "/livez/ping",
+        "/readyz/shutdown",
+        "/metrics/slis",
+        "/version",
+    ):
+        assert path in paths
+        assert (await ask(api, path)).status == 200
+
+
+@pytest.mark.parametrize(
+    "path", ["/debug/pprof/", "/logs", "/configz", "/nothing", "/apis/none/v1", "/metrics/none"]
+)
+async def test_paths_that_are_not_there_are_404_in_plain_text(api: APIServer, path: str) -> None:
+    response = await ask(api, path)
+    assert (response.status, response.body) == (404, b"404 page not found\n")
+
+
+# -- identity --
+
+
+async def test_the_server_holds_a_lease_of_its_own_and_renews_it(api: APIServer, client: Client) -> None:
+    identity = Identity(api, "Some-Host")
+    await identity.renew()
+    lease = await client.get(LEASES, identity.name, "kube-system")
+    assert objects.labels(lease) == {LABEL: "kube-apiserver", "kubernetes.io/hostname": "some-host"}
+    assert lease["spec"]["holderIdentity"].startswith(f"{identity.name}_")
+    assert lease["spec"]["leaseDurationSeconds"] == 3600
+    await identity.renew()
+    again = await client.get(LEASES, identity.name, "kube-system")
+    assert again["metadata"]["uid"] == lease["metadata"]["uid"]
+    assert again["spec"]["renewTime"] >= lease["spec"]["renewTime"]
+
+
+async def test_leases_of_servers_that_are_long_gone_are_removed(api: APIServer, client: Client) -> None:
+    old = {
+        "metadata": {
+            "name": "apiserver-gone",
+            "namespace": "kube-system",
+            "labels": {LABEL: "kube-apiserver"},
+        },
+        "spec": {
+            "holderIdentity": "x",
+            "leaseDurationSeconds": 3600,
+            "renewTime": "2020-01-01T00:00:00.000000Z",
+        },
+    }
+    await client.create(LEASES, old)
+    await asyncio.sleep(0.01)
+    await Identity(api).remove_expired()
+    names = [objects.name(lease) for lease in (await client.list(LEASES, "kube-system"))["items"]]
+    assert "apiserver-gone" not in names
