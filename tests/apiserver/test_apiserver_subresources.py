@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 
@@ -191,6 +192,66 @@ async def test_scale_may_not_be_negative(client: Client) -> None:
         match=r'Scale.autoscaling "web" is invalid: spec.replicas: Invalid value: -1: must be greater',
     ):
         await client.patch(DEPLOYMENTS, "web", {"spec": {"replicas": -1}}, "default", subresource="scale")
+
+
+async def applied_scale(client: Client, manager: str, replicas: int, *, force: bool = False) -> Object:
+    scale = {
+        "apiVersion": "autoscaling/v1",
+        "kind": "Scale",
+        "metadata": {"name": "web"},
+        "spec": {"replicas": replicas},
+    }
+    return await client.patch(
+        DEPLOYMENTS,
+        "web",
+        scale,
+        "default",
+        kind="apply",
+        field_manager=manager,
+        force=force,
+        subresource="scale",
+    )
+
+
+async def owners(client: Client) -> dict[str, Any]:
+    found = await client.get(DEPLOYMENTS, "web", "default")
+    return {
+        f"{e['manager']} {e['operation']} {e['apiVersion']} {e.get('subresource', '')}".strip(): e["fieldsV1"]
+        for e in found["metadata"]["managedFields"]
+    }
+
+
+async def test_an_applied_scale_takes_the_replicas_from_their_owner(client: Client) -> None:
+    await deployed(client)
+    await client.patch(
+        DEPLOYMENTS, "web", {"apiVersion": "apps/v1", "kind": "Deployment", "spec": {"replicas": 2}},
+        "default", kind="apply", field_manager="owner", force=True,
+    )  # fmt: skip
+    with pytest.raises(Conflict) as caught:
+        await applied_scale(client, "scaler", 5)
+    assert caught.value.message == 'Apply failed with 1 conflict: conflict with "owner": .spec.replicas'
+    assert (await applied_scale(client, "scaler", 5, force=True))["spec"]["replicas"] == 5
+    found = await owners(client)
+    assert found["scaler Apply apps/v1 scale"] == {"f:spec": {"f:replicas": {}}}
+    assert "owner Apply apps/v1" not in found
+    assert (await client.get(DEPLOYMENTS, "web", "default"))["spec"]["replicas"] == 5
+
+
+async def test_an_applied_scale_with_the_same_value_shares_the_replicas(client: Client) -> None:
+    await deployed(client)
+    await applied_scale(client, "one", 3, force=True)
+    await applied_scale(client, "two", 3)
+    found = await owners(client)
+    both = {"f:spec": {"f:replicas": {}}}
+    assert found["one Apply apps/v1 scale"] == found["two Apply apps/v1 scale"] == both
+
+
+async def test_a_scale_without_a_name_is_refused(client: Client) -> None:
+    await deployed(client)
+    path = DEPLOYMENTS.path("default", "web", "scale")
+    response = await client.raw("PUT", path, body=b'{"spec":{"replicas":1}}')
+    assert response.status == 400
+    assert b"the name of the object (web based on URL) was undeterminable" in response.body
 
 
 async def test_ephemeral_containers_are_added_and_kept(

@@ -66,7 +66,8 @@ def changes(call: Call, options: WriteOptions, write: Write) -> tuple[Change, bo
     write.patched = True
     if patch_type(call) == APPLY:
         write.applied = True
-        return _applied(call, options), not write.subresource
+        schema = call.api.registry.schema(call.kind, call.resource)
+        return applying(call, options, call.resource, schema), not write.subresource
     schema = call.api.registry.schema(call.kind, call.resource)
     lay = laying(call, options, call.resource, schema)
 
@@ -187,7 +188,10 @@ def _sorted(obj: Any) -> Any:
     return dict(sorted(obj.items())) if isinstance(obj, dict) else obj
 
 
-def _applied(call: Call, options: WriteOptions) -> Change:
+def applying(
+    call: Call, options: WriteOptions, resource: Resource, schema: Schema | None
+) -> Callable[[Object | None], Object]:
+    """A function that applies the body, a configuration of ``resource``, to an object."""
     from sublet.machinery import apply
 
     try:
@@ -199,7 +203,7 @@ def _applied(call: Call, options: WriteOptions) -> Change:
             f"error strict decoding YAML: error converting YAML to JSON: {decoding.yaml_problem(problems)}"
         )
     warnings(call.request).extend(problems)
-    check_applied(document, call.resource)
+    check_applied(document, resource)
     named = bool(document["metadata"].get("name"))
     name_matches(document, call.info.name)
     document["metadata"]["name"] = call.info.name
@@ -210,29 +214,27 @@ def _applied(call: Call, options: WriteOptions) -> Change:
                 "the namespace of the provided object does not match the namespace sent on the request"
             )
         document["metadata"]["namespace"] = call.namespace
-    registry = call.api.registry
-    schema = registry.schema(call.kind, call.resource)
-    _check_types(call, document, schema)
+    _check_types(document, schema, isinstance(call.kind, CustomKind) and resource == call.resource)
 
     def change(current: Object | None) -> Object:
         if current is None and not named:
             raise nameless(call.info.name)
         return apply.apply(
-            current, document, manager=options.manager, api_version=call.resource.api_version,
-            subresource=call.info.subresource, force=options.force, now=registry.clock.now(),
+            current, document, manager=options.manager, api_version=resource.api_version,
+            subresource=call.info.subresource, force=options.force, now=call.api.registry.clock.now(),
             schema=schema,
         )  # fmt: skip
 
     return change
 
 
-def _check_types(call: Call, document: Object, schema: Schema | None) -> None:
+def _check_types(document: Object, schema: Schema | None, custom: bool) -> None:
     """Raises ``BadRequest`` for values of a wrong type in what is applied."""
     from sublet.machinery import apply, typed
 
     if schema is None:
         return
-    if isinstance(call.kind, CustomKind):
+    if custom:
         if found := typed.problems(document, schema):
             raise apply.refused(document, typed.listed(found))
         return

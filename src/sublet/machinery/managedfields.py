@@ -241,3 +241,55 @@ def capped(entries: list[Entry]) -> list[Entry]:
     merged = {version: sum(e.get("apiVersion", "") == version for e in gone) > 1 for version in buckets}
     result = [e for e in entries if not any(e is g and merged[e.get("apiVersion", "")] for g in gone)]
     return result + [bucket for version, bucket in buckets.items() if merged[version]]
+
+
+# -- the scale subresource --
+
+_REPLICAS: Fields = {"f:spec": {"f:replicas": LEAF}}
+
+
+def narrowed(entries: Iterable[Entry], path: str, api_version: str) -> list[Entry]:
+    """Who owns the replicas, which are at ``path`` (``.spec.replicas``), as entries of a Scale.
+
+    Source: apimachinery's managedfields/scalehandler.go.
+    """
+    return [
+        entry | {"apiVersion": api_version, "fieldsV1": _REPLICAS}
+        for entry in entries
+        if _has(entry.get("fieldsV1") or {}, _steps(path))
+    ]
+
+
+def widened(entries: Iterable[Entry], of_scale: Iterable[Entry], path: str, api_version: str) -> list[Entry]:
+    """The object's entries after a write of its Scale left ``of_scale``: the replicas belong to whom it names."""
+    own: Fields = {}
+    for step in reversed(_steps(path)):
+        own = {step: own or LEAF}
+    scale = ["f:spec", "f:replicas"]
+    owners = {_scaler(entry): entry for entry in of_scale if _has(entry.get("fieldsV1") or {}, scale)}
+    kept: list[Entry] = []
+    for entry in entries:
+        fields = entry.get("fieldsV1") or {}
+        if _has(fields, _steps(path)) and owners.pop(_scaler(entry), None) is None:
+            fields = fieldsets.difference(fields, own)
+            entry = entry | {"fieldsV1": fields}
+        if fields:
+            kept.append(entry)
+    kept += [entry | {"apiVersion": api_version, "fieldsV1": own} for entry in owners.values()]
+    return ordered(kept)
+
+
+def _scaler(entry: Entry) -> tuple[str, str, str]:
+    return entry.get("manager", ""), entry.get("operation", ""), entry.get("subresource", "")
+
+
+def _steps(path: str) -> list[str]:
+    return [f"f:{name}" for name in path.strip(".").split(".")]
+
+
+def _has(fields: Fields, steps: list[str]) -> bool:
+    for step in steps:
+        if step not in fields:
+            return False
+        fields = fields[step]
+    return True

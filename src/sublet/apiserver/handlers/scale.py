@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
-from sublet.apiserver import decoding, negotiation
+from sublet.apiserver import decoding, negotiation, objectmeta
 from sublet.apiserver.calls import Call, warnings
-from sublet.apiserver.changes import APPLY, laying, patch_type
+from sublet.apiserver.changes import APPLY, applying, laying, nameless, patch_type
 from sublet.apiserver.conversion import CustomKind
 from sublet.apiserver.customkinds import scale_paths
 from sublet.apiserver.options import WriteOptions, write_options
@@ -15,13 +15,13 @@ from sublet.apiserver.reading import fresh_enough
 from sublet.apiserver.requestinfo import RequestInfo
 from sublet.apiserver.stored import key
 from sublet.apiserver.views import View
-from sublet.apiserver.writing import name_matches
+from sublet.apiserver.writing import Write, name_matches
 from sublet.client.exchange import Request, Response
 from sublet.kinds import builtin, schemas
-from sublet.machinery import objects, selectors, table
+from sublet.machinery import managedfields, objects, selectors, table
 from sublet.machinery.kind import Kind, Object, Resource
+from sublet.machinery.schema import Schema
 from sublet.machinery.status import (
-    BadRequest,
     FieldError,
     InternalError,
     MethodNotAllowed,
@@ -59,42 +59,63 @@ async def handle(request: Request, info: RequestInfo, api: APIServer) -> Respons
 
 
 async def _write(call: Call, paths: Mapping[str, str], options: WriteOptions) -> Response:
-    wanted = _wanted(call, options)
+    path = paths["specReplicasPath"]
+    write = call.write(options)
+    wanted = _wanted(call, options, path, write)
 
     def change(current: Object | None) -> Object:
         if current is None:
             raise NotFound("there is no object to scale")
-        scale = wanted(_scale(call, current, paths))
+        scale = wanted(current, _scale(call, current, paths))
         _check(call, scale, current)
-        _put(current, paths["specReplicasPath"], int((scale.get("spec") or {}).get("replicas") or 0))
+        _put(current, path, int((scale.get("spec") or {}).get("replicas") or 0))
         return current
 
-    write = call.write(options)
     write.prepare = lambda _new, _old: None
     write.present = lambda obj: _scale(call, obj, paths)
     written = await call.api.registry.update(call.kind, call.namespace, call.info.name, change, write)
     return _respond(call, _scale(call, written.object, paths))
 
 
-def _wanted(call: Call, options: WriteOptions) -> Any:
-    """From the Scale there is to the Scale that is asked for."""
+def _wanted(call: Call, options: WriteOptions, path: str, write: Write) -> Callable[[Object, Object], Object]:
+    """From (the object, its Scale) to the Scale that is asked for."""
     schema = schemas.definition(call.api.settings.minor, SCALE.group, SCALE.version, SCALE.kind)
-    told = warnings(call.request)
     if call.info.verb == "update":
-        stated = decoding.decode(call.request, SCALE, schema, options.validation, told)
+        stated = decoding.decode(call.request, SCALE, schema, options.validation, warnings(call.request))
+        if not objectmeta.metadata_of(stated).get("name"):
+            raise nameless(call.info.name)
         name_matches(stated, call.info.name)
-        return lambda _current: stated
+        return lambda _current, _scale: stated
+    write.patched = True
     if patch_type(call) == APPLY:
-        return _applied(call)
-    return laying(call, options, SCALE, schema)
+        write.applied = True
+        return _applied(call, options, schema, path)
+    lay = laying(call, options, SCALE, schema)
+    return lambda _current, scale: lay(scale)
 
 
-def _applied(call: Call) -> Any:
-    """Server-side apply of a Scale owns ``spec.replicas``; which is all there is to own."""
-    document = negotiation.decode_yaml(call.request.body)
-    if not isinstance(document, dict) or document.get("kind") != SCALE.kind:
-        raise BadRequest(f"the body must be a {SCALE.kind} of {SCALE.api_version}")
-    return lambda current: {**current, "spec": {**current["spec"], **(document.get("spec") or {})}}
+def _applied(
+    call: Call, options: WriteOptions, schema: Schema | None, path: str
+) -> Callable[[Object, Object], Object]:
+    """Server-side apply of a Scale; who owns its replicas is told by, and kept with, the object's own managers."""
+    lay = applying(call, options, SCALE, schema)
+
+    def apply(current: Object, scale: Object) -> Object:
+        metadata = current["metadata"]
+        entries = managedfields.narrowed(metadata.get("managedFields") or (), path, SCALE.api_version)
+        if entries:
+            scale["metadata"]["managedFields"] = entries
+        laid = lay(scale)
+        managers = managedfields.widened(
+            metadata.get("managedFields") or (),
+            laid["metadata"].get("managedFields") or (),
+            path, call.resource.api_version,
+        )  # fmt: skip
+        if managers:
+            metadata["managedFields"] = managers
+        return laid
+
+    return apply
 
 
 def _check(call: Call, scale: Object, current: Object) -> None:
