@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
-from sublet.apiserver import decoding, negotiation, objectmeta
+from sublet.apiserver import decoding, objectmeta
 from sublet.apiserver.calls import Call, warnings
 from sublet.apiserver.changes import APPLY, applying, laying, nameless, patch_type
 from sublet.apiserver.conversion import CustomKind
