@@ -77,9 +77,9 @@ def test_upstreams_defaults_are_on_by_default() -> None:
 
 
 def test_what_is_not_here_can_be_disabled_but_not_enabled() -> None:
-    assert order.load(["EventRateLimit"])
-    with pytest.raises(ValueError, match="'EventRateLimit' is not part of sublet"):
-        order.load([], ["EventRateLimit"])
+    assert order.load(["ImagePolicyWebhook"])
+    with pytest.raises(ValueError, match="'ImagePolicyWebhook' is not part of sublet"):
+        order.load([], ["ImagePolicyWebhook"])
 
 
 # -- on by default --

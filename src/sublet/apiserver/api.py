@@ -12,6 +12,7 @@ import sublet
 from sublet.apiserver import bootstrap, chain, customresources, health, metricsources
 from sublet.apiserver.access import Access
 from sublet.apiserver.admission import order
+from sublet.apiserver.admission.eventlimits import EventLimits
 from sublet.apiserver.admission.framework import Admission, Context
 from sublet.apiserver.admission.policies import PolicyAdmission
 from sublet.apiserver.admission.webhooks import Webhooks
@@ -148,7 +149,8 @@ class APIServer:
         context = Context(
             self.reader, self._allowed, Escalation(self.authorizer, self.rbac), self.clock, self.rng,
             webhooks=self.webhooks, policies=self.policies, make=self._make, kinds=self._kind_named,
-            minor=int(self.settings.minor.partition(".")[2]),
+            configuration=self.settings.admission, minor=int(self.settings.minor.partition(".")[2]),
+            event_limits=EventLimits(self.settings.admission.event_rate_limit.limits, self.clock),
         )  # fmt: skip
         plugins = order.load(self.settings.disabled_admission, self.settings.enabled_admission)
         # What every cluster must have is made without asking anybody: a webhook that is gone, or a policy that

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from sublet.apiserver.access import AuthorizationSettings
+from sublet.apiserver.admission.configuration import AdmissionConfiguration
 from sublet.apiserver.audit.log import AuditSettings
 from sublet.apiserver.authentication.build import AuthenticationSettings
 
@@ -32,6 +33,8 @@ class APIServerSettings:
     """Names of admission plug-ins not to run."""
     enabled_admission: Sequence[str] = ()
     """Names of those to run that do not by default."""
+    admission: AdmissionConfiguration = field(default_factory=AdmissionConfiguration)
+    """What plug-ins are told."""
     priority_and_fairness: bool = True
     """Whether FlowSchemas and PriorityLevelConfigurations are enforced; else only the bounds below are."""
     max_reading: int = 400

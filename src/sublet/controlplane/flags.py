@@ -13,6 +13,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
+from sublet.apiserver.admission.configuration import AdmissionConfiguration
+from sublet.apiserver.admission.configuration import load as load_admission
 from sublet.apiserver.audit.log import AuditSettings
 from sublet.apiserver.audit.sinks import BatchSettings, LogSettings
 from sublet.controlplane import accessflags
@@ -29,6 +31,7 @@ _SWITCHES = (bool, bool | None)
 class APIServerFlags(AccessFlags):
     """Defaults are upstream's. Durations are seconds."""
 
+    admission_control_config_file: str = ""
     audit_policy_file: str = ""
     audit_log_path: str = ""
     audit_log_maxage: int = 0
@@ -92,6 +95,7 @@ def applied(flags: APIServerFlags) -> dict[str, Any]:
         "audit": _audit(flags),
         "authentication": accessflags.authentication(flags),
         "authorization": accessflags.authorizers(flags),
+        "admission": _admission_configuration(flags),
         "disabled_admission": flags.disable_admission_plugins,
         "enabled_admission": _enabled_admission(flags),
         "encryption_config": _encryption(flags),
@@ -143,6 +147,11 @@ def _above_zero(flag: str, value: float) -> float:
     if value <= 0:
         raise ConfigurationError(f"{flag} must be above 0")
     return value
+
+
+def _admission_configuration(flags: APIServerFlags) -> AdmissionConfiguration:
+    path = flags.admission_control_config_file
+    return load_admission(Path(path)) if path else AdmissionConfiguration()
 
 
 def _enabled_admission(flags: APIServerFlags) -> tuple[str, ...]:

@@ -11,6 +11,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
+from sublet.apiserver.admission.configuration import AdmissionConfiguration
 from sublet.apiserver.admission.quota import Promises
 from sublet.apiserver.metrics import Histograms
 from sublet.client.exchange import User
@@ -177,6 +178,16 @@ class Reviewers(Protocol):
 
 Make = Callable[[str, Object], Awaitable[None]]
 """Creates an object of the cluster (``namespaces``) as the server itself, unless it is there."""
+
+
+class Limits(Protocol):
+    """Of how often something is written."""
+
+    def refusals(self, attributes: Attributes) -> list[str]:
+        """Which of them one more breaks."""
+        ...
+
+
 FindKind = Callable[[str, str, str], Resource | None]
 
 
@@ -196,6 +207,8 @@ class Context:
     make: Make | None = None
     kinds: FindKind | None = None
     """(group, Kind, version) -> what serves it."""
+    configuration: AdmissionConfiguration = field(default_factory=AdmissionConfiguration)
+    event_limits: Limits | None = None
     minor: int = 36
     """Of the Kubernetes version that is served."""
 

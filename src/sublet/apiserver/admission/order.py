@@ -23,6 +23,7 @@ ORDER = (
     "Priority",
     "DefaultTolerationSeconds",
     "PodTolerationRestriction",
+    "EventRateLimit",
     "ExtendedResourceToleration",
     "DefaultStorageClass",
     "StorageObjectInUseProtection",
@@ -48,12 +49,12 @@ ORDER = (
 not be refused afterwards."""
 OFF = frozenset((
     "AlwaysAdmit", "NamespaceAutoProvision", "NamespaceExists", "LimitPodHardAntiAffinityTopology", "AlwaysPullImages",
-    "PodNodeSelector", "PodTolerationRestriction", "ExtendedResourceToleration",
+    "PodNodeSelector", "PodTolerationRestriction", "EventRateLimit", "ExtendedResourceToleration",
     "OwnerReferencesPermissionEnforcement", "DenyServiceExternalIPs", "AlwaysDeny",
 ))  # fmt: skip
 """Those that run only where they are asked for."""
 ABSENT = frozenset((
-    "EventRateLimit", "ImagePolicyWebhook", "ClusterTrustBundleAttest", "PodGroupProtection", "PodGroupWorkloadExists",
+    "ImagePolicyWebhook", "ClusterTrustBundleAttest", "PodGroupProtection", "PodGroupWorkloadExists",
     "NodeDeclaredFeatureValidator", "JobValidation", "PodResizeValidator",
 ))  # fmt: skip
 """Upstream's that are not here: they may be disabled, which they are, but not enabled."""

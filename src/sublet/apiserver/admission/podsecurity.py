@@ -46,35 +46,47 @@ class Policy:
     errors: tuple[FieldError, ...] = ()
     """Labels that say nothing: an unknown level enforces the strictest, and neither audits nor warns."""
 
+    @property
+    def is_privileged(self) -> bool:
+        return {each.level for each in (self.enforce, self.audit, self.warn)} == {"privileged"}
 
-def policy_of(labels: Mapping[str, str]) -> Policy:
-    """The policy in a namespace's labels; without a ``warn`` level what is enforced is warned about."""
+
+_OPEN = Policy()
+
+
+def policy_of(labels: Mapping[str, str], defaults: Policy = _OPEN) -> Policy:
+    """The policy in a namespace's labels, ``defaults`` for what they do not say.
+
+    Without a ``warn`` level what the labels enforce is warned about, where that is stricter.
+    """
     if not any(key.startswith(PREFIX) for key in labels):
-        return Policy()
+        return defaults
     errors: list[FieldError] = []
-    enforce, audit, warn = (_standard(labels, mode, errors) for mode in ("enforce", "audit", "warn"))
-    if f"{PREFIX}warn" not in labels and enforce.rank > warn.rank:
-        stated = f"{PREFIX}warn-version" in labels
-        warn = Standard(enforce.level, warn.minor if stated else enforce.minor)
+    enforce = _standard(labels, "enforce", defaults.enforce, errors)
+    audit = _standard(labels, "audit", defaults.audit, errors)
+    warn = _standard(labels, "warn", defaults.warn, errors)
+    stated = labels.get(f"{PREFIX}enforce") in LEVELS
+    if stated and f"{PREFIX}warn" not in labels and enforce.rank > warn.rank:
+        versioned = f"{PREFIX}warn-version" in labels
+        warn = Standard(enforce.level, warn.minor if versioned else enforce.minor)
     return Policy(enforce, audit, warn, tuple(errors))
 
 
-def _standard(labels: Mapping[str, str], mode: str, errors: list[FieldError]) -> Standard:
+def _standard(labels: Mapping[str, str], mode: str, default: Standard, errors: list[FieldError]) -> Standard:
     level, version = labels.get(f"{PREFIX}{mode}"), labels.get(f"{PREFIX}{mode}-version")
-    found, minor = "privileged", LATEST
+    found, minor = default.level, default.minor
     if level in LEVELS:
         found = str(level)
     elif level is not None:
         found = "restricted" if mode == "enforce" else "privileged"
         where = f"metadata.labels[{PREFIX}{mode}]"
         errors.append(invalid_value(where, level, f"must be one of {', '.join(LEVELS)}"))
-    if version is not None and version != "latest":
+    if version is not None:
         match = _VERSION.fullmatch(version)
-        if match is None:
+        if match is None and version != "latest":
             where = f"metadata.labels[{PREFIX}{mode}-version]"
             errors.append(invalid_value(where, version, 'must be "latest" or "v1.x"'))
-        else:
-            minor = min(int(match[1]), LATEST - 1)
+        minor = LATEST if match is None else min(int(match[1]), LATEST - 1)
     return Standard(found, minor)
 
 

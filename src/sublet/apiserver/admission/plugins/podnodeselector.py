@@ -6,12 +6,15 @@ from sublet.apiserver.admission.framework import CREATE, Attributes, Context, Pl
 from sublet.machinery import objects
 from sublet.machinery.status import InternalError, forbidden
 
+_DEFAULT = "clusterDefaultNodeSelector"
 ANNOTATION = "scheduler.alpha.kubernetes.io/node-selector"
 
 
 async def _admit(attributes: Attributes, context: Context) -> None:
     namespace = await context.reader.get_latest("", "namespaces", "", attributes.namespace)
     stated = objects.annotations(namespace).get(ANNOTATION) if namespace is not None else None
+    if stated is None:
+        stated = context.configuration.pod_node_selector.get(_DEFAULT)
     if not stated:
         return
     wanted = _labels(stated)
@@ -24,6 +27,20 @@ async def _admit(attributes: Attributes, context: Context) -> None:
         )  # fmt: skip
     spec["nodeSelector"] = {**wanted, **mine}
     attributes.mutated = True
+
+
+async def _validate(attributes: Attributes, context: Context) -> None:
+    allowed = context.configuration.pod_node_selector.get(attributes.namespace)
+    if not allowed:
+        return
+    may, mine = _labels(allowed), (attributes.new().get("spec") or {}).get("nodeSelector") or {}
+    if any(may.get(key) != value for key, value in mine.items()):
+        raise forbidden(
+            "",
+            "pods",
+            attributes.name,
+            "pod node label selector labels conflict with its namespace whitelist",
+        )
 
 
 def _labels(text: str) -> dict[str, str]:
@@ -39,4 +56,4 @@ def _labels(text: str) -> dict[str, str]:
     return found
 
 
-PLUGIN = Plugin("PodNodeSelector", on("pods", operations=(CREATE,)), admit=_admit)
+PLUGIN = Plugin("PodNodeSelector", on("pods", operations=(CREATE,)), admit=_admit, validate=_validate)

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from sublet.apiserver.admission import podsecurity
+from sublet.apiserver.admission.configuration import PodSecurityDefaults
 from sublet.apiserver.admission.framework import CREATE, UPDATE, Attributes, Context, Plugin
 from sublet.apiserver.admission.podsecurity import PREFIX, Policy, Standard
 from sublet.machinery import objects
@@ -44,8 +45,14 @@ async def _validate(attributes: Attributes, context: Context) -> None:
     if attributes.target == ("", "namespaces"):
         await _namespace(attributes, context)
         return
+    exempt = context.configuration.pod_security.exemptions
+    if attributes.namespace in exempt.namespaces or attributes.user.name in exempt.usernames:
+        why = "namespace" if attributes.namespace in exempt.namespaces else "user"
+        attributes.annotations[f"{PREFIX}exempt"] = why
+        return
     namespace = await context.reader.get("", "namespaces", "", attributes.namespace)
-    policy = podsecurity.policy_of(objects.labels(namespace) if namespace is not None else {})
+    labels = objects.labels(namespace) if namespace is not None else {}
+    policy = podsecurity.policy_of(labels, _defaults(context))
     if attributes.plural == "pods":
         if attributes.operation == CREATE or _is_significant(attributes.new(), attributes.old()):
             _evaluate(attributes, context, policy, attributes.new(), enforce=True)
@@ -54,9 +61,20 @@ async def _validate(attributes: Attributes, context: Context) -> None:
         _evaluate(attributes, context, policy, template, enforce=False)
 
 
+def _defaults(context: Context) -> Policy:
+    stated = context.configuration.pod_security.defaults
+    if stated == PodSecurityDefaults():
+        return Policy()
+    return podsecurity.policy_of({PREFIX + key: value for key, value in stated.labels().items()})
+
+
 def _evaluate(
     attributes: Attributes, context: Context, policy: Policy, pod: Mapping[str, Any], *, enforce: bool
 ) -> None:
+    runtime = (pod.get("spec") or {}).get("runtimeClassName")
+    if runtime and runtime in context.configuration.pod_security.exemptions.runtime_classes:
+        attributes.annotations[f"{PREFIX}exempt"] = "runtimeClass"
+        return
     if policy.errors:
         listed = ", ".join(str(error) for error in policy.errors)
         whole = f"[{listed}]" if len(policy.errors) > 1 else listed
@@ -107,15 +125,35 @@ def _template(obj: Object, path: tuple[str, ...]) -> Object | None:
 
 async def _namespace(attributes: Attributes, context: Context) -> None:
     """Labels must name levels and versions that exist; who sets a stricter level learns which pods break it."""
-    new = podsecurity.policy_of(objects.labels(attributes.new()))
-    old = Policy()
+    defaults = _defaults(context)
+    new = podsecurity.policy_of(objects.labels(attributes.new()), defaults)
+    old = defaults
     if attributes.operation == UPDATE:
-        old = podsecurity.policy_of(objects.labels(attributes.old()))
+        old = podsecurity.policy_of(objects.labels(attributes.old()), defaults)
     if new.errors and new.errors != old.errors:
         raise invalid_object("", "Namespace", attributes.name, new.errors)
-    if attributes.operation == CREATE or not _is_stricter(new.enforce, old.enforce):
+    created = attributes.operation == CREATE
+    if not created and not _is_stricter(new.enforce, old.enforce):
+        return
+    if attributes.name in context.configuration.pod_security.exemptions.namespaces:
+        if not new.is_privileged and new != defaults:
+            attributes.warnings.append(_ignored(attributes, new))
+        return
+    if created:
         return
     attributes.warnings += await _broken(context, attributes.name, new.enforce)
+
+
+def _ignored(attributes: Attributes, policy: Policy) -> str:
+    labels = objects.labels(attributes.new())
+    modes = (("enforce", policy.enforce), ("audit", policy.audit), ("warn", policy.warn))
+    listed = ", ".join(
+        f"{mode}={standard}"
+        for mode, standard in modes
+        if standard.level != "privileged"
+        and (f"{PREFIX}{mode}" in labels or f"{PREFIX}{mode}-version" in labels)
+    )
+    return f'namespace "{attributes.name}" is exempt from Pod Security, and the policy ({listed}) will be ignored'
 
 
 def _is_stricter(new: Standard, old: Standard) -> bool:
