@@ -148,8 +148,25 @@ async def test_expect_continue_is_told_to_go_on(serve) -> None:
         "POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\nContent-Length: 6\r\n\r\nhello!",
         "POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: gzip, chunked\r\n\r\n0\r\n\r\n",
         "NONSENSE\r\n\r\n",
+        "GET /x\r\n\r\n",
+        "POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\nContent-Length: 5\r\n\r\nhello",
+        "POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 5, 5\r\n\r\nhello",
+        "POST / HTTP/1.1\r\nHost: x\r\nContent-Length: +5\r\n\r\nhello",
+        "POST / HTTP/1.1\r\nHost: x\r\nContent-Length : 5\r\n\r\nhello",
+        "POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: xchunked\r\n\r\n0\r\n\r\n",
+        "POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\nTransfer-Encoding: identity\r\n\r\n0\r\n\r\n",
+        "POST / HTTP/1.0\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+        "GET / HTTP/1.1\r\nHost: x\r\nX: 1\r\n Impersonate-User: root\r\n\r\n",
+        "GET / HTTP/1.1\r\nHost: x\r\nX: 1\nImpersonate-User: root\r\n\r\n",
+        "GET / HTTP/1.1\r\nHost: x\r\nX: 1\rImpersonate-User: root\r\n\r\n",
+        "GET / HTTP/1.1\r\nHost: x\r\nX: 1\0\r\n\r\n",
+        "GET / HTTP/1.1\r\nHost: x\r\nHost: y\r\n\r\n",
+        "GET / HTTP/1.1\r\nHost: x\r\nImpersonate-User: a\r\nImpersonate-User: b\r\n\r\n",
+        "GET / HTTP/1.1\r\nHost: x\r\nX-Remote-User: a\r\nX-Remote-User: b\r\n\r\n",
+        "GET / HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer a\r\nAuthorization: Bearer b\r\n\r\n",
+        "CONNECT x:443 HTTP/1.1\r\nHost: x\r\n\r\n",
     ],
-)
+)  # fmt: skip
 async def test_ambiguous_or_malformed_requests_are_refused_and_the_connection_closed(serve, bad: str) -> None:
     asked: list[str] = []
 
@@ -162,6 +179,42 @@ async def test_ambiguous_or_malformed_requests_are_refused_and_the_connection_cl
     assert (await peer.response())[0] == 400
     assert await peer.closed()
     assert asked == []
+
+
+async def test_trailers_are_no_headers(serve) -> None:
+    seen: list[Request] = []
+
+    async def record(request: Request) -> Response:
+        seen.append(request)
+        return Response(200)
+
+    peer = await (await serve(record))()
+    head = "POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n"
+    peer.send(head + "2\r\nhi\r\n0\r\nImpersonate-User: root\r\nX-Remote-User: root\r\n\r\n")
+    assert (await peer.response())[0] == 200
+    assert seen[0].body == b"hi"
+    assert set(seen[0].headers) == {"host", "transfer-encoding"}
+    peer.send("GET / HTTP/1.1\r\nHost: x\r\nX: 1\r\n\r\n")
+    await peer.response()
+    assert seen[1].headers["x"] == "1"
+
+
+async def test_endless_trailers_are_refused(serve) -> None:
+    peer = await (await serve(echo))()
+    peer.send("POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n0\r\nX: ")
+    await asyncio.sleep(0.05)
+    peer.send("a" * 140_000)
+    assert (await peer.response())[0] == 400
+
+
+async def test_a_body_in_small_chunks_is_taken(serve) -> None:
+    peer = await (await serve(echo))()
+    peer.send("POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n")
+    for _ in range(200):
+        peer.send("1\r\na\r\n" * 500)
+        await asyncio.sleep(0)
+    peer.send("0\r\n\r\n")
+    assert json.loads((await peer.response())[2])["body"] == "a" * 100_000
 
 
 async def test_endless_headers_are_refused_with_431(serve) -> None:

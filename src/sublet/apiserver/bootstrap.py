@@ -193,12 +193,13 @@ def api_service(group: str, version: str, group_priority: int, version_priority:
 async def _authentication(api: APIServer) -> None:
     """What servers behind this one need in order to believe it."""
     settings = api.settings.authentication
+    headers = settings.front_proxy_headers
     data = {
         "requestheader-allowed-names": _listed(settings.front_proxy_names),
-        "requestheader-extra-headers-prefix": _listed(["X-Remote-Extra-"]),
-        "requestheader-group-headers": _listed(["X-Remote-Group"]),
-        "requestheader-uid-headers": _listed(["X-Remote-Uid"]),
-        "requestheader-username-headers": _listed(["X-Remote-User"]),
+        "requestheader-extra-headers-prefix": _header_names(headers.extra_prefixes, "X-Remote-Extra-"),
+        "requestheader-group-headers": _header_names(headers.group, "X-Remote-Group"),
+        "requestheader-uid-headers": _header_names(headers.uid, "X-Remote-Uid"),
+        "requestheader-username-headers": _header_names(headers.username, "X-Remote-User"),
     }
     if settings.client_ca:
         data["client-ca-file"] = settings.client_ca.decode()
@@ -239,6 +240,15 @@ async def _tracking(api: APIServer) -> None:
         return True
 
     await api.reader.update("", "configmaps", namespace, name, edit)
+
+
+def _header_names(values: Iterable[str], own: str) -> str:
+    """What servers behind this one believe: whatever its own proxy sends, and what this one believes itself."""
+    names = {
+        own.lower(): own,
+        **{value: "-".join(p.capitalize() for p in value.split("-")) for value in values},
+    }
+    return _listed(names.values())
 
 
 def _listed(values: Iterable[str]) -> str:

@@ -45,8 +45,16 @@ _FLUSH_FROM = 64 * 1024
 _PIECE = 64 * 1024
 """Long answers are written in pieces: TLS then works in the processor's cache instead of growing buffers."""
 
-_BY_NEWLINE = frozenset(("impersonate-group", "x-remote-group", "x-stream-protocol-version"))
-_BY_NEWLINE_PREFIXES = ("impersonate-extra-", "x-remote-extra-")
+BY_NEWLINE = frozenset(("impersonate-group", "x-remote-group", "x-stream-protocol-version"))
+"""Headers that may come several times, each a value of its own."""
+BY_NEWLINE_PREFIXES = ("impersonate-extra-", "x-remote-extra-")
+_ONCE = frozenset((
+    "authorization", "content-length", "host", "impersonate-uid", "impersonate-user", "transfer-encoding",
+    "x-remote-uid", "x-remote-user",
+))  # fmt: skip
+"""Headers of which a second one could only be meant to deceive."""
+_FRAMING = 16
+"""Bytes around one byte of a chunked body at most, beyond what heads may take: the rest is endless trailers."""
 _STATUS_LINES = {s.value: f"HTTP/1.1 {s.value} {s.phrase}\r\n" for s in HTTPStatus}
 
 
@@ -54,7 +62,7 @@ class HTTPProtocol(asyncio.Protocol):
     """One client connection of an :class:`HTTPServer`."""
 
     __slots__ = (
-        "_body", "_body_size", "_close_after", "_drained", "_expect", "_flush_scheduled", "_head_bytes",
+        "_body", "_body_size", "_close_after", "_drained", "_expect", "_flush_scheduled", "_framing", "_head_bytes",
         "_headers", "_headers_complete", "_leftover", "_out", "_out_size", "_over_tls",
         "_parser", "_paused", "_peer_certificate", "_peer_intermediates",
         "_queue", "_reading", "_refused", "_remote", "_server", "_streaming", "_task", "_transport", "_upgraded",
@@ -88,6 +96,8 @@ class HTTPProtocol(asyncio.Protocol):
         self._headers: dict[str, str] = {}
         self._body: list[bytes] = []
         self._body_size = 0
+        self._framing = 0
+        """Bytes that came after the headers."""
         self._expect = False
         self._over_tls = False
         self.deadline = 0.0
@@ -142,7 +152,12 @@ class HTTPProtocol(asyncio.Protocol):
             return
         if self._refused:
             return
-        if not self._headers_complete:
+        if self._headers_complete:
+            self._framing += len(data)
+            if self._framing - self._body_size > HEAD_LIMIT + _FRAMING * self._body_size:
+                self._refuse(BadRequest("the request's body is framed by more than it holds"))
+                return
+        else:
             self._head_bytes += len(data)
         try:
             self._parser.feed_data(data)
@@ -187,6 +202,7 @@ class HTTPProtocol(asyncio.Protocol):
         self._headers = {}
         self._body = []
         self._body_size = 0
+        self._framing = 0
         self._expect = False
         self._headers_complete = False
         if self._task is None:
@@ -196,20 +212,27 @@ class HTTPProtocol(asyncio.Protocol):
         self._url += url
 
     def on_header(self, name: bytes, value: bytes) -> None:
+        if self._headers_complete:
+            return  # Trailers are no headers: who forwards requests looks at headers only.
         key = self._server.names.get(name) or self._server.name(name)
         text = value.decode("latin-1")
         headers = self._headers
         if key in headers:
-            if key in ("content-length", "host", "transfer-encoding", "authorization"):
+            if key in _ONCE:
                 raise BadRequest(f"repeated {key} header")
-            newline = key in _BY_NEWLINE or key.startswith(_BY_NEWLINE_PREFIXES)
+            newline = key in self._server.by_newline or key.startswith(self._server.by_newline_prefixes)
             text = headers[key] + ("\n" if newline else ", ") + text
         headers[key] = text
 
     def on_headers_complete(self) -> None:
         self._headers_complete = True
         headers = self._headers
+        version = self._parser.get_http_version()
+        if version not in ("1.1", "1.0"):
+            raise BadRequest(f"HTTP/{version} is not spoken here")
         if "transfer-encoding" in headers:
+            if version == "1.0":
+                raise BadRequest("Transfer-Encoding is not for HTTP/1.0")
             if "content-length" in headers:
                 raise BadRequest("both Content-Length and Transfer-Encoding are given")
             if headers["transfer-encoding"].strip().lower() != "chunked":

@@ -13,7 +13,7 @@ from email.utils import formatdate
 from pathlib import Path
 
 from sublet.apiserver import clientcerts
-from sublet.apiserver.protocol import HTTPProtocol
+from sublet.apiserver.protocol import BY_NEWLINE, BY_NEWLINE_PREFIXES, HTTPProtocol
 from sublet.client.exchange import Application
 
 _SWEEP_SECONDS = 2.0
@@ -43,7 +43,10 @@ class HTTPServer:
         ssl_context: ssl.SSLContext | None = None,
         path: Path | None = None,
         backlog: int = 1024,
+        listed_headers: Iterable[str] = (),
+        listed_prefixes: Iterable[str] = (),
     ) -> None:
+        """``listed_headers`` and ``listed_prefixes``, in lower case: further headers whose values a proxy repeats."""
         self.application = application
         self.host = host
         self.port = port
@@ -52,6 +55,8 @@ class HTTPServer:
         self.refused = 0
         """Connections that sent what is no acceptable HTTP request."""
         self.names: dict[bytes, str] = {}
+        self.by_newline = BY_NEWLINE | frozenset(listed_headers)
+        self.by_newline_prefixes = (*BY_NEWLINE_PREFIXES, *listed_prefixes)
         self.loop: asyncio.AbstractEventLoop
         self._ssl = ssl_context
         self._backlog = backlog

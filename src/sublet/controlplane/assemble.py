@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from sublet.apiserver.api import APIServer
 from sublet.apiserver.authentication.build import AuthenticationSettings
+from sublet.apiserver.authentication.x509 import ProxyHeaders
 from sublet.apiserver.handlers.health import handle as answer_health
 from sublet.apiserver.health import ENDPOINTS
 from sublet.apiserver.requestinfo import parse
@@ -159,6 +160,8 @@ class ControlPlane:
         directory, sans = assembly.data_dir / "pki", [*SANS, *self._own_sans(), *assembly.sans]
         self.pki = ensure_control_plane(directory, sans, self.clock)
         gate = _Gate()
+        stated = assembly.settings.get("authentication", {})
+        proxy: ProxyHeaders = stated.get("front_proxy_headers", ProxyHeaders())
         self._server = HTTPServer(
             gate,
             host=assembly.host,
@@ -168,6 +171,8 @@ class ControlPlane:
                 self.pki.key("apiserver"),
                 (self.pki.cert("ca"), self.pki.cert("front-proxy-ca")),
             ),
+            listed_headers=proxy.group,
+            listed_prefixes=proxy.extra_prefixes,
         )
         await self._server.start()
         url = assembly.store_url or f"sqlite://{assembly.data_dir.absolute() / 'state.db'}"
