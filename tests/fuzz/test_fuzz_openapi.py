@@ -87,6 +87,15 @@ class Fuzzer:
         assert isinstance(response.body, bytes) and response.status == 200, path
         return codec.decode_json(response.body)
 
+    async def define(self, definition: Any) -> None:
+        """A custom resource, once its documents are published."""
+        await self.send("POST", "/apis/apiextensions.k8s.io/v1/customresourcedefinitions", definition)
+        group = definition["spec"]["group"]
+        for _ in range(200):
+            if f"apis/{group}/v1" in (await self.document("/openapi/v3"))["paths"]:
+                return
+            await asyncio.sleep(0.05)
+
     async def resources(self) -> list[Resource]:
         found = []
         index = (await self.document("/openapi/v3"))["paths"]
@@ -218,6 +227,36 @@ class Fuzzer:
         return "?" + "&".join(pairs)
 
 
+CUSTOM = {
+    "apiVersion": "apiextensions.k8s.io/v1", "kind": "CustomResourceDefinition",
+    "metadata": {"name": "widgets.example.com"},
+    "spec": {
+        "group": "example.com", "scope": "Namespaced", "names": {"plural": "widgets", "kind": "Widget"},
+        "versions": [{
+            "name": "v1", "served": True, "storage": True, "subresources": {"status": {}, "scale": {
+                "specReplicasPath": ".spec.replicas", "statusReplicasPath": ".status.replicas"}},
+            "additionalPrinterColumns": [{"name": "Size", "type": "integer", "jsonPath": ".spec.replicas"}],
+            "schema": {"openAPIV3Schema": {"type": "object", "properties": {
+                "spec": {
+                    "type": "object", "required": ["replicas"],
+                    "x-kubernetes-validations": [{"rule": "self.replicas <= 5000 && (!has(self.parts) || self.parts.size() < 9)"}],
+                    "properties": {
+                        "replicas": {"type": "integer", "minimum": 0}, "mode": {"type": "string", "enum": ["a", "b"], "default": "a"},
+                        "at": {"type": "string", "format": "date-time"}, "text": {"type": "string", "pattern": "^(a+)+$", "maxLength": 50},
+                        "any": {"x-kubernetes-preserve-unknown-fields": True}, "port": {"x-kubernetes-int-or-string": True},
+                        "parts": {"type": "array", "x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["name"], "items": {
+                            "type": "object", "required": ["name"], "properties": {
+                                "name": {"type": "string"}, "weight": {"type": "number", "nullable": True}}}},
+                        "set": {"type": "array", "x-kubernetes-list-type": "set", "items": {"type": "string"}},
+                        "labels": {"type": "object", "additionalProperties": {"type": "string"}},
+                        "template": {"type": "object", "x-kubernetes-embedded-resource": True, "x-kubernetes-preserve-unknown-fields": True},
+                    },
+                },
+                "status": {"type": "object", "properties": {"replicas": {"type": "integer"}}},
+            }}},
+        }],
+    },
+}  # fmt: skip
 PARAMETERS = (
     "labelSelector", "fieldSelector", "limit", "continue", "resourceVersion", "resourceVersionMatch", "watch", "timeout",
     "timeoutSeconds", "allowWatchBookmarks", "sendInitialEvents", "pretty", "includeObject", "dryRun", "x",
@@ -233,14 +272,14 @@ DELETES: tuple[Any, ...] = (
 )  # fmt: skip
 
 
+MEANT = (b"resourceVersion should not be set", b"Too large resource version", b"allotted timeout",
+         b"replicas field")  # fmt: skip
+"""What Kubernetes answers with 500 and above too."""
+
+
 def _meant(response: Response) -> bool:
-    """Whether Kubernetes answers so too."""
     body = response.body if isinstance(response.body, bytes) else b""
-    return (
-        b"resourceVersion should not be set" in body
-        or b"Too large resource version" in body
-        or b"allotted timeout" in body
-    )
+    return any(text in body for text in MEANT)
 
 
 def seeded() -> random.Random:
@@ -253,7 +292,9 @@ async def test_soak_no_body_of_any_published_resource_makes_an_internal_error_or
 ) -> None:
     fuzzer = Fuzzer(api, seeded())
     await fuzzer.send("POST", "/api/v1/namespaces/default/serviceaccounts", {"metadata": {"name": "default"}})
+    await fuzzer.define(CUSTOM)
     resources = await fuzzer.resources()
+    assert any(resource.kind == "Widget" for resource in resources)
     assert len(resources) > 60
     for _ in range(ROUNDS):
         for resource in resources:
