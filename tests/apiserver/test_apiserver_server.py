@@ -277,6 +277,25 @@ async def test_a_slow_reader_holds_up_its_own_stream_only(serve) -> None:
     assert len((await slow.response())[2]) == 1000 * 16384
 
 
+async def test_a_large_body_waits_for_a_slow_reader_and_comes_whole(serve) -> None:
+    whole = b"0123456789" * 1_000_000
+
+    async def large(request: Request) -> Response:
+        return Response(200, [], whole) if request.path == "/large" else await echo(request)
+
+    connect = await serve(large)
+    slow, quick = await connect(), await connect()
+    slow.send("GET /large HTTP/1.1\r\nHost: x\r\n\r\n")
+    await asyncio.sleep(0.1)
+    quick.send("GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+    assert (await asyncio.wait_for(quick.response(), 2))[0] == 200
+    (connection,) = [each for each in connect.server.connections if not each.idle]
+    assert connection._transport.get_write_buffer_size() < 5_000_000
+    assert (await slow.response())[2] == whole
+    slow.send("GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+    assert (await slow.response())[0] == 200
+
+
 async def test_a_stream_is_closed_when_the_client_goes(serve) -> None:
     closed = asyncio.Event()
 

@@ -42,6 +42,7 @@ _STUCK_STREAM_SECONDS = 3600.0
 _PIPELINE = 16
 _WRITE_HIGH = 256 * 1024
 _FLUSH_FROM = 64 * 1024
+_BURST = 2 * 1024 * 1024
 _PIECE = 64 * 1024
 """Long answers are written in pieces: TLS then works in the processor's cache instead of growing buffers."""
 
@@ -350,7 +351,7 @@ class HTTPProtocol(asyncio.Protocol):
             if silent or len(body) <= _PIECE:
                 self._write(head if silent else head + body)
             else:
-                self._write_long(head, body)
+                await self._write_long(head, body)
             if self._paused:
                 await self._drain()
             return
@@ -429,7 +430,7 @@ class HTTPProtocol(asyncio.Protocol):
             self._out_size = 0
             self._transport.write(data)
 
-    def _write_long(self, head: bytes, body: bytes) -> None:
+    async def _write_long(self, head: bytes, body: bytes) -> None:
         self._out.append(head)
         self._flush()
         pieces = memoryview(body)
@@ -437,6 +438,9 @@ class HTTPProtocol(asyncio.Protocol):
             if self._transport.is_closing():
                 return
             self._transport.write(pieces[start : start + _PIECE])
+            if start % _BURST == _BURST - _PIECE:
+                # Encrypting takes the loop too, and what the peer does not take fills memory.
+                await self._drain() if self._paused else await asyncio.sleep(0)
 
     async def _drain(self) -> None:
         while self._paused and not self._transport.is_closing():

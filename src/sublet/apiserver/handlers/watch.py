@@ -27,7 +27,7 @@ BOOKMARK_SECONDS = 60.0
 SHORTEST, LONGEST = 1800, 3600
 """Seconds a watch lasts at least and at most when the client names no timeout."""
 _CHUNK = 64
-"""Objects of the initial state that are made into frames in one turn of the loop."""
+"""Objects or events that are made into one piece of the stream: a slow client holds no more than that."""
 _IN_THE_STREAM = (410, 504)
 """Upstream's watch cache tells a version too old, or not reached yet, in the first event of the stream."""
 
@@ -134,10 +134,11 @@ async def _frames(call: Call, framer: Framer, opened: _Opened, options: ListOpti
                 except StatusError as error:
                     yield framer.error(error)
                     return
-            frames = [frame for event in events if (frame := framer.event(event))]
-            if frames:
-                sent.add(counted, len(frames))
-                yield b"".join(frames) if len(frames) > 1 else frames[0]
+            for start in range(0, len(events), _CHUNK):
+                frames = [frame for event in events[start : start + _CHUNK] if (frame := framer.event(event))]
+                if frames:
+                    sent.add(counted, len(frames))
+                    yield b"".join(frames) if len(frames) > 1 else frames[0]
         if options.bookmarks:
             yield framer.bookmark(watcher.revision)
 
