@@ -397,3 +397,79 @@ async def test_owner_references_permission_enforcement(store: Store) -> None:
         ):
             await ann.create(MAPS, owned("lost", blockOwnerDeletion=True, apiVersion="x.io/v1"))
         await client.create(MAPS, owned("admins", blockOwnerDeletion=True))
+
+
+# -- node agents --
+
+
+@pytest.fixture
+async def agent(api: APIServer, client: Client) -> Client:
+    """The agent of the node ``n1``, which exists."""
+    await client.create(NODES, {"metadata": {"name": "n1"}})
+    return api.client_as(User("system:node:n1", ("system:nodes", "system:authenticated")), "kubelet")
+
+
+async def mirror(client: Client, make_pod: MAKE, owner: Object | None = None, **spec: Any) -> Object:
+    node = await client.get(NODES, "n1")
+    pod = make_pod(**{"nodeName": "n1", **spec})
+    pod["metadata"]["annotations"] = {"kubernetes.io/config.mirror": "x"}
+    itself = {
+        "apiVersion": "v1", "kind": "Node", "name": "n1", "uid": node["metadata"]["uid"], "controller": True,
+    }  # fmt: skip
+    pod["metadata"]["ownerReferences"] = [{**itself, **(owner or {})}]
+    return pod
+
+
+ONLY = 'node "n1" can only create pods with '
+
+
+@pytest.mark.parametrize(
+    ("owner", "spec", "why"),
+    [
+        ({"name": "n2"}, {}, f"{ONLY}an owner reference set to itself"),
+        ({"controller": False}, {}, f"{ONLY}a controller owner reference set to itself"),
+        ({"blockOwnerDeletion": True}, {}, 'node "n1" must not set blockOwnerDeletion on an owner reference'),
+        ({}, {"nodeName": "n2"}, f"{ONLY}spec.nodeName set to itself"),
+        ({}, {"volumes": [{"name": "v", "configMap": {"name": "c"}}]},
+         'node "n1" can not create pods that reference configmaps'),
+        ({}, {"volumes": [{"name": "v", "persistentVolumeClaim": {"claimName": "c"}}]},
+         'node "n1" can not create pods that reference persistentvolumeclaims'),
+    ],
+)  # fmt: skip
+async def test_a_mirror_pod_is_owned_by_its_node_and_uses_nothing(
+    client: Client, agent: Client, make_pod: MAKE, owner: Object, spec: Object, why: str
+) -> None:
+    await agent.create(PODS, await mirror(client, make_pod))
+    await client.delete(PODS, "web", "default", grace=0)
+    with pytest.raises(Forbidden) as refused:
+        await agent.create(PODS, await mirror(client, make_pod, owner, **spec))
+    assert refused.value.message == refusal("web", why)
+
+
+async def test_an_agent_of_another_machine_of_that_name_makes_no_mirror_pods(
+    client: Client, agent: Client, make_pod: MAKE
+) -> None:
+    uid = (await client.get(NODES, "n1"))["metadata"]["uid"]
+    with pytest.raises(Forbidden) as refused:
+        await agent.create(PODS, await mirror(client, make_pod, {"uid": "other"}))
+    assert refused.value.message == refusal("web", f"node n1 UID mismatch: expected other got {uid}")
+
+
+async def test_an_agent_changes_none_of_the_systems_labels(client: Client, agent: Client) -> None:
+    label = "node-restriction.kubernetes.io/team"
+    with pytest.raises(Forbidden) as refused:
+        await agent.patch(NODES, "n1", {"metadata": {"labels": {label: "a"}}})
+    assert refused.value.message == refusal("n1", f"is not allowed to modify labels: {label}", "nodes")
+
+
+async def test_an_agent_touches_only_the_status_of_pods_on_its_node(
+    client: Client, agent: Client, default_account: None, make_pod: MAKE
+) -> None:
+    await client.create(PODS, make_pod("theirs", nodeName="n2"))
+    with pytest.raises(Forbidden):
+        await agent.patch(PODS, "theirs", {"status": {"message": "x"}}, "default", subresource="status")
+    await client.create(PODS, make_pod("mine", nodeName="n1"))
+    await agent.patch(PODS, "mine", {"status": {"message": "x"}}, "default", subresource="status")
+    claims = {"status": {"resourceClaimStatuses": [{"name": "c", "resourceClaimName": "x"}]}}
+    with pytest.raises(Forbidden, match='node "n1" cannot update resource claim statues'):
+        await agent.patch(PODS, "mine", claims, "default", subresource="status")

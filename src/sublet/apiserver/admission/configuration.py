@@ -34,6 +34,9 @@ class PodSecurityDefaults:
         return {key.replace("_", "-"): str(value) for key, value in dataclasses.asdict(self).items()}
 
 
+NO_DEFAULTS = PodSecurityDefaults()
+
+
 @dataclass(frozen=True)
 class PodSecurityExemptions:
     usernames: tuple[str, ...] = ()
@@ -43,7 +46,7 @@ class PodSecurityExemptions:
 
 @dataclass(frozen=True)
 class PodSecurityConfiguration:
-    defaults: PodSecurityDefaults = PodSecurityDefaults()
+    defaults: PodSecurityDefaults = NO_DEFAULTS
     exemptions: PodSecurityExemptions = PodSecurityExemptions()
 
 

@@ -51,10 +51,11 @@ class Policy:
         return {each.level for each in (self.enforce, self.audit, self.warn)} == {"privileged"}
 
 
-_OPEN = Policy()
+OPEN = Policy()
+"""Nothing is asked."""
 
 
-def policy_of(labels: Mapping[str, str], defaults: Policy = _OPEN) -> Policy:
+def policy_of(labels: Mapping[str, str], defaults: Policy = OPEN) -> Policy:
     """The policy in a namespace's labels, ``defaults`` for what they do not say.
 
     Without a ``warn`` level what the labels enforce is warned about, where that is stricter.

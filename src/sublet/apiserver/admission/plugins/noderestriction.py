@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from sublet.apiserver.admission.framework import CREATE, DELETE, UPDATE, Attributes, Context, Plugin
 from sublet.machinery import objects
 from sublet.machinery.kind import Object
-from sublet.machinery.status import Forbidden, forbidden
+from sublet.machinery.status import Forbidden, forbidden, not_found
 
 _GROUP = "system:nodes"
 _PREFIX = "system:node:"
@@ -21,6 +21,8 @@ _OWN_LABELS = frozenset((
 ))  # fmt: skip
 _OWN_DOMAINS = ("kubelet.kubernetes.io", "node.kubernetes.io")
 _NODE_LEASES = "kube-node-lease"
+_NAMED = {"leases": "node lease", "csinodes": "CSINode"}
+_CLAIM_STATUS = frozenset(("capacity", "conditions", "allocatedResources", "allocatedResourceStatuses"))
 
 
 def _handles(attributes: Attributes) -> bool:
@@ -47,20 +49,24 @@ async def _validate(attributes: Attributes, context: Context) -> None:
 async def _pod(attributes: Attributes, context: Context, node: str) -> None:
     if attributes.subresource == "eviction":
         pod = await context.reader.get_latest("", "pods", attributes.namespace, attributes.name)
-        _own_pod(attributes, pod, node)
+        if pod is None:
+            raise not_found("", "pods", attributes.name)
+        _own_pod(attributes, pod, f"node {node} can only evict pods")
     elif attributes.subresource == "status":
-        _own_pod(attributes, attributes.old_object, node)
+        _own_pod(attributes, attributes.old(), f'node "{node}" can only update pod status for pods')
         if objects.labels(attributes.new()) != objects.labels(attributes.old()):
             raise _refused(attributes, f'node "{node}" cannot update labels through pod status')
+        if _claim_statuses(attributes.new()) != _claim_statuses(attributes.old()):
+            raise _refused(attributes, f'node "{node}" cannot update resource claim statues')
     elif attributes.subresource:
         raise _refused(
             attributes,
             f'unexpected pod subresource "{attributes.subresource}", only "status" and "eviction" are allowed',
         )
     elif attributes.operation == DELETE:
-        _own_pod(attributes, attributes.old_object, node)
+        _own_pod(attributes, attributes.old(), f'node "{node}" can only delete pods')
     elif attributes.operation == CREATE:
-        _mirror(attributes, node)
+        await _mirror(attributes, context, node)
     else:
         raise _refused(
             attributes,
@@ -68,13 +74,18 @@ async def _pod(attributes: Attributes, context: Context, node: str) -> None:
         )
 
 
-def _own_pod(attributes: Attributes, pod: Object | None, node: str) -> None:
-    bound = ((pod or {}).get("spec") or {}).get("nodeName")
-    if bound != node:
-        raise _refused(attributes, f'node "{node}" can only change pods with spec.nodeName set to itself')
+def _own_pod(attributes: Attributes, pod: Object, what: str) -> None:
+    if (pod.get("spec") or {}).get("nodeName") != attributes.user.name[len(_PREFIX) :]:
+        raise _refused(attributes, f"{what} with spec.nodeName set to itself")
 
 
-def _mirror(attributes: Attributes, node: str) -> None:
+def _claim_statuses(pod: Object) -> list[tuple[Any, Any]]:
+    stated = (pod.get("status") or {}).get("resourceClaimStatuses") or ()
+    return [(each.get("name"), each.get("resourceClaimName")) for each in stated]
+
+
+async def _mirror(attributes: Attributes, context: Context, node: str) -> None:
+    """A node shows what it runs by itself; its Node owns that."""
     pod = attributes.new()
     if _MIRROR not in objects.annotations(pod):
         raise _refused(
@@ -83,10 +94,56 @@ def _mirror(attributes: Attributes, node: str) -> None:
     if (pod.get("spec") or {}).get("nodeName") != node:
         raise _refused(attributes, f'node "{node}" can only create pods with spec.nodeName set to itself')
     owners = objects.owners(pod)
-    if len(owners) != 1 or owners[0].get("kind") != "Node" or owners[0].get("name") != node:
+    if len(owners) > 1:
+        raise _refused(
+            attributes, f'node "{node}" can only create pods with a single owner reference set to itself'
+        )
+    await _check_owner(attributes, context, node, owners[0] if owners else {})
+    if used := next(_references(pod), ""):
+        raise _refused(attributes, f'node "{node}" can not create pods that reference {used}')
+
+
+async def _check_owner(attributes: Attributes, context: Context, node: str, owner: Object) -> None:
+    if (owner.get("apiVersion"), owner.get("kind"), owner.get("name")) != ("v1", "Node", node):
         raise _refused(
             attributes, f'node "{node}" can only create pods with an owner reference set to itself'
         )
+    if not owner.get("controller"):
+        why = f'node "{node}" can only create pods with a controller owner reference set to itself'
+        raise _refused(attributes, why)
+    if owner.get("blockOwnerDeletion"):
+        raise _refused(attributes, f'node "{node}" must not set blockOwnerDeletion on an owner reference')
+    found = await context.reader.get_latest("", "nodes", "", node)
+    if found is None:
+        raise not_found("", "nodes", node)
+    if owner.get("uid") != objects.uid(found):
+        why = f"node {node} UID mismatch: expected {owner.get('uid')} got {objects.uid(found)}"
+        raise _refused(attributes, why)
+
+
+def _references(pod: Object) -> Iterator[str]:
+    """What of the API a pod uses: a mirror pod may use nothing."""
+    spec = pod.get("spec") or {}
+    if spec.get("serviceAccountName"):
+        yield "a service account"
+    volumes: list[Any] = spec.get("volumes") or []
+    sources = [*volumes, *(s for v in volumes for s in (v.get("projected") or {}).get("sources") or ())]
+    containers = [
+        c for key in ("initContainers", "containers", "ephemeralContainers") for c in spec.get(key) or ()
+    ]
+    environment = [each.get("valueFrom") or {} for c in containers for each in c.get("env") or ()]
+    environment += [each for c in containers for each in c.get("envFrom") or ()]
+    places = [*sources, *environment]
+    if spec.get("imagePullSecrets") or any(
+        p.keys() & {"secret", "secretKeyRef", "secretRef"} for p in places
+    ):
+        yield "secrets"
+    if any(place.keys() & {"configMap", "configMapKeyRef", "configMapRef"} for place in places):
+        yield "configmaps"
+    if any("clusterTrustBundle" in source for source in sources):
+        yield "clustertrustbundles"
+    if any("persistentVolumeClaim" in volume for volume in volumes):
+        yield "persistentvolumeclaims"
 
 
 def _node(attributes: Attributes, node: str) -> None:
@@ -119,8 +176,10 @@ def _labels(attributes: Attributes, node: str, new: dict[str, str], old: dict[st
     changed = sorted(key for key in new.keys() | old.keys() if new.get(key) != old.get(key))
     bad = [key for key in changed if not _may_set(key)]
     if bad:
-        word = "set" if attributes.operation == CREATE else "modify"
-        raise _refused(attributes, f"is not allowed to {word} the following labels: {', '.join(bad)}")
+        listed = ", ".join(bad)
+        if attributes.operation == CREATE:
+            raise _refused(attributes, f'node "{node}" is not allowed to set the following labels: {listed}')
+        raise _refused(attributes, f"is not allowed to modify labels: {listed}")
 
 
 def _may_set(key: str) -> bool:
@@ -136,6 +195,18 @@ def _may_set(key: str) -> bool:
 def _claim(attributes: Attributes, node: str) -> None:
     if attributes.subresource != "status" or attributes.operation != UPDATE:
         raise _refused(attributes, f'node "{node}" may only update status of persistentvolumeclaims')
+    if _beyond_status(attributes.new()) != _beyond_status(attributes.old()):
+        raise _refused(
+            attributes,
+            f'node "{node}" is not allowed to update fields other than status.capacity and status.conditions',
+        )
+
+
+def _beyond_status(claim: Object) -> Object:
+    """What of a claim is not a node's to say."""
+    metadata = {k: v for k, v in claim["metadata"].items() if k not in ("resourceVersion", "managedFields")}
+    status = {k: v for k, v in (claim.get("status") or {}).items() if k not in _CLAIM_STATUS}
+    return {**claim, "metadata": metadata, "status": status}
 
 
 async def _token(attributes: Attributes, context: Context, node: str) -> None:
@@ -222,9 +293,8 @@ def _named(attributes: Attributes, node: str) -> None:
             ((attributes.object or attributes.old_object or {}).get("spec") or {}).get("nodeName") or ""
         )
     if owner != node:
-        raise _refused(
-            attributes, f"can only access {attributes.plural} with the same name as the requesting node"
-        )
+        what = _NAMED.get(attributes.plural, attributes.plural)
+        raise _refused(attributes, f"can only access {what} with the same name as the requesting node")
 
 
 def _refused(attributes: Attributes, why: str) -> Forbidden:

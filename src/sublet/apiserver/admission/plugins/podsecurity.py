@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from sublet.apiserver.admission import podsecurity
-from sublet.apiserver.admission.configuration import PodSecurityDefaults
+from sublet.apiserver.admission.configuration import NO_DEFAULTS
 from sublet.apiserver.admission.framework import CREATE, UPDATE, Attributes, Context, Plugin
 from sublet.apiserver.admission.podsecurity import PREFIX, Policy, Standard
 from sublet.machinery import objects
@@ -53,6 +53,10 @@ async def _validate(attributes: Attributes, context: Context) -> None:
     namespace = await context.reader.get("", "namespaces", "", attributes.namespace)
     labels = objects.labels(namespace) if namespace is not None else {}
     policy = podsecurity.policy_of(labels, _defaults(context))
+    if policy is podsecurity.OPEN:
+        if attributes.plural == "pods":
+            attributes.annotations[f"{PREFIX}enforce-policy"] = str(policy.enforce)
+        return
     if attributes.plural == "pods":
         if attributes.operation == CREATE or _is_significant(attributes.new(), attributes.old()):
             _evaluate(attributes, context, policy, attributes.new(), enforce=True)
@@ -63,8 +67,8 @@ async def _validate(attributes: Attributes, context: Context) -> None:
 
 def _defaults(context: Context) -> Policy:
     stated = context.configuration.pod_security.defaults
-    if stated == PodSecurityDefaults():
-        return Policy()
+    if stated is NO_DEFAULTS:
+        return podsecurity.OPEN
     return podsecurity.policy_of({PREFIX + key: value for key, value in stated.labels().items()})
 
 
