@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from sublet.controlplane.config import DEFAULT_MINOR, load, minor_of
+from sublet.controlplane.config import DEFAULT_MINOR, load, minor_of, of_version
 from sublet.machinery.settings import ConfigurationError, to_document
 
 
@@ -57,3 +57,20 @@ def test_the_kubernetes_version_names_a_minor(version: str, minor: str) -> None:
 def test_a_minor_that_is_not_served_is_refused_listing_those_that_are() -> None:
     with pytest.raises(ConfigurationError, match=r"1\.20 is not served.*1\.30, 1\.31"):
         minor_of("1.20")
+
+
+def test_existing_files_choose_their_kubernetes_by_the_image_s_tag() -> None:
+    image = {"image": {"tag": "v1.33.4-full"}}
+    assert load({"controlPlane": {"distro": {"k8s": image}}}).minor == "1.33"
+    assert load({"controlPlane": {"distro": {"k8s": {**image, "version": "v1.31.0"}}}}).minor == "1.31"
+    with pytest.raises(ConfigurationError, match=r"1\.29\.0 is not served.*1\.30, 1\.31"):
+        load({"controlPlane": {"distro": {"k8s": {"image": {"tag": "v1.29.0"}}}}})
+
+
+def test_a_version_from_elsewhere_overrides_the_file_s() -> None:
+    stated = load({"controlPlane": {"distro": {"k8s": {"version": "v1.31.0"}}, "proxy": {"port": 1}}})
+    assert of_version(stated, "") is stated
+    other = of_version(stated, "1.37")
+    assert (other.minor, other.control_plane.proxy.port) == ("1.37", 1)
+    with pytest.raises(ConfigurationError, match=r"Kubernetes 2\.0 is not served.*1\.36, 1\.37"):
+        of_version(stated, "2.0")

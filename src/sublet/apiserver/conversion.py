@@ -6,6 +6,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
+from sublet.machinery import strict
 from sublet.machinery.kind import Kind, Object, Resource
 from sublet.machinery.schema import Schema
 from sublet.machinery.status import FieldError
@@ -80,6 +81,23 @@ class CustomKind(Kind):
 
     def version_schema(self, version: str) -> Schema | None:
         return self.schemas.get(version)
+
+
+def renewal(kind: Kind, minor: str) -> Callable[[Object], None]:
+    """What brings an object that another release or minor wrote up to date, in place.
+
+    A built-in one is decoded as a request's would be: fields that this minor does not have go, defaults come.
+    """
+    if isinstance(kind, CustomKind):
+        return kind.renew
+
+    def renew(obj: Object) -> None:
+        schema = kind.schema(minor)
+        if schema is not None:
+            strict.check(obj, schema)
+        kind.default(obj)
+
+    return renew
 
 
 def to_stored(kind: Kind, resource: Resource, obj: Object) -> Object:

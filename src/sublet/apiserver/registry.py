@@ -94,7 +94,7 @@ class Registry:
         if known is not None:
             return known[1]
         tag = f"{self._tag} {kind.storage_tag}" if isinstance(kind, conversion.CustomKind) else self._tag
-        renew = kind.renew if isinstance(kind, conversion.CustomKind) else kind.default
+        renew = conversion.renewal(kind, self.minor)
         made = StoredFormat(kind.resource, tag, renew)
         if isinstance(kind, conversion.CustomKind) and kind.converter is not None:
             made.versions = {resource.version: resource for resource in kind.served()}

@@ -17,6 +17,9 @@ from sublet.cli.output import done, info, step
     "-f", "--values", multiple=True, type=click.Path(path_type=Path), help="sublet.yaml; repeatable."
 )
 @click.option("--set", "sets", multiple=True, metavar="KEY=VALUE", help="One key of sublet.yaml; repeatable.")
+@click.option(
+    "--kubernetes-version", default="", help="The tenant's Kubernetes, 1.30 to 1.37; default: 1.36."
+)
 @click.option("--image", default="", help="sublet's image on the host's nodes; default: sublet:VERSION.")
 @click.option("--create-namespace/--no-create-namespace", default=True, show_default=True)
 @click.option("--upgrade", is_flag=True, help="Change the tenant if it exists.")
@@ -34,6 +37,7 @@ def create(
     namespace: str,
     values: tuple[Path, ...],
     sets: tuple[str, ...],
+    kubernetes_version: str,
     image: str,
     create_namespace: bool,
     upgrade: bool,
@@ -50,9 +54,10 @@ def create(
 
     check_name(name)
     files = [(str(path), path.read_bytes()) for path in values]
-    document = parse_values(
-        files, [*sets, *(["controlPlane.service.spec.type=LoadBalancer"] if expose else [])]
-    )
+    flags = ["controlPlane.service.spec.type=LoadBalancer"] if expose else []
+    if kubernetes_version:
+        flags.append(f"controlPlane.distro.k8s.version=v{kubernetes_version.removeprefix('v')}")
+    document = parse_values(files, [*sets, *flags])
     configuration = config.load(document)
     namespace = namespace or default_namespace(name)
     image = image or configuration.control_plane.stateful_set.image.name

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 @click.option("--advertise-address", default="", help="Address under which nodes and pods reach it.")
 @click.option("--service-cidr", default="", help="Where ClusterIPs come from; default 10.96.0.0/16.")
 @click.option("--san", "sans", multiple=True, help="Further name or address of the serving certificate.")
+@click.option("--kubernetes-version", default="", help="Kubernetes to serve, 1.30 to 1.37; default: 1.36.")
 @click.option("--tenant", default="", help="Run as this tenant: its pods live on the host cluster.")
 @click.option("--namespace", default="", help="The tenant's namespace on the host; default: the pod's own.")
 @click.option(
@@ -45,6 +46,7 @@ def run(
     advertise_address: str,
     service_cidr: str,
     sans: tuple[str, ...],
+    kubernetes_version: str,
     tenant: str,
     namespace: str,
     host_kubeconfig: str | None,
@@ -63,6 +65,7 @@ def run(
         advertise_address=advertise_address,
         service_cidr=service_cidr,
         sans=sans,
+        kubernetes_version=kubernetes_version,
         tenant=tenant,
         namespace=namespace,
         host_kubeconfig=host_kubeconfig,

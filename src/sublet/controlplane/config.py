@@ -7,7 +7,7 @@ existing file works as long as it asks for nothing that is missing.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 from sublet.machinery.settings import ConfigurationError, parse
@@ -44,10 +44,17 @@ class APIServerArguments:
 
 
 @dataclass(frozen=True)
+class KubernetesImage:
+    tag: str = ""
+    """What ``version`` is where that is empty: existing files choose their Kubernetes by the image's tag."""
+
+
+@dataclass(frozen=True)
 class Kubernetes:
     enabled: bool = True
     version: str = ""
-    """Kubernetes minor such as ``1.36`` or ``v1.36.0``; empty: the newest this release serves by default."""
+    """Kubernetes minor such as ``1.36`` or ``v1.36.0``; empty: the image's tag, else the default minor."""
+    image: KubernetesImage = KubernetesImage()
     api_server: APIServerArguments = APIServerArguments()
     scheduler: Enabled = Enabled()
 
@@ -186,14 +193,15 @@ class Configuration:
 
     @property
     def minor(self) -> str:
-        return minor_of(self.control_plane.distro.k8s.version)
+        return minor_of(_version(self))
 
 
 # Keys that exist in vcluster.yaml and have no counterpart in this release.
 _ABSENT = (
     "telemetry", "logging", "platform", "pro", "plugins", "external", "sleep", "sleepMode", "deletion",
     "snapshots", "integrations", "experimental", "policies", "rbac",
-    "controlPlane.backingStore.etcd", "controlPlane.distro.k8s.image",
+    "controlPlane.backingStore.etcd", "controlPlane.distro.k8s.image.registry",
+    "controlPlane.distro.k8s.image.repository",
     "controlPlane.distro.k8s.apiServer.command",
     "controlPlane.distro.k8s.controllerManager", "controlPlane.hostPathMapper", "controlPlane.ingress",
     "controlPlane.serviceMonitor", "controlPlane.standalone", "controlPlane.advanced", "controlPlane.endpoint",
@@ -211,7 +219,7 @@ def load(document: Any) -> Configuration:
         raise ConfigurationError(f"the configuration must be a mapping of keys, not {document!r}")
     document = _without_absent(dict(document or {}))
     configuration = parse(Configuration, document)
-    minor_of(configuration.control_plane.distro.k8s.version)
+    minor_of(_version(configuration))
     _check_store(configuration)
     _check_flags(configuration)
     if configuration.sync:
@@ -253,6 +261,22 @@ def _asks(value: Any) -> bool:
     if isinstance(value, (list, tuple)):
         return any(_asks(child) for child in value)
     return value not in (None, False, "", 0, "auto")
+
+
+def _version(configuration: Configuration) -> str:
+    k8s = configuration.control_plane.distro.k8s
+    return k8s.version or k8s.image.tag
+
+
+def of_version(configuration: Configuration, version: str) -> Configuration:
+    """The configuration with another Kubernetes version; the same where it is empty."""
+    if not version:
+        return configuration
+    minor_of(version)
+    control_plane = configuration.control_plane
+    k8s = replace(control_plane.distro.k8s, version=version)
+    distro = replace(control_plane.distro, k8s=k8s)
+    return replace(configuration, control_plane=replace(control_plane, distro=distro))
 
 
 def minor_of(version: str) -> str:

@@ -42,6 +42,8 @@ class RunSettings:
     namespace: str = ""
     host_kubeconfig: str | None = None
     host_context: str = ""
+    kubernetes_version: str = ""
+    """As ``controlPlane.distro.k8s.version``, which it overrides; empty: what the configuration says."""
     api_server_flags: Sequence[str] = ()
     """kube-apiserver's flags, as on a command line."""
 
@@ -94,7 +96,7 @@ async def start(settings: RunSettings) -> ControlPlane:
     # The store's writer thread gives way to the loop sooner (docs/decisions/0003-store-writer-thread.md).
     sys.setswitchinterval(_SWITCH_SECONDS)
     gc.set_threshold(*_GC_THRESHOLDS)
-    chosen = read_configuration(settings.config)
+    chosen = configuration.of_version(read_configuration(settings.config), settings.kubernetes_version)
     try:
         if settings.tenant:
             from sublet.controlplane.tenant import start_tenant
