@@ -225,7 +225,9 @@ async def test_names_in_refusals_are_quoted_and_harmless(front: Front) -> None:
     assert answer.message == (
         'pods is forbidden: User "&lt;b&gt;\\"eve\\"" cannot list resource "pods" in API group "" at the cluster scope'
     )
+    assert answer.headers["x-content-type-options"] == "nosniff"
     answer = await front.ask("GET", "/x&y", user=evil)
+    assert answer.json["details"] == {}
     assert answer.message.endswith('cannot get path "/x&amp;y"')
 
 

@@ -86,6 +86,22 @@ def test_files_that_exclude_flags(tmp_path: Path) -> None:
             applied(*arguments)
 
 
+def test_a_configuration_is_judged_where_the_files_it_names_are_not() -> None:
+    arguments = [
+        "--token-auth-file=/etc/access/tokens.csv", "--authentication-config=/etc/access/authentication.yaml",
+        "--authorization-mode=RBAC,Webhook", "--authorization-webhook-config-file=/etc/access/hook",
+    ]  # fmt: skip
+    volume = {"name": "access", "secret": {"secretName": "access"}}
+    mount = {"name": "access", "mountPath": "/etc/access"}
+    persistence = {"addVolumes": [volume], "addVolumeMounts": [mount]}
+    chosen = load({"controlPlane": {
+        "distro": {"k8s": {"apiServer": {"extraArgs": arguments}}}, "statefulSet": {"persistence": persistence},
+    }})  # fmt: skip
+    assert chosen.control_plane.stateful_set.persistence.add_volumes == [volume]
+    with pytest.raises(ConfigurationError, match="did you mean --token-auth-file"):
+        load({"controlPlane": {"distro": {"k8s": {"apiServer": {"extraArgs": ["--token-auth-fil=x"]}}}}})
+
+
 async def test_a_control_plane_does_what_its_flags_say(tmp_path: Path) -> None:
     tokens = tmp_path / "tokens.csv"
     tokens.write_text('secret,carol,7,"ops,devs"\n')

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -13,6 +14,7 @@ from sublet.apiserver.authentication.oidc import ALGORITHMS
 from sublet.apiserver.authentication.webhook import TokenWebhookSettings
 from sublet.apiserver.authentication.x509 import ProxyHeaders
 from sublet.apiserver.authorization import configuration as authorization
+from sublet.client.exchange import User
 from sublet.machinery.settings import ConfigurationError
 
 _DURATION = {"unit": "duration"}
@@ -61,12 +63,41 @@ class AccessFlags:
     token_auth_file: str = ""
 
 
-def authentication(flags: AccessFlags) -> dict[str, Any]:
+class _Files:
+    """The files that flags name; nothing is looked at where they are on another machine."""
+
+    def __init__(self, here: bool) -> None:
+        self._here = here
+
+    def path(self, flag: str, path: str) -> Path:
+        file = Path(path)
+        if self._here and not file.is_file():
+            raise ConfigurationError(f"{flag}: {path} is not there, or no file")
+        return file
+
+    def content(self, flag: str, path: str) -> bytes:
+        try:
+            return Path(path).read_bytes() if self._here else b""
+        except OSError as error:
+            raise ConfigurationError(f"{flag}: {path} cannot be read: {error.strerror}") from None
+
+    def tokens(self, path: str) -> Mapping[str, User]:
+        try:
+            return statictoken.read(Path(path)) if self._here else {}
+        except OSError as error:
+            raise ConfigurationError(f"--token-auth-file: {path} cannot be read: {error.strerror}") from None
+        except ValueError as error:
+            raise ConfigurationError(f"--token-auth-file: {error}") from None
+
+
+def authentication(flags: AccessFlags, *, files: bool = True) -> dict[str, Any]:
     """The fields of :class:`~sublet.apiserver.authentication.build.AuthenticationSettings` that the flags state.
 
     ``further_client_ca`` and ``further_front_proxy_ca`` (PEM) come beside the control plane's own authorities. Raises
-    :class:`ConfigurationError` for values that cannot be together, and for files that cannot be read.
+    :class:`ConfigurationError` for values that cannot be together, and for files that cannot be read. ``files`` False:
+    no file is looked at, since they are elsewhere: only the values are judged.
     """
+    read = _Files(files)
     made: dict[str, Any] = {
         "bootstrap_tokens": flags.enable_bootstrap_token_auth,
         "extend_tokens": flags.service_account_extend_token_expiration,
@@ -79,23 +110,24 @@ def authentication(flags: AccessFlags) -> dict[str, Any]:
         made["issuer"], *more = flags.service_account_issuer
         made["further_issuers"] = tuple(more)
     if flags.service_account_key_file:
-        keys = [_file("--service-account-key-file", each) for each in flags.service_account_key_file]
+        keys = [read.content("--service-account-key-file", each) for each in flags.service_account_key_file]
         made["service_account_public_keys"] = b"\n".join(keys)
     if flags.client_ca_file:
-        made["further_client_ca"] = _file("--client-ca-file", flags.client_ca_file)
+        made["further_client_ca"] = read.content("--client-ca-file", flags.client_ca_file)
     if flags.token_auth_file:
-        made["static_tokens"] = _tokens(flags.token_auth_file)
+        made["static_tokens"] = read.tokens(flags.token_auth_file)
     if flags.authentication_token_webhook_config_file:
         made["token_webhook"] = TokenWebhookSettings(
-            _existing("--authentication-token-webhook-config-file", flags.authentication_token_webhook_config_file),
+            read.path("--authentication-token-webhook-config-file", flags.authentication_token_webhook_config_file),
             flags.authentication_token_webhook_cache_ttl,
             flags.authentication_token_webhook_version,
         )  # fmt: skip
-    return made | _issuers(flags) | _proxy(flags)
+    return made | _issuers(flags, read) | _proxy(flags, read)
 
 
-def authorizers(flags: AccessFlags) -> AuthorizationSettings:
-    """Raises :class:`ConfigurationError`."""
+def authorizers(flags: AccessFlags, *, files: bool = True) -> AuthorizationSettings:
+    """As :func:`authentication`."""
+    read = _Files(files)
     if flags.authorization_config:
         if flags.authorization_mode or flags.authorization_webhook_config_file:
             raise ConfigurationError(
@@ -103,13 +135,13 @@ def authorizers(flags: AccessFlags) -> AuthorizationSettings:
                 "flags are defined"
             )
         return AuthorizationSettings(
-            configuration_file=_existing("--authorization-config", flags.authorization_config)
+            configuration_file=read.path("--authorization-config", flags.authorization_config)
         )
     if not flags.authorization_mode and not flags.authorization_webhook_config_file:
         return AuthorizationSettings()
     webhook = None
     if flags.authorization_webhook_config_file:
-        file = _existing("--authorization-webhook-config-file", flags.authorization_webhook_config_file)
+        file = read.path("--authorization-webhook-config-file", flags.authorization_webhook_config_file)
         webhook = authorization.Webhook(
             authorized_ttl=f"{flags.authorization_webhook_cache_authorized_ttl:g}s",
             unauthorized_ttl=f"{flags.authorization_webhook_cache_unauthorized_ttl:g}s",
@@ -119,15 +151,15 @@ def authorizers(flags: AccessFlags) -> AuthorizationSettings:
             connection_info=authorization.ConnectionInfo("KubeConfigFile", str(file.absolute())),
         )
     return AuthorizationSettings(
-        authorization.of_modes(flags.authorization_mode or ("Node", "RBAC"), webhook)
+        authorization.of_modes(flags.authorization_mode or ("Node", "RBAC"), webhook, files=files)
     )
 
 
-def _issuers(flags: AccessFlags) -> dict[str, Any]:
+def _issuers(flags: AccessFlags, read: _Files) -> dict[str, Any]:
     if flags.authentication_config:
         if flags.oidc_issuer_url or flags.oidc_client_id:
             raise ConfigurationError("--authentication-config file and --oidc-* flags are mutually exclusive")
-        return {"configuration_file": _existing("--authentication-config", flags.authentication_config)}
+        return {"configuration_file": read.path("--authentication-config", flags.authentication_config)}
     if bool(flags.oidc_issuer_url) != bool(flags.oidc_client_id):
         raise ConfigurationError("--oidc-issuer-url and --oidc-client-id must be specified together")
     if not flags.oidc_issuer_url:
@@ -142,7 +174,7 @@ def _issuers(flags: AccessFlags) -> dict[str, Any]:
             flags.oidc_issuer_url,
             audiences=(flags.oidc_client_id,),
             certificate_authority=(
-                _file("--oidc-ca-file", flags.oidc_ca_file).decode() if flags.oidc_ca_file else ""
+                read.content("--oidc-ca-file", flags.oidc_ca_file).decode() if flags.oidc_ca_file else ""
             ),
         ),
         tuple(_required_claim(each) for each in flags.oidc_required_claim),
@@ -171,7 +203,7 @@ def _required_claim(text: str) -> jwt.ClaimValidationRule:
     return jwt.ClaimValidationRule(claim, value)
 
 
-def _proxy(flags: AccessFlags) -> dict[str, Any]:
+def _proxy(flags: AccessFlags, read: _Files) -> dict[str, Any]:
     names = ProxyHeaders(
         _lower(flags.requestheader_username_headers) or ProxyHeaders.username,
         _lower(flags.requestheader_uid_headers) or ProxyHeaders.uid,
@@ -180,7 +212,7 @@ def _proxy(flags: AccessFlags) -> dict[str, Any]:
     )
     made: dict[str, Any] = {"front_proxy_headers": names}
     if flags.requestheader_client_ca_file:
-        made["further_front_proxy_ca"] = _file(
+        made["further_front_proxy_ca"] = read.content(
             "--requestheader-client-ca-file", flags.requestheader_client_ca_file
         )
     if flags.requestheader_allowed_names:
@@ -191,15 +223,6 @@ def _proxy(flags: AccessFlags) -> dict[str, Any]:
 
 def _lower(names: tuple[str, ...]) -> tuple[str, ...]:
     return tuple(name.lower() for name in names)
-
-
-def _tokens(path: str) -> Any:
-    try:
-        return statictoken.read(Path(path))
-    except OSError as error:
-        raise ConfigurationError(f"--token-auth-file: {path} cannot be read: {error.strerror}") from None
-    except ValueError as error:
-        raise ConfigurationError(f"--token-auth-file: {error}") from None
 
 
 def _longest(seconds: float) -> int:
@@ -214,17 +237,3 @@ def _https(flag: str, url: str) -> str:
     if url and not url.startswith("https://"):
         raise ConfigurationError(f"{flag} requires https scheme, parsed as: {url}")
     return url
-
-
-def _existing(flag: str, path: str) -> Path:
-    file = Path(path)
-    if not file.is_file():
-        raise ConfigurationError(f"{flag}: {path} is not there, or no file")
-    return file
-
-
-def _file(flag: str, path: str) -> bytes:
-    try:
-        return Path(path).read_bytes()
-    except OSError as error:
-        raise ConfigurationError(f"{flag}: {path} cannot be read: {error.strerror}") from None

@@ -119,6 +119,9 @@ class VolumeClaim:
 @dataclass(frozen=True)
 class Persistence:
     volume_claim: VolumeClaim = VolumeClaim()
+    add_volumes: list[dict[str, Any]] = field(default_factory=list)
+    """Further volumes of the control plane's pod: files that the API server's flags name."""
+    add_volume_mounts: list[dict[str, Any]] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
@@ -306,6 +309,6 @@ def _check_flags(configuration: Configuration) -> None:
         from sublet.controlplane import flags
 
         try:
-            flags.applied(flags.parse_flags(stated))
+            flags.applied(flags.parse_flags(stated), files=False)
         except ConfigurationError as error:
             raise ConfigurationError(f"controlPlane.distro.k8s.apiServer.extraArgs: {error}") from None

@@ -83,18 +83,19 @@ def parse_flags(arguments: Sequence[str]) -> APIServerFlags:
     return APIServerFlags(**values)
 
 
-def applied(flags: APIServerFlags) -> dict[str, Any]:
+def applied(flags: APIServerFlags, *, files: bool = True) -> dict[str, Any]:
     """The fields of :class:`~sublet.apiserver.settings.APIServerSettings` that the flags state.
 
     ``authentication`` are those of its own settings (see :func:`accessflags.authentication`).
 
-    Raises :class:`ConfigurationError` for values that cannot be together, or name what there is not.
+    Raises :class:`ConfigurationError` for values that cannot be together, or name what there is not. ``files`` False: the
+    files they name are on another machine and are not looked at.
     """
     check_feature_gates(flags.feature_gates)
     return {
         "audit": _audit(flags),
-        "authentication": accessflags.authentication(flags),
-        "authorization": accessflags.authorizers(flags),
+        "authentication": accessflags.authentication(flags, files=files),
+        "authorization": accessflags.authorizers(flags, files=files),
         "admission": _admission_configuration(flags),
         "disabled_admission": flags.disable_admission_plugins,
         "enabled_admission": _enabled_admission(flags),

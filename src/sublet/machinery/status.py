@@ -62,6 +62,10 @@ class StatusError(Exception):
         self.causes = tuple(causes)
         self.retry_after = retry_after
         self.continue_token = continue_token
+        self.headers: tuple[tuple[str, str], ...] = ()
+        """What else the response should say."""
+        self.with_details = False
+        """Whether details are shown even where there are none, as some of upstream's errors do."""
         if code:
             self.code = code
         if reason is not None:
@@ -86,7 +90,7 @@ class StatusError(Exception):
         }
         if self.reason:
             status["reason"] = self.reason
-        if details:
+        if details or self.with_details:
             status["details"] = details
         status["code"] = self.code
         return status

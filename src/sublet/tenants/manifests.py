@@ -250,6 +250,7 @@ def _pod_spec(made: TenantNames, configuration: Configuration, image: str, *, pe
     ]
     if not persistent:
         volumes.append({"name": "data", "emptyDir": {}})
+    volumes += settings.persistence.add_volumes
     spec: Object = {
         "serviceAccountName": made.service_account,
         "terminationGracePeriodSeconds": 15,
@@ -313,6 +314,7 @@ def _container(made: TenantNames, configuration: Configuration, image: str) -> O
             {"name": "data", "mountPath": "/data"},
             {"name": "config", "mountPath": "/etc/sublet", "readOnly": True},
             {"name": "tmp", "mountPath": "/tmp"},
+            *settings.persistence.add_volume_mounts,
         ],
     }  # fmt: skip
     return container

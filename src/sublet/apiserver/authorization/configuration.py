@@ -67,8 +67,13 @@ def load(document: Any) -> AuthorizationConfiguration:
     return made
 
 
-def of_modes(modes: Sequence[str], webhook: Webhook | None = None) -> AuthorizationConfiguration:
-    """As ``--authorization-mode`` and the flags of the webhook state it. Raises :class:`ConfigurationError`."""
+def of_modes(
+    modes: Sequence[str], webhook: Webhook | None = None, *, files: bool = True
+) -> AuthorizationConfiguration:
+    """As ``--authorization-mode`` and the flags of the webhook state it. Raises :class:`ConfigurationError`.
+
+    ``files`` False: whether the webhook's kubeconfig is there is not looked at.
+    """
     for mode in modes:
         if mode not in TYPES:
             raise ConfigurationError(
@@ -85,7 +90,8 @@ def of_modes(modes: Sequence[str], webhook: Webhook | None = None) -> Authorizat
             AuthorizerSettings(mode, mode.lower(), webhook if mode == "Webhook" else None) for mode in modes
         )
     )
-    refuse(errors(made))
+    if files or webhook is None:
+        refuse(errors(made))
     return made
 
 

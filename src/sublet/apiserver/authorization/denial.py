@@ -14,8 +14,14 @@ _HARMLESS = str.maketrans({"&": "&amp;", "<": "&lt;", ">": "&gt;"})
 
 def denial(user: User, info: RequestInfo, reason: str = "") -> StatusError:
     """The 403 that tells a user what it may not do."""
+    error = _denial(user, info, f": {reason}" if reason else "")
+    error.headers = (("X-Content-Type-Options", "nosniff"),)
+    error.with_details = True
+    return error
+
+
+def _denial(user: User, info: RequestInfo, because: str) -> StatusError:
     who = f"User {quoted(user.name)}"
-    because = f": {reason}" if reason else ""
     if not info.is_resource:
         message = f"{who} cannot {info.verb} path {quoted(info.path)}".translate(_HARMLESS)
         return Forbidden(f"forbidden: {message}{because}")

@@ -44,5 +44,7 @@ def answer(request: Request, error: StatusError) -> Response:
     accepted = negotiation.PLAIN
     with contextlib.suppress(NotAcceptable):
         accepted = negotiation.accept(request, request.context.get("info"))
-    headers = (("Retry-After", str(error.retry_after)),) if error.retry_after else ()
+    headers = error.headers
+    if error.retry_after:
+        headers = (*headers, ("Retry-After", str(error.retry_after)))
     return negotiation.respond(error.to_object(), accepted, error.code, headers)
