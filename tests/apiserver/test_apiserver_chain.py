@@ -328,3 +328,17 @@ async def test_without_nodes_streams_are_refused_clearly(front: Front, streams: 
 
 async def test_logs_need_their_own_permission(front: Front, streams: Streams) -> None:
     assert 'cannot get resource "pods/log"' in (await front.ask("GET", f"{POD}/one/log", user=BOB)).message
+
+
+async def test_a_method_that_a_built_in_kind_lacks_is_refused_by_the_router(front: Front) -> None:
+    answer = await front.ask("DELETE", "/api/v1/namespaces")
+    assert answer.json == {
+        "kind": "Status",
+        "apiVersion": "v1",
+        "metadata": {},
+        "status": "Failure",
+        "message": "the server does not allow this method on the requested resource",
+        "reason": "MethodNotAllowed",
+        "details": {},
+        "code": 405,
+    }

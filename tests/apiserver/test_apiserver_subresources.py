@@ -111,6 +111,36 @@ async def test_a_budget_that_allows_none_refuses(
     assert "deletionTimestamp" not in (await client.get(PODS, "web", "default"))["metadata"]
 
 
+async def test_a_pod_of_several_budgets_is_not_evicted(
+    client: Client, default_account: None, make_pod: MAKE
+) -> None:
+    await running(client, make_pod)
+    for name in ("one", "two"):
+        body = {
+            "metadata": {"name": name, "namespace": "default"},
+            "spec": {"selector": {"matchLabels": {"app": "web"}}},
+        }
+        await client.create(BUDGETS, body)
+    response = await client.raw(
+        "POST", PODS.path("default", "web", "eviction"), body=codec.encode_json(eviction())
+    )
+    status = codec.decode_json(response.body)
+    assert (response.status, status.get("reason", "")) == (500, "")
+    assert status["message"] == (
+        "This pod has more than one PodDisruptionBudget, which the eviction subresource does not support."
+    )
+
+
+async def test_another_name_in_an_eviction_is_refused(
+    client: Client, default_account: None, make_pod: MAKE
+) -> None:
+    await running(client, make_pod)
+    body = eviction()
+    body["metadata"]["name"] = "other"
+    with pytest.raises(BadRequest, match=r"^name in URL does not match name in Eviction object$"):
+        await client.create(PODS, body, "default", subresource="eviction", name="web")
+
+
 async def test_an_eviction_uses_its_budget(client: Client, default_account: None, make_pod: MAKE) -> None:
     await running(client, make_pod)
     await budget(client, 1)
@@ -349,5 +379,5 @@ async def test_another_name_in_a_binding_is_refused(
     client: Client, default_account: None, make_pod: MAKE
 ) -> None:
     await client.create(PODS, make_pod())
-    with pytest.raises(BadRequest, match=r"does not match the name on the URL"):
+    with pytest.raises(BadRequest, match=r"^name in URL does not match name in Binding object$"):
         await client.create(PODS, binding(name="other"), "default", subresource="binding", name="web")

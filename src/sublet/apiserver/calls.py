@@ -122,7 +122,9 @@ class Call:
             return self.view.one(Entry("", written.value, written.revision, 0))
         from sublet.apiserver import conversion
 
-        return self.view.encoded(conversion.from_stored(self.kind, self.resource, written.object))
+        shown = conversion.from_stored(self.kind, self.resource, written.object)
+        # What nobody stored has its type where the client put it; stored objects begin with it.
+        return self.view.encoded({"kind": shown["kind"], "apiVersion": shown["apiVersion"], **shown})
 
     def not_found(self) -> NotFound:
         return not_found(self.kind.resource.group, self.kind.resource.plural, self.info.name)

@@ -119,7 +119,12 @@ def _misplaced(kind: Kind, info: RequestInfo) -> bool:
 
 
 def method_not_allowed(kind: Kind, info: RequestInfo) -> StatusError:
+    """Of built-in kinds the router says so, which knows no more; of custom ones their handler does."""
     resource = kind.resource
+    if not isinstance(kind, CustomKind):
+        return MethodNotAllowed(
+            "the server does not allow this method on the requested resource", with_details=True
+        )
     what = info.verb or "this method"
     return MethodNotAllowed(
         f'{what} is not supported on resources of kind "{resource.qualified}"',

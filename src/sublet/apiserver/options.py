@@ -10,7 +10,7 @@ from sublet.apiserver import negotiation
 from sublet.apiserver.deletion import DeleteOptions
 from sublet.apiserver.requestinfo import RequestInfo
 from sublet.client.exchange import Request
-from sublet.machinery import codec
+from sublet.machinery import codec, gotext
 from sublet.machinery.kind import Object
 from sublet.machinery.status import (
     BadRequest,
@@ -125,7 +125,8 @@ def _document(request: Request) -> Object:
         try:
             decoded = codec.decode_json(request.body)
         except codec.DecodeError as error:
-            raise BadRequest(f"couldn't get version/kind; json parse error: {error}") from None
+            why = gotext.json_error(request.body) or str(error)
+            raise BadRequest(f"couldn't get version/kind; json parse error: {why}") from None
     if not isinstance(decoded, dict):
         raise BadRequest("the body of the request is not a DeleteOptions object")
     return decoded
@@ -188,7 +189,7 @@ def _from_query(info: RequestInfo) -> dict[str, Any]:
         try:
             document["gracePeriodSeconds"] = int(text)
         except ValueError:
-            raise BadRequest(f"gracePeriodSeconds: {text!r} is not an integer") from None
+            raise BadRequest(f'strconv.ParseInt: parsing "{text}": invalid syntax') from None
     if text := info.param("propagationPolicy"):
         document["propagationPolicy"] = text
     if "orphanDependents" in info.params:

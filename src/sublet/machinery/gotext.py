@@ -39,6 +39,15 @@ def _number(value: float) -> str:
     return f"{digits.removesuffix('.0')}e{int(exponent):+03d}"
 
 
+def go_type(value: Any) -> str:
+    """The Go type that a JSON value decodes to: ``string``, ``map[string]interface {}`` …"""
+    types: dict[type, str] = {
+        bool: "bool", int: "int64", float: "float64", str: "string", dict: "map[string]interface {}",
+        list: "[]interface {}",
+    }  # fmt: skip
+    return types.get(type(value), "<nil>")
+
+
 def json_error(data: bytes) -> str:
     """What Go's decoder says about a text that is no JSON; ``""`` where it is well-formed."""
     try:

@@ -40,7 +40,9 @@ def json_patch(obj: Any, operations: Any) -> Any:
             result = _apply(result, operation)
         except _DoesNotApplyError as error:
             # Upstream tells no more, and clients compare the whole text; the reason stays in the exception's chain.
-            raise Invalid("the server rejected our request due to an error in our request") from error
+            raise Invalid(
+                "the server rejected our request due to an error in our request", with_details=True
+            ) from error
     return result
 
 

@@ -51,6 +51,7 @@ class StatusError(Exception):
         code: int = 0,
         reason: str | None = None,
         continue_token: str = "",
+        with_details: bool = False,
     ) -> None:
         super().__init__(message)
         self.message = message
@@ -64,7 +65,7 @@ class StatusError(Exception):
         self.continue_token = continue_token
         self.headers: tuple[tuple[str, str], ...] = ()
         """What else the response should say."""
-        self.with_details = False
+        self.with_details = with_details
         """Whether details are shown even where there are none, as some of upstream's errors do."""
         if code:
             self.code = code

@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from sublet.machinery.codec import copied, same
+from sublet.machinery.gotext import go_type, shown
 from sublet.machinery.schema import Schema
 from sublet.machinery.status import BadRequest
 
@@ -39,7 +40,7 @@ def _merge_map(original: Map, patch: Map, schema: Schema | None) -> Map:
         if directive == "delete":
             return {}
         if directive != "merge":
-            raise BadRequest(f"unknown patch type found: {directive!s}")
+            raise _unknown_directive(directive, patch)
     _retain(original, patch)
     orders = _pop_prefixed(patch, _ORDER)
     for field, values in _pop_prefixed(patch, _DELETE_FROM).items():
@@ -59,6 +60,10 @@ def _merge_map(original: Map, patch: Map, schema: Schema | None) -> Map:
     return original
 
 
+def _unknown_directive(directive: Any, patch: Map) -> BadRequest:
+    return BadRequest(f"unknown patch type: {directive!s} in map: {shown({_PATCH: directive, **patch})}")
+
+
 def _merge_value(original: Any, patch: Any, schema: Schema | None, field: str) -> Any:
     if isinstance(patch, dict) and isinstance(original, dict):
         if schema is not None and "replace" in schema.patch_strategy:
@@ -75,7 +80,7 @@ def _retain(original: Map, patch: Map) -> None:
     if retained is None:
         return
     if not isinstance(retained, list) or not all(isinstance(key, str) for key in retained):
-        raise BadRequest(f"{_RETAIN} must be a list of strings")
+        raise BadRequest("invalid patch format of retainKeys")
     for key in patch:
         if not key.startswith("$") and patch[key] is not None and key not in retained:
             raise BadRequest(f"patch content doesn't match retainKeys list: {key!r} is not in {retained}")
@@ -88,7 +93,9 @@ def _pop_prefixed(patch: Map, prefix: str) -> dict[str, list[Any]]:
     for key in [key for key in patch if key.startswith(prefix)]:
         values = patch.pop(key)
         if not isinstance(values, list):
-            raise BadRequest(f"{key} must be a list")
+            if prefix == _DELETE_FROM:
+                raise BadRequest("invalid patch format of primitive list")
+            raise BadRequest(f"expected a []interface {{}}, but received a {go_type(values)}")
         found[key.removeprefix(prefix)] = values
     return found
 
@@ -109,7 +116,7 @@ def _merge_ordered(original: Map, patch: Map, field: str, order: list[Any], sche
     for item in items:
         if not (isinstance(item, dict) and _PATCH in item) and key(item) not in positions:
             raise BadRequest(
-                f"The order in patch list:\n{json.dumps(given)}\n doesn't match {_ORDER}{field} list:\n{json.dumps(order)}\n"
+                f"The order in patch list:\n{shown(given)}\n doesn't match $setElementOrder list:\n{shown(order)}\n"
             )
     merged, _ = _merge_list(list(before), given or [], schema)
     original[field] = _ordered(merged, order, before, key)
@@ -126,7 +133,7 @@ def _key_of(schema: Schema) -> _Key:
     def key(item: Any) -> Any:
         if isinstance(item, dict) and name:
             if item.get(name) is None:
-                raise BadRequest(f"map: {json.dumps(item)} does not contain declared merge key: {name}")
+                raise BadRequest(f"map: {shown(item)} does not contain declared merge key: {name}")
             return item[name]
         return item
 
@@ -150,7 +157,7 @@ def _merge_list(original: list[Any], patch: list[Any], schema: Schema) -> tuple[
         elif directive == "merge":
             given.append({name: value for name, value in item.items() if name != _PATCH})
         elif directive is not None:
-            raise BadRequest(f"unknown patch type found: {directive!s}")
+            raise _unknown_directive(directive, {name: v for name, v in item.items() if name != _PATCH})
         else:
             given.append(item)
     if replace:

@@ -114,10 +114,7 @@ def _scalar(value: Any, kind: str) -> str:
     if kind == "string" and not isinstance(value, str):
         return f"expected string, got &value.valueUnstructured{{Value:{_literal(value)}}}"
     if kind in ("integer", "number") and (isinstance(value, bool) or not isinstance(value, (int, float))):
-        types: dict[type, str] = {
-            str: "string", bool: "bool", dict: "map[string]interface {}", list: "[]interface {}",
-        }  # fmt: skip
-        return f"expected numeric (int or float), got {types.get(type(value), 'nil')}"
+        return f"expected numeric (int or float), got {gotext.go_type(value)}"
     if kind == "boolean" and not isinstance(value, bool):
         return f"expected boolean, got &{{{gotext.shown(value)}}}"
     return ""

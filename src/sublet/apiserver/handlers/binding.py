@@ -10,7 +10,7 @@ from sublet.apiserver.calls import status_view, warnings
 from sublet.apiserver.negotiation import accept
 from sublet.apiserver.options import write_options
 from sublet.apiserver.requestinfo import RequestInfo
-from sublet.apiserver.writing import Write, name_matches
+from sublet.apiserver.writing import Write
 from sublet.client.exchange import Request, Response
 from sublet.kinds import schemas
 from sublet.machinery import objects
@@ -41,8 +41,8 @@ async def handle(request: Request, info: RequestInfo, api: APIServer) -> Respons
     schema = schemas.definition(api.settings.minor, "", "v1", "Binding")
     binding = decoding.decode(request, BINDING, schema, options.validation, warnings(request))
     name = info.name if info.subresource else objects.name(binding)
-    if info.subresource:
-        name_matches(binding, name)
+    if info.subresource and objects.name(binding) != name:
+        raise BadRequest("name in URL does not match name in Binding object")
     if not name:
         raise BadRequest("name must be provided")
     stated = objects.namespace(binding)

@@ -12,7 +12,7 @@ from sublet.apiserver.deletion import DeleteOptions
 from sublet.apiserver.negotiation import accept
 from sublet.apiserver.options import WriteOptions, parse_delete_options, write_options
 from sublet.apiserver.requestinfo import RequestInfo
-from sublet.apiserver.writing import Write, name_matches
+from sublet.apiserver.writing import Write
 from sublet.client.exchange import Request, Response
 from sublet.kinds import schemas
 from sublet.machinery import objects, selectors
@@ -20,10 +20,11 @@ from sublet.machinery.kind import Kind, Object, Resource
 from sublet.machinery.status import (
     BadRequest,
     Cause,
-    InternalError,
     NotFound,
+    StatusError,
     TooManyRequests,
     Unauthorized,
+    forbidden,
     not_found,
 )
 
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
 
 EVICTION = Resource("policy", "v1", "evictions", "Eviction", True)
 _BUDGETS = ("policy", "poddisruptionbudgets")
+_SINGULAR = ("policy", "poddisruptionbudget")
 _RETRY_SECONDS = 10
 _MOST_DISRUPTED = 2000
 _GONE_ALREADY = ("Succeeded", "Failed")
@@ -45,7 +47,8 @@ async def handle(request: Request, info: RequestInfo, api: APIServer) -> Respons
     options = write_options(request, info, "CreateOptions")
     schema = schemas.definition(api.settings.minor, "policy", "v1", "Eviction")
     eviction = decoding.decode(request, _version(request), schema, options.validation, warnings(request))
-    name_matches(eviction, info.name)
+    if objects.name(eviction) != info.name:
+        raise BadRequest("name in URL does not match name in Eviction object")
     await admit_created(request, info, api, eviction, options)
     delete = parse_delete_options(eviction.get("deleteOptions") or {})
     delete = replace(delete, dry_run=delete.dry_run or options.dry_run)
@@ -95,9 +98,10 @@ async def _ask_budget(api: APIServer, pod: Object, dry_run: bool) -> None:
     if not budgets:
         return
     if len(budgets) > 1:
-        raise InternalError(
-            "Internal error occurred: This pod has more than one PodDisruptionBudget, which the eviction subresource does not support."
-        )
+        raise StatusError(
+            "This pod has more than one PodDisruptionBudget, which the eviction subresource does not support.",
+            code=500, reason="",
+        )  # fmt: skip
     budget = budgets[0]
     policy = (budget.get("spec") or {}).get("unhealthyPodEvictionPolicy") or "IfHealthyBudget"
     if not objects.is_true(pod, "Ready"):
@@ -125,11 +129,18 @@ def _check(budget: Object) -> None:
     if int(status.get("observedGeneration") or 0) < generation:
         why = f"The disruption budget {objects.name(budget)} is still being processed by the server."
         raise _refused(why, _RETRY_SECONDS)
+    if int(status.get("disruptionsAllowed") or 0) < 0:
+        raise forbidden(*_SINGULAR, objects.name(budget), "pdb disruptions allowed is negative")
     if len(status.get("disruptedPods") or ()) > _MOST_DISRUPTED:
-        raise BadRequest(
-            f"DisruptedPods map too big - too many evictions not confirmed by PDB controller ({objects.name(budget)})"
-        )
+        why = "DisruptedPods map too big - too many evictions not confirmed by PDB controller"
+        raise forbidden(*_SINGULAR, objects.name(budget), why)
     if int(status.get("disruptionsAllowed") or 0) <= 0:
+        allowed = objects.condition(budget, "DisruptionAllowed") or {}
+        if allowed.get("status") == "False" and allowed.get("reason") == "SyncFailed":
+            raise _refused(
+                f"The disruption budget {objects.name(budget)} does not allow evicting pods currently because it failed "
+                f"sync: {allowed.get('message', '')}"
+            )
         raise _refused(
             f"The disruption budget {objects.name(budget)} needs {status.get('desiredHealthy', 0)} healthy pods "
             f"and has {status.get('currentHealthy', 0)} currently"
