@@ -213,6 +213,24 @@ async def test_the_discovery_document_may_be_elsewhere(provider: Provider, start
     assert (await who(front, provider.token(iss=issuer["url"])))["username"] == "oidc:jane"
 
 
+async def test_groups_that_are_elsewhere_are_fetched(provider: Provider, start: Start) -> None:
+    front = await start(jwt=[provider.jwt_settings()])
+    source = {"endpoint": f"{provider.url}/groups", "access_token": "t"}
+    elsewhere = {"_claim_names": {"groups": "src"}, "_claim_sources": {"src": source}}
+    provider.server.on("/groups", lambda _body: web.Response(text=provider.token(groups=["far", "away"])))
+    found = await who(front, provider.token(**elsewhere))
+    assert found["groups"] == ["oidc:far", "oidc:away", "system:authenticated"]
+    for text, why in (
+        (provider.token(), "did not contain claim: groups"),
+        (provider.token(groups=["x"], aud="other"), "expected audience"),
+        ("nonsense", "could not expand distributed claims"),
+    ):
+        provider.server.on("/groups", lambda _body, text=text: web.Response(text=text))
+        assert why in await refused(front, provider.token(**elsewhere))
+    assert "no claim sources" in await refused(front, provider.token(_claim_names={"groups": "src"}))
+    assert (await who(front, provider.token(_claim_names={"other": "src"}, _claim_sources={})))["username"]
+
+
 async def test_expressions_map_and_check_claims(provider: Provider, start: Start) -> None:
     settings = provider.jwt_settings(
         claimValidationRules=[

@@ -31,6 +31,7 @@ from sublet.client.exchange import Request
         ("PATCH", "/apis/apps/v1/namespaces/o/deployments/d/scale", "patch", "apps", "v1", "o", "deployments", "scale", "d"),
         ("DELETE", "/api/v1/nodes/n", "delete", "", "v1", "", "nodes", "", "n"),
         ("DELETE", "/api/v1/namespaces/o/pods", "deletecollection", "", "v1", "o", "pods", "", ""),
+        ("DELETE", "/api/v1/pods?fieldSelector=metadata.name%3Dx", "deletecollection", "", "v1", "", "pods", "", ""),
         ("GET", "/api/v1/namespaces/o/pods/p/proxy/a/b", "get", "", "v1", "o", "pods", "proxy", "p"),
         ("GET", "/api/v1/pods?fieldSelector=metadata.name%3Dfoo", "list", "", "v1", "", "pods", "", "foo"),
         ("GET", "/api/v1/pods/", "list", "", "v1", "", "pods", "", ""),

@@ -102,6 +102,8 @@ class Event:
         }
         if context.get("impersonator") is not None and request.user is not None:
             document["impersonatedUser"] = _user(request.user)
+        if constraint := context.get("impersonation_constraint"):
+            document["authenticationMetadata"] = {"impersonationConstraint": constraint}
         document["sourceIPs"] = source_addresses(request)
         if agent := request.headers.get("user-agent", ""):
             document["userAgent"] = (

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -33,22 +33,24 @@ _LIMIT = 1 << 20
 _NBF_LEEWAY = 300.0
 _GOOGLE = "accounts.google.com"
 
-Fetch = Callable[[str, bytes], Awaitable[Any]]
-"""(https URL, PEM of the authorities or nothing) -> the JSON document. Raises ``StatusError``, ``ValueError``."""
+Fetch = Callable[[str, bytes, str], Awaitable[bytes]]
+"""(https URL, PEM of the authorities or nothing, bearer token or nothing) -> what is there.
+
+Raises ``StatusError``, ``ValueError``."""
 
 
-async def fetch(url: str, authorities: bytes) -> Any:
+async def fetch(url: str, authorities: bytes, token: str) -> bytes:
     """As :data:`Fetch`, over the network."""
     parts = urlsplit(url)
     if parts.scheme != "https":
         raise ValueError(f"{url} is no https URL")
     transport = HTTPTransport(
-        ClusterAccess(f"https://{parts.netloc}", authorities), request_seconds=_SECONDS, connections=2
+        ClusterAccess(f"https://{parts.netloc}", authorities, token=token),
+        request_seconds=_SECONDS,
+        connections=2,
     )
     try:
-        response = await transport.request(
-            Request("GET", parts.path or "/", parts.query, {"accept": "application/json"})
-        )
+        response = await transport.request(Request("GET", parts.path or "/", parts.query, {"accept": "*/*"}))
     finally:
         await transport.close()
     assert isinstance(response.body, bytes)
@@ -56,7 +58,7 @@ async def fetch(url: str, authorities: bytes) -> Any:
         raise ValueError(f"{url} answered {response.status}")
     if len(response.body) > _LIMIT:
         raise ValueError(f"{url} answered more than {_LIMIT} bytes")
-    return codec.decode_json(response.body)
+    return response.body
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +82,7 @@ class Provider:
         self._keys: list[_Key] = []
         self._not_before = 0.0
         self._lock = asyncio.Lock()
+        self._others: dict[str, Provider] = {}
 
     async def verify(self, token: str) -> dict[str, Any]:
         """The claims of a good token. Raises :class:`BadToken` in upstream's words."""
@@ -165,8 +168,7 @@ class Provider:
                 return False
             try:
                 await self._discover()
-                document = await self._fetch(self._keys_url, self._authorities)
-                self._keys = _keys(document)
+                self._keys = _keys(await self._document(self._keys_url))
             except (StatusError, ValueError, TimeoutError) as error:
                 _log.warning("the keys of issuer %s cannot be had: %s", self.settings.issuer.url, error)
                 wait = _KEYS_AGAIN if self._keys else _DISCOVERY_AGAIN
@@ -177,14 +179,48 @@ class Provider:
             self._not_before = self._clock.monotonic() + _KEYS_AGAIN
             return True
 
+    async def _document(self, url: str) -> Any:
+        return codec.decode_json(await self._fetch(url, self._authorities, ""))
+
+    async def expand(self, claims: dict[str, Any]) -> None:
+        """Fetches the groups where the token says only where they are (OpenID Connect Core, 5.6.2).
+
+        Raises :class:`BadToken`.
+        """
+        name = self.settings.claim_mappings.groups.claim
+        if not name or name in claims or "_claim_names" not in claims:
+            return
+        try:
+            source = endpoint(claims, name)
+            if source is None:
+                return
+            url, token = source
+            text = (await self._fetch(url, self._authorities, token)).decode("ascii").strip()
+            found = await self._other(_issuer(claimed_issuer(text))).verify(text)
+        except (StatusError, ValueError, TimeoutError, BadToken) as error:
+            raise BadToken(f"oidc: could not expand distributed claims: {error}") from None
+        if name not in found:
+            raise BadToken(
+                "oidc: could not expand distributed claims: jwt returned by distributed claim endpoint "
+                f'"{url}" did not contain claim: {name}'
+            )
+        claims[name] = found[name]
+
+    def _other(self, issuer: str) -> Provider:
+        """Who signs claims that are elsewhere: often, but not always, the issuer itself."""
+        if issuer == self.settings.issuer.url:
+            return self
+        if issuer not in self._others:
+            settings = replace(self.settings.issuer, url=issuer, discovery_url="")
+            self._others[issuer] = Provider(replace(self.settings, issuer=settings), self._clock, self._fetch)
+        return self._others[issuer]
+
     async def _discover(self) -> None:
         """Where the keys are. Raises ``ValueError``."""
         if self._keys_url:
             return
         issuer = self.settings.issuer
-        document = await self._fetch(
-            issuer.discovery_url or issuer.url.rstrip("/") + _WELL_KNOWN, self._authorities
-        )
+        document = await self._document(issuer.discovery_url or issuer.url.rstrip("/") + _WELL_KNOWN)
         if not isinstance(document, dict) or not isinstance(document.get("jwks_uri"), str):
             raise ValueError("its discovery document names no jwks_uri")
         if document.get("issuer") != issuer.url:
@@ -227,7 +263,25 @@ class IssuedTokens:
             return None
         provider, mapper = found
         claims = await provider.verify(token)
+        await provider.expand(claims)
         return TokenUser(mapper.user(claims), common)
+
+
+def endpoint(claims: Mapping[str, Any], name: str) -> tuple[str, str] | None:
+    """(URL, access token) where a distributed claim is; None: it is nowhere. Raises ``ValueError``."""
+    names, sources = claims["_claim_names"], claims.get("_claim_sources")
+    if not isinstance(names, dict):
+        raise ValueError("oidc: error parsing distributed claim names")
+    if not isinstance(sources, dict):
+        raise ValueError("oidc: no claim sources")
+    source = names.get(name)
+    if source is None:
+        return None
+    found = sources.get(source) if isinstance(source, str) else None
+    if not isinstance(found, dict):
+        raise ValueError(f"id token _claim_names contained a source {source} missing in _claims_sources")
+    url = str(found.get("endpoint") or "")
+    return (url, str(found.get("access_token") or "")) if url else None
 
 
 def _issuer(stated: str) -> str:

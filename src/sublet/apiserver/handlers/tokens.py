@@ -104,8 +104,6 @@ async def _token_request(request: Request, info: RequestInfo, api: APIServer) ->
     notes = request.context.setdefault("audit_annotations", {})
     notes["authentication.kubernetes.io/issued-credential-id"] = f"JTI={identity}"
     body["status"] = {"token": token, "expirationTimestamp": objects.rfc3339(expires)}
-    if options.dry_run:
-        body["status"]["token"] = ""
     return negotiation.respond(body, accepted, 201)
 
 
