@@ -94,7 +94,7 @@ async def test_message_reason_and_path_are_the_rules_own(define: Define, widget:
         fields(
             {
                 "rule": "self.size < 9",
-                "messageExpression": "'too great: ' + string(self.size)",
+                "messageExpression": "'too great: %d'.format([self.size])",
                 "fieldPath": ".size",
             },
             {"rule": "self.size > 0", "message": "must be positive", "reason": "FieldValueForbidden"},
@@ -214,6 +214,7 @@ async def test_values_have_the_types_of_their_formats(define: Define, widget: Ma
         (fields(sizes={"type": "array", "items": {**INTEGER, "x-kubernetes-validations": [{"rule": "self >= oldSelf"}]}}), "oldSelf cannot be used on the uncorrelatable portion of the schema within"),
         (fields("self.sizes.all(a, self.sizes.all(b, a == b))", sizes={"type": "array", "items": INTEGER}), r"rule: Forbidden: estimated rule cost exceeds budget by factor of more than 100x \(try simplifying the rule, or adding maxItems"),
         (fields(names={"type": "array", "items": {**STRING, "x-kubernetes-validations": [{"rule": "self.matches('^a')"}]}}), "estimated rule cost exceeds budget"),
+        (fields({"rule": "self.size > 0", "messageExpression": "'got ' + string(self.size)"}, size=INTEGER), "messageExpression: Forbidden: estimated messageExpression cost exceeds budget by factor of more than 100x"),
     ],
 )  # fmt: skip
 async def test_rules_that_cannot_work_are_refused_with_the_definition(

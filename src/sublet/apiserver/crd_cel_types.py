@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from sublet.machinery.cel import types, values
 from sublet.machinery.cel.errors import EvaluationError
 from sublet.machinery.cel.schematypes import escape
-from sublet.machinery.cel.types import BOOL, DURATION, DYN, INT, STRING, TIMESTAMP, UNBOUNDED, Field, Type
+from sublet.machinery.cel.types import BOOL, INT, STRING, UNBOUNDED, Field, Type
 
 Adapt = Callable[[Any], Any]
 Document = Mapping[str, Any]
 
-_FORMAT_SIZES = {"date": 12, "date-time": 32, "datetime": 32, "duration": 32, "byte": UNBOUNDED - 2}
+_LONGEST = UNBOUNDED - 2
+"""Characters of a string that nothing bounds: a request less its quotes."""
+_DAY, _MOMENT, _SPAN = types.sized("timestamp", 12), types.sized("timestamp", 32), types.sized("duration", 32)
 _ROOT: Mapping[str, Document] = {
     "apiVersion": {"type": "string"},
     "kind": {"type": "string"},
@@ -37,9 +39,9 @@ class Shape:
     """Bytes that a value takes at least."""
 
     @property
-    def most(self) -> float:
+    def most(self) -> int:
         """How many of them a request can hold."""
-        return UNBOUNDED / (self.least + 1)
+        return UNBOUNDED // (self.least + 1)
 
 
 class Shapes:
@@ -61,7 +63,7 @@ class Shapes:
 
     def _made(self, document: Document, path: str, root: bool) -> Shape | None:
         if document.get("x-kubernetes-int-or-string"):
-            return Shape(DYN, None, 1)
+            return Shape(types.sized("dyn", _characters(document)), None, 1)
         match document.get("type") or "":
             case "array":
                 items = document.get("items")
@@ -88,7 +90,10 @@ class Shapes:
             for name, child in properties.items()
             if isinstance(child, dict) and (found := self.of(child, f"{path}.{name}")) is not None
         }
-        return _object(document, path, shapes)
+        needed = {
+            n for n in document.get("required") or () if (properties.get(n) or {}).get("default") is None
+        }
+        return _object(path, shapes, needed)
 
 
 def _double(value: Any) -> Any:
@@ -102,21 +107,26 @@ _SCALARS: Mapping[str, Shape] = {
 
 def _string(document: Document) -> Shape:
     format_ = document.get("format") or ""
-    if format_ in ("date", "date-time", "datetime"):
-        return Shape(TIMESTAMP, _date if format_ == "date" else _parsed(values.timestamp), 12)
+    if format_ == "date":
+        return Shape(_DAY, _date, 12)
+    if format_ == "date-time":
+        return Shape(_MOMENT, _parsed(values.timestamp), 21)
     if format_ == "duration":
-        return Shape(DURATION, _parsed(values.duration), 2)
+        return Shape(_SPAN, _parsed(values.duration), 3)
     if format_ == "byte":
-        return Shape(types.sized("bytes", int(document.get("maxLength") or UNBOUNDED)), _bytes, 2)
-    if document.get("enum"):
-        longest = max(len(str(each)) for each in document["enum"])
-        return Shape(types.sized("string", longest), None, 2)
-    most = document.get("maxLength")
-    return Shape(
-        STRING if most is None else types.sized("string", int(most)),
-        None,
-        2 + int(document.get("minLength") or 0),
-    )
+        most = document.get("maxLength")
+        return Shape(types.sized("bytes", _LONGEST if most is None else int(most)), _bytes, 2)
+    return Shape(types.sized("string", _characters(document)), None, 2)
+
+
+def _characters(document: Document) -> int:
+    """The longest text: four bytes for a character where the schema bounds it."""
+    most, stated = document.get("maxLength"), document.get("enum")
+    if most is not None:
+        return max(int(most), 0) * 4
+    if stated and not document.get("x-kubernetes-int-or-string"):
+        return max(len(each.encode()) if isinstance(each, str) else 0 for each in stated)
+    return _LONGEST
 
 
 def _parsed(parse: Callable[[str], Any]) -> Adapt:
@@ -145,7 +155,7 @@ def _bytes(value: Any) -> Any:
 
 def _list(document: Document, inner: Shape) -> Shape:
     stated = document.get("maxItems")
-    most = int(stated) if stated is not None else UNBOUNDED // (inner.least + 1)
+    most = max(int(stated), 0) if stated is not None else _LONGEST // (inner.least + 1)
     list_type = str(document.get("x-kubernetes-list-type") or "")
     keys = tuple(document.get("x-kubernetes-list-map-keys") or ())
     item = inner.adapt
@@ -159,13 +169,12 @@ def _list(document: Document, inner: Shape) -> Shape:
         return values.MapList(items, keys) if list_type == "map" else items
 
     plain = item is None and list_type not in ("set", "map")
-    least = 2 + int(document.get("minItems") or 0) * inner.least
-    return Shape(types.list_of(inner.type, most, list_type, keys), None if plain else adapt, least)
+    return Shape(types.list_of(inner.type, most, list_type, keys), None if plain else adapt, 2)
 
 
 def _map(document: Document, inner: Shape) -> Shape:
     stated = document.get("maxProperties")
-    most = int(stated) if stated is not None else UNBOUNDED // (inner.least + 6)
+    most = max(int(stated), 0) if stated is not None else _LONGEST // (inner.least + 6)
     item = inner.adapt
 
     def adapt(value: Any) -> Any:
@@ -176,10 +185,9 @@ def _map(document: Document, inner: Shape) -> Shape:
     return Shape(types.map_of(STRING, inner.type, most), None if item is None else adapt, 2)
 
 
-def _object(document: Document, path: str, shapes: Mapping[str, Shape]) -> Shape:
+def _object(path: str, shapes: Mapping[str, Shape], needed: Collection[str]) -> Shape:
     fields = {escaped: Field(found.type, name) for name, found in shapes.items() if (escaped := escape(name))}
     adapts = {name: found.adapt for name, found in shapes.items() if found.adapt is not None}
-    needed = document.get("required") or ()
     least = 2 + sum(len(name) + 4 + found.least for name, found in shapes.items() if name in needed)
 
     def adapt(value: Any) -> Any:

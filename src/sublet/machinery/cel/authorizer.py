@@ -80,7 +80,7 @@ def _check(asking: _Asking, verb: str) -> Verdict:
     return asking.decide(replace(asking.check, verb=verb))
 
 
-def _dear(_sizes: object) -> float:
+def _dear(_sizes: object) -> int:
     return CHECK_COST
 
 

@@ -44,7 +44,7 @@ class Program:
 
     source: str
     type: Type
-    estimate: float
+    estimate: int
     """Cost units at most, from the sizes that the types of the variables state."""
     names: frozenset[str]
     """Every name the expression mentions that might be a variable."""
@@ -105,7 +105,7 @@ class Environment:
             raise CompileError(source, issues)
         compiler = Compiler(self._slots, self._functions)
         step = compiler.compile(node)
-        estimate = Estimator(self._functions).cost(node)
+        estimate = Estimator(self._functions, self._variables.get("self")).cost(node)
         return Program(source, kind, estimate, _names(node), self._slots, compiler.size, step)
 
 

@@ -23,7 +23,7 @@ class Activation:
 
     def __init__(self, slots: list[Any], limit: float) -> None:
         self.slots = slots
-        self.cost = 0.0
+        self.cost: float = 0
         self.limit = limit
 
     def spend(self, cost: float) -> None:
@@ -124,11 +124,13 @@ class Compiler:
             call = _dispatched(function, node.target is not None)
         if function.cost is constant:
             return _cheap(call, steps)
-        cost = function.cost
+        cost, price = function.cost, function.price
 
         def costly(a: Activation) -> Any:
             arguments = [step(a) for step in steps]
-            a.spend(cost([size_of(argument) for argument in arguments]))
+            a.spend(
+                cost([size_of(argument) for argument in arguments]) if price is None else price(arguments)
+            )
             return call(*arguments)
 
         return costly
@@ -301,7 +303,6 @@ def _dispatched(function: Function, member: bool) -> Callable[..., Any]:
 
 def _has(operand: Step, key: str) -> Step:
     def has(a: Activation) -> Any:
-        a.cost += 1
         value = operand(a)
         if isinstance(value, Optional):
             if not value.present:

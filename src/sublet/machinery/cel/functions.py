@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -9,49 +10,64 @@ from typing import Any
 from sublet.machinery.cel.types import Type, parse, split
 from sublet.machinery.cel.values import Opaque, Optional, TypeValue, UInt, type_name
 
-Cost = Callable[[Sequence[float]], float]
+Cost = Callable[[Sequence[int]], int]
 """From the sizes of all arguments (characters, items; 1 for scalars) to cost units."""
 
 
-def constant(_sizes: Sequence[float]) -> float:
+def tenth(size: int) -> int:
+    """Reading a text through once."""
+    return math.ceil(size * 0.1)
+
+
+def constant(_sizes: Sequence[int]) -> int:
     return 1
 
 
-def traverse(sizes: Sequence[float]) -> float:
+def traverse(sizes: Sequence[int]) -> int:
     """Reads its first argument through once."""
-    return 1 + sizes[0] * 0.1
+    return tenth(sizes[0])
 
 
-def traverse_all(sizes: Sequence[float]) -> float:
-    return 1 + sum(sizes) * 0.1
+def traverse_twice(sizes: Sequence[int]) -> int:
+    return math.ceil(sizes[0] * 0.2)
 
 
-def shorter(sizes: Sequence[float]) -> float:
-    return 1 + min(sizes) * 0.1
+def traverse_all(sizes: Sequence[int]) -> int:
+    return tenth(sum(sizes))
 
 
-def argument(sizes: Sequence[float]) -> float:
+def shorter(sizes: Sequence[int]) -> int:
+    return tenth(min(sizes))
+
+
+def argument(sizes: Sequence[int]) -> int:
     """Reads no more than its second argument."""
-    return 1 + sizes[1] * 0.1
+    return tenth(sizes[1])
 
 
-def product(sizes: Sequence[float]) -> float:
+def product(sizes: Sequence[int]) -> int:
     """Looks for its second argument everywhere in the first."""
-    return 1 + sizes[0] * 0.1 * max(sizes[1] * 0.1, 1)
+    return tenth(sizes[0]) * tenth(sizes[1])
 
 
-def each(sizes: Sequence[float]) -> float:
+def each(sizes: Sequence[int]) -> int:
     """One unit per item."""
-    return 1 + sizes[0]
+    return sizes[0]
 
 
-def pairs(sizes: Sequence[float]) -> float:
+def found(arguments: Sequence[Any]) -> int:
+    """Looking through a text or a list once."""
+    size = len(arguments[0])
+    return tenth(size) if isinstance(arguments[0], str) else size
+
+
+def pairs(sizes: Sequence[int]) -> int:
     return 1 + sizes[0] * sizes[1]
 
 
-def search(sizes: Sequence[float]) -> float:
+def search(sizes: Sequence[int]) -> int:
     """A regular expression (second) over a text."""
-    return 1 + (sizes[0] + 1) * 0.1 * max(sizes[1] * 0.25, 1)
+    return tenth(sizes[0] + 1) * math.ceil(sizes[1] * 0.25)
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,8 +87,8 @@ class Function:
     overloads: tuple[Overload, ...]
     call: Callable[..., Any]
     cost: Cost = constant
-    grows: str = "none"
-    """Size of the result for estimates: none (a scalar), first, sum, product (of the argument sizes)."""
+    price: Callable[[Sequence[Any]], int] | None = None
+    """What a call costs where that depends on more than sizes; for evaluation, not for estimates."""
 
 
 def overload(text: str) -> Overload:
@@ -101,10 +117,11 @@ def _bracket(text: str) -> int:
 
 
 def define(
-    name: str, signatures: str, call: Callable[..., Any], cost: Cost = constant, grows: str = "none"
-) -> Function:
+    name: str, signatures: str, call: Callable[..., Any], cost: Cost = constant,
+    price: Callable[[Sequence[Any]], int] | None = None,
+) -> Function:  # fmt: skip
     """A function from signatures separated by ``;``."""
-    return Function(name, tuple(overload(s.strip()) for s in signatures.split(";")), call, cost, grows)
+    return Function(name, tuple(overload(s.strip()) for s in signatures.split(";")), call, cost, price)
 
 
 def table(*libraries: Iterable[Function]) -> Mapping[str, Function]:
@@ -124,13 +141,12 @@ def _joined(one: Function, other: Function) -> Function:
                 return other.call(*arguments)
         return one.call(*arguments)
 
-    def cost(sizes: Sequence[float]) -> float:
+    def cost(sizes: Sequence[int]) -> int:
         return max(
             f.cost(sizes) for f in (one, other) if any(len(o.parameters) == len(sizes) for o in f.overloads)
         )
 
-    grows = one.grows if one.grows != "none" else other.grows
-    return Function(one.name, one.overloads + other.overloads, call, cost, grows)
+    return Function(one.name, one.overloads + other.overloads, call, cost, one.price or other.price)
 
 
 def fits(candidate: Overload, arguments: Sequence[Any]) -> bool:
@@ -171,6 +187,6 @@ def _is(value: Any, formal: Type) -> bool:
     return True
 
 
-def size_of(value: Any) -> float:
+def size_of(value: Any) -> int:
     """What an argument counts in costs."""
-    return float(len(value)) if isinstance(value, (str, bytes, list, dict)) else 1.0
+    return len(value) if isinstance(value, (str, bytes, list, dict)) else 1

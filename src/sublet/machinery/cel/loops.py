@@ -12,13 +12,21 @@ if TYPE_CHECKING:
 
     Step = Callable[[Activation], Any]
 
-_TURN = 3
-"""Of one turn besides its body: the condition, the accumulator, the step."""
+TURN_COST = {
+    "all": 3, "exists": 4, "existsOne": 2, "map": 12, "transformList": 12, "filter": 13, "transformMap": 3,
+    "transformMapEntry": 2,
+}  # fmt: skip
+"""Of one turn besides its body: the condition, the accumulator, the step (which makes a list of one item)."""
+MADE_COST = {
+    "all": 1, "exists": 1, "existsOne": 2, "map": 11, "transformList": 11, "filter": 11, "transformMap": 31,
+    "transformMapEntry": 31,
+}  # fmt: skip
+"""Of a loop besides its turns: the accumulator and what is made of it."""
 
 
 def loop(kind: str, operand: Step, first: int, second: int, condition: Step | None, body: Step) -> Step:
     """The step of a macro; ``first`` and ``second`` (or -1) are its variables' slots."""
-    turns = _turns(operand, first, second)
+    turns = _turns(operand, first, second, MADE_COST[kind], TURN_COST[kind])
     if kind in ("all", "exists"):
         return _quantifier(turns, body, decides=kind == "exists")
     if kind == "existsOne":
@@ -30,22 +38,25 @@ def loop(kind: str, operand: Step, first: int, second: int, condition: Step | No
     return _mapped(turns, first, condition, body, merged=kind == "transformMapEntry")
 
 
-def _turns(operand: Step, first: int, second: int) -> Callable[[Activation], Iterable[Any]]:
+def _turns(
+    operand: Step, first: int, second: int, made: int, turn: int
+) -> Callable[[Activation], Iterable[Any]]:
     """Sets the variables, turn by turn."""
 
     def turns(a: Activation) -> Iterable[Any]:
         values = operand(a)
+        a.spend(made)
         slots = a.slots
         if isinstance(values, dict):
             for key in list(values):
-                a.spend(_TURN)
+                a.spend(turn)
                 slots[first] = key
                 if second >= 0:
                     slots[second] = values[key]
                 yield key
         elif isinstance(values, list):
             for index, item in enumerate(values):
-                a.spend(_TURN)
+                a.spend(turn)
                 if second >= 0:
                     slots[first] = index
                     slots[second] = item

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from sublet.machinery import names, regexp
 from sublet.machinery.cel import functions as f
 from sublet.machinery.cel import values as v
-from sublet.machinery.cel.errors import EvaluationError
+from sublet.machinery.cel.errors import CostExceeded, EvaluationError
 from sublet.machinery.cel.functions import define
 from sublet.machinery.cel.standard import double_text, text_of
 from sublet.machinery.cel.values import NONE, Opaque, Optional
@@ -17,6 +18,16 @@ from sublet.machinery.cel.values import NONE, Opaque, Optional
 _UPPER = {ord(c): ord(c) + 32 for c in "ABCDEFGHIJKLMNOPQRSTUVWXYZ"}
 _LOWER = {after: before for before, after in _UPPER.items()}
 _SPACE = " \t\n\v\f\r\x85\xa0\u1680\u2000\u2001\u2002\u2003\u2004\u2005\u2006\u2007\u2008\u2009\u200a\u2028\u2029\u202f\u205f\u3000"
+
+
+MOST_MADE = 5_000_000
+"""Characters of a text that a call may make: what reading it twice would cost is the limit of one evaluation."""
+
+
+def _affordable(length: int) -> None:
+    """Raises ``CostExceeded`` before a text is made that nobody could pay for."""
+    if length > MOST_MADE:
+        raise CostExceeded("operation cancelled: actual cost limit exceeded")
 
 
 def _char_at(text: str, index: int) -> str:
@@ -42,6 +53,8 @@ def _last_index_of(text: str, part: str, start: int | None = None) -> int:
 
 
 def _replace(text: str, old: str, new: str, count: int = -1) -> str:
+    grown = len(text) + (len(text) + 1 if not old else text.count(old)) * len(new)
+    _affordable(grown)
     return text.replace(old, new, count)
 
 
@@ -68,6 +81,7 @@ def _substring(text: str, start: int, end: int | None = None) -> str:
 
 
 def _join(items: list[str], separator: str = "") -> str:
+    _affordable(sum(map(len, items)) + len(separator) * len(items))
     return separator.join(items)
 
 
@@ -85,14 +99,19 @@ _CLAUSE = re.compile(r"%(?:%|(?:\.(\d+))?([sdfebxXo]))")
 
 
 def _format(template: str, arguments: list[Any]) -> str:
-    rest = list(arguments)
+    rest = deque(arguments)
+    made = 0
 
     def clause(match: re.Match[str]) -> str:
+        nonlocal made
         if match.group() == "%%":
             return "%"
         if not rest:
             raise EvaluationError(f"index {len(arguments)} out of range")
-        return _clause(match[2], int(match[1]) if match[1] else 6, rest.pop(0))
+        text = _clause(match[2], int(match[1]) if match[1] else 6, rest.popleft())
+        made += len(text)
+        _affordable(made)
+        return text
 
     if re.search(r"%(?!%|(\.\d+)?[sdfebxXo])", template.replace("%%", "")):
         raise EvaluationError("unrecognized formatting clause")
@@ -118,10 +137,19 @@ def _clause(kind: str, precision: int, value: Any) -> str:
     return format(int(value), kind)
 
 
+def _bounded(parts: Iterable[str]) -> Iterator[str]:
+    """The parts, as long as they are affordable together."""
+    made = 0
+    for part in parts:
+        made += len(part)
+        _affordable(made)
+        yield part
+
+
 def shown(value: Any) -> str:
     """As ``%s`` shows it."""
     if isinstance(value, list):
-        return "[" + ", ".join(shown(item) for item in value) + "]"
+        return "[" + ", ".join(_bounded(shown(item) for item in value)) + "]"
     if isinstance(value, dict):
         return (
             "{"
@@ -257,25 +285,23 @@ def _format_of(name: str) -> Callable[[], Format]:
 _F = "kubernetes.NamedFormat"
 STRINGS = (
     define("charAt", "string.(int) string", _char_at),
-    define("indexOf", "string.(string) int; string.(string, int) int", _index_of, f.product),
-    define("lastIndexOf", "string.(string) int; string.(string, int) int", _last_index_of, f.product),
-    define("lowerAscii", "string.() string", lambda t: t.translate(_UPPER), f.traverse, "first"),
-    define("upperAscii", "string.() string", lambda t: t.translate(_LOWER), f.traverse, "first"),
-    define("replace", "string.(string, string) string; string.(string, string, int) string", _replace,
-           lambda s: 1 + s[0] * 0.1 * max(s[2], 1), "product"),
-    define("split", "string.(string) list(string); string.(string, int) list(string)", _split, f.traverse, "first"),
-    define("substring", "string.(int) string; string.(int, int) string", _substring, f.traverse, "first"),
-    define("trim", "string.() string", lambda t: t.strip(_SPACE), f.traverse, "first"),
-    define("join", "list(string).() string; list(string).(string) string", _join,
-           lambda s: 1 + s[0] * (s[1] if len(s) > 1 else 1), "product"),
-    define("format", "string.(list(dyn)) string", _format, f.traverse_all),
-    define("strings.quote", "(string) string", _quote, f.traverse, "first"),
+    define("indexOf", "string.(string) int; string.(string, int) int", _index_of, f.traverse, f.found),
+    define("lastIndexOf", "string.(string) int; string.(string, int) int", _last_index_of, f.traverse, f.found),
+    define("lowerAscii", "string.() string", lambda t: t.translate(_UPPER), f.traverse),
+    define("upperAscii", "string.() string", lambda t: t.translate(_LOWER), f.traverse),
+    define("replace", "string.(string, string) string; string.(string, string, int) string", _replace, f.traverse_twice),
+    define("split", "string.(string) list(string); string.(string, int) list(string)", _split, f.traverse_twice),
+    define("substring", "string.(int) string; string.(int, int) string", _substring, f.traverse),
+    define("trim", "string.() string", lambda t: t.strip(_SPACE), f.traverse),
+    define("join", "list(string).() string; list(string).(string) string", _join, f.each),
+    define("format", "string.(list(dyn)) string", _format, f.traverse),
+    define("strings.quote", "(string) string", _quote, f.traverse),
     define("matches", "string.(string) bool; (string, string) bool", _matches, f.search),
-    define("find", "string.(string) string", _find, f.search, "first"),
-    define("findAll", "string.(string) list(string); string.(string, int) list(string)", _find_all, f.search, "first"),
+    define("find", "string.(string) string", _find, f.search),
+    define("findAll", "string.(string) list(string); string.(string, int) list(string)", _find_all, f.search),
     define("format.named", f"(string) optional({_F})", _named),
-    define("validate", f"{_F}.(string) optional(list(string))", Format.validate, lambda s: 1 + s[1] * 0.3),
+    define("validate", f"{_F}.(string) optional(list(string))", Format.validate, lambda s: f.tenth(s[1]) * 32),
     *(define(f"format.{name}", f"() {_F}", _format_of(name)) for name in _FORMATS),
     define("jsonpatch.escapeKey", "(string) string",
-           lambda t: t.replace("~", "~0").replace("/", "~1"), f.traverse, "first"),
+           lambda t: t.replace("~", "~0").replace("/", "~1"), f.traverse),
 )  # fmt: skip
