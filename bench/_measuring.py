@@ -96,10 +96,15 @@ class Connection:
         )
         return self
 
-    def send(self, method: str, path: str, body: bytes = b"", content_type: str = "application/json") -> None:
-        head = (
-            f"{method} {path} HTTP/1.1\r\nHost: bench\r\nAccept: application/json\r\nUser-Agent: bench/1\r\n"
-        )
+    def send(
+        self,
+        method: str,
+        path: str,
+        body: bytes = b"",
+        content_type: str = "application/json",
+        accept: str = "application/json",
+    ) -> None:
+        head = f"{method} {path} HTTP/1.1\r\nHost: bench\r\nAccept: {accept}\r\nUser-Agent: bench/1\r\n"
         if body:
             head += f"Content-Type: {content_type}\r\nContent-Length: {len(body)}\r\n"
         self._writer.write(head.encode() + b"\r\n" + body)
@@ -119,9 +124,14 @@ class Connection:
         await self._reader.readexactly(2)
 
     async def ask(
-        self, method: str, path: str, body: bytes = b"", content_type: str = "application/json"
+        self,
+        method: str,
+        path: str,
+        body: bytes = b"",
+        content_type: str = "application/json",
+        accept: str = "application/json",
     ) -> bytes:
-        self.send(method, path, body, content_type)
+        self.send(method, path, body, content_type, accept)
         status, answer = await self.receive()
         if status >= 400:
             raise RuntimeError(f"{method} {path}: {status} {answer[:300]!r}")
@@ -145,6 +155,15 @@ def config_map(name: str, size: int = 2500) -> bytes:
     ).encode()
 
 
+def many_keys(name: str, keys: int = 60) -> bytes:
+    """A ConfigMap whose managedFields weigh about as much as its data: 1.5 KB each."""
+    data = {f"some-key-{number:03d}": "x" * 10 for number in range(keys)}
+    return json.dumps(
+        {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": name}, "data": data}
+    ).encode()
+
+
+PROTOBUF = "application/vnd.kubernetes.protobuf"
 PATH = "/api/v1/namespaces/default/configmaps"
 Step = Callable[[Connection, int, int], Awaitable[Any]]
 

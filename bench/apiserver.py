@@ -17,7 +17,19 @@ import time
 from pathlib import Path
 
 import uvloop
-from _measuring import PATH, Connection, Measures, Server, config_map, percentile, rate, report
+from _measuring import (
+    PATH,
+    PROTOBUF,
+    Connection,
+    Measures,
+    Server,
+    Step,
+    config_map,
+    many_keys,
+    percentile,
+    rate,
+    report,
+)
 
 
 async def throughput(server: Server, options: argparse.Namespace) -> Measures:
@@ -36,6 +48,13 @@ async def throughput(server: Server, options: argparse.Namespace) -> Measures:
 
     measures["GET"] = ((await rate(access, connections, seconds, get))[0], "/s", "6,000")
 
+    async def put(connection: Connection, worker: int, count: int) -> None:
+        body = json.loads(config_map(f"c-{worker}-0"))
+        body["data"]["n"] = str(count)
+        await connection.ask("PUT", f"{PATH}/c-{worker}-0", json.dumps(body).encode())
+
+    measures["durable update"] = ((await rate(access, connections, seconds, put))[0], "/s", "2,000")
+
     async def update(connection: Connection, worker: int, count: int) -> None:
         patch = json.dumps({"data": {"n": str(count)}}).encode()
         await connection.ask("PATCH", f"{PATH}/c-{worker}-0", patch, "application/merge-patch+json")
@@ -50,10 +69,42 @@ async def throughput(server: Server, options: argparse.Namespace) -> Measures:
 
     measures["server-side apply"] = ((await rate(access, connections, seconds, apply))[0], "/s", "")
 
-    async def list_page(connection: Connection, _worker: int, _count: int) -> None:
-        await connection.ask("GET", f"{PATH}?limit=500")
+    for label, query, accept in (
+        ("LIST of 500", "limit=500", "application/json"),
+        ("LIST of 500, protobuf", "limit=500", PROTOBUF),
+        ("LIST of 500, metadata", "limit=500", f"{PROTOBUF};as=PartialObjectMetadataList;v=v1;g=meta.k8s.io"),
+    ):
 
-    measures["LIST of 500"] = ((await rate(access, connections, seconds, list_page))[0], "/s", "300")
+        async def list_page(
+            connection: Connection, _worker: int, _count: int, query: str = query, accept: str = accept
+        ) -> None:
+            await connection.ask("GET", f"{PATH}?{query}", accept=accept)
+
+        measures[label] = ((await rate(access, connections, seconds, list_page))[0], "/s", "300")
+    return measures | await with_managed_fields(server, options)
+
+
+async def with_managed_fields(server: Server, options: argparse.Namespace) -> Measures:
+    """Objects of sixty fields each, which their managers own one by one."""
+
+    async def create(connection: Connection, worker: int, count: int) -> None:
+        await connection.ask("POST", PATH, many_keys(f"m-{worker}-{count}"))
+
+    async def patch(connection: Connection, worker: int, count: int) -> None:
+        body = json.dumps({"data": {"some-key-001": str(count)}}).encode()
+        await connection.ask("PATCH", f"{PATH}/m-{worker}-0", body, "application/merge-patch+json")
+
+    async def apply(connection: Connection, worker: int, count: int) -> None:
+        body = json.loads(many_keys(f"n-{worker}"))
+        body["data"]["some-key-001"] = str(count)
+        path = f"{PATH}/n-{worker}?fieldManager=bench&force=true"
+        await connection.ask("PATCH", path, json.dumps(body).encode(), "application/apply-patch+yaml")
+
+    measures: Measures = {}
+    steps: dict[str, Step] = {"create": create, "merge patch": patch, "server-side apply": apply}
+    for label, step in steps.items():
+        per_second = (await rate(server.access, options.connections, options.seconds, step))[0]
+        measures[f"{label}, 60 managed fields"] = (per_second, "/s", "")
     return measures
 
 

@@ -1,8 +1,8 @@
 """Measures one control plane that holds much and is watched by many; writes results/scale.json.
 
-    python bench/scale.py [--objects 10000 | --full] [--watches 1000] [--watchers 100] [--changes 1000]
+    python bench/scale.py [--objects 10000 100000] [--watches 1000 5000] [--watchers 100] [--changes 1000]
 
-Objects are ConfigMaps of 2.5 KB in one namespace. ``--full``: 100,000 of them.
+Objects are ConfigMaps of 2.5 KB in one namespace; each number of them is measured in a data store of its own.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import json
 import statistics
 import tempfile
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import uvloop
@@ -84,7 +85,13 @@ async def read(server: Server, count: int) -> Measures:
         await connection.ask("GET", f"{PATH}/c-{next(numbers) * 7919 % count}")
 
     per_second, single = await rate(server.access, 1, 3, get)
+    began = time.perf_counter()
+    connection = await Connection(server.access).open()
+    await connection.ask("GET", f"{PATH}?labelSelector=no%3Done")
+    selected = time.perf_counter() - began
+    connection.close()
     return {
+        f"LIST by label over {count:,}": (selected * 1000, "ms", ""),
         "memory after the restart": (idle, "MB", ""),
         "first LIST after the restart": (first, "s", ""),
         f"memory with {count:,} in the cache": (loaded, "MB", ""),
@@ -103,25 +110,28 @@ async def _watch(server: Server, path: str) -> Connection:
     return connection
 
 
-async def idle_watches(server: Server, count: int) -> Measures:
-    """Watches on Secrets, that hear of nothing."""
+async def idle_watches(server: Server, counts: Sequence[int]) -> Measures:
+    """Watches on Secrets, that hear of nothing: each over a TLS connection of its own, with a client certificate."""
     before = server.resident_mb()
-    held = []
-    for batch in _batches(count, 20):
-        held += await asyncio.gather(
-            *(_watch(server, "/api/v1/namespaces/kube-system/secrets") for _ in batch)
-        )
-    await asyncio.sleep(3)
-    after, used = server.resident_mb(), server.cpu_seconds()
-    await asyncio.sleep(5)
-    millicores = (server.cpu_seconds() - used) / 5 * 1000
+    held: list[Connection] = []
+    measures: Measures = {"memory without watches": (before, "MB", "")}
+    for count in counts:
+        for batch in _batches(count - len(held), 20):
+            held += await asyncio.gather(
+                *(_watch(server, "/api/v1/namespaces/kube-system/secrets") for _ in batch)
+            )
+        await asyncio.sleep(3)
+        after, used = server.resident_mb(), server.cpu_seconds()
+        await asyncio.sleep(5)
+        millicores = (server.cpu_seconds() - used) / 5 * 1000
+        measures |= {
+            f"memory with {count:,} idle watches": (after, "MB", ""),
+            f"one idle watch of {count:,}": ((after - before) / count * 1024, "KB", "30"),
+            f"CPU of {count:,} idle watches": (millicores, "millicores", "5"),
+        }
     for connection in held:
         connection.close()
-    return {
-        f"memory with {count:,} idle watches": (after, "MB", ""),
-        "one idle watch": ((after - before) / count * 1024, "KB", "30"),
-        f"CPU of {count:,} idle watches": (millicores, "millicores", ""),
-    }
+    return measures
 
 
 def _batches(count: int, size: int) -> list[range]:
@@ -182,29 +192,42 @@ async def fan_out(server: Server, watchers: int, changes: int) -> Measures:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--objects", type=int, default=10_000)
-    parser.add_argument("--full", action="store_true", help="100,000 objects")
-    parser.add_argument("--watches", type=int, default=1000, help="that hear of nothing")
+    parser.add_argument("--objects", type=int, nargs="*", default=[10_000, 100_000])
+    parser.add_argument("--watches", type=int, nargs="*", default=[1000, 5000], help="that hear of nothing")
     parser.add_argument("--watchers", type=int, default=100)
     parser.add_argument("--changes", type=int, default=1000)
     options = parser.parse_args()
-    count = 100_000 if options.full else options.objects
     measures: Measures = {}
+    for count in options.objects:
+        measures |= holding(count)
     with tempfile.TemporaryDirectory(prefix="sublet-bench-") as scratch:
         server = Server(Path(scratch) / "data")
         server.wait_ready()
-        measures |= uvloop.run(fill(server, count))
-        server.stop()
-        server = Server(Path(scratch) / "data")
-        measures[f"start with {count:,} objects"] = (server.wait_ready(), "s", "0.3")
         time.sleep(3)  # controllers settle
         try:
-            measures |= uvloop.run(read(server, count))
-            measures |= uvloop.run(idle_watches(server, options.watches))
+            measures |= uvloop.run(idle_watches(server, sorted(options.watches)))
             measures |= uvloop.run(fan_out(server, options.watchers, options.changes))
         finally:
             server.stop()
     report("scale", measures)
+
+
+def holding(count: int) -> Measures:
+    """A control plane with ``count`` objects: made, started again, read."""
+    with tempfile.TemporaryDirectory(prefix="sublet-bench-") as scratch:
+        server = Server(Path(scratch) / "data")
+        server.wait_ready()
+        found = uvloop.run(fill(server, count))
+        server.stop()
+        server = Server(Path(scratch) / "data")
+        found[f"start with {count:,} objects"] = (server.wait_ready(), "s", "0.3")
+        time.sleep(3)  # controllers settle
+        try:
+            found |= uvloop.run(read(server, count))
+        finally:
+            server.stop()
+    sized = f"({count:,} objects)"
+    return {label if f"{count:,}" in label else f"{label} {sized}": value for label, value in found.items()}
 
 
 if __name__ == "__main__":
