@@ -37,8 +37,9 @@ async def listing(view: View, page: Page) -> bytes:
     pace = Pace()
     if accepted.format == "protobuf":
         found: list[bytes] = []
+        message = view.messages()
         for entry in entries:
-            found.append(view.message(entry))
+            found.append(message(entry))
             if pace.due:
                 await pace.pause()
         return negotiation.protobuf_list(head, metadata, found)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -120,10 +120,15 @@ class View:
         return self.encoded(self.object(value))
 
     def message(self, value: Value) -> bytes:
-        """One stored object's protobuf message, without an envelope: its share of a list."""
-        if isinstance(value, CachedEntry):
-            return value.once(("message", self.identity), self._message)
-        return self._message(value)
+        """One stored object's protobuf message, without an envelope."""
+        return self.messages()(value)
+
+    def messages(self) -> Callable[[Value], bytes]:
+        """:meth:`message` for many objects: each one's share of a list."""
+        # A text, because its hash is remembered; one lookup per object is most of what such a list costs.
+        known_as = f"message {self.resource.api_version} {self.accepted.view} {self.accepted.version}"
+        make = self._message
+        return lambda value: value.once(known_as, make) if isinstance(value, CachedEntry) else make(value)
 
     def _message(self, value: Value) -> bytes:
         return negotiation.protobuf_message(self.shaped(self.passing(value)))
