@@ -90,6 +90,14 @@ def translate(error: sqlite3.Error, path: Path) -> NoReturn:
         ) from error
     if primary in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB):
         raise StoreCorrupt(f"data store {path} is damaged ({error}); restore it from a snapshot") from error
+    if primary in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
+        raise StoreError(
+            f"data store {path} is locked by another program that has opened the file itself; nothing was written: end it"
+        ) from error
+    if primary in (sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_PERM):
+        raise StoreError(
+            f"data store {path} cannot be written ({error}); check the folder's permissions and mount"
+        ) from error
     if primary == sqlite3.SQLITE_IOERR:
         raise OutcomeUnknown(
             f"data store {path}: {error} ({getattr(error, 'sqlite_errorname', code)})"
@@ -133,8 +141,12 @@ def connect(path: Path, *, max_bytes: int = 0) -> sqlite3.Connection:
     """A connection to a prepared file; every thread may use it, one at a time."""
     connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False, cached_statements=24)
     try:
-        connection.execute("PRAGMA page_size=8192")  # three objects of 2.5 KB a page, instead of one of 4 KB
-        connection.execute("PRAGMA auto_vacuum=INCREMENTAL")
+        if not connection.execute("PRAGMA page_count").fetchone()[0]:
+            # For a new file only: on one that is there, stating the vacuum again is a write of its own.
+            connection.execute(
+                "PRAGMA page_size=8192"
+            )  # three objects of 2.5 KB a page, instead of one of 4 KB
+            connection.execute("PRAGMA auto_vacuum=INCREMENTAL")
         connection.execute("PRAGMA journal_mode=WAL")
         connection.execute("PRAGMA synchronous=FULL")
         connection.execute("PRAGMA wal_autocheckpoint=500")
