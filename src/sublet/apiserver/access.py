@@ -160,7 +160,7 @@ class Access:
     def _read(self, file: Path) -> Any:
         try:
             text = file.read_bytes()
-            document = codec.decode_yaml(text)
+            document = codec.decode_yaml_file(text)
         except OSError as error:
             raise ConfigurationError(f"{file} cannot be read: {error.strerror}") from None
         except ValueError as error:

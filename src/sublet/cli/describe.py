@@ -33,7 +33,7 @@ def describe(
     if config_only:
         click.echo(text, nl=False)
         return
-    configuration = load(codec.decode_yaml(text))
+    configuration = load(codec.decode_yaml_file(text))
     external = configuration.control_plane.backing_store.database.external
     document = {
         "name": tenant.name,

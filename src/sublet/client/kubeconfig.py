@@ -97,7 +97,7 @@ def load_text(text: str, where: str = "the kubeconfig") -> ClusterAccess:
     from sublet.machinery import codec
 
     try:
-        config = codec.decode_yaml(text)
+        config = codec.decode_yaml_file(text)
     except ValueError as error:
         raise KubeconfigError(f"{where} is not valid YAML: {error}") from error
     if not isinstance(config, dict):

@@ -55,6 +55,8 @@ class _Work:
         self._waits: dict[str, float] = {}
         """Attachment -> since when it is waited for that the node lets go of its volume."""
         self._told: set[tuple[str, str]] = set()
+        self._made: set[str] = set()
+        """Names of attachments that were seen to be ours: their volume may be gone before them."""
 
     async def reconcile(self, name: str) -> Result | None:
         node = self.nodes.get("", name)
@@ -62,7 +64,7 @@ class _Work:
         later = 0.0
         for attachment in self.attachments.by_index(workloads.NODE_INDEX, name):
             volume = _volume_of(attachment)
-            if volume in wanted or not volume or objects.is_deleting(attachment):
+            if volume in wanted or objects.is_deleting(attachment) or not self._is_ours(attachment):
                 continue
             later = max(later, await self._detach(attachment, node))
         for volume, users in wanted.items():
@@ -90,6 +92,17 @@ class _Work:
             return False
         stated = self.drivers.get("", driver)
         return stated is None or (stated.get("spec") or {}).get("attachRequired") is not False
+
+    def _is_ours(self, attachment: Object) -> bool:
+        """Others may make attachments too, under other names; those are theirs to remove."""
+        volume = self.volumes.get("", _volume_of(attachment))
+        if volume is None:
+            return objects.name(attachment) in self._made
+        csi, node = (volume.get("spec") or {}).get("csi") or {}, attachment["spec"].get("nodeName")
+        name = attachment_name(str(csi.get("driver")), str(csi.get("volumeHandle")), str(node))
+        if name == objects.name(attachment):
+            self._made.add(name)
+        return name == objects.name(attachment)
 
     async def _attach(self, name: str, node: str, users: list[Object]) -> None:
         volume = self.volumes.get("", name)
@@ -165,6 +178,7 @@ class _Work:
             if left > 0:
                 return left
         self._waits.pop(name, None)
+        self._made.discard(name)
         with contextlib.suppress(NotFound):
             await self._client.delete(_ATTACHMENTS, name, uid=objects.uid(attachment))
         return 0.0

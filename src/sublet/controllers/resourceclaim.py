@@ -114,14 +114,18 @@ class _Claims:
         return await self._client.create(_CLAIMS, from_template(pod, name, template))
 
     async def reconcile_claim(self, key: str) -> None:
-        """Forgets users that are through; without any, gives the devices back."""
+        """Forgets users that are through; when the last one is, or the claim is deleted, gives the devices back.
+
+        A claim that somebody allocated ahead of any user keeps its devices.
+        """
         claim = self.claims.get(*objects.split_key(key))
         if claim is None:
             return
         status = claim.get("status") or {}
         users = status.get("reservedFor") or []
         left = [user for user in users if self._uses(claim, user)]
-        if len(left) != len(users) or (status.get("allocation") and not left):
+        unused = not left and objects.is_deleting(claim) and status.get("allocation")
+        if len(left) != len(users) or unused:
             claim = await self._free(claim, status, left)
         if not (claim.get("status") or {}).get("allocation"):
             claim = await self._unprotect(claim)

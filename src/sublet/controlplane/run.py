@@ -53,7 +53,7 @@ def read_configuration(path: Path | None) -> configuration.Configuration:
     if path is None:
         return configuration.load({})
     try:
-        return configuration.load(codec.decode_yaml(path.read_bytes()))
+        return configuration.load(codec.decode_yaml_file(path.read_bytes()))
     except OSError as error:
         raise ConfigurationError(f"the configuration {path} cannot be read: {error.strerror}") from None
     except ValueError as error:

@@ -58,6 +58,16 @@ def decode_yaml(data: bytes | str, duplicates: list[str] | None = None) -> Any:
     return yamlcodec.decode(data, duplicates)
 
 
+def decode_yaml_file(data: bytes | str) -> Any:
+    """Like :func:`decode_yaml`, for files of people: errors name the line that their editor shows.
+
+    API servers' errors count lines as Go's decoder does, from 0 in most cases.
+    """
+    from sublet.machinery import yamlcodec
+
+    return yamlcodec.decode(data, None, exact=True)
+
+
 def decode_yaml_documents(data: bytes | str) -> list[Any]:
     """The documents of a file, without the empty ones. Raises :class:`DecodeError`."""
     from sublet.machinery import yamlcodec

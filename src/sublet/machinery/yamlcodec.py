@@ -60,8 +60,8 @@ def _write_string(writer: Any, text: str) -> Any:
 _Writer.add_representer(str, _write_string)
 
 
-def decode(data: bytes | str, duplicates: list[str] | None) -> Any:
-    found = list(_documents(data, duplicates))
+def decode(data: bytes | str, duplicates: list[str] | None, exact: bool = False) -> Any:
+    found = list(_documents(data, duplicates, exact))
     while len(found) > 1 and found[-1] is None:
         found.pop()
     if len(found) > 1:
@@ -88,22 +88,28 @@ def encode(value: Any) -> bytes:
     return text.removesuffix(b"...\n")
 
 
-def _documents(data: bytes | str, duplicates: list[str] | None) -> Iterator[Any]:
+def _documents(data: bytes | str, duplicates: list[str] | None, exact: bool = False) -> Iterator[Any]:
     try:
         text = data if isinstance(data, str) else data.decode()
         for node in yaml.compose_all(text, Loader=_Composer):
             yield _Reader(duplicates).value(node) if node is not None else None
     except yaml.YAMLError as error:
-        raise DecodeError(f"error converting YAML to JSON: yaml: {_explain(error)}") from None
+        raise DecodeError(f"error converting YAML to JSON: yaml: {_explain(error, exact)}") from None
     except UnicodeDecodeError:
         raise DecodeError("error converting YAML to JSON: yaml: invalid UTF-8") from None
     except RecursionError:
         raise DecodeError("error converting YAML to JSON: yaml: nested too deeply") from None
 
 
-def _explain(error: yaml.YAMLError) -> str:
-    """As go-yaml words it: lines count from 0 except where its scanner finds the fault, and the first has none."""
+def _explain(error: yaml.YAMLError, exact: bool) -> str:
+    """As go-yaml words it: lines count from 0 except where its scanner finds the fault, and the first has none.
+
+    ``exact``: the line as an editor counts it.
+    """
     problem = getattr(error, "problem", None) or getattr(error, "reason", None) or str(error)
+    if exact:
+        mark = getattr(error, "problem_mark", None) or getattr(error, "context_mark", None)
+        return f"line {mark.line + 1}: {problem}" if mark else str(problem)
     line = getattr(getattr(error, "problem_mark", None), "line", 0)
     if line and isinstance(error, yaml.scanner.ScannerError):
         line += 1

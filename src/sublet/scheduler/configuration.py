@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from sublet.machinery import settings
+from sublet.machinery import codec, settings
 from sublet.machinery.settings import ConfigurationError
 from sublet.machinery.status import BadRequest
 from sublet.scheduler.catalog import profiles
@@ -47,10 +47,8 @@ class _Document:
 
 def load(path: Path) -> SchedulerSettings:
     """Raises :class:`ConfigurationError` naming the file and what is wrong in it."""
-    from sublet.machinery import yamlcodec
-
     try:
-        return parse(yamlcodec.decode(path.read_bytes(), None))
+        return parse(codec.decode_yaml_file(path.read_bytes()))
     except OSError as error:
         raise ConfigurationError(f"{path} cannot be read: {error.strerror}") from None
     except ValueError as error:

@@ -347,7 +347,7 @@ def parse_values(files: Sequence[tuple[str, bytes]], sets: Sequence[str]) -> dic
 
 def _decoded(content: bytes, what: str) -> Any:
     try:
-        return codec.decode_yaml(content)
+        return codec.decode_yaml_file(content)
     except ValueError as error:
         raise TenantError(f"{what} is no valid YAML: {error}") from None
 

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
+from sublet.machinery import codec
 from sublet.machinery.codec import DecodeError
 from sublet.machinery.settings import ConfigurationError, parse
 
@@ -131,10 +132,8 @@ def _limits(stated: EventRateLimit, where: str) -> EventRateLimit:
 
 
 def _read(path: Path) -> Any:
-    from sublet.machinery import yamlcodec
-
     try:
-        return yamlcodec.decode(path.read_bytes(), None)
+        return codec.decode_yaml_file(path.read_bytes())
     except OSError as error:
         raise ConfigurationError(f"{path}: {error.strerror or error}") from None
     except DecodeError as error:

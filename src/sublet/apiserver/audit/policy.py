@@ -123,7 +123,7 @@ class Policy:
 def load(path: Path) -> Policy:
     """The policy in a file. Raises :class:`ConfigurationError`, which names the file and what is wrong in it."""
     try:
-        document = codec.decode_yaml(path.read_bytes())
+        document = codec.decode_yaml_file(path.read_bytes())
     except OSError as error:
         raise ConfigurationError(f"the audit policy {path} cannot be read: {error.strerror}") from None
     except ValueError as error:

@@ -109,7 +109,7 @@ class Encryption:
 def load(path: Path) -> Encryption:
     """Raises :class:`ConfigurationError`, which names the file and what is wrong in it, and no secret."""
     try:
-        document = codec.decode_yaml(path.read_bytes())
+        document = codec.decode_yaml_file(path.read_bytes())
     except OSError as error:
         raise ConfigurationError(
             f"the encryption configuration {path} cannot be read: {error.strerror}"

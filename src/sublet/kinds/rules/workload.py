@@ -88,14 +88,14 @@ def status_counts(status: Mapping[str, Any], *fields: str) -> Errors:
 def no_more_than_replicas(
     status: Mapping[str, Any], *fields: str, ready: str = "cannot be greater than readyReplicas"
 ) -> Errors:
-    """Counts of a status that are parts of ``status.replicas``; available pods are ready ones."""
+    """Counts of a status that are parts of ``status.replicas``; ``ready``: available pods are ready ones."""
     total = status.get("replicas") or 0
     for field in fields:
         count = status.get(field) or 0
         if count > total:
             yield invalid(f"status.{field}", count, "cannot be greater than status.replicas")
     available = status.get("availableReplicas") or 0
-    if available > (status.get("readyReplicas") or 0):
+    if ready and available > (status.get("readyReplicas") or 0):
         yield invalid("status.availableReplicas", available, ready)
 
 
