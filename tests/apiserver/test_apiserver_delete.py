@@ -93,6 +93,46 @@ async def test_a_dry_run_deletes_nothing(client: Client, make_config_map: MAKE) 
     await client.get(MAPS, "settings", "default")
 
 
+async def test_nothing_hangs_on_an_event_whatever_the_policy(client: Client) -> None:
+    events = resource("events")
+    about = {"kind": "Pod", "name": "p", "namespace": "default"}
+    body = {
+        "metadata": {"name": "e", "namespace": "default"},
+        "involvedObject": about,
+        "reason": "r",
+        "type": "Normal",
+    }
+    await client.create(events, body)
+    await client.delete(events, "e", "default", propagation="Orphan")
+    with pytest.raises(NotFound):
+        await client.get(events, "e", "default")
+
+
+async def test_orphaning_by_the_old_flag_answers_202_while_the_object_lingers(
+    client: Client, make_config_map: MAKE
+) -> None:
+    held = make_config_map()
+    held["metadata"]["finalizers"] = ["example.com/held"]
+    await client.create(MAPS, held)
+    path = MAPS.path("default", "settings")
+    response = await client.raw("DELETE", path, body=b'{"orphanDependents":false}')
+    assert response.status == 202
+
+
+async def test_a_pending_graceful_deletion_is_shortened_or_left_as_it_is(
+    client: Client, default_account: None, make_pod: MAKE
+) -> None:
+    await scheduled(client, make_pod)
+    await client.delete(PODS, "web", "default", grace=30)
+    first = await client.get(PODS, "web", "default")
+    await client.delete(PODS, "web", "default", grace=60, propagation="Foreground")
+    assert await client.get(PODS, "web", "default") == first
+    await client.delete(PODS, "web", "default", grace=5)
+    shorter = (await client.get(PODS, "web", "default"))["metadata"]
+    assert shorter["deletionGracePeriodSeconds"] == 5
+    assert shorter["deletionTimestamp"] < first["metadata"]["deletionTimestamp"]
+
+
 async def test_an_unknown_policy_is_invalid(client: Client, make_config_map: MAKE) -> None:
     await client.create(MAPS, make_config_map())
     with pytest.raises(Invalid, match=r"propagationPolicy: Unsupported value"):

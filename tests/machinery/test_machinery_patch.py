@@ -79,6 +79,13 @@ def test_too_many_operations_are_refused():
         json_patch(DOC, [{"op": "test", "path": "/g", "value": True}] * 10_001)
 
 
+def test_copies_that_double_the_document_end_at_a_limit():
+    doubling = [{"op": "copy", "from": "", "path": f"/x{n}"} for n in range(60)]
+    with pytest.raises(Invalid) as caught:
+        json_patch({"a": "b" * 100}, doubling)
+    assert "Unable to complete the copy" in str(caught.value.__cause__)
+
+
 def test_a_failing_operation_leaves_the_input_alone():
     before = {"a": [1]}
     with pytest.raises(Invalid):

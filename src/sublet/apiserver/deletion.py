@@ -57,6 +57,8 @@ def holds(kind: Kind, obj: Object) -> bool:
 def finalizers_for(obj: Object, kind: Kind, propagation: str) -> list[str]:
     """The object's finalizers once it is deleted with this policy."""
     present = objects.finalizers(obj)
+    if kind.default_propagation == "Unsupported":
+        propagation = "Background"
     if not propagation:
         if ORPHAN in present or FOREGROUND in present:
             return list(present)

@@ -87,27 +87,33 @@ def prepare_update(new: Object, old: Object) -> None:
     new["metadata"] = _ordered(metadata)
 
 
-def tidy(obj: Object) -> list[str]:
-    """Drops empty parts and repeated owners; returns warnings about what it dropped."""
-    warnings: list[str] = []
+def tidy(obj: Object, *, patched: bool = False) -> list[str]:
+    """Drops empty parts and repeated owners; returns warnings about what it dropped.
+
+    ``patched``: the object comes from a patch, whose owners are looked at only once admission has been asked.
+    """
     metadata = obj["metadata"]
     for key in ("labels", "annotations", "finalizers", "ownerReferences", "generateName"):
         if key in metadata and not metadata[key]:
             del metadata[key]
     owners = metadata.get("ownerReferences")
-    if isinstance(owners, list) and len(owners) > 1:
-        unique: dict[str, Any] = {}
-        for owner in owners:
-            uid = owner.get("uid", "") if isinstance(owner, dict) else repr(owner)
-            if uid in unique:
-                warnings.append(
-                    ".metadata.ownerReferences contains duplicate entries; API server dedups owner references in 1.20+, "
-                    f'and may reject such requests as early as 1.24; please fix your requests; duplicate UID(s) observed: ["{uid}"]'
-                )
-            else:
-                unique[uid] = owner
-        metadata["ownerReferences"] = list(unique.values())
-    return warnings
+    if not isinstance(owners, list) or len(owners) < 2:
+        return []
+    kept: list[Any] = []
+    repeated: list[str] = []
+    for owner in owners:
+        if owner in kept:
+            repeated.append(str(owner.get("uid", "")) if isinstance(owner, dict) else "")
+        else:
+            kept.append(owner)
+    if not repeated:
+        return []
+    metadata["ownerReferences"] = kept
+    when = " after mutating admission happens" if patched else ""
+    return [
+        f".metadata.ownerReferences contains duplicate entries{when}; API server dedups owner references in 1.20+, and may "
+        f"reject such requests as early as 1.24; please fix your requests; duplicate UID(s) observed: {', '.join(repeated)}"
+    ]
 
 
 def bump_generation(new: Object, old: Object, kind: Kind) -> None:

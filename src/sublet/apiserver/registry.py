@@ -182,7 +182,7 @@ class Registry:
             await self._admit(kind, attributes)
             generated = self._prepare_new(kind, new)
             attributes.name = str(new["metadata"].get("name") or "")
-            write.warnings += objectmeta.tidy(new)
+            write.warnings += objectmeta.tidy(new, patched=write.patched)
             self._raise(
                 kind, new, [*objectmeta.validate_create(new, kind), *await self._errors(kind, new, write)]
             )
@@ -318,7 +318,7 @@ class Registry:
         try:
             if not write.admitted:
                 await self._admit(kind, attributes)
-            write.warnings += objectmeta.tidy(new)
+            write.warnings += objectmeta.tidy(new, patched=write.patched)
             if write.subresource not in _SAME_GENERATION:
                 objectmeta.bump_generation(new, old, kind)
             self._raise(kind, new, await self._update_errors(kind, new, old, write))

@@ -167,6 +167,7 @@ class Kind:
     generation: bool = False
     """metadata.generation is managed: 1 on create, +1 when anything but metadata and status changes."""
     default_propagation: str = "Background"
+    """``Orphan``, ``Background``, or ``Unsupported``: whatever is asked, nothing hangs on the object."""
     grace: Callable[[Object, int | None], int] | None = None
     """(object, requested seconds or None) -> seconds to wait before removal; None: kind is deleted at once."""
 

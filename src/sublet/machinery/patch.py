@@ -8,11 +8,13 @@ from __future__ import annotations
 import re
 from typing import Any
 
-from sublet.machinery.codec import copied, same
+from sublet.machinery.codec import copied, encode_json, same
 from sublet.machinery.status import BadRequest, Invalid, RequestEntityTooLarge
 from sublet.machinery.strict import json_kind
 
 OPERATIONS_LIMIT = 10_000
+COPIES_LIMIT = 3 * 1024 * 1024
+"""Bytes that the copies of one patch may add: each could double the document."""
 
 _MEMBERS = {
     "add": ("value",),
@@ -34,9 +36,17 @@ def json_patch(obj: Any, operations: Any) -> Any:
     """The object after all operations (RFC 6902), which apply in order and all or none."""
     _check(operations)
     result = copied(obj)
+    grown = 0
     for operation in operations:
         try:
             _check_members(operation)
+            if operation["op"] == "copy":
+                grown += len(encode_json(_get(result, operation["from"], "copy")))
+                if grown > COPIES_LIMIT:
+                    raise _DoesNotApplyError(
+                        f"Unable to complete the copy, the accumulated size increase of copy is {grown}, exceeding the "
+                        f"limit {COPIES_LIMIT}"
+                    )
             result = _apply(result, operation)
         except _DoesNotApplyError as error:
             # Upstream tells no more, and clients compare the whole text; the reason stays in the exception's chain.

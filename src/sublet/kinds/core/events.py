@@ -121,6 +121,7 @@ _NEW_FIELDS = {
 
 KIND = builtin(
     "events",
+    default_propagation="Unsupported",
     also_served=(Served(_NEW, _from_stored, _to_stored, _NEW_FIELDS),),
     default=_default,
     validate=rule(_validate),
