@@ -11,10 +11,15 @@ from aiohttp import web
 from apiserver_webhook_server import WebhookServer, allow, deny, patching, webhooks
 
 from sublet.apiserver.api import APIServer
+from sublet.apiserver.settings import APIServerSettings
+from sublet.apiserver.webhookclient import hostname_reason
 from sublet.client.client import Client
+from sublet.client.exchange import User
 from sublet.kinds.resources import resource
 from sublet.machinery.kind import Object
 from sublet.machinery.status import Forbidden, InternalError, StatusError
+from sublet.pki.authority import SERVER, Authority
+from sublet.store.interface import Store
 
 __all__ = ["webhooks"]
 GROUP = "admissionregistration.k8s.io"
@@ -119,12 +124,12 @@ async def test_authorities_that_cannot_be_read_are_told(
 
 
 @pytest.mark.parametrize("policy", ["Fail", "Ignore"])
-@pytest.mark.parametrize("megabytes", [10, 40])
+@pytest.mark.parametrize("megabytes", [10, 33])
 async def test_a_huge_answer_is_read_within_bounds(
     client: Client, webhooks: WebhookServer, make_config_map: MAKE, megabytes: int, policy: str
 ) -> None:
     config = webhooks.on("/w", allow(auditAnnotations={"large": "x" * (megabytes << 20)}))
-    await configure(client, "validating", config, failurePolicy=policy)
+    await configure(client, "validating", config, failurePolicy=policy, timeoutSeconds=30)
     if megabytes < 32 or policy == "Ignore":
         await client.create(MAPS, make_config_map())
         return
@@ -226,3 +231,46 @@ async def test_who_refuses_a_pod_without_a_name_names_what_it_is_generated_from(
     assert refused.value.message == (
         'pods "web-" is forbidden: error looking up service account default/nobody: serviceaccount "nobody" not found'
     )
+
+
+async def test_a_certificate_for_somebody_else_names_whom_it_is_for(
+    store: Store, webhooks: WebhookServer, make_config_map: MAKE
+) -> None:
+    async def resolve(_namespace: str, _name: str, _port: int) -> tuple[str, int]:
+        return "127.0.0.1", webhooks.port
+
+    server = APIServer(APIServerSettings(), store, resolve_service=resolve)
+    await server.start()
+    try:
+        client = server.client_as(User("admin", ("system:masters",)), "t")
+        service = {"namespace": "default", "name": "other", "path": "/v"}
+        await configure(client, "validating", {"service": service, "caBundle": webhooks.ca_bundle})
+        with pytest.raises(InternalError) as failed:
+            await client.create(MAPS, make_config_map())
+    finally:
+        await server.stop()
+    assert failed.value.message == (
+        'Internal error occurred: failed calling webhook "hooks.example.com": failed to call webhook: Post '
+        '"https://other.default.svc:443/v?timeout=10s": tls: failed to verify certificate: x509: certificate is valid '
+        "for localhost, hooks.default.svc, not other.default.svc"
+    )
+
+
+@pytest.mark.parametrize(
+    ("names", "addresses", "wanted", "text"),
+    [
+        ((), ("127.0.0.1", "::1"), "10.0.0.1", "certificate is valid for 127.0.0.1, ::1, not 10.0.0.1"),
+        (("a",), (), "10.0.0.1", "cannot validate certificate for 10.0.0.1 because it doesn't contain any IP SANs"),
+        ((), ("127.0.0.1",), "a.svc", "certificate is not valid for any names, but wanted to match a.svc"),
+        ((), (), "webhook", "certificate relies on legacy Common Name field, use SANs instead"),
+    ],
+)  # fmt: skip
+def test_what_a_certificate_is_for_is_told_as_go_does(
+    names: tuple[str, ...], addresses: tuple[str, ...], wanted: str, text: str
+) -> None:
+    from cryptography import x509
+    from cryptography.hazmat.primitives.serialization import Encoding
+
+    pair = Authority.create("ca").issue("webhook", (), names, addresses, usages=(SERVER,))
+    shown = x509.load_pem_x509_certificate(pair.cert_pem).public_bytes(Encoding.DER)
+    assert hostname_reason(shown, wanted) == text

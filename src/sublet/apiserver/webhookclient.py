@@ -15,6 +15,7 @@ import ssl
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 
 from sublet.machinery.codec import DecodeError, decode_json
 from sublet.machinery.kind import Object
@@ -158,8 +159,25 @@ class WebhookClient:
             except (aiohttp.ClientError, OSError) as error:
                 if use.again and attempt + 1 < _AGAIN and _is_stale(error):
                     continue  # the peer had closed a kept connection; nothing of the request was read
-                raise CallFailed(f'Post "{address}": {reason(error, config)}') from None
+                why = await self._other_names(config, error) or reason(error, config)
+                raise CallFailed(f'Post "{address}": {why}') from None
         raise CallFailed(f'Post "{address}": EOF')
+
+    async def _other_names(self, config: ClientConfig, error: BaseException) -> str:
+        """Of a certificate for somebody else: for whom it is. Empty where that is not what is wrong."""
+        cause = getattr(error, "certificate_error", None)
+        wanted = _mismatch(cause.verify_message) if isinstance(cause, ssl.SSLCertVerificationError) else None
+        if wanted is None:
+            return ""
+        target = urlsplit(config.address)
+        host, port = str(target.hostname), target.port or 443
+        try:
+            if not config.url:
+                host, port = await self._resolve(config.namespace, config.name, config.port)
+            shown = await _certificate_of(host, port, wanted[1])
+        except (CallFailed, OSError, ValueError):
+            return ""
+        return f"tls: failed to verify certificate: x509: {hostname_reason(shown, wanted[1])}"
 
     def _session(self, *, service: bool) -> aiohttp.ClientSession:
         import aiohttp
@@ -184,6 +202,41 @@ class WebhookClient:
                 del self._contexts[next(iter(self._contexts))]
         self._contexts[ca] = known
         return known
+
+
+async def _certificate_of(host: str, port: int, name: str) -> bytes:
+    """The certificate (DER) that a server shows, believed or not. Raises ``OSError``."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname = False
+    context.verify_mode = ssl.CERT_NONE
+    _, writer = await asyncio.open_connection(host, port, ssl=context, server_hostname=name)
+    try:
+        return bytes(writer.get_extra_info("ssl_object").getpeercert(binary_form=True) or b"")
+    finally:
+        writer.close()
+
+
+def hostname_reason(certificate: bytes, wanted: str) -> str:
+    """What Go says of a certificate (DER) that is not for a host. Raises ``ValueError``."""
+    from cryptography import x509
+
+    parsed = x509.load_der_x509_certificate(certificate)
+    try:
+        names = parsed.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+    except x509.ExtensionNotFound:
+        common = parsed.subject.get_attributes_for_oid(x509.NameOID.COMMON_NAME)
+        if [each.value for each in common] == [wanted]:
+            return "certificate relies on legacy Common Name field, use SANs instead"
+        return f"certificate is not valid for any names, but wanted to match {wanted}"
+    if wanted.replace(".", "").isdigit() or ":" in wanted:
+        addresses = [str(address) for address in names.get_values_for_type(x509.IPAddress)]
+        if not addresses:
+            return f"cannot validate certificate for {wanted} because it doesn't contain any IP SANs"
+        return f"certificate is valid for {', '.join(addresses)}, not {wanted}"
+    listed = ", ".join(names.get_values_for_type(x509.DNSName))
+    if not listed:
+        return f"certificate is not valid for any names, but wanted to match {wanted}"
+    return f"certificate is valid for {listed}, not {wanted}"
 
 
 def tls_context(ca: bytes) -> ssl.SSLContext:

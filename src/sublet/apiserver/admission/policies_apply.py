@@ -62,7 +62,9 @@ def _merge(live: Any, laid: Any, schema: Schema | None, path: str) -> Any:
         for key, item in laid.items():
             child = None if schema is None else schema.child(key)
             if child is None and schema is not None and schema.type and not _open(schema):
-                raise ApplyError(f"{path}.{key}: field not declared in schema")
+                raise ApplyError(
+                    f"failed to convert patch object to typed object: {path}.{key}: field not declared in schema"
+                )
             merged[key] = _merge(base.get(key), item, child, f"{path}.{key}")
         return merged
     if isinstance(laid, list):
