@@ -106,3 +106,16 @@ async def test_certificates_are_renewed_while_it_runs(tmp_path: Path) -> None:
         assert kubeconfig.load(plane.kubeconfig_path).client_cert != config.client_cert
     finally:
         await plane.stop()
+
+
+async def test_metrics_tell_of_controllers_queues_and_of_the_scheduler(tmp_path):
+    plane = ControlPlane(Assembly(tmp_path))
+    await plane.start()
+    try:
+        text = plane.api.metrics.text()
+    finally:
+        await plane.stop()
+    assert 'workqueue_adds_total{name="' in text and 'workqueue_work_duration_seconds_bucket{name="' in text
+    assert 'scheduler_pending_pods{queue="active"} 0' in text
+    types = [line.split()[2] for line in text.splitlines() if line.startswith("# TYPE")]
+    assert len(types) == len(set(types))

@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from bisect import bisect_left
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from sublet.machinery.clock import Clock, SystemClock
+from sublet.machinery.exposition import Histogram, escaped, heading, label_text
+
+__all__ = ["Counter", "Histogram", "Histograms", "Labels", "Metrics", "escaped", "heading", "label_text"]
 
 BUCKETS = (0.005, 0.025, 0.05, 0.1, 0.2, 0.4, 0.6, 0.8, 1.0, 1.25, 1.5, 2.0, 3.0, 4.0, 5.0, 6.0, 8.0,
            10.0, 15.0, 20.0, 30.0, 45.0, 60.0)  # fmt: skip
@@ -47,36 +49,6 @@ class Labels(NamedTuple):
             f'resource="{escaped(self.resource)}",scope="{self.scope}",subresource="{escaped(self.subresource)}",'
             f'verb="{escaped(self.verb)}",version="{escaped(self.version)}"'
         )
-
-
-class Histogram:
-    """Counts per bucket, the sum and the maximum."""
-
-    __slots__ = ("bounds", "counts", "maximum", "total")
-
-    def __init__(self, bounds: tuple[float, ...]) -> None:
-        self.bounds = bounds
-        self.counts = [0] * (len(bounds) + 1)
-        self.total = 0.0
-        self.maximum = 0.0
-
-    def observe(self, value: float) -> None:
-        self.counts[bisect_left(self.bounds, value)] += 1
-        self.total += value
-        self.maximum = max(self.maximum, value)
-
-    def lines(self, name: str, labels: str) -> Iterator[str]:
-        """Its samples; ``labels`` is ``a="b"`` pairs or ``""``."""
-        comma = "," if labels else ""
-        running = 0
-        for bound, count in zip(self.bounds, self.counts, strict=False):
-            running += count
-            yield f'{name}_bucket{{{labels}{comma}le="{bound:g}"}} {running}'
-        running += self.counts[-1]
-        yield f'{name}_bucket{{{labels}{comma}le="+Inf"}} {running}'
-        braced = f"{{{labels}}}" if labels else ""
-        yield f"{name}_sum{braced} {self.total:.9g}"
-        yield f"{name}_count{braced} {running}"
 
 
 class Histograms:
@@ -138,10 +110,6 @@ class Running:
 
     def __exit__(self, *_: object) -> None:
         self._counter.add(self._labels, -1)
-
-
-def heading(name: str, what: str, kind: str) -> tuple[str, str]:
-    return f"# HELP {name} {what}", f"# TYPE {name} {kind}"
 
 
 @dataclass
@@ -293,13 +261,3 @@ class Metrics:
         yield f"sublet_loop_lag_max_seconds {self.loop_lag.maximum:.15g}"
         for source in self.sources:
             yield from source()
-
-
-def label_text(labels: Iterable[tuple[str, str]]) -> str:
-    """Labels with values from anywhere, as ``a="b",c="d"``."""
-    return ",".join(f'{key}="{escaped(value)}"' for key, value in labels)
-
-
-def escaped(text: str) -> str:
-    """A label's value."""
-    return text.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")

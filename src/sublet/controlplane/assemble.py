@@ -184,6 +184,7 @@ class ControlPlane:
         await self.api.start()
         gate.open(self.api)
         self._controlling = Controlling(assembly, self.api, self.pki, self.clock, self.rng)
+        self.api.metrics.sources.append(self._controlling.lines)
         await self._controlling.start()
         if assembly.nodes:
             self._workers.insert(0, self._joining())

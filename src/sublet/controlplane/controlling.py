@@ -7,7 +7,7 @@ import dataclasses
 import logging
 import random
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
 from sublet.apiserver.api import APIServer
@@ -23,6 +23,7 @@ from sublet.reconcile.manager import Context, Manager, Registration
 
 if TYPE_CHECKING:
     from sublet.controlplane.assemble import Assembly
+    from sublet.scheduler.scheduler import Scheduler
 
 logger = logging.getLogger(__name__)
 
@@ -44,6 +45,7 @@ class Controlling:
         self._informers: InformerFactory | None = None
         self._manager: Manager | None = None
         self._scheduler: asyncio.Task[None] | None = None
+        self._scheduling: Scheduler | None = None
         self._election: asyncio.Task[None] | None = None
         self.leads = False
         """Whether controllers and scheduler run here."""
@@ -54,6 +56,13 @@ class Controlling:
             self._election = asyncio.create_task(self._stand(), name="leader election")
         else:
             await self._begin()
+
+    def lines(self) -> Iterator[str]:
+        """Metrics of the controllers and the scheduler, as far as they run here."""
+        if self._manager is not None:
+            yield from self._manager.lines()
+        if self._scheduling is not None:
+            yield from self._scheduling.lines()
 
     async def stop(self) -> None:
         if self._election is not None:
@@ -103,7 +112,7 @@ class Controlling:
             await self._manager.stop()
         if self._informers is not None:
             await self._informers.stop()
-        self._scheduler = self._manager = self._informers = None
+        self._scheduler = self._scheduling = self._manager = self._informers = None
 
     def _system(self, name: str) -> Client:
         return self._api.client_as(User(f"system:{name}", ("system:authenticated",)), name)
@@ -154,6 +163,7 @@ class Controlling:
         chosen = self._assembly.scheduler_settings or SchedulerSettings()
         settings = dataclasses.replace(chosen, devices=devices)
         scheduler = Scheduler(client, informers, events, self._clock, self._rng, settings=settings)
+        self._scheduling = scheduler
         running = _forever("kube-scheduler", scheduler.run)
         self._scheduler = asyncio.create_task(running, name="scheduler")
 

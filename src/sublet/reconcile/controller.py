@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections.abc import Awaitable, Callable
 
 from sublet.machinery import objects
+from sublet.machinery.exposition import Histogram
 from sublet.machinery.kind import Object
 from sublet.machinery.status import Conflict, ServiceUnavailable, StatusError
-from sublet.reconcile.queue import Queue
+from sublet.reconcile.queue import BUCKETS, Queue
 from sublet.reconcile.result import Result
 
 log = logging.getLogger(__name__)
@@ -29,6 +31,8 @@ class Controller:
         self.reconciled = 0
         """How many reconciliations have ended, well or not."""
         self.errors = 0
+        self.worked = Histogram(BUCKETS)
+        """Seconds that reconciliations took."""
         self._reconcile = reconcile
         self._workers = workers
 
@@ -70,10 +74,12 @@ class Controller:
     async def _work(self) -> None:
         while True:
             key = await self.queue.get()
+            started = time.monotonic()
             try:
                 await self._one(key)
             finally:
                 self.queue.done(key)
+                self.worked.observe(time.monotonic() - started)
             # A reconciliation that never waited would keep the loop from everyone else.
             await asyncio.sleep(0)
 

@@ -6,7 +6,7 @@ import asyncio
 import dataclasses
 import logging
 import random
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -14,7 +14,9 @@ from sublet.client.client import Client
 from sublet.client.events import EventRecorder
 from sublet.client.informer import InformerFactory
 from sublet.machinery.clock import Clock
+from sublet.machinery.exposition import Histogram, heading
 from sublet.machinery.kind import Resource
+from sublet.reconcile.controller import Controller
 
 log = logging.getLogger(__name__)
 
@@ -64,6 +66,25 @@ class Registration:
         return self.user or f"system:serviceaccount:kube-system:{self.service_account or self.name}"
 
 
+_QUEUE_METRICS: Sequence[tuple[str, str, str, Callable[[Controller], int]]] = (
+    ("workqueue_adds_total", "[ALPHA] Total number of adds handled by workqueue", "counter", lambda c: c.queue.added),
+    ("workqueue_depth", "[ALPHA] Current depth of workqueue", "gauge", lambda c: len(c.queue)),
+    ("workqueue_retries_total", "[ALPHA] Total number of retries handled by workqueue", "counter", lambda c: c.queue.retries),
+)  # fmt: skip
+_QUEUE_HISTOGRAMS: Sequence[tuple[str, str, Callable[[Controller], Histogram]]] = (
+    (
+        "workqueue_queue_duration_seconds",
+        "[ALPHA] How long in seconds an item stays in workqueue before being requested.",
+        lambda c: c.queue.waited,
+    ),
+    (
+        "workqueue_work_duration_seconds",
+        "[ALPHA] How long in seconds processing an item from workqueue takes.",
+        lambda c: c.worked,
+    ),
+)
+
+
 class Manager:
     """Starts each controller as soon as the informers *it* asked for have synced."""
 
@@ -75,6 +96,7 @@ class Manager:
         self._tasks: list[asyncio.Task[None]] = []
         self._contexts: list[Context] = []
         self._running: set[str] = set()
+        self._controllers: list[Controller] = []
 
     @property
     def running(self) -> frozenset[str]:
@@ -90,6 +112,7 @@ class Manager:
             runnables: Sequence[Runnable] = made if isinstance(made, Sequence) else (made,)
             self._contexts.append(context)
             await context.informers.start()
+            self._controllers += [each for each in runnables if isinstance(each, Controller)]
             for runnable in runnables:
                 self._tasks.append(
                     asyncio.create_task(
@@ -104,8 +127,24 @@ class Manager:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
         self._running.clear()
+        self._controllers.clear()
         await asyncio.gather(*(context.events.close(0.5) for context in self._contexts))
         self._contexts.clear()
+
+    def lines(self) -> Iterator[str]:
+        """Metrics of the controllers' queues, under upstream's names; controllers of one name count together."""
+        by_name: dict[str, list[Controller]] = {}
+        for controller in self._controllers:
+            by_name.setdefault(controller.name, []).append(controller)
+        for name, what, kind, read in _QUEUE_METRICS:
+            yield from heading(name, what, kind)
+            for owner, controllers in by_name.items():
+                yield f'{name}{{name="{owner}"}} {sum(map(read, controllers))}'
+        for name, what, histogram in _QUEUE_HISTOGRAMS:
+            yield from heading(name, what, "histogram")
+            for owner, controllers in by_name.items():
+                together = Histogram.sum(map(histogram, controllers))
+                yield from together.lines(name, f'name="{owner}"')
 
     async def _supervise(self, name: str, runnable: Runnable, context: Context) -> None:
         await context.informers.synced()

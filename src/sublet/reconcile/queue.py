@@ -6,10 +6,15 @@ Source: client-go's rate-limiting work queue: a failing key comes back after 5 m
 from __future__ import annotations
 
 import asyncio
+import time
 from collections import deque
+
+from sublet.machinery.exposition import Histogram
 
 BASE_DELAY = 0.005
 MAX_DELAY = 1000.0
+BUCKETS = (1e-8, 1e-7, 1e-6, 1e-5, 1e-4, 1e-3, 1e-2, 0.1, 1.0, 10.0)
+"""Of the durations of queues, as upstream."""
 
 
 class Queue:
@@ -24,6 +29,11 @@ class Queue:
         self._failures: dict[str, int] = {}
         self._timers: dict[str, asyncio.TimerHandle] = {}
         self._getters: deque[asyncio.Future[None]] = deque()
+        self._offered: dict[str, float] = {}
+        self.added = 0
+        self.retries = 0
+        self.waited = Histogram(BUCKETS)
+        """Seconds that keys were ready before a worker took them."""
 
     def __len__(self) -> int:
         """Keys that are ready now."""
@@ -34,6 +44,7 @@ class Queue:
         if key in self._dirty:
             return
         self._dirty.add(key)
+        self.added += 1
         if key not in self._processing:
             self._offer(key)
 
@@ -55,6 +66,7 @@ class Queue:
         """Adds the key later the more often it has failed."""
         failures = self._failures.get(key, 0)
         self._failures[key] = failures + 1
+        self.retries += 1
         self.add_after(key, min(self._base * 2 ** min(failures, 60), self._max))
 
     def forget(self, key: str) -> None:
@@ -78,6 +90,7 @@ class Queue:
         key = self._ready.popleft()
         self._dirty.discard(key)
         self._processing.add(key)
+        self.waited.observe(time.monotonic() - self._offered.pop(key))
         return key
 
     def done(self, key: str) -> None:
@@ -97,6 +110,7 @@ class Queue:
 
     def _offer(self, key: str) -> None:
         self._ready.append(key)
+        self._offered[key] = time.monotonic()
         self._wake()
 
     def _wake(self) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
+from collections import Counter
 from collections.abc import Iterator, Sequence
 
 from sublet.client.client import Client
@@ -17,6 +18,7 @@ from sublet.client.informer import InformerFactory
 from sublet.kinds.resources import resource
 from sublet.machinery import objects
 from sublet.machinery.clock import Clock
+from sublet.machinery.exposition import escaped, heading
 from sublet.machinery.kind import Object
 from sublet.machinery.status import Conflict, NotFound, StatusError
 from sublet.scheduler import preemption
@@ -79,6 +81,22 @@ class Scheduler:
         """By uid, the pods for which others had to leave a node."""
         self.scheduled = 0
         self.failures = 0
+        self.attempts: Counter[tuple[str, str]] = Counter()
+        """(schedulerName, ``scheduled``, ``unschedulable`` or ``error``) -> how often."""
+
+    def lines(self) -> Iterator[str]:
+        """Metrics under upstream's names."""
+        name = "scheduler_pending_pods"
+        yield from heading(name, "[STABLE] Number of pending pods, by the queue type.", "gauge")
+        for place, count in self.queue.counts().items():
+            yield f'{name}{{queue="{place}"}} {count}'
+        name = "scheduler_schedule_attempts_total"
+        yield from heading(name, "[STABLE] Number of attempts to schedule pods, by the result.", "counter")
+        for (profile, result), count in self.attempts.items():
+            yield f'{name}{{profile="{escaped(profile)}",result="{result}"}} {count}'
+
+    def _count(self, queued: QueuedPod, result: str) -> None:
+        self.attempts[queued.info.scheduler_name, result] += 1
 
     async def run(self) -> None:
         self._nodes.add_handler(self._node_changed)
@@ -98,6 +116,7 @@ class Scheduler:
                     self._schedule(queued)
                 except Exception:
                     log.exception("scheduling of %s failed", queued.info.key)
+                    self._count(queued, "error")
                     self.queue.failed(queued)
                 async with self._slots:
                     # Waits while too many bindings are on their way, and lets others have the loop.
@@ -235,6 +254,7 @@ class Scheduler:
             self.cache.forget(pod.uid)
             attempt.unreserve(node, self._cluster)
             self.failures += 1
+            self._count(queued, "error")
             current = self._pods.get_key(pod.key)
             if current is None or objects.uid(current) != pod.uid or isinstance(error, NotFound):
                 return
@@ -248,6 +268,7 @@ class Scheduler:
             self.queue.move(POD_DELETED)
         else:
             self.scheduled += 1
+            self._count(queued, "scheduled")
             self._tell(
                 pod, "Normal", "Scheduled", f"Successfully assigned {pod.namespace}/{pod.name} to {node}"
             )
@@ -321,6 +342,7 @@ class Scheduler:
         self, queued: QueuedPod, attempt: Attempt, message: str, nominate: str | None = None
     ) -> None:
         self.failures += 1
+        self._count(queued, "unschedulable")
         pod = queued.info
         self.queue.unschedulable(queued, attempt.wakes())
         self._tell(pod, "Warning", "FailedScheduling", message)

@@ -1,0 +1,61 @@
+"""Numbers in Prometheus' text format: histograms, and the lines that stand before a metric's samples."""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from collections.abc import Iterable, Iterator
+
+
+class Histogram:
+    """Counts per bucket, the sum and the maximum."""
+
+    __slots__ = ("bounds", "counts", "maximum", "total")
+
+    def __init__(self, bounds: tuple[float, ...]) -> None:
+        self.bounds = bounds
+        self.counts = [0] * (len(bounds) + 1)
+        self.total = 0.0
+        self.maximum = 0.0
+
+    @classmethod
+    def sum(cls, histograms: Iterable[Histogram]) -> Histogram:
+        """All of them in one; they have the same bounds, and there is at least one."""
+        first, *others = histograms
+        found = cls(first.bounds)
+        for each in (first, *others):
+            found.counts = [a + b for a, b in zip(found.counts, each.counts, strict=True)]
+            found.total += each.total
+            found.maximum = max(found.maximum, each.maximum)
+        return found
+
+    def observe(self, value: float) -> None:
+        self.counts[bisect_left(self.bounds, value)] += 1
+        self.total += value
+        self.maximum = max(self.maximum, value)
+
+    def lines(self, name: str, labels: str) -> Iterator[str]:
+        """Its samples; ``labels`` is ``a="b"`` pairs or ``""``."""
+        comma = "," if labels else ""
+        running = 0
+        for bound, count in zip(self.bounds, self.counts, strict=False):
+            running += count
+            yield f'{name}_bucket{{{labels}{comma}le="{bound:g}"}} {running}'
+        running += self.counts[-1]
+        yield f'{name}_bucket{{{labels}{comma}le="+Inf"}} {running}'
+        braced = f"{{{labels}}}" if labels else ""
+        yield f"{name}_sum{braced} {self.total:.9g}"
+        yield f"{name}_count{braced} {running}"
+
+
+def heading(name: str, what: str, kind: str) -> tuple[str, str]:
+    return f"# HELP {name} {what}", f"# TYPE {name} {kind}"
+
+
+def label_text(labels: Iterable[tuple[str, str]]) -> str:
+    """Labels with values from anywhere, as ``a="b",c="d"``."""
+    return ",".join(f'{key}="{escaped(value)}"' for key, value in labels)
+
+
+def escaped(text: str) -> str:
+    """A label's value."""
+    return text.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")
