@@ -157,7 +157,7 @@ async def test_an_older_minor_reads_what_a_later_one_wrote_without_what_it_lacks
         assert api.kinds.find("resource.k8s.io", "v1", "resourceclaims") is None
         await rewritten(api)
         entry = await store.get("/registry/core/pods/default/web")
-        assert entry is not None and entry.value.startswith(b"s1 9.9.9 1.30\n")
+        assert entry is not None and entry.value.startswith(b"s2 9.9.9 1.30\n")
         assert "hostnameOverride" not in codec.decode_json(entry.value.partition(b"\n")[2])["spec"]
     async with serving(store, "1.36") as api:
         assert (await api.client.get(CLAIMS, "claim", "default"))["spec"]["devices"]["requests"][0][
@@ -192,7 +192,7 @@ async def test_a_store_of_any_minor_opens_with_any_other(store: Store, minor: st
                     assert (await ask(api, f"{root}/{row['name']}"))["kind"].endswith("List")
         await rewritten(api)
         listing = await store.list("/registry/")
-        mine = [entry for entry in listing.entries if entry.value.startswith(f"s1 0.0.2 {minor}".encode())]
+        mine = [entry for entry in listing.entries if entry.value.startswith(f"s2 0.0.2 {minor}".encode())]
         left = {entry.key.split("/")[2] for entry in listing.entries} - {
             entry.key.split("/")[2] for entry in mine
         }

@@ -109,6 +109,6 @@ async def test_values_of_an_earlier_version_are_served_and_rewritten(store: Stor
             await api.caches.fresh()
         entry = await store.get("/registry/core/configmaps/default/a")
         assert entry is not None
-        assert entry.value.startswith(b"s1 0.0.2 1.36\n")
+        assert entry.value.startswith(b"s2 0.0.2 1.36\n")
     finally:
         await api.stop()

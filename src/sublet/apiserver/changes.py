@@ -214,16 +214,21 @@ def applying(
                 "the namespace of the provided object does not match the namespace sent on the request"
             )
         document["metadata"]["namespace"] = call.namespace
-    _check_types(document, schema, isinstance(call.kind, CustomKind) and resource == call.resource)
+    custom = isinstance(call.kind, CustomKind) and resource == call.resource
+    _check_types(document, schema, custom)
 
     def change(current: Object | None) -> Object:
         if current is None and not named:
             raise nameless(call.info.name)
-        return apply.apply(
+        merged = apply.apply(
             current, document, manager=options.manager, api_version=resource.api_version,
             subresource=call.info.subresource, force=options.force, now=call.api.registry.clock.now(),
             schema=schema,
         )  # fmt: skip
+        if schema is not None and not custom:
+            # Whoever applied them owns fields that say nothing, but the object is without them, as after any write.
+            strict.check(merged, schema)
+        return merged
 
     return change
 

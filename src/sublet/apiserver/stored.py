@@ -17,7 +17,7 @@ from sublet.machinery.kind import Object, Resource
 from sublet.machinery.status import InternalError
 
 OPENING = b'{"metadata":{'
-FORMAT = "s1"
+FORMAT = "s2"
 UNREADABLE = b"k8s:enc:unreadable:"
 """Stands before the reason where a value cannot be decrypted (``encryption/store``)."""
 _HEAD_KEYS = ("apiVersion", "kind", "metadata")
