@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import zlib
 from collections import deque
 from collections.abc import AsyncIterator
 from http import HTTPStatus
@@ -16,6 +15,7 @@ from typing import TYPE_CHECKING
 
 import httptools
 
+from sublet.apiserver import compression, headerrules
 from sublet.apiserver.clientcerts import intermediates
 from sublet.apiserver.upgraded import UpgradedConnection
 from sublet.client.exchange import Request, Response
@@ -29,9 +29,6 @@ _log = logging.getLogger(__name__)
 
 BODY_LIMIT = 3 * 1024 * 1024
 HEAD_LIMIT = 128 * 1024
-GZIP_FROM = 128 * 1024
-_GZIP_IN_THREAD_FROM = 256 * 1024
-"""Above this, compressing would hold the loop for more than a few milliseconds."""
 _HEAD_SECONDS = 32.0
 _BODY_SECONDS = 120.0
 _IDLE_SECONDS = 180.0
@@ -46,14 +43,6 @@ _BURST = 2 * 1024 * 1024
 _PIECE = 64 * 1024
 """Long answers are written in pieces: TLS then works in the processor's cache instead of growing buffers."""
 
-BY_NEWLINE = frozenset(("impersonate-group", "x-remote-group", "x-stream-protocol-version"))
-"""Headers that may come several times, each a value of its own."""
-BY_NEWLINE_PREFIXES = ("impersonate-extra-", "x-remote-extra-")
-_ONCE = frozenset((
-    "authorization", "content-length", "host", "impersonate-uid", "impersonate-user", "transfer-encoding",
-    "x-remote-uid", "x-remote-user",
-))  # fmt: skip
-"""Headers of which a second one could only be meant to deceive."""
 _FRAMING = 16
 """Bytes around one byte of a chunked body at most, beyond what heads may take: the rest is endless trailers."""
 _STATUS_LINES = {s.value: f"HTTP/1.1 {s.value} {s.phrase}\r\n" for s in HTTPStatus}
@@ -218,32 +207,14 @@ class HTTPProtocol(asyncio.Protocol):
         key = self._server.names.get(name) or self._server.name(name)
         text = value.decode("latin-1")
         headers = self._headers
-        if key in headers:
-            if key in _ONCE:
-                raise BadRequest(f"repeated {key} header")
-            newline = key in self._server.by_newline or key.startswith(self._server.by_newline_prefixes)
-            text = headers[key] + ("\n" if newline else ", ") + text
-        headers[key] = text
+        headers[key] = self._server.header_rules.joined(key, headers[key], text) if key in headers else text
 
     def on_headers_complete(self) -> None:
         self._headers_complete = True
         headers = self._headers
-        version = self._parser.get_http_version()
-        if version not in ("1.1", "1.0"):
-            raise BadRequest(f"HTTP/{version} is not spoken here")
-        if "transfer-encoding" in headers:
-            if version == "1.0":
-                raise BadRequest("Transfer-Encoding is not for HTTP/1.0")
-            if "content-length" in headers:
-                raise BadRequest("both Content-Length and Transfer-Encoding are given")
-            if headers["transfer-encoding"].strip().lower() != "chunked":
-                raise BadRequest("unsupported Transfer-Encoding")
-        elif "content-length" in headers:
-            length = headers["content-length"]
-            if not length.isdigit() or len(length) > 19:
-                raise BadRequest("bad Content-Length")
-            if int(length) > BODY_LIMIT:
-                raise _too_large()
+        length = headerrules.body_length(self._parser.get_http_version(), headers)
+        if length > BODY_LIMIT:
+            raise _too_large()
         if self._task is None:
             self._await_peer(_BODY_SECONDS)
         if headers.get("expect", "").lower() == "100-continue" and self._task is None:
@@ -341,8 +312,8 @@ class HTTPProtocol(asyncio.Protocol):
         old = self._parser.get_http_version() == "1.0"
         if isinstance(body, bytes):
             headers = list(response.headers)
-            if len(body) > GZIP_FROM and _accepts_gzip(request) and not response.header("content-encoding"):
-                body = await self._compress(body)
+            if compression.is_wanted(request, response, len(body)):
+                body = await compression.compressed(self._server.loop, body)
                 headers += (("Content-Encoding", "gzip"), ("Vary", "Accept-Encoding"))
             bodiless = response.status in (204, 304) or response.status < 200
             length = None if bodiless else len(body)
@@ -408,11 +379,6 @@ class HTTPProtocol(asyncio.Protocol):
             lines.append(f"Content-Length: {length}\r\n")
         lines.append("\r\n" if keep or status == 101 else "Connection: close\r\n\r\n")
         return "".join(lines).encode("latin-1", "replace")
-
-    async def _compress(self, body: bytes) -> bytes:
-        if len(body) < _GZIP_IN_THREAD_FROM:
-            return _gzip(body)
-        return await self._server.loop.run_in_executor(None, _gzip, body)
 
     def _write(self, data: bytes) -> None:
         """Queues bytes; everything queued in one loop turn goes out as one write."""
@@ -521,15 +487,6 @@ class HTTPProtocol(asyncio.Protocol):
 
 def _too_large() -> StatusError:
     return RequestEntityTooLarge(f"Request entity too large: limit is {BODY_LIMIT}")
-
-
-def _accepts_gzip(request: Request) -> bool:
-    return "gzip" in request.headers.get("accept-encoding", "")
-
-
-def _gzip(body: bytes) -> bytes:
-    compressor = zlib.compressobj(1, zlib.DEFLATED, 31)
-    return compressor.compress(body) + compressor.flush()
 
 
 async def _close(body: AsyncIterator[bytes]) -> None:

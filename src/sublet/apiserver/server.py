@@ -13,7 +13,8 @@ from email.utils import formatdate
 from pathlib import Path
 
 from sublet.apiserver import clientcerts
-from sublet.apiserver.protocol import BY_NEWLINE, BY_NEWLINE_PREFIXES, HTTPProtocol
+from sublet.apiserver.headerrules import HeaderRules
+from sublet.apiserver.protocol import HTTPProtocol
 from sublet.client.exchange import Application
 
 _SWEEP_SECONDS = 2.0
@@ -55,8 +56,7 @@ class HTTPServer:
         self.refused = 0
         """Connections that sent what is no acceptable HTTP request."""
         self.names: dict[bytes, str] = {}
-        self.by_newline = BY_NEWLINE | frozenset(listed_headers)
-        self.by_newline_prefixes = (*BY_NEWLINE_PREFIXES, *listed_prefixes)
+        self.header_rules = HeaderRules(listed_headers, listed_prefixes)
         self.loop: asyncio.AbstractEventLoop
         self._ssl = ssl_context
         self._backlog = backlog
