@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import itertools
 from collections.abc import Awaitable, Callable
 from typing import Any
@@ -274,6 +275,23 @@ async def test_a_policy_that_does_not_compile_is_refused(client: Client, express
         match=rf"spec\.validations\[0\]\.expression: Invalid value: .*compilation failed: (.|\n)*{why}",
     ):
         await client.create(POLICIES, {"metadata": {"name": "broken"}, "spec": spec})
+
+
+async def test_long_expressions_do_not_hold_others_up(client: Client, make_config_map: MAKE) -> None:
+    """Compiling them takes seconds; meanwhile others are answered."""
+    long = f"[{', '.join(str(n % 10) for n in range(30_000))}].size() > 1"
+    spec = {
+        "matchConstraints": ON_MAPS,
+        "validations": [{"expression": f"{long} || {n} > 1"} for n in range(4)],
+    }
+    creating = asyncio.ensure_future(client.create(POLICIES, {"metadata": {"name": "long"}, "spec": spec}))
+    answered = 0
+    while not creating.done():
+        await client.get(NAMESPACES, "default")
+        await asyncio.sleep(0)
+        answered += 1
+    assert (await creating)["metadata"]["name"] == "long"
+    assert answered > 10
 
 
 async def test_messages_may_not_ask_the_authorizer(client: Client) -> None:
