@@ -6,7 +6,9 @@ from typing import Any
 
 import pytest
 
+from sublet.apiserver.api import APIServer
 from sublet.client.client import Client
+from sublet.client.exchange import User
 from sublet.kinds.resources import resource
 from sublet.machinery import codec
 from sublet.machinery.kind import Object
@@ -342,3 +344,39 @@ async def test_what_is_applied_with_a_uid_is_not_created(client: Client) -> None
     body = applied() | {"metadata": {"name": "settings", "uid": "u"}}
     with pytest.raises(Conflict, match=r"uid mismatch: the provided object specified uid u, and no existing"):
         await client.patch(MAPS, "settings", body, "default", kind="apply", field_manager="me")
+
+
+@pytest.mark.parametrize(
+    ("query", "errors"),
+    [
+        (
+            "fieldManager=a%0Ab",
+            ['fieldManager: Invalid value: "a\\nb": invalid character U+000A (at position 1)'],
+        ),
+        (f"fieldManager={'%C3%A9' * 65}", ["fieldManager: Too long: may not be more than 128 bytes"]),
+        (
+            "force=true&dryRun=some&fieldValidation=Loud",
+            [
+                "force: Forbidden: may not be specified for non-apply patch",
+                'dryRun: Unsupported value: ["some"]: supported values: "All"',
+                'fieldValidation: Unsupported value: "Loud": supported values: "", "Ignore", "Strict", "Warn"',
+            ],
+        ),
+    ],
+)
+async def test_options_that_make_no_sense_are_invalid_in_upstreams_order(
+    client: Client, make_config_map: MAKE, query: str, errors: list[str]
+) -> None:
+    await client.create(MAPS, make_config_map())
+    headers = {"content-type": "application/merge-patch+json"}
+    path = MAPS.path("default", "settings")
+    response = await client.raw("PATCH", path, query=query, body=b"{}", headers=headers)
+    status = codec.decode_json(response.body)
+    assert (status["code"], status["details"]["kind"]) == (422, "PatchOptions")
+    assert [f"{cause['field']}: {cause['message']}" for cause in status["details"]["causes"]] == errors
+
+
+async def test_a_manager_is_named_after_the_user_agent(api: APIServer, make_config_map: MAKE) -> None:
+    client = api.client_as(User("admin", ("system:masters",)), "my\ttool/1.0 (linux)")
+    made = await client.create(MAPS, make_config_map(a="1"))
+    assert [entry["manager"] for entry in made["metadata"]["managedFields"]] == ["mytool"]

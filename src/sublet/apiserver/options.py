@@ -51,18 +51,15 @@ def write_options(request: Request, info: RequestInfo, kind: str, *, apply: bool
             _check_apply("", None, True, [])
         return WriteOptions(manager=_agent(request), body={"kind": kind, "apiVersion": "meta.k8s.io/v1"})
     errors: list[FieldError] = []
-    dry_run = _dry_run(info.params.get("dryRun") or (), errors)
     manager = info.param("fieldManager")
-    if len(manager) > MAX_MANAGER:
-        errors.append(too_long("fieldManager", MAX_MANAGER))
-    if not manager.isprintable():
-        errors.append(invalid("fieldManager", manager, "should only contain printable characters"))
-    validation = info.param("fieldValidation") or "Warn"
-    if validation not in _VALIDATIONS:
-        errors.append(not_supported("fieldValidation", validation, _VALIDATIONS))
     force = info.flag("force") if "force" in info.params else None
     if kind == "PatchOptions":
         _check_apply(manager, force, apply, errors)
+    _check_manager(manager, errors)
+    dry_run = _dry_run(info.params.get("dryRun") or (), errors)
+    validation = info.param("fieldValidation") or "Warn"
+    if validation not in _VALIDATIONS:
+        errors.append(not_supported("fieldValidation", validation, ("", *sorted(_VALIDATIONS))))
     _refuse(kind, errors)
     body: dict[str, Any] = {"kind": kind, "apiVersion": "meta.k8s.io/v1"}
     if dry_run:
@@ -75,6 +72,17 @@ def write_options(request: Request, info: RequestInfo, kind: str, *, apply: bool
         body["fieldValidation"] = validation
     checked: Validation = "Warn" if validation == "Warn" else "Strict" if validation == "Strict" else "Ignore"
     return WriteOptions(dry_run, manager or _agent(request), checked, bool(force), body)
+
+
+def _check_manager(manager: str, errors: list[FieldError]) -> None:
+    if len(manager.encode()) > MAX_MANAGER:
+        errors.append(too_long("fieldManager", MAX_MANAGER))
+    position = 0
+    for char in manager:
+        if not char.isprintable():
+            why = f"invalid character U+{ord(char):04X} (at position {position})"
+            errors.append(invalid("fieldManager", manager, why))
+        position += len(char.encode())
 
 
 def _check_apply(manager: str, force: bool | None, apply: bool, errors: list[FieldError]) -> None:
@@ -99,7 +107,11 @@ def _dry_run(values: Sequence[str], errors: list[FieldError]) -> bool:
 
 def _agent(request: Request) -> str:
     """The field manager that a client which names none is taken for."""
-    return request.headers.get("user-agent", "").partition("/")[0][:MAX_MANAGER] or "unknown"
+    name = request.headers.get("user-agent", "").partition("/")[0]
+    if not name.isprintable() or len(name) > MAX_MANAGER or not name.isascii():
+        printable = "".join(char for char in name if char.isprintable())
+        name = printable.encode()[:MAX_MANAGER].decode(errors="ignore")
+    return name or "unknown"
 
 
 def delete_options(request: Request, info: RequestInfo) -> DeleteOptions:
