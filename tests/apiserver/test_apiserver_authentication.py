@@ -258,6 +258,16 @@ async def grant(front: Front, name: str, *rules: dict[str, object], user: str = 
     await front.bind(name, user=user)
 
 
+async def test_names_in_headers_are_utf8(front: Front) -> None:
+    raw = "jörg \N{SNOWMAN}".encode().decode("latin-1")
+    found = await whoami(front, ADMIN, user=raw, group=raw)
+    assert found.json["status"]["userInfo"]["username"] == "jörg \N{SNOWMAN}"
+    assert found.json["status"]["userInfo"]["groups"][0] == "jörg \N{SNOWMAN}"
+    proxy = der(front.front_proxy, "front-proxy-client")
+    seen = await front.who(certificate=proxy, headers={"x-remote-user": raw, "x-remote-uid": raw})
+    assert (seen["username"], seen["uid"]) == ("jörg \N{SNOWMAN}", "jörg \N{SNOWMAN}")
+
+
 async def test_the_wide_right_to_impersonate_is_asked_for_each_part(front: Front) -> None:
     rule = {"verbs": ["impersonate"], "apiGroups": ["", "authentication.k8s.io"]}
     await grant(front, "as-eve", {**rule, "resources": ["users"], "resourceNames": ["eve"]})

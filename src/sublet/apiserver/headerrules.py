@@ -30,6 +30,16 @@ class HeaderRules:
         return before + ("\n" if newline else ", ") + text
 
 
+def utf8(value: str) -> str:
+    """A header's value as clients mean it: its bytes are UTF-8, though HTTP itself reads them as Latin-1."""
+    if value.isascii():
+        return value
+    try:
+        return value.encode("latin-1").decode()
+    except UnicodeError:
+        return value
+
+
 def body_length(version: str, headers: Mapping[str, str]) -> int:
     """The stated length of the body, 0 where it is chunked or there is none. Raises ``BadRequest``."""
     if version not in ("1.1", "1.0"):

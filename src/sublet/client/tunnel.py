@@ -122,7 +122,8 @@ def _head(request: Request, path: str, host: str, extra: Iterable[tuple[str, str
         lines.append(f"Content-Length: {len(request.body)}")
     if not upgrading:
         lines.append("Connection: close")
-    lines += [f"{name}: {value}" for name, value in extra]
+    # What is passed on keeps its bytes; what is added is UTF-8, as Go writes it.
+    lines += [f"{name}: {value}".encode().decode("latin-1") for name, value in extra]
     for line in lines:
         if "\r" in line or "\n" in line:
             raise BadRequest("a header holds a line break")

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import unquote
 
 from sublet.apiserver.authentication.authenticator import with_authenticated
+from sublet.apiserver.headerrules import utf8
 from sublet.client.exchange import Request, User
 from sublet.machinery.clock import Clock
 from sublet.machinery.status import Unauthorized
@@ -190,9 +191,12 @@ class FrontProxy:
             raise Unauthorized
         uid = next((headers[each] for each in self._headers.uid if headers.get(each)), "")
         groups = [
-            group for each in self._headers.group for group in headers.get(each, "").split("\n") if group
+            group
+            for each in self._headers.group
+            for group in utf8(headers.get(each, "")).split("\n")
+            if group
         ]
-        return User(name, tuple(groups), uid, self._extra(headers))
+        return User(utf8(name), tuple(groups), utf8(uid), self._extra(headers))
 
     def _extra(self, headers: Mapping[str, str]) -> dict[str, tuple[str, ...]]:
         found: dict[str, tuple[str, ...]] = {}
@@ -200,5 +204,5 @@ class FrontProxy:
             for prefix in self._headers.extra_prefixes:
                 if key.startswith(prefix):
                     extra = unquote(key[len(prefix) :])
-                    found[extra] = (*found.get(extra, ()), *value.split("\n"))
+                    found[extra] = (*found.get(extra, ()), *utf8(value).split("\n"))
         return found

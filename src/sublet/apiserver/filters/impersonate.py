@@ -15,6 +15,7 @@ from sublet.apiserver.authentication.authenticator import ANONYMOUS, AUTHENTICAT
 from sublet.apiserver.authorization.authorizer import MASTERS, Authorizer
 from sublet.apiserver.authorization.denial import denial, quoted
 from sublet.apiserver.chain import Proceed
+from sublet.apiserver.headerrules import utf8
 from sublet.apiserver.requestinfo import RequestInfo
 from sublet.client.exchange import Request, Response, User
 from sublet.machinery import names
@@ -152,13 +153,14 @@ def _wanted(request: Request) -> Wanted | None:
     headers = request.headers
     if not any(name.startswith("impersonate-") for name in headers):
         return None
-    groups = tuple(headers["impersonate-group"].split("\n")) if "impersonate-group" in headers else ()
+    stated = headers.get("impersonate-group")
+    groups = () if stated is None else tuple(utf8(stated).split("\n"))
     extra = {
-        unquote(key[len(_EXTRA) :]): tuple(value.split("\n"))
+        unquote(key[len(_EXTRA) :]): tuple(utf8(value).split("\n"))
         for key, value in headers.items()
         if key.startswith(_EXTRA)
     }
-    name, uid = headers.get("impersonate-user", ""), headers.get("impersonate-uid", "")
+    name, uid = utf8(headers.get("impersonate-user", "")), utf8(headers.get("impersonate-uid", ""))
     if name:
         return Wanted(name, uid, groups, extra)
     if not (uid or groups or extra):
