@@ -278,3 +278,140 @@ async def test_rules_that_nobody_would_run_are_refused(client: Client) -> None:
     spec = {**fields(size=INTEGER), "allOf": [{"x-kubernetes-validations": [{"rule": "self.size > 1"}]}]}
     with pytest.raises(Invalid, match=r"allOf\[0\]\.x-kubernetes-validations: Forbidden"):
         await client.create(CRDS, definition(spec))
+
+
+# -- rules as real projects write them --
+
+ROUTE_NAME = {"type": "string", "minLength": 1, "maxLength": 253}
+ROUTE_PARENT = {
+    "type": "object",
+    "required": ["name"],
+    "properties": {
+        "group": {"type": "string", "maxLength": 253, "default": "gateway.networking.k8s.io"},
+        "kind": {"type": "string", "minLength": 1, "maxLength": 63, "default": "Gateway"},
+        "name": ROUTE_NAME,
+        "namespace": {"type": "string", "minLength": 1, "maxLength": 63},
+        "port": {"type": "integer", "format": "int32", "minimum": 1, "maximum": 65535},
+        "sectionName": {"type": "string", "minLength": 1, "maxLength": 253},
+    },
+}
+
+
+def either_or(first: str, second: str, field: str) -> str:
+    absent = "(!has({0}.{1}) || {0}.{1} == '')"
+    present = "(has({0}.{2}) && has({1}.{2}) && {0}.{2} == {1}.{2})"
+    return f"(({absent.format(first, field)} && {absent.format(second, field)}) || {present.format(first, second, field)})"
+
+
+def route(longest_path: int = 1024) -> Object:
+    """A route of a gateway: parents compared with each other, paths matched in lists within lists."""
+    same = "p1.group == p2.group && p1.kind == p2.kind && p1.name == p2.name"
+    inside = either_or("p1", "p2", "__namespace__")
+    section = (
+        "(!has(p1.sectionName) || p1.sectionName == '') == (!has(p2.sectionName) || p2.sectionName == '')"
+    )
+    plain = "(self.type in ['Exact','PathPrefix']) ?"
+    path = fields(
+        *(
+            f"{plain} !self.value.contains('{bad}') : true"
+            for bad in ("//", "/./", "/../", "%2f", "%2F", "#")
+        ),
+        f"{plain} self.value.startsWith('/') : true",
+        f"{plain} !self.value.endsWith('/..') : true",
+        f'{plain} self.value.matches(r"""^(?:[-A-Za-z0-9/._~!$&\'()*+,;=:@]|[%][0-9a-fA-F]{{2}})+$""") : true',
+        type={
+            "type": "string",
+            "enum": ["Exact", "PathPrefix", "RegularExpression"],
+            "default": "PathPrefix",
+        },
+        value={"type": "string", "maxLength": longest_path, "default": "/"},
+    )
+    match = fields(path=path, method={"type": "string", "enum": ["GET", "POST"]})
+    filters = fields(
+        *(f"!(has(self.{name}) && self.type != '{kind}')" for name, kind in FILTERS.items()),
+        *(f"!(!has(self.{name}) && self.type == '{kind}')" for name, kind in FILTERS.items()),
+        type={"type": "string", "enum": sorted(FILTERS.values())},
+        **{name: fields(hostname={"type": "string", "maxLength": 253}) for name in FILTERS},
+    )
+    filters["required"] = ["type"]
+    rules = [
+        "!(self.exists(f, f.type == 'RequestRedirect') && self.exists(f, f.type == 'URLRewrite'))",
+        *(f"self.filter(f, f.type == '{kind}').size() <= 1" for kind in FILTERS.values()),
+    ]
+    listed = {
+        "type": "array", "maxItems": 16, "items": filters,
+        "x-kubernetes-validations": [{"rule": rule} for rule in rules],
+    }  # fmt: skip
+    backend = fields(
+        "(size(self.group) == 0 && self.kind == 'Service') ? has(self.port) : true",
+        group={"type": "string", "maxLength": 253, "default": ""},
+        kind={"type": "string", "maxLength": 63, "default": "Service"},
+        port={"type": "integer"},
+        filters=listed,
+    )
+    rule = fields(
+        "(has(self.backendRefs) && size(self.backendRefs) > 0) ? (!has(self.filters) || self.filters.all(f, !has(f.requestRedirect))) : true",
+        filters=listed,
+        matches={
+            "type": "array",
+            "maxItems": 64,
+            "items": match,
+            "default": [{"path": {"type": "PathPrefix", "value": "/"}}],
+        },
+        backendRefs={"type": "array", "maxItems": 16, "items": backend},
+        timeouts=fields(
+            "!(has(self.request) && has(self.backendRequest) && duration(self.request) != duration('0s') && duration(self.backendRequest) > duration(self.request))",
+            request={"type": "string", "pattern": "^([0-9]{1,5}(h|m|s|ms)){1,4}$"},
+            backendRequest={"type": "string", "pattern": "^([0-9]{1,5}(h|m|s|ms)){1,4}$"},
+        ),
+    )
+    return fields(
+        parentRefs={
+            "type": "array", "maxItems": 32, "items": ROUTE_PARENT,
+            "x-kubernetes-validations": [
+                {"rule": f"self.all(p1, self.all(p2, {same} && {inside} ? ({section}) : true))",
+                 "message": "sectionName must be specified when parentRefs includes 2 or more references to the same parent"},
+                {"rule": f"self.all(p1, self.exists_one(p2, {same} && {inside} && {either_or('p1', 'p2', 'sectionName')}))",
+                 "message": "sectionName must be unique when parentRefs includes 2 or more references to the same parent"},
+            ],
+        },
+        rules={
+            "type": "array", "maxItems": 16, "items": rule,
+            "x-kubernetes-validations": [
+                {"rule": "(self.size() > 0 ? self[0].matches.size() : 0) + (self.size() > 1 ? self[1].matches.size() : 0) <= 128",
+                 "message": "While 16 rules and 64 matches per rule are allowed, the total number of matches across all rules in a route must be less than 128"},
+            ],
+        },
+    )  # fmt: skip
+
+
+FILTERS = {
+    "requestHeaderModifier": "RequestHeaderModifier",
+    "responseHeaderModifier": "ResponseHeaderModifier",
+    "requestMirror": "RequestMirror",
+    "requestRedirect": "RequestRedirect",
+    "urlRewrite": "URLRewrite",
+    "extensionRef": "ExtensionRef",
+}
+
+
+async def test_the_rules_of_routes_are_cheap_enough_by_a_hair(define: Define, widget: Make) -> None:
+    """Their authors chose the bounds so that upstream accepts them: paths of twice the length it refuses."""
+    await define(route())
+    parents = [{"name": "a"}, {"name": "a", "sectionName": "x"}]
+    with pytest.raises(Invalid, match=r"spec\.parentRefs: Invalid value: sectionName must be specified when"):
+        await widget(parentRefs=parents)
+    with pytest.raises(Invalid, match=r"spec\.rules\[0\]\.matches\[0\]\.path: Invalid value: failed rule: "):
+        await widget(rules=[{"matches": [{"path": {"value": "/a//b"}}]}])
+    made = await widget(
+        parentRefs=[{"name": "a"}, {"name": "b"}], rules=[{"matches": [{"path": {"value": "/a%20b"}}]}]
+    )
+    assert made["spec"]["rules"][0]["matches"][0]["path"] == {"type": "PathPrefix", "value": "/a%20b"}
+
+
+async def test_the_rules_of_routes_with_longer_paths_cost_too_much(client: Client) -> None:
+    with pytest.raises(
+        Invalid,
+        match=r"path\]\.x-kubernetes-validations\[8\]\.rule: Forbidden: estimated rule cost exceeds budget by factor of 1\.177190x",
+    ):
+        await client.create(CRDS, definition(route(2048)))
