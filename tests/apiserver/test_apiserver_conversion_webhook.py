@@ -275,6 +275,15 @@ def other_name(review: Any) -> Any:
     return answer
 
 
+def labelled(labels: Any) -> Any:
+    def respond(review: Any) -> Any:
+        answer = convert(review)
+        answer["convertedObjects"][0]["metadata"]["labels"] = labels
+        return answer
+
+    return respond
+
+
 def too_few(review: Any) -> Any:
     return {**convert(review), "convertedObjects": []}
 
@@ -297,13 +306,16 @@ WHAT = "conversion webhook for example.com/v1, Kind=Site"
         (too_few, f"{WHAT} returned 0 objects, expected 1"),
         (
             other_name,
-            f"{WHAT} returned invalid converted object at index 0: must have the same name: a != other",
+            f"{WHAT} returned invalid object: must have the same name: a != other",
         ),
         (
             unconverted,
-            f"{WHAT} returned invalid converted object at index 0: invalid groupVersion "
+            f"{WHAT} returned invalid object at index 0: invalid groupVersion "
             "(expected example.com/v2, received example.com/v1)",
         ),
+        (labelled({"a": 1}), f"{WHAT} returned invalid metadata: metadata.labels[a] must be a string, but is int64 in converted object"),
+        (labelled(["a"]), f"{WHAT} returned invalid metadata: invalid metadata.labels of type []interface {{}} in converted object"),
+        (labelled({"a": "x y"}), f"{WHAT} returned invalid metadata: metadata.labels: Invalid value: \"x y\": a valid label must be an empty string or consist of alphanumeric characters, '-', '_' or '.', and must start and end with an alphanumeric character (e.g. 'MyValue',  or 'my_value',  or '12345', regex used for validation is '(([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9])?')"),
         (
             lambda _r: web.Response(status=404),
             f"{WHAT} failed: the server could not find the requested resource",

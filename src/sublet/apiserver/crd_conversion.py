@@ -14,11 +14,13 @@ from typing import TYPE_CHECKING, Any
 
 from sublet.apiserver import conversion
 from sublet.apiserver.conversion import CustomKind
+from sublet.apiserver.objectmeta import annotation_errors, label_errors
 from sublet.apiserver.watchcache import CachedEntry
 from sublet.apiserver.webhookclient import CallFailed, ClientConfig, WebhookClient
-from sublet.machinery import codec, names
+from sublet.machinery import codec
+from sublet.machinery.gotext import go_type
 from sublet.machinery.kind import Kind, Object, Resource
-from sublet.machinery.status import StatusError
+from sublet.machinery.status import StatusError, aggregated
 
 if TYPE_CHECKING:
     from sublet.apiserver.registry import Registry
@@ -68,10 +70,7 @@ class WebhookConverter:
             raise _failure(
                 f"conversion webhook for {what} returned {len(converted)} objects, expected {len(objs)}"
             )
-        return [
-            _accepted(what, index, old, new, api_version)
-            for index, (old, new) in enumerate(zip(objs, converted, strict=True))
-        ]
+        return [_accepted(what, old, new, api_version) for old, new in zip(objs, converted, strict=True)]
 
     async def _ask(self, objs: Sequence[Object], api_version: str) -> Sequence[Any]:
         version = next((v for v in self.versions if v in VERSIONS), None)
@@ -116,48 +115,51 @@ def _converted(answer: Object, version: str, uid: str) -> Sequence[Any]:
     return objs if isinstance(objs, list) else ()
 
 
-def _accepted(what: str, index: int, old: Object, new: Any, api_version: str) -> Object:
-    """The converted object with the old one's metadata; of that a webhook may change labels and annotations alone."""
-    begin = f"conversion webhook for {what} returned invalid converted object at index {index}: "
-    if not isinstance(new, dict) or not isinstance(new.get("metadata"), dict):
-        raise _failure(f"{begin}it is no object with metadata")
-    if new.get("apiVersion") != api_version:
-        raise _failure(
-            f"{begin}invalid groupVersion (expected {api_version}, received {new.get('apiVersion') or ''})"
-        )
-    if new.get("kind") != old.get("kind"):
-        raise _failure(f"{begin}invalid kind (expected {old.get('kind')}, received {new.get('kind') or ''})")
-    before, after = old.get("metadata") or {}, new["metadata"]
-    for key, word in (("name", "name"), ("namespace", "namespace"), ("uid", "UID")):
-        if (before.get(key) or "") != (after.get(key) or ""):
+def _accepted(what: str, old: Object, new: Any, api_version: str) -> Object:
+    """The converted object with the old one's metadata; of that a webhook may change labels and annotations alone.
+
+    Objects are spoken of as if each had been sent alone, as upstream does.
+    """
+    begin = f"conversion webhook for {what} returned invalid "
+    if not isinstance(new, dict) or not new.get("kind"):
+        raise _failure(f"Object 'Kind' is missing in '{codec.encode_json(new).decode().strip()}'")
+    for word, expected, found in (
+        ("groupVersion", api_version, new.get("apiVersion")), ("kind", old.get("kind"), new["kind"]),
+    ):  # fmt: skip
+        if expected != found:
             raise _failure(
-                f"{begin}must have the same {word}: {before.get(key) or ''} != {after.get(key) or ''}"
+                f"{begin}object at index 0: invalid {word} (expected {expected}, received {found or ''})"
             )
+    before, after = old.get("metadata") or {}, new.get("metadata")
+    shown = after if isinstance(after, dict) else {}
+    for key, word in (("name", "name"), ("namespace", "namespace"), ("uid", "UID")):
+        if (before.get(key) or "") != (shown.get(key) or ""):
+            differ = f"{before.get(key) or ''} != {shown.get(key) or ''}"
+            raise _failure(f"{begin}object: must have the same {word}: {differ}")
+    if not isinstance(after, dict):
+        why = f"invalid metadata of type {go_type(after)}" if "metadata" in new else "missing metadata"
+        raise _failure(f"{begin}metadata: {why} in converted object")
     metadata = codec.copied(before)
     for key in ("labels", "annotations"):
         metadata.pop(key, None)
         stated = after.get(key)
-        if not stated:
+        if stated is None:
             continue
         if problem := _problem(key, stated):
-            raise _failure(
-                f"conversion webhook for {what} returned invalid metadata in object at index {index}: {problem}"
-            )
+            raise _failure(f"{begin}metadata: {problem}")
         metadata[key] = stated
     return {**new, "metadata": metadata}
 
 
 def _problem(key: str, stated: Any) -> str:
     """What is wrong with labels or annotations, ``""`` if nothing."""
-    if not isinstance(stated, dict) or not all(isinstance(v, str) for v in stated.values()):
-        return f"metadata.{key} must be a map of strings"
+    if not isinstance(stated, dict):
+        return f"invalid metadata.{key} of type {go_type(stated)} in converted object"
     for name, value in stated.items():
-        wrong = names.qualified_name(name.lower() if key == "annotations" else name)
-        if not wrong and key == "labels":
-            wrong = names.label_value(value)
-        if wrong:
-            return f"metadata.{key}: {name}: {wrong[0]}"
-    return ""
+        if not isinstance(value, str):
+            return f"metadata.{key}[{name}] must be a string, but is {go_type(value)} in converted object"
+    errors = label_errors(stated) if key == "labels" else annotation_errors(stated, "metadata.annotation")
+    return aggregated(errors)
 
 
 # -- for those who read and write objects --

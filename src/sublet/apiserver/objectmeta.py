@@ -217,8 +217,8 @@ def _validate_change(metadata: Mapping[str, Any], before: Mapping[str, Any]) -> 
     for key in ("name", "namespace", "uid", "creationTimestamp"):
         if metadata.get(key) != before.get(key) and key in before:
             errors.append(invalid(f"metadata.{key}", metadata.get(key, ""), "field is immutable"))
-    errors += _validate_labels(metadata.get("labels") or {})
-    errors += _validate_annotations(metadata.get("annotations") or {})
+    errors += label_errors(metadata.get("labels") or {})
+    errors += annotation_errors(metadata.get("annotations") or {})
     errors += _validate_owners(metadata.get("ownerReferences") or [])
     return errors
 
@@ -260,9 +260,9 @@ def _takes_any_finalizer(kind: Kind) -> bool:
 def _validate_parts(metadata: Mapping[str, Any]) -> list[FieldError]:
     errors: list[FieldError] = []
     if labels := metadata.get("labels"):
-        errors += _validate_labels(labels)
+        errors += label_errors(labels)
     if annotations := metadata.get("annotations"):
-        errors += _validate_annotations(annotations)
+        errors += annotation_errors(annotations)
     if owners := metadata.get("ownerReferences"):
         errors += _validate_owners(owners)
     if finalizers := metadata.get("finalizers"):
@@ -290,7 +290,7 @@ def _standard_finalizers(metadata: Mapping[str, Any], kind: Kind) -> list[FieldE
     ]
 
 
-def _validate_labels(labels: Mapping[str, Any]) -> list[FieldError]:
+def label_errors(labels: Mapping[str, Any]) -> list[FieldError]:
     errors: list[FieldError] = []
     for key, value in labels.items():
         errors += [invalid("metadata.labels", key, text) for text in names.qualified_name(key)]
@@ -298,15 +298,11 @@ def _validate_labels(labels: Mapping[str, Any]) -> list[FieldError]:
     return errors
 
 
-def _validate_annotations(annotations: Mapping[str, Any]) -> list[FieldError]:
-    errors = [
-        invalid("metadata.annotations", key, text)
-        for key in annotations
-        for text in names.qualified_name(key.lower())
-    ]
+def annotation_errors(annotations: Mapping[str, Any], path: str = "metadata.annotations") -> list[FieldError]:
+    errors = [invalid(path, key, text) for key in annotations for text in names.qualified_name(key.lower())]
     size = sum(len(key.encode()) + len(str(value).encode()) for key, value in annotations.items())
     if size > MAX_ANNOTATIONS:
-        errors.append(too_long("metadata.annotations", MAX_ANNOTATIONS))
+        errors.append(too_long(path, MAX_ANNOTATIONS))
     return errors
 
 

@@ -343,14 +343,16 @@ def type_invalid(field: str, value: Any, detail: str) -> FieldError:
     return FieldError("FieldValueTypeInvalid", field, f"Invalid value: {_shown(value)}: {detail}")
 
 
+def aggregated(errors: Sequence[FieldError]) -> str:
+    """Several errors as one text; ``""`` for none."""
+    texts = dict.fromkeys(str(error) for error in errors)
+    return ", ".join(texts) if len(errors) < 2 else f"[{', '.join(texts)}]"
+
+
 def invalid_object(group: str, kind: str, name: str, errors: Sequence[FieldError]) -> Invalid:
     """The 422 for an object with broken fields (reference E.1)."""
-    if len(errors) == 1:
-        listed = str(errors[0])
-    else:
-        listed = "[" + ", ".join(dict.fromkeys(str(e) for e in errors)) + "]"
     return Invalid(
-        f'{qualified(group, kind)} "{name}" is invalid: {listed}',
+        f'{qualified(group, kind)} "{name}" is invalid: {aggregated(errors)}',
         name=name,
         group=group,
         kind=kind,
