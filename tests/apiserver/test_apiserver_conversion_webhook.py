@@ -313,9 +313,18 @@ WHAT = "conversion webhook for example.com/v1, Kind=Site"
             f"{WHAT} returned invalid object at index 0: invalid groupVersion "
             "(expected example.com/v2, received example.com/v1)",
         ),
-        (labelled({"a": 1}), f"{WHAT} returned invalid metadata: metadata.labels[a] must be a string, but is int64 in converted object"),
-        (labelled(["a"]), f"{WHAT} returned invalid metadata: invalid metadata.labels of type []interface {{}} in converted object"),
-        (labelled({"a": "x y"}), f"{WHAT} returned invalid metadata: metadata.labels: Invalid value: \"x y\": a valid label must be an empty string or consist of alphanumeric characters, '-', '_' or '.', and must start and end with an alphanumeric character (e.g. 'MyValue',  or 'my_value',  or '12345', regex used for validation is '(([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9])?')"),
+        (
+            labelled({"a": 1}),
+            f"{WHAT} returned invalid metadata: metadata.labels[a] must be a string, but is int64 in converted object",
+        ),
+        (
+            labelled(["a"]),
+            f"{WHAT} returned invalid metadata: invalid metadata.labels of type []interface {{}} in converted object",
+        ),
+        (
+            labelled({"a": "x y"}),
+            f"{WHAT} returned invalid metadata: metadata.labels: Invalid value: \"x y\": a valid label must be an empty string or consist of alphanumeric characters, '-', '_' or '.', and must start and end with an alphanumeric character (e.g. 'MyValue',  or 'my_value',  or '12345', regex used for validation is '(([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9])?')",
+        ),
         (
             lambda _r: web.Response(status=404),
             f"{WHAT} failed: the server could not find the requested resource",
