@@ -17,6 +17,7 @@ from sublet.apiserver.api import APIServer
 from sublet.apiserver.encryption.ciphers import CIPHERS, CannotDecrypt
 from sublet.apiserver.encryption.configuration import parse_encryption
 from sublet.apiserver.encryption.reload import Reloader
+from sublet.apiserver.encryption.store import EncryptedStore
 from sublet.apiserver.settings import APIServerSettings
 from sublet.client.client import Client
 from sublet.client.exchange import User
@@ -24,7 +25,9 @@ from sublet.kinds.resources import resource
 from sublet.machinery.kind import Object
 from sublet.machinery.settings import ConfigurationError
 from sublet.machinery.status import InternalError
+from sublet.store.conformance import CHECKS
 from sublet.store.interface import Store
+from sublet.store.open import open_store
 
 SECRETS = resource("secrets")
 KEY = "/registry/core/secrets/default/token"
@@ -253,3 +256,21 @@ def test_an_aesgcm_value_opens_only_where_it_was_written() -> None:
     cipher = CIPHERS["aesgcm"](b"k" * 32)
     with pytest.raises(CannotDecrypt):
         cipher.decrypt(cipher.encrypt(b"x", b"/registry/core/secrets/a/b"), b"/registry/core/secrets/a/c")
+
+
+@pytest.mark.parametrize("check", CHECKS)
+async def test_an_encrypted_store_keeps_what_a_store_promises(check: str) -> None:
+    document = configuration(provider("aesgcm", key("key1", "a")), resources=("*.*",))
+    store = EncryptedStore(await open_store("memory://"), parse_encryption(document))
+    try:
+        await CHECKS[check](store)
+    finally:
+        await store.close()
+
+
+async def test_a_file_that_is_no_yaml_is_refused_without_its_text(store: Store, tmp_path: Path) -> None:
+    path = tmp_path / "encryption.yaml"
+    path.write_text("secret: hush: [")
+    with pytest.raises(ConfigurationError) as caught:
+        APIServer(APIServerSettings(encryption_config=path), store)
+    assert str(path) in str(caught.value) and "hush" not in str(caught.value)

@@ -7,9 +7,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from sublet.apiserver.configurationfiles import check_type, load_file
 from sublet.apiserver.requestinfo import RequestInfo
 from sublet.client.exchange import User
-from sublet.machinery import codec
 from sublet.machinery.settings import ConfigurationError, parse
 
 NONE, METADATA, REQUEST, REQUEST_RESPONSE = range(4)
@@ -122,26 +122,13 @@ class Policy:
 
 def load(path: Path) -> Policy:
     """The policy in a file. Raises :class:`ConfigurationError`, which names the file and what is wrong in it."""
-    try:
-        document = codec.decode_yaml_file(path.read_bytes())
-    except OSError as error:
-        raise ConfigurationError(f"the audit policy {path} cannot be read: {error.strerror}") from None
-    except ValueError as error:
-        raise ConfigurationError(f"the audit policy {path} is no YAML: {error}") from None
-    try:
-        return parse_policy(document)
-    except ConfigurationError as error:
-        raise ConfigurationError(f"the audit policy {path}: {error}") from None
+    return load_file(path, "the audit policy", parse_policy)
 
 
 def parse_policy(document: Any) -> Policy:
     """Raises :class:`ConfigurationError`."""
     stated = parse(_Document, document)
-    if (stated.api_version, stated.kind) != (API_VERSION, "Policy"):
-        raise ConfigurationError(
-            f"it must be apiVersion {API_VERSION}, kind Policy, not {stated.api_version or '(none)'}, "
-            f"{stated.kind or '(none)'}"
-        )
+    check_type((stated.api_version, stated.kind), (API_VERSION, "Policy"))
     if not stated.rules:
         raise ConfigurationError("it has 0 rules: nothing would ever be logged")
     _check_stages(stated.omit_stages, "omitStages")

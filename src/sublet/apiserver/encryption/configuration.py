@@ -9,8 +9,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from sublet.apiserver.configurationfiles import check_type, load_file
 from sublet.apiserver.encryption.ciphers import CIPHERS, ENCRYPTED, CannotDecrypt, Cipher, prefix
-from sublet.machinery import codec
 from sublet.machinery.settings import ConfigurationError, parse
 
 API_VERSION = "apiserver.config.k8s.io/v1"
@@ -108,28 +108,13 @@ class Encryption:
 
 def load(path: Path) -> Encryption:
     """Raises :class:`ConfigurationError`, which names the file and what is wrong in it, and no secret."""
-    try:
-        document = codec.decode_yaml_file(path.read_bytes())
-    except OSError as error:
-        raise ConfigurationError(
-            f"the encryption configuration {path} cannot be read: {error.strerror}"
-        ) from None
-    except ValueError:
-        raise ConfigurationError(f"the encryption configuration {path} is no YAML") from None
-    try:
-        return parse_encryption(document)
-    except ConfigurationError as error:
-        raise ConfigurationError(f"the encryption configuration {path}: {error}") from None
+    return load_file(path, "the encryption configuration", parse_encryption, secret=True)
 
 
 def parse_encryption(document: Any) -> Encryption:
     """Raises :class:`ConfigurationError`."""
     stated = parse(_Document, document)
-    if (stated.api_version, stated.kind) != (API_VERSION, "EncryptionConfiguration"):
-        raise ConfigurationError(
-            f"it must be apiVersion {API_VERSION}, kind EncryptionConfiguration, not "
-            f"{stated.api_version or '(none)'}, {stated.kind or '(none)'}"
-        )
+    check_type((stated.api_version, stated.kind), (API_VERSION, "EncryptionConfiguration"))
     if not stated.resources:
         raise ConfigurationError("resources: there must be at least one entry")
     return Encryption([_group(each, f"resources[{i}]") for i, each in enumerate(stated.resources)])

@@ -13,7 +13,7 @@ from collections.abc import AsyncIterator, Iterator, Sequence
 from sublet.apiserver.encryption.ciphers import ENCRYPTED, CannotDecrypt
 from sublet.apiserver.encryption.configuration import Encryption, Transformer
 from sublet.apiserver.stored import UNREADABLE
-from sublet.store.interface import Compacted, Entry, Event, Listing, Progress, Store
+from sublet.store.interface import Compacted, Entry, Event, Listing, Progress, RevisionMismatch, Store
 
 _log = logging.getLogger(__name__)
 
@@ -121,10 +121,21 @@ class EncryptedStore:
         return await self._store.create(key, self._sealed(key, value))
 
     async def update(self, key: str, value: bytes, expected: int) -> int:
-        return await self._store.update(key, self._sealed(key, value), expected)
+        try:
+            return await self._store.update(key, self._sealed(key, value), expected)
+        except RevisionMismatch as mismatch:
+            raise self._mismatch(key, mismatch) from None
 
     async def delete(self, key: str, expected: int) -> int:
-        return await self._store.delete(key, expected)
+        try:
+            return await self._store.delete(key, expected)
+        except RevisionMismatch as mismatch:
+            raise self._mismatch(key, mismatch) from None
+
+    def _mismatch(self, key: str, mismatch: RevisionMismatch) -> RevisionMismatch:
+        """The same with the plain value that stands there: the next attempt begins with it."""
+        current = mismatch.current
+        return RevisionMismatch(key, None if current is None else self._entry(current))
 
     async def watch(self, prefix: str, after: int) -> AsyncIterator[Sequence[Event | Progress]]:
         generation = self._generation
