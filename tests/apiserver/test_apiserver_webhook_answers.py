@@ -12,11 +12,12 @@ from apiserver_webhook_server import WebhookServer, allow, deny, patching, webho
 
 from sublet.apiserver.api import APIServer
 from sublet.apiserver.settings import APIServerSettings
-from sublet.apiserver.webhookclient import hostname_reason
+from sublet.apiserver.webhookclient import hostname_reason, time_reason
 from sublet.client.client import Client
 from sublet.client.exchange import User
 from sublet.kinds.resources import resource
 from sublet.machinery.kind import Object
+from sublet.machinery.objects import rfc3339
 from sublet.machinery.status import Forbidden, InternalError, StatusError
 from sublet.pki.authority import SERVER, Authority
 from sublet.store.interface import Store
@@ -274,3 +275,17 @@ def test_what_a_certificate_is_for_is_told_as_go_does(
     pair = Authority.create("ca").issue("webhook", (), names, addresses, usages=(SERVER,))
     shown = x509.load_pem_x509_certificate(pair.cert_pem).public_bytes(Encoding.DER)
     assert hostname_reason(shown, wanted) == text
+
+
+@pytest.mark.parametrize(("now", "word"), [(0.0, "before"), (1e10, "after")])
+def test_a_certificate_out_of_its_time_is_told_with_both_times(now: float, word: str) -> None:
+    from cryptography import x509
+    from cryptography.hazmat.primitives.serialization import Encoding
+
+    pair = Authority.create("ca").issue("webhook", (), ("a",), (), usages=(SERVER,))
+    parsed = x509.load_pem_x509_certificate(pair.cert_pem)
+    bound = parsed.not_valid_before_utc if word == "before" else parsed.not_valid_after_utc
+    assert time_reason(parsed.public_bytes(Encoding.DER), now) == (
+        f"certificate has expired or is not yet valid: current time {rfc3339(now)} is {word} "
+        f"{bound:%Y-%m-%dT%H:%M:%SZ}"
+    )

@@ -12,6 +12,7 @@ import json
 import re
 import socket
 import ssl
+import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -19,6 +20,7 @@ from urllib.parse import urlsplit
 
 from sublet.machinery.codec import DecodeError, decode_json
 from sublet.machinery.kind import Object
+from sublet.machinery.objects import rfc3339
 
 if TYPE_CHECKING:
     import aiohttp
@@ -31,6 +33,8 @@ MAX_ANSWER = 32 << 20
 _CONTEXTS = 64
 _KEEPALIVE_SECONDS = 90.0
 _AGAIN = 2
+_OUT_OF_TIME = (9, 10)
+"""What OpenSSL answers for a certificate that is not valid yet, or no more."""
 _HEADERS = {
     "Accept": "application/json, */*",
     "Content-Type": "application/json",
@@ -159,25 +163,29 @@ class WebhookClient:
             except (aiohttp.ClientError, OSError) as error:
                 if use.again and attempt + 1 < _AGAIN and _is_stale(error):
                     continue  # the peer had closed a kept connection; nothing of the request was read
-                why = await self._other_names(config, error) or reason(error, config)
+                why = await self._of_certificate(config, error) or reason(error, config)
                 raise CallFailed(f'Post "{address}": {why}') from None
         raise CallFailed(f'Post "{address}": EOF')
 
-    async def _other_names(self, config: ClientConfig, error: BaseException) -> str:
-        """Of a certificate for somebody else: for whom it is. Empty where that is not what is wrong."""
+    async def _of_certificate(self, config: ClientConfig, error: BaseException) -> str:
+        """Of a certificate for somebody else for whom it is, of an old one until when it was. Empty where neither is
+        what is wrong."""
         cause = getattr(error, "certificate_error", None)
-        wanted = _mismatch(cause.verify_message) if isinstance(cause, ssl.SSLCertVerificationError) else None
-        if wanted is None:
+        if not isinstance(cause, ssl.SSLCertVerificationError):
+            return ""
+        wanted = _mismatch(cause.verify_message)
+        if wanted is None and cause.verify_code not in _OUT_OF_TIME:
             return ""
         target = urlsplit(config.address)
         host, port = str(target.hostname), target.port or 443
         try:
             if not config.url:
                 host, port = await self._resolve(config.namespace, config.name, config.port)
-            shown = await _certificate_of(host, port, wanted[1])
+            shown = await _certificate_of(host, port, str(target.hostname))
+            why = hostname_reason(shown, wanted[1]) if wanted else time_reason(shown, time.time())
         except (CallFailed, OSError, ValueError):
             return ""
-        return f"tls: failed to verify certificate: x509: {hostname_reason(shown, wanted[1])}"
+        return f"tls: failed to verify certificate: x509: {why}"
 
     def _session(self, *, service: bool) -> aiohttp.ClientSession:
         import aiohttp
@@ -214,6 +222,18 @@ async def _certificate_of(host: str, port: int, name: str) -> bytes:
         return bytes(writer.get_extra_info("ssl_object").getpeercert(binary_form=True) or b"")
     finally:
         writer.close()
+
+
+def time_reason(certificate: bytes, now: float) -> str:
+    """What Go says of a certificate (DER) before or after its time. Raises ``ValueError``."""
+    from cryptography import x509
+
+    parsed = x509.load_der_x509_certificate(certificate)
+    first, last = (at.timestamp() for at in (parsed.not_valid_before_utc, parsed.not_valid_after_utc))
+    word, bound = ("before", first) if now < first else ("after", last)
+    return (
+        f"certificate has expired or is not yet valid: current time {rfc3339(now)} is {word} {rfc3339(bound)}"
+    )
 
 
 def hostname_reason(certificate: bytes, wanted: str) -> str:
@@ -371,9 +391,9 @@ def _words(cause: BaseException) -> str:
 def _certificate(error: ssl.SSLCertVerificationError) -> str:
     if found := _mismatch(error.verify_message):
         return f"certificate is not valid for {found[1]}"
+    if error.verify_code in _OUT_OF_TIME:
+        return "certificate has expired or is not yet valid"
     match error.verify_code:
-        case 9 | 10:
-            return "certificate has expired or is not yet valid"
         case 18 | 19 | 20 | 21:
             return "certificate signed by unknown authority"
     return error.verify_message or str(error)
