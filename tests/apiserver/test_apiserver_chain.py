@@ -12,6 +12,7 @@ from apiserver_front import ADMIN, BOB, Front, front
 
 from sublet.apiserver.filters.timeout import parse_duration
 from sublet.apiserver.filters.warn import _quoted
+from sublet.client.client import Client
 from sublet.client.exchange import Request, Response
 from sublet.client.proxied import ProxyPath
 from sublet.machinery.status import BadRequest
@@ -342,3 +343,15 @@ async def test_a_method_that_a_built_in_kind_lacks_is_refused_by_the_router(fron
         "details": {},
         "code": 405,
     }
+
+
+async def test_every_answer_bears_a_random_uuid_as_its_audit_id(client: Client) -> None:
+    import uuid
+
+    seen = set()
+    for _ in range(50):
+        text = (await client.raw("GET", "/version")).header("audit-id")
+        assert str(uuid.UUID(text)) == text
+        assert (uuid.UUID(text).version, uuid.UUID(text).variant) == (4, uuid.RFC_4122)
+        seen.add(text)
+    assert len(seen) == 50

@@ -13,7 +13,7 @@ from sublet.client.exchange import Response
 from sublet.kinds.resources import resource
 from sublet.machinery import codec, objects
 from sublet.machinery.kind import Object, Resource
-from sublet.machinery.status import Conflict, Invalid, NotFound, StatusError, UnsupportedMediaType
+from sublet.machinery.status import BadRequest, Conflict, Invalid, NotFound, StatusError, UnsupportedMediaType
 from sublet.store.interface import Store
 
 CRDS = resource("customresourcedefinitions.apiextensions.k8s.io")
@@ -283,6 +283,27 @@ async def test_a_watch_ends_when_the_schema_changes(client: Client, served: Obje
     await client.update(CRDS, crd)
     async with asyncio.timeout(2):
         assert await watching == ["ADDED"]
+
+
+async def test_a_watch_ends_after_its_last_object_when_the_definition_goes(
+    client: Client, served: Object
+) -> None:
+    made = await client.create(WIDGETS, widget())
+
+    async def watched() -> list[str]:
+        events = client.watch(WIDGETS, resource_version=made["metadata"]["resourceVersion"])
+        return [event.type async for event in events if event.type != "BOOKMARK"]
+
+    watching = asyncio.create_task(watched())
+    await asyncio.sleep(0.1)
+    await client.delete(CRDS, "widgets.example.com")
+    async with asyncio.timeout(5):
+        assert await watching == ["DELETED"]
+
+
+async def test_fields_of_custom_objects_have_texts_of_their_own(client: Client, served: Object) -> None:
+    with pytest.raises(BadRequest, match=r"^field label not supported: spec.shade$"):
+        await client.list(WIDGETS, field_selector="spec.shade=red")
 
 
 async def test_deletion_takes_the_objects_along(client: Client, served: Object) -> None:

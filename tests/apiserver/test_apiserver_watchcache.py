@@ -225,6 +225,17 @@ async def test_a_slow_watcher_is_ended_and_the_others_go_on(store: MemoryStore, 
     fast.close()
 
 
+async def test_a_watcher_may_be_ended_after_what_waits_for_it(store: MemoryStore, pods: WatchCache) -> None:
+    with pods.watch(0) as watcher:
+        await store.create(f"{PODS}default/a", pod("x"))
+        await pods.fresh()
+        pods.end_watchers(WatcherOverrun("enough"), keep=True)
+        await store.create(f"{PODS}default/b", pod("x"))
+        assert [event.entry.key for event in await watcher.next(1)] == [f"{PODS}default/a"]
+        with pytest.raises(WatcherOverrun, match="enough"):
+            await watcher.next(1)
+
+
 async def test_history_is_bounded_and_older_watches_are_told(store: MemoryStore) -> None:
     caches = WatchCaches(store, history=10)
     await caches.start()

@@ -151,7 +151,8 @@ class CustomResources:
         spec = crd["spec"]
         group, plural = spec["group"], spec["names"]["plural"]
         state = (spec, (crd.get("status") or {}).get("acceptedNames"), objects.is_deleting(crd))
-        if self._served.get(objects.name(crd)) == state and self._registry.kinds.is_custom(group, plural):
+        before = self._served.get(objects.name(crd))
+        if before == state and self._registry.kinds.is_custom(group, plural):
             return
         try:
             converter = WebhookConverter.of(crd, self._webhooks, self._new_uid)
@@ -162,7 +163,9 @@ class CustomResources:
             _log.warning("the definition %s cannot be served: %s", objects.name(crd), error)
             return
         self._served[objects.name(crd)] = state
-        if old is not None:
+        if old is not None and before is not None and before[:2] == state[:2]:
+            self._registry.forget(old)  # it only began to go: watches see its objects go first
+        elif old is not None:
             self._retire(old)
 
     def _new_uid(self) -> str:
@@ -175,12 +178,15 @@ class CustomResources:
             old = kinds.stored(group, plural)
             kinds.remove(group, plural)
             if old is not None:
-                self._retire(old)
+                self._retire(old, keep=True)
 
-    def _retire(self, kind: Kind) -> None:
-        """Ends the watches that show objects by a schema that is no more; clients resume with the new one."""
+    def _retire(self, kind: Kind, *, keep: bool = False) -> None:
+        """Ends the watches that show objects by a schema that is no more; clients resume with the new one.
+
+        ``keep``: after the events that are on their way, such as the going of the last objects.
+        """
         cache = self._registry.cache(kind)
-        cache.end_watchers(WatcherOverrun(f"the definition of {kind.resource.qualified} changed"))
+        cache.end_watchers(WatcherOverrun(f"the definition of {kind.resource.qualified} changed"), keep=keep)
         for entry in cache.entries():
             # What was decoded lacks what the new schema defaults and holds what it prunes.
             entry.forget()

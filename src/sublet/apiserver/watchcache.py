@@ -239,10 +239,11 @@ class WatchCache:
                 for watcher in tuple(group):
                     watcher.push(event)
 
-    def end_watchers(self, reason: Exception) -> None:
+    def end_watchers(self, reason: Exception, *, keep: bool = False) -> None:
+        """Ends every watcher; ``keep``: after it has handed out the events that wait for it."""
         for group in list(self._watchers.values()):
             for watcher in tuple(group):
-                watcher.end(reason)
+                watcher.end(reason, keep=keep)
 
 
 def _kept_alive(event: CachedEvent) -> int:

@@ -58,7 +58,7 @@ class Watcher:
 
     def take(self) -> list[CachedEvent]:
         """All events that are there now, without waiting. Raises as :meth:`next` does."""
-        if self._ended is not None:
+        if self._ended is not None and not self._events:
             raise self._ended
         events, self._events = self._events, []
         if events:
@@ -87,10 +87,11 @@ class Watcher:
         if self._waiter is not None:
             _resolve(self._waiter)
 
-    def end(self, reason: Exception) -> None:
-        """Drops what is buffered; ``next`` raises ``reason`` from now on."""
+    def end(self, reason: Exception, *, keep: bool = False) -> None:
+        """``next`` raises ``reason`` from now on; with ``keep``, after it handed out what is buffered."""
         self._ended = reason
-        self._events = []
+        if not keep:
+            self._events = []
         self._detach(self)
         if self._waiter is not None:
             _resolve(self._waiter)
