@@ -128,7 +128,7 @@ class APIServer:
         self.reader = RegistryReader(self.registry)
         self.endpoints = Endpoints(self.reader.get, self.reader.list)
         self.resolve_service: Resolve = resolve_service or self.endpoints.resolve
-        self.webhook_client = WebhookClient(self.resolve_service)
+        self.webhook_client = WebhookClient(self.resolve_service, self.clock)
         self.policies = PolicyAdmission(self.registry, self.authorizer)
         self.webhooks = Webhooks(self.registry, self.webhook_client, conditions=self.policies.conditions)
         self.custom_resources = CustomResources(self.registry, self.webhook_client)

@@ -12,12 +12,12 @@ import json
 import re
 import socket
 import ssl
-import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
+from sublet.machinery.clock import Clock, SystemClock
 from sublet.machinery.codec import DecodeError, decode_json
 from sublet.machinery.kind import Object
 from sublet.machinery.objects import rfc3339
@@ -109,8 +109,9 @@ class ClientConfig:
 class WebhookClient:
     """Posts JSON documents to webhooks; used by one event loop, closed with :meth:`close`."""
 
-    def __init__(self, resolve: Resolve) -> None:
+    def __init__(self, resolve: Resolve, clock: Clock | None = None) -> None:
         self._resolve = resolve
+        self._clock = clock or SystemClock()
         self._sessions: dict[bool, aiohttp.ClientSession] = {}
         self._contexts: dict[bytes, ssl.SSLContext] = {}
 
@@ -182,7 +183,7 @@ class WebhookClient:
             if not config.url:
                 host, port = await self._resolve(config.namespace, config.name, config.port)
             shown = await _certificate_of(host, port, str(target.hostname))
-            why = hostname_reason(shown, wanted[1]) if wanted else time_reason(shown, time.time())
+            why = hostname_reason(shown, wanted[1]) if wanted else time_reason(shown, self._clock.now())
         except (CallFailed, OSError, ValueError):
             return ""
         return f"tls: failed to verify certificate: x509: {why}"
