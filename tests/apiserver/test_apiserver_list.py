@@ -151,7 +151,19 @@ async def test_include_object_decides_what_rows_carry(
     whole = read(await client.raw("GET", PATH, query="includeObject=Object", headers=TABLE))
     none = read(await client.raw("GET", PATH, query="includeObject=None", headers=TABLE))
     assert whole["rows"][0]["object"]["data"] == {"x": "a"}
-    assert "object" not in none["rows"][0]
+    assert none["rows"][0]["object"] is None
+    assert none["rows"][0]["cells"] == whole["rows"][0]["cells"]
+
+
+async def test_flow_schemas_are_tabled_as_they_are_matched(
+    client: Client, read: Callable[[Response], Any]
+) -> None:
+    path = "/apis/flowcontrol.apiserver.k8s.io/v1/flowschemas"
+    rows = read(await client.raw("GET", path, headers=TABLE))["rows"]
+    assert [row["cells"][0] for row in rows[:3]] == ["exempt", "probes", "system-leader-election"]
+    precedences = [row["cells"][2] for row in rows]
+    assert precedences == sorted(precedences)
+    assert [row["object"]["metadata"]["name"] for row in rows] == [row["cells"][0] for row in rows]
 
 
 async def test_metadata_alone(client: Client, five: list[str], read: Callable[[Response], Any]) -> None:
@@ -452,3 +464,21 @@ async def test_long_lists_are_whole_and_let_others_have_their_turns(
             assert turns - before >= 4
             if accept == "application/json":
                 assert names(codec.decode_json(response.body)) == wanted
+
+
+@pytest.mark.parametrize(
+    ("path", "view", "message"),
+    [
+        (PATH, "PartialObjectMetadata",
+         "you requested PartialObjectMetadata, but the requested object is a list (*core.ConfigMapList)"),
+        (f"{PATH}/a", "PartialObjectMetadataList",
+         "you requested PartialObjectMetadataList, but the requested object is not a list (*core.ConfigMap)"),
+    ],
+)  # fmt: skip
+async def test_metadata_of_one_and_of_several_are_different_views(
+    client: Client, five: list[str], read: Callable[[Response], Any], path: str, view: str, message: str
+) -> None:
+    accept = f"application/json;as={view};v=v1;g=meta.k8s.io"
+    response = await client.raw("GET", path, headers={"accept": accept})
+    assert (response.status, read(response)["reason"]) == (406, "NotAcceptable")
+    assert read(response)["message"] == message

@@ -116,6 +116,12 @@ def comparable(obj: Object) -> Object:
     return found
 
 
+def settled(obj: Object) -> Object:
+    """Without what the server may write by itself between two reads."""
+    metadata = {k: v for k, v in obj["metadata"].items() if k not in ("resourceVersion", "managedFields")}
+    return {**{k: v for k, v in obj.items() if k != "status"}, "metadata": metadata}
+
+
 def at_one_version(proto: ProtobufClient, path: str) -> tuple[Object, Object]:
     """The object in protobuf and in JSON, both as of the same version: the server may write its status meanwhile."""
     for _ in range(50):
@@ -140,14 +146,19 @@ def test_a_kind_is_written_and_read_in_protobuf_as_in_json(proto: ProtobufClient
 
     _, listed = proto.ask("GET", collection)
     (item,) = (each for each in listed["items"] if each["metadata"]["name"] == obj["metadata"]["name"])
-    assert {"kind": made["kind"], "apiVersion": made["apiVersion"], **item} == in_json
+    item = {"kind": made["kind"], "apiVersion": made["apiVersion"], **item}
+    assert settled(item) == settled(in_json)
     assert listed["kind"] == kind.list_kind
 
     selector = f"fieldSelector=metadata.name%3D{obj['metadata']['name'].replace(':', '%3A')}"
-    assert proto.watched(f"{collection}?watch=1&{selector}") == ("ADDED", in_json)
+    kind_of_event, watched = proto.watched(f"{collection}?watch=1&{selector}")
+    assert (kind_of_event, settled(watched)) == ("ADDED", settled(in_json))
 
     status, same = proto.ask("PUT", path, made)
-    assert (status, same["metadata"]["resourceVersion"]) == (200, made["metadata"]["resourceVersion"])
+    if status == 409:  # the server wrote its status in between
+        made, _ = at_one_version(proto, path)
+        status, same = proto.ask("PUT", path, made)
+    assert (status, same["metadata"].get("resourceVersion")) == (200, made["metadata"]["resourceVersion"])
 
     options = {"apiVersion": "v1", "kind": "DeleteOptions", "gracePeriodSeconds": 0}
     status, gone = proto.ask("DELETE", path, options)

@@ -127,15 +127,6 @@ def test_a_priority_level_shows_what_limits_it() -> None:
     ]
 
 
-def test_flow_schemas_are_listed_as_they_are_matched() -> None:
-    listed = [
-        {"metadata": {"name": name}, "spec": {"matchingPrecedence": precedence}}
-        for name, precedence in (("a", 900), ("c", 100), ("b", 100))
-    ]
-    made = table.table(kind("flowschemas.flowcontrol.apiserver.k8s.io"), listed, NOW)
-    assert [each["cells"][0] for each in made["rows"]] == ["b", "c", "a"]
-
-
 @pytest.mark.parametrize(
     ("reference", "text"),
     [

@@ -146,8 +146,8 @@ def view(
     if watch:
         formats = tuple(fmt for fmt in formats if fmt != "yaml")
     accepted = negotiation.accept(request, info, formats=formats, views=True)
-    if accepted.view.endswith("List") and (info.name and info.verb == "get"):
-        raise NotAcceptable("the List of a view was asked for where one object is")
+    if not watch and accepted.view.startswith("Partial"):
+        _check_partial(accepted.view, info, kind)
     if accepted.view == "PartialObjectMetadataList":
         accepted = replace(accepted, view="PartialObjectMetadata")
     include = info.param("includeObject") or "Metadata"
@@ -158,6 +158,20 @@ def view(
 
 def _minor(text: str) -> int:
     return int(text.partition(".")[2] or 0)
+
+
+def _check_partial(view: str, info: RequestInfo, kind: Kind) -> None:
+    """Metadata of one object is asked for as such, that of several as a List."""
+    several = info.verb in ("list", "deletecollection")
+    if several == view.endswith("List"):
+        return
+    group = kind.resource.group.partition(".")[0] or "core"
+    go_type = "unstructured.Unstructured" if isinstance(kind, CustomKind) else f"{group}.{kind.resource.kind}"
+    if several:
+        what = f"you requested PartialObjectMetadata, but the requested object is a list (*{go_type}List)"
+    else:
+        what = f"you requested PartialObjectMetadataList, but the requested object is not a list (*{go_type})"
+    raise NotAcceptable(what)
 
 
 def warnings(request: Request) -> list[str]:

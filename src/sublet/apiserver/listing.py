@@ -11,7 +11,7 @@ from sublet.apiserver import negotiation
 from sublet.apiserver.conversion import CustomKind
 from sublet.apiserver.pace import Pace
 from sublet.apiserver.reading import Page
-from sublet.apiserver.views import META, View, partial
+from sublet.apiserver.views import META, View, columns_of, partial
 from sublet.apiserver.writing import Value
 from sublet.machinery import codec
 from sublet.machinery.kind import Object
@@ -75,7 +75,10 @@ async def _table(view: View, page: Page) -> bytes:
     rows: list[Any] = made["rows"]
     spliced = view.include_object == "Metadata" and view.accepted.format == "json"
     pace = Pace()
-    for entry in page.entries:
+    entries, order = page.entries, columns_of(view.kind, view.resource).row_order
+    if order is not None:
+        entries = sorted(entries, key=lambda entry: order(view.passing(entry)))
+    for entry in entries:
         (row,) = view.table([view.passing(entry)], "", columns=False)["rows"]
         if spliced:  # hundreds of decoded objects are not kept until the last one is there
             row["object"] = msgspec.Raw(view.metadata(entry))

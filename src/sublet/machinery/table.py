@@ -94,7 +94,9 @@ def row(kind: Kind, obj: Object, now: float, include_object: str = "Metadata") -
         made["conditions"] = list(conditions)
     if include_object == "Object":
         made["object"] = obj
-    elif include_object != "None":
+    elif include_object == "None":
+        made["object"] = None
+    else:
         made["object"] = {
             "kind": "PartialObjectMetadata",
             "apiVersion": API_VERSION,
@@ -117,8 +119,6 @@ def table(
     ``list_metadata``: resourceVersion, continue, remainingItemCount. ``columns``: False for the later events of a
     watch, which do not repeat them.
     """
-    if kind.row_order is not None:
-        objects = sorted(objects, key=kind.row_order)
     return {
         "kind": "Table",
         "apiVersion": API_VERSION,
