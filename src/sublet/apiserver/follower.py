@@ -9,6 +9,7 @@ from collections.abc import Callable
 from typing import Any
 
 from sublet.apiserver.watchcache import CachedEntry, WatchCache, Watcher, WatcherOverrun, decode_stored
+from sublet.machinery.status import StatusError
 from sublet.store.interface import Compacted, StoreClosed
 
 _log = logging.getLogger(__name__)
@@ -57,6 +58,8 @@ class CatchUp:
     def _tell(self, key: str, entry: CachedEntry | None) -> None:
         try:
             self._change(key, None if entry is None else decode_stored(entry))
+        except StatusError as error:
+            _log.error("%s could not be taken in: %s", key, error)
         except Exception:
             _log.exception("%s could not be taken in", key)
 
@@ -94,6 +97,8 @@ class Follower:
     def _tell(self, key: str, entry: CachedEntry | None) -> None:
         try:
             self._change(key, None if entry is None else decode_stored(entry))
+        except StatusError as error:
+            _log.error("%s could not be taken in: %s", key, error)
         except Exception:
             _log.exception("%s could not be taken in", key)
 

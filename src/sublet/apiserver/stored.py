@@ -86,8 +86,7 @@ class StoredFormat:
         not what this module writes.
         """
         newline = value.find(b"\n")
-        if value.startswith(UNREADABLE):
-            raise InternalError(f"Internal error occurred: {value[len(UNREADABLE) :].decode()}")
+        refuse_unreadable(value)
         if newline < 0:
             raise CorruptValue(f"a stored value of {self.resource.qualified} has no tag line")
         try:
@@ -148,6 +147,12 @@ class StoredFormat:
             comma = b","
         parts.append(after)
         return b"".join(parts)
+
+
+def refuse_unreadable(value: bytes) -> None:
+    """Raises ``InternalError`` with the reason for a value that could not be decrypted."""
+    if value.startswith(UNREADABLE):
+        raise InternalError(f"Internal error occurred: {value[len(UNREADABLE) :].decode()}")
 
 
 def object_head(resource: Resource) -> bytes:

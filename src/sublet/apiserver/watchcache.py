@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from sublet.apiserver.cached import CachedEntry, CachedEvent, Computed, Decode, ObjectMutated
+from sublet.apiserver.stored import refuse_unreadable
 from sublet.apiserver.watchers import Watcher, WatcherOverrun
 from sublet.machinery.codec import decode_json
 from sublet.store.interface import Compacted, Entry, Event, Progress, Store, StoreClosed, StoreError
@@ -47,6 +48,7 @@ _RETRY = 1.0
 def decode_stored(entry: CachedEntry) -> Any:
     """The JSON after the writer tag's line, as it stands; resources give a decode of their own."""
     value = entry.value
+    refuse_unreadable(value)
     return decode_json(value if value[:1] == b"{" else value[value.index(b"\n") + 1 :])
 
 
