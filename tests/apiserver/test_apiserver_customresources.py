@@ -217,6 +217,15 @@ async def test_apply_merges_by_the_schema(client: Client, served: Object) -> Non
         await client.patch(WIDGETS, "w", other, "default", kind="apply", field_manager="you")
 
 
+async def test_a_status_without_its_own_endpoint_is_applied_like_any_field(client: Client) -> None:
+    crd = definition()
+    del crd["spec"]["versions"][0]["subresources"]["status"]
+    await established(client, crd)
+    body = widget() | {"metadata": {"name": "w"}, "status": {"phase": "Done"}}
+    made = await client.patch(WIDGETS, "w", body, "default", kind="apply", field_manager="me")
+    assert made["status"] == {"phase": "Done"}
+
+
 async def test_several_versions_show_the_same_objects(client: Client) -> None:
     crd = definition()
     old = {

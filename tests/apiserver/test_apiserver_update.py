@@ -380,3 +380,17 @@ async def test_a_manager_is_named_after_the_user_agent(api: APIServer, make_conf
     client = api.client_as(User("admin", ("system:masters",)), "my\ttool/1.0 (linux)")
     made = await client.create(MAPS, make_config_map(a="1"))
     assert [entry["manager"] for entry in made["metadata"]["managedFields"]] == ["mytool"]
+
+
+async def test_who_creates_an_object_owns_nothing_of_its_status(client: Client) -> None:
+    made = await client.create(DEPLOYMENTS, {**deployment(), "status": {"replicas": 3}})
+    assert [sorted(entry["fieldsV1"]) for entry in made["metadata"]["managedFields"]] == [["f:spec"]]
+
+
+async def test_the_status_of_a_deployment_does_not_bring_labels(client: Client) -> None:
+    await client.create(DEPLOYMENTS, deployment())
+    change = {"metadata": {"labels": {"x": "y"}, "annotations": {"a": "b"}}, "status": {"replicas": 1}}
+    after = await client.patch(DEPLOYMENTS, "web", change, "default", kind="merge", subresource="status")
+    assert "labels" not in after["metadata"]
+    assert after["metadata"]["annotations"] == {"a": "b"}
+    assert after["status"]["replicas"] == 1

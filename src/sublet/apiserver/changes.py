@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, cast
 
 from sublet.apiserver import decoding
@@ -217,13 +217,17 @@ def applying(
     custom = isinstance(call.kind, CustomKind) and resource == call.resource
     _check_types(document, schema, custom)
 
+    # Without /status a custom resource's status is a field like any other.
+    plain = resource == call.resource and "status" not in call.kind.subresources
+    reset: Sequence[str] | None = () if plain else None
+
     def change(current: Object | None) -> Object:
         if current is None and not named:
             raise nameless(call.info.name)
         merged = apply.apply(
             current, document, manager=options.manager, api_version=resource.api_version,
             subresource=call.info.subresource, force=options.force, now=call.api.registry.clock.now(),
-            schema=schema,
+            schema=schema, reset=reset,
         )  # fmt: skip
         if schema is not None and not custom:
             # Whoever applied them owns fields that say nothing, but the object is without them, as after any write.

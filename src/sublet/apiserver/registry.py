@@ -543,6 +543,7 @@ class Registry:
         managedfields.update(
             before, after, manager=write.options.manager, api_version=resource.api_version,
             subresource=write.subresource, now=self.clock.now(), schema=self.schema(kind, resource),
+            reset=("status",) if not write.subresource and "status" in kind.subresources else (),
         )  # fmt: skip
         if after is not new:
             managed = after["metadata"].get("managedFields")

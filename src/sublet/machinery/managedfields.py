@@ -6,7 +6,7 @@ the one schema given: field names of a kind do not differ between the versions s
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from sublet.machinery import fieldsets, objects
@@ -56,17 +56,22 @@ def update(
     subresource: str = "",
     now: float,
     schema: Schema | None,
+    reset: Sequence[str] = (),
 ) -> None:
     """Sets ``new["metadata"]["managedFields"]`` after a create or update by ``manager``.
 
     A client may set the list itself (on the main endpoint); ``[]`` and ``[{}]`` wipe it, nonsense is replaced by the old list.
     An object whose list was wiped stays without one until it is applied. Times move only where fields were taken.
+    ``reset`` names top-level fields that nobody sets through this endpoint, whatever they say of them.
     """
     metadata = new["metadata"]
     entries = _current(old, metadata.pop("managedFields", None), bool(subresource))
     if old is not None and not entries and (old.get("metadata") or {}).get("uid"):
         return
     changed, removed = changes(old, new, schema)
+    for name in reset:
+        if f"f:{name}" in changed:
+            changed = {element: child for element, child in changed.items() if element != f"f:{name}"}
     entries = taken(
         entries,
         changed,
