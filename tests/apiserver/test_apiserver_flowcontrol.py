@@ -21,6 +21,7 @@ from sublet.client.exchange import Request, Response, User
 from sublet.kinds.resources import resource
 from sublet.machinery import objects
 from sublet.machinery.kind import Object
+from sublet.machinery.status import StatusError
 from sublet.store.interface import Store
 
 SCHEMAS = resource("flowschemas.flowcontrol.apiserver.k8s.io")
@@ -338,12 +339,9 @@ async def test_mandatory_and_suggested_objects_are_put_right_unless_somebody_too
     api: APIServer, client: Client
 ) -> None:
     exempt = await client.get(SCHEMAS, "exempt")
-    wrong = {
-        **exempt,
-        "spec": {**exempt["spec"], "rules": []},
-        "metadata": {**exempt["metadata"], "annotations": {}},
-    }
-    await client.update(SCHEMAS, wrong)
+    with pytest.raises(StatusError, match="spec of 'exempt' must equal the fixed value"):
+        await client.update(SCHEMAS, {**exempt, "spec": {**exempt["spec"], "rules": []}})
+    await client.update(SCHEMAS, {**exempt, "metadata": {**exempt["metadata"], "annotations": {}}})
     low = await client.get(LEVELS, "workload-low")
     low["spec"]["limited"]["nominalConcurrencyShares"] = 7
     await client.update(LEVELS, low)

@@ -401,7 +401,7 @@ class Registry:
         """What breaks the kind's own rules; custom resources obey the schema of the version the client speaks."""
         if not isinstance(kind, conversion.CustomKind):
             judge = self.judges.get((kind.resource.group, kind.resource.plural))
-            found = kind.validate(obj)
+            found = kind.errors_in(write.resource, obj, old)
             return found if judge is None else [*found, *await judge(obj, old)]
         version = (write.resource if kind.converter is None else kind.resource).version
         found = kind.errors(version, obj, old, write.subresource)

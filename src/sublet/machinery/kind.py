@@ -92,6 +92,8 @@ class Served:
     to_stored: Callable[[Object], Object]
     selectable: Mapping[str, Callable[[Object], str]] | None = None
     """Field label -> value of the *stored* object, where this version names them differently; None: the kind's."""
+    validate: Callable[[Object, Object | None], Sequence[FieldError]] | None = None
+    """(new, old or None), both as stored -> what only clients of this version must obey besides."""
 
 
 def _nothing(_obj: Object) -> None:
@@ -191,6 +193,14 @@ class Kind:
             if served.resource == resource and served.selectable is not None:
                 return served.selectable
         return self.selectable
+
+    def errors_in(self, resource: Resource, new: Object, old: Object | None) -> Sequence[FieldError]:
+        """What breaks the rules of everyone, and those of the served version it was written in."""
+        found = self.validate(new)
+        for served in self.also_served:
+            if served.resource == resource and served.validate is not None:
+                return [*found, *served.validate(new, old)]
+        return found
 
     @property
     def list_kind(self) -> str:

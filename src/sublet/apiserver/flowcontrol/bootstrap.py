@@ -61,7 +61,7 @@ def _level(name: str, shares: int, lendable: int, queuing: tuple[int, int, int])
 
 def _schemas() -> list[Object]:
     masters, nodes = _group("system:masters"), _group("system:nodes")
-    everyone = [_group("system:authenticated"), _group("system:unauthenticated")]
+    everyone = [_group("system:unauthenticated"), _group("system:authenticated")]
     controllers = [_user("system:kube-controller-manager"), _account("*", "kube-system")]
     scheduler = _user("system:kube-scheduler")
     leases = _resources(["get", "create", "update"], ["coordination.k8s.io"], ["leases"], ["*"])

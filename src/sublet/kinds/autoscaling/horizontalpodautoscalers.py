@@ -7,12 +7,10 @@ from typing import Any
 
 from sublet.kinds import resources
 from sublet.kinds.builtin import builtin
-from sublet.kinds.rules import amounts, show
-from sublet.kinds.rules.common import Errors, fill, fill_empty, needs, one_of, rule, spec_of, within
-from sublet.machinery import names
+from sublet.kinds.rules import autoscalers, show
+from sublet.kinds.rules.common import fill, fill_empty, rule, spec_of, update_rule
 from sublet.machinery.codec import DecodeError, decode_json, encode_json
 from sublet.machinery.kind import Object, Served
-from sublet.machinery.status import field_forbidden, invalid, required
 
 _V1 = resources.resource("horizontalpodautoscalers.autoscaling", "v1")
 _METRICS = "autoscaling.alpha.kubernetes.io/metrics"
@@ -21,14 +19,7 @@ _CONDITIONS = "autoscaling.alpha.kubernetes.io/conditions"
 _CURRENT = "autoscaling.alpha.kubernetes.io/current-metrics"
 _ANNOTATIONS = (_METRICS, _BEHAVIOR, _CONDITIONS, _CURRENT)
 """What version 1 has no fields for."""
-_SOURCES = {
-    "ContainerResource": "containerResource",
-    "External": "external",
-    "Object": "object",
-    "Pods": "pods",
-    "Resource": "resource",
-}
-_MAX_WINDOW, _MAX_PERIOD, _MAX_SHOWN = 3600, 1800, 2
+_MAX_SHOWN = 2
 _FASTEST = {"type": "Percent", "value": 100, "periodSeconds": 15}
 
 
@@ -46,86 +37,6 @@ def _default(obj: Object) -> None:
         fill(behavior["scaleUp"], stabilizationWindowSeconds=0)
         for direction, policies in (("scaleUp", [pods, dict(_FASTEST)]), ("scaleDown", [dict(_FASTEST)])):
             fill_empty(behavior[direction], selectPolicy="Max", policies=policies)
-
-
-def _validate(obj: Object) -> Errors:
-    spec = spec_of(obj)
-    least, most = spec.get("minReplicas"), spec.get("maxReplicas") or 0
-    if least is not None and least < 1:
-        yield invalid("spec.minReplicas", least, "must be greater than or equal to 1")
-    if most < 1:
-        yield invalid("spec.maxReplicas", most, "must be greater than 0")
-    if least is not None and most < least:
-        yield invalid("spec.maxReplicas", most, "must be greater than or equal to `minReplicas`")
-    target = spec.get("scaleTargetRef") or {}
-    yield from needs("spec.scaleTargetRef.kind", target.get("kind"), names.path_segment)
-    yield from needs("spec.scaleTargetRef.name", target.get("name"), names.path_segment)
-    for index, metric in enumerate(spec.get("metrics") or ()):
-        yield from _metric(f"spec.metrics[{index}]", metric)
-    for direction in ("scaleUp", "scaleDown"):
-        rules = (spec.get("behavior") or {}).get(direction)
-        if rules is not None:
-            yield from _scaling(f"spec.behavior.{direction}", rules)
-
-
-def _metric(path: str, metric: Object) -> Errors:
-    kind = metric.get("type") or ""
-    yield from one_of(f"{path}.type", kind, tuple(_SOURCES), needed=True)
-    field = _SOURCES.get(kind)
-    if field is None:
-        return
-    source = metric.get(field)
-    if source is None:
-        yield required(f"{path}.{field}", "must populate information for the given metric source")
-        return
-    for other in _SOURCES.values():
-        if other != field and metric.get(other) is not None:
-            yield field_forbidden(f"{path}.{other}", "must populate the given metric source only")
-    where = f"{path}.{field}"
-    if kind in ("Resource", "ContainerResource"):
-        yield from needs(f"{where}.name", source.get("name"))
-    else:
-        name = (source.get("metric") or {}).get("name")
-        yield from needs(f"{where}.metric.name", name, names.path_segment)
-    if kind == "ContainerResource":
-        yield from needs(f"{where}.container", source.get("container"), names.dns1123_label)
-    yield from _target(f"{where}.target", source.get("target") or {})
-
-
-def _target(path: str, target: Object) -> Errors:
-    kinds = ("AverageValue", "Utilization", "Value")
-    yield from one_of(f"{path}.type", target.get("type"), kinds, needed=True)
-    utilization = target.get("averageUtilization")
-    if utilization is not None and utilization < 1:
-        yield invalid(f"{path}.averageUtilization", utilization, "must be greater than 0")
-    for field in ("value", "averageValue"):
-        if target.get(field) is not None:
-            for error in amounts.positive(f"{path}.{field}", target[field]):
-                yield invalid(error.field, target[field], "must be positive")
-    if all(target.get(field) is None for field in ("averageUtilization", "value", "averageValue")):
-        detail = "must set either a target raw value or a target utilization"
-        yield required(f"{path}.averageUtilization", detail)
-
-
-def _scaling(path: str, rules: Object) -> Errors:
-    window = rules.get("stabilizationWindowSeconds")
-    if window is not None and not 0 <= window <= _MAX_WINDOW:
-        detail = (
-            "must be greater than or equal to zero"
-            if window < 0
-            else f"must be less than or equal to {_MAX_WINDOW}"
-        )
-        yield invalid(f"{path}.stabilizationWindowSeconds", window, detail)
-    yield from one_of(f"{path}.selectPolicy", rules.get("selectPolicy"), ("Disabled", "Max", "Min"))
-    policies = rules.get("policies") or ()
-    if not policies:
-        yield required(f"{path}.policies", "must specify at least one Policy")
-    for index, policy in enumerate(policies):
-        where = f"{path}.policies[{index}]"
-        yield from one_of(f"{where}.type", policy.get("type"), ("Percent", "Pods"), needed=True)
-        if (policy.get("value") or 0) <= 0:
-            yield invalid(f"{where}.value", policy.get("value") or 0, "must be greater than zero")
-        yield from within(f"{where}.periodSeconds", policy.get("periodSeconds") or 0, 1, _MAX_PERIOD)
 
 
 # -- version 1 --
@@ -216,9 +127,9 @@ def _decoded(annotations: Mapping[str, str], key: str) -> Any:
 def _targets(metrics: Sequence[Object], current: Sequence[Object]) -> str:
     shown = []
     for index, metric in enumerate(metrics[:_MAX_SHOWN]):
-        source = metric.get(_SOURCES.get(str(metric.get("type")), "")) or {}
+        source = metric.get(autoscalers.SOURCES.get(str(metric.get("type")), "")) or {}
         now = current[index] if index < len(current) else {}
-        used = (now.get(_SOURCES.get(str(now.get("type")), "")) or {}).get("current") or {}
+        used = (now.get(autoscalers.SOURCES.get(str(now.get("type")), "")) or {}).get("current") or {}
         shown.append(_target_text(metric, source, source.get("target") or {}, used))
     if not shown:
         return show.NONE
@@ -260,6 +171,9 @@ KIND = builtin(
     status={"desiredReplicas": 0},
     also_served=(Served(_V1, _from_stored, _to_stored),),
     default=_default,
-    validate=rule(_validate),
+    validate=rule(autoscalers.whole),
+    validate_update=update_rule(autoscalers.changed),
+    update_alone=True,
+    validate_status=update_rule(autoscalers.status),
     cells=_cells,
 )

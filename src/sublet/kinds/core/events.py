@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from sublet.kinds import resources
 from sublet.kinds.builtin import builtin
-from sublet.kinds.rules import show
-from sublet.kinds.rules.common import Errors, fill, rule
+from sublet.kinds.rules import gotypes, show
+from sublet.kinds.rules.common import Errors, fill, immutable, named, rule
+from sublet.machinery import names
 from sublet.machinery.kind import Object, Served
-from sublet.machinery.status import invalid, required
+from sublet.machinery.status import NIL, invalid, required
 
 _RENAMED = {
     "involvedObject": "regarding",
@@ -38,18 +39,93 @@ def _to_stored(event: Object) -> Object:
     return {**made, "apiVersion": "v1", "kind": "Event"}
 
 
+_LIMITS = {"reportingInstance": 128, "action": 128, "reason": 128, "message": 1024}
+
+
+def _text(value: Any) -> Any:
+    return value or ""
+
+
+def _time(value: Any) -> Any:
+    return value or NIL
+
+
+def _reference(value: Any) -> Any:
+    return gotypes.shown("ObjectReference", value or {})
+
+
+_FIXED: Mapping[str, Callable[[Any], Any]] = {
+    "involvedObject": _reference,
+    "reason": _text,
+    "message": _text,
+    "source": lambda value: gotypes.shown("EventSource", value or {}),
+    "firstTimestamp": _time,
+    "lastTimestamp": _time,
+    "count": lambda value: value or 0,
+    "type": _text,
+    "eventTime": _time,
+    "action": _text,
+    "related": lambda value: NIL if value is None else _reference(value),
+    "reportingComponent": _text,
+    "reportingInstance": _text,
+}
+"""Field that an event of the new group keeps -> how messages show it."""
+
+
 def _validate(event: Object) -> Errors:
+    """What every event obeys, however it is written."""
     namespace = (event.get("metadata") or {}).get("namespace") or ""
     involved = (event.get("involvedObject") or {}).get("namespace") or ""
-    if involved:
-        if involved != namespace:
-            yield invalid("involvedObject.namespace", involved, "does not match event.namespace")
-    elif namespace not in ("", "default", "kube-system"):
+    homes = ("default", "kube-system") if event.get("eventTime") else ("", "default")
+    if namespace not in homes if not involved else not event.get("eventTime") and involved != namespace:
         yield invalid("involvedObject.namespace", involved, "does not match event.namespace")
-    if event.get("eventTime") and (kind := event.get("type")) not in ("Normal", "Warning"):
-        yield invalid("type", kind or "", "has invalid value")
-    if event.get("eventTime") and not event.get("reportingComponent"):
+    if event.get("eventTime"):
+        yield from _new_style(event)
+
+
+def _new_style(event: Object) -> Errors:
+    """An event with ``eventTime`` says who reports what."""
+    reporter = event.get("reportingComponent") or ""
+    if not reporter:
         yield required("reportingController")
+    yield from named("reportingController", reporter, names.qualified_name)
+    for field, limit in _LIMITS.items():
+        value = event.get(field) or ""
+        if not value and field != "message":
+            yield required(field)
+        if len(value.encode()) > limit:
+            yield invalid(field, "", f"can have at most {limit} characters")
+
+
+def _series(event: Object) -> Errors:
+    series = event.get("series")
+    if series is None:
+        return
+    if (series.get("count") or 0) < 2:
+        yield invalid("series.count", "", "should be at least 2")
+    if not series.get("lastObservedTime"):
+        yield required("series.lastObservedTime")
+
+
+def _strict(event: Object, old: Object | None) -> Errors:
+    """What is asked of events that are written in their own group; paths are the core group's all the same."""
+    if old is not None:
+        if event.get("series") != old.get("series"):
+            yield from _series(event)
+        for field, shown in _FIXED.items():
+            now, then = shown(event.get(field)), shown(old.get(field))
+            yield from immutable("reportingController" if field == "reportingComponent" else field, now, then)
+        return
+    yield from _series(event)
+    if not event.get("eventTime"):
+        yield required("eventTime")
+    if (kind := event.get("type") or "") not in ("Normal", "Warning"):
+        yield invalid("type", "", f"has invalid value: {kind}")
+    for field in ("firstTimestamp", "lastTimestamp", "count"):
+        if event.get(field):
+            yield invalid(field, "", "needs to be unset")
+    if any((event.get("source") or {}).values()):
+        yield invalid("source", "", "needs to be unset")
 
 
 def _default(event: Object) -> None:
@@ -122,7 +198,9 @@ _NEW_FIELDS = {
 KIND = builtin(
     "events",
     default_propagation="Unsupported",
-    also_served=(Served(_NEW, _from_stored, _to_stored, _NEW_FIELDS),),
+    also_served=(
+        Served(_NEW, _from_stored, _to_stored, _NEW_FIELDS, lambda new, old: list(_strict(new, old))),
+    ),
     default=_default,
     validate=rule(_validate),
     cells=_cells,

@@ -5,15 +5,15 @@ from __future__ import annotations
 from typing import Any
 
 from sublet.kinds.builtin import builtin
-from sublet.kinds.rules import show
-from sublet.kinds.rules.common import Errors, needs, one_of, rule, spec_of, within
+from sublet.kinds.rules import flows, gotypes, show
+from sublet.kinds.rules.common import Errors, named, rule, spec_of, update_rule
 from sublet.machinery import names
 from sublet.machinery.kind import Object
 from sublet.machinery.objects import condition
-from sublet.machinery.status import invalid, required
+from sublet.machinery.status import invalid, not_supported, required
 
 _MAX_PRECEDENCE = 10_000
-_SUBJECTS = {"Group": "group", "ServiceAccount": "serviceAccount", "User": "user"}
+_METHODS = ("ByNamespace", "ByUser")
 
 
 def _default(obj: Object) -> None:
@@ -23,50 +23,33 @@ def _default(obj: Object) -> None:
 
 
 def _validate(obj: Object) -> Errors:
-    spec = spec_of(obj)
-    precedence = spec.get("matchingPrecedence") or 0
-    yield from within("spec.matchingPrecedence", precedence, 1, _MAX_PRECEDENCE)
-    if precedence == 1 and show.name(obj) != "exempt":
-        yield invalid(
-            "spec.matchingPrecedence",
-            precedence,
-            "only the schema named 'exempt' may have matchingPrecedence 1",
-        )
+    called, spec = show.name(obj), spec_of(obj)
+    yield from _precedence("spec.matchingPrecedence", called, spec.get("matchingPrecedence") or 0)
+    method = spec.get("distinguisherMethod")
+    if method is not None and method.get("type") not in _METHODS:
+        shown = gotypes.shown("FlowDistinguisherMethod", method)
+        yield not_supported("spec.distinguisherMethod.type", shown, _METHODS)
     level = (spec.get("priorityLevelConfiguration") or {}).get("name")
-    yield from needs("spec.priorityLevelConfiguration.name", level, names.dns1123_subdomain)
-    if (method := spec.get("distinguisherMethod")) is not None:
-        yield from one_of(
-            "spec.distinguisherMethod.type", method.get("type"), ("ByNamespace", "ByUser"), needed=True
-        )
+    if level:
+        yield from named("spec.priorityLevelConfiguration.name", level, names.dns1123_subdomain)
+    else:
+        yield required("spec.priorityLevelConfiguration.name", "must reference a priority level")
     for index, entry in enumerate(spec.get("rules") or ()):
-        yield from _rule(f"spec.rules[{index}]", entry)
+        yield from flows.rule(f"spec.rules[{index}]", entry)
+    if called in flows.SCHEMAS and flows.stated(spec) != flows.stated(flows.SCHEMAS[called]):
+        yield invalid(
+            "spec", gotypes.shown("FlowSchemaSpec", spec), f"spec of '{called}' must equal the fixed value"
+        )
+    yield from flows.conditions(obj)
 
 
-def _rule(path: str, entry: Object) -> Errors:
-    if not entry.get("subjects"):
-        yield required(f"{path}.subjects", "subjects must contain at least one value")
-    for index, subject in enumerate(entry.get("subjects") or ()):
-        where, kind = f"{path}.subjects[{index}]", subject.get("kind")
-        yield from one_of(f"{where}.kind", kind, tuple(_SUBJECTS), needed=True)
-        field = _SUBJECTS.get(str(kind))
-        if field is not None and subject.get(field) is None:
-            yield required(f"{where}.{field}", f"{field} is required when subject kind is '{kind}'")
-    resources, urls = entry.get("resourceRules") or (), entry.get("nonResourceRules") or ()
-    if not resources and not urls:
-        yield required(path, "at least one of resourceRules and nonResourceRules has to be non-empty")
-    for index, found in enumerate(resources):
-        for field in ("verbs", "apiGroups", "resources"):
-            if not found.get(field):
-                what = f"{field} must contain at least one value"
-                yield required(f"{path}.resourceRules[{index}].{field}", what)
-        if not found.get("clusterScope") and not found.get("namespaces"):
-            what = "resource rules that are not cluster scoped must supply at least one namespace"
-            yield required(f"{path}.resourceRules[{index}].namespaces", what)
-    for index, found in enumerate(urls):
-        for field in ("verbs", "nonResourceURLs"):
-            if not found.get(field):
-                what = f"{field} must contain at least one value"
-                yield required(f"{path}.nonResourceRules[{index}].{field}", what)
+def _precedence(path: str, called: str, value: int) -> Errors:
+    if value <= 0:
+        yield invalid(path, value, "must be a positive value")
+    if value > _MAX_PRECEDENCE:
+        yield invalid(path, value, f"must not be greater than {_MAX_PRECEDENCE}")
+    if value == 1 and called != "exempt":
+        yield invalid(path, value, "only the schema named 'exempt' may have matchingPrecedence 1")
 
 
 def _order(obj: Object) -> tuple[int, str]:
@@ -91,6 +74,7 @@ KIND = builtin(
     "flowschemas.flowcontrol.apiserver.k8s.io",
     default=_default,
     validate=rule(_validate),
+    validate_status=update_rule(lambda new, _old: flows.conditions(new)),
     cells=_cells,
     row_order=_order,
 )

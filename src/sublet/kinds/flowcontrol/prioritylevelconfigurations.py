@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 from sublet.kinds.builtin import builtin
-from sublet.kinds.rules import show
-from sublet.kinds.rules.common import Errors, fill, fill_empty, not_negative, one_of, rule, spec_of, within
+from sublet.kinds.rules import flows, gotypes, show
+from sublet.kinds.rules.common import Errors, fill, fill_empty, rule, spec_of, update_rule, within
 from sublet.machinery.kind import Object
-from sublet.machinery.status import field_forbidden, invalid, required
+from sublet.machinery.status import field_forbidden, invalid, not_supported, required
+
+_MAX_QUEUES, _HASH_BITS = 10_000_000, 60
 
 
 def _default(obj: Object) -> None:
@@ -22,41 +25,84 @@ def _default(obj: Object) -> None:
 
 
 def _validate(obj: Object) -> Errors:
-    spec = spec_of(obj)
-    kind = spec.get("type")
-    yield from one_of("spec.type", kind, ("Exempt", "Limited"), needed=True)
+    called, spec = show.name(obj), spec_of(obj)
+    kind, exempt, limited = spec.get("type") or "", spec.get("exempt"), spec.get("limited")
+    if (called == "exempt") != (kind == "Exempt"):
+        yield invalid("spec.type", kind, "type must be 'Exempt' if and only if name is 'exempt'")
     if kind == "Exempt":
-        if spec.get("limited") is not None:
+        if limited is not None:
             yield field_forbidden("spec.limited", "must be nil if the type is not Limited")
+        if exempt is not None:
+            yield from _shares("spec.exempt", exempt)
     elif kind == "Limited":
-        if spec.get("exempt") is not None:
+        if exempt is not None:
             yield field_forbidden("spec.exempt", "must be nil if the type is Limited")
-        if spec.get("limited") is None:
+        if limited is None:
             yield required("spec.limited", "must not be empty when type is Limited")
         else:
-            yield from _limited("spec.limited", spec["limited"])
+            yield from _limited("spec.limited", limited)
+    else:
+        yield not_supported("spec.type", kind, ("Exempt", "Limited"))
+    yield from _mandatory(called, spec)
+    yield from flows.conditions(obj)
+
+
+def _mandatory(called: str, spec: Object) -> Errors:
+    fixed = flows.LEVELS.get(called)
+    if fixed is None:
+        return
+    kept = {key: value for key, value in spec.items() if called != "exempt" or key != "exempt"}
+    if flows.stated(kept) != flows.stated(fixed):
+        but = " except the 'spec.exempt' field" if called == "exempt" else ""
+        shown = gotypes.shown("PriorityLevelConfigurationSpec", spec)
+        yield invalid("spec", shown, f"spec of '{called}'{but} must equal the fixed value")
+
+
+def _shares(path: str, found: Object) -> Errors:
+    shares = found.get("nominalConcurrencyShares") or 0
+    if shares < 0:
+        yield invalid(f"{path}.nominalConcurrencyShares", shares, "must be a non-negative integer")
+    yield from within(f"{path}.lendablePercent", found.get("lendablePercent"), 0, 100)
 
 
 def _limited(path: str, limited: Object) -> Errors:
-    yield from not_negative(f"{path}.nominalConcurrencyShares", limited.get("nominalConcurrencyShares"))
-    yield from within(f"{path}.lendablePercent", limited.get("lendablePercent"), 0, 100)
+    yield from _shares(path, limited)
+    borrowing = limited.get("borrowingLimitPercent")
+    if borrowing is not None and borrowing < 0:
+        detail = "if specified, must be a non-negative integer"
+        yield invalid(f"{path}.borrowingLimitPercent", borrowing, detail)
     response = limited.get("limitResponse") or {}
-    kind, queuing = response.get("type"), response.get("queuing")
-    where = f"{path}.limitResponse"
-    yield from one_of(f"{where}.type", kind, ("Queue", "Reject"), needed=True)
-    if kind == "Reject" and queuing is not None:
-        yield field_forbidden(f"{where}.queuing", "must be nil if limited.limitResponse.type is not Limited")
-    if kind != "Queue":
-        return
-    if queuing is None:
+    where, kind, queuing = f"{path}.limitResponse", response.get("type") or "", response.get("queuing")
+    if kind == "Reject":
+        if queuing is not None:
+            detail = "must be nil if limited.limitResponse.type is not Limited"
+            yield field_forbidden(f"{where}.queuing", detail)
+    elif kind != "Queue":
+        yield not_supported(f"{where}.type", kind, ("Queue", "Reject"))
+    elif queuing is None:
         yield required(f"{where}.queuing", "must not be empty if limited.limitResponse.type is Limited")
-        return
-    for field in ("queues", "queueLengthLimit", "handSize"):
-        if (queuing.get(field) or 0) <= 0:
-            yield invalid(f"{where}.queuing.{field}", queuing.get(field) or 0, "must be positive")
-    if (queuing.get("handSize") or 0) > (queuing.get("queues") or 0):
-        detail = f"should not be greater than queues ({queuing.get('queues')})"
-        yield invalid(f"{where}.queuing.handSize", queuing["handSize"], detail)
+    else:
+        yield from _queuing(f"{where}.queuing", queuing)
+
+
+def _queuing(path: str, queuing: Object) -> Errors:
+    length, queues, hand = (queuing.get(field) or 0 for field in ("queueLengthLimit", "queues", "handSize"))
+    if length <= 0:
+        yield invalid(f"{path}.queueLengthLimit", length, "must be positive")
+    if queues <= 0:
+        yield invalid(f"{path}.queues", queues, "must be positive")
+    elif queues > _MAX_QUEUES:
+        yield invalid(f"{path}.queues", queues, f"must not be greater than {_MAX_QUEUES}")
+    if hand <= 0:
+        yield invalid(f"{path}.handSize", hand, "must be positive")
+    elif hand > queues:
+        yield invalid(f"{path}.handSize", hand, f"should not be greater than queues ({queues})")
+    elif math.ceil(math.log2(queues) * hand) > _HASH_BITS:
+        detail = (
+            f"required entropy bits of deckSize {queues} and handSize {hand} "
+            f"should not be greater than {_HASH_BITS}"
+        )
+        yield invalid(f"{path}.handSize", hand, detail)
 
 
 def _cells(obj: Object, now: float) -> list[Any]:
@@ -76,5 +122,6 @@ KIND = builtin(
     "prioritylevelconfigurations.flowcontrol.apiserver.k8s.io",
     default=_default,
     validate=rule(_validate),
+    validate_status=update_rule(lambda new, _old: flows.conditions(new)),
     cells=_cells,
 )

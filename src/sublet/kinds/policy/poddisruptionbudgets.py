@@ -6,32 +6,49 @@ from collections.abc import Sequence
 from typing import Any
 
 from sublet.kinds.builtin import builtin
-from sublet.kinds.rules import show
+from sublet.kinds.rules import gotypes, show
 from sublet.kinds.rules.common import (
     Errors,
     at_most_hundred_percent,
     int_or_percent,
     label_selector,
-    one_of,
+    not_negative,
     rule,
     spec_of,
+    update_rule,
 )
+from sublet.kinds.rules.conditions import conditions
 from sublet.machinery.kind import Object
-from sublet.machinery.status import invalid
+from sublet.machinery.status import invalid, not_supported
+
+_POLICIES = ("AlwaysAllow", "IfHealthyBudget")
+_COUNTS = ("disruptionsAllowed", "currentHealthy", "desiredHealthy", "expectedPods")
 
 
 def _validate(obj: Object) -> Errors:
     spec = spec_of(obj)
     least, most = spec.get("minAvailable"), spec.get("maxUnavailable")
     if least is not None and most is not None:
-        yield invalid("spec", spec, "minAvailable and maxUnavailable cannot be both set")
+        yield invalid(
+            "spec",
+            gotypes.shown("PodDisruptionBudgetSpec", spec),
+            "minAvailable and maxUnavailable cannot be both set",
+        )
     for field, value in (("minAvailable", least), ("maxUnavailable", most)):
         if value is not None:
             yield from int_or_percent(f"spec.{field}", value)
             yield from at_most_hundred_percent(f"spec.{field}", value)
     yield from label_selector("spec.selector", spec.get("selector"))
     policy = spec.get("unhealthyPodEvictionPolicy")
-    yield from one_of("spec.unhealthyPodEvictionPolicy", policy, ("AlwaysAllow", "IfHealthyBudget"))
+    if policy is not None and policy not in _POLICIES:
+        yield not_supported("spec.unhealthyPodEvictionPolicy", policy, _POLICIES)
+
+
+def _validate_status(new: Object, _old: Object) -> Errors:
+    status = new.get("status") or {}
+    yield from conditions("status.conditions", status.get("conditions") or ())
+    for field in _COUNTS:
+        yield from not_negative(f"status.{field}", status.get(field))
 
 
 def _warnings(obj: Object, _old: Object | None) -> Sequence[str]:
@@ -58,6 +75,7 @@ KIND = builtin(
     "poddisruptionbudgets.policy",
     status={"disruptionsAllowed": 0, "currentHealthy": 0, "desiredHealthy": 0, "expectedPods": 0},
     validate=rule(_validate),
+    validate_status=update_rule(_validate_status),
     warnings=_warnings,
     cells=_cells,
 )

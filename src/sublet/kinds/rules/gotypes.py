@@ -17,6 +17,7 @@ _TABLE = """
 Affinity NodeAffinity:NodeAffinity PodAffinity:PodAffinity PodAntiAffinity:PodAffinity
 AppArmorProfile Type= LocalhostProfile
 Capabilities Add Drop
+CSINodeDriver Name= NodeID= TopologyKeys Allocatable:VolumeNodeResources
 ClaimSource Name= ResourceClaimName ResourceClaimTemplateName
 ConfigMapVolumeSource Name= Items[]KeyToPath DefaultMode Optional
 Container Name= Image= Command Args WorkingDir= Ports[]ContainerPort EnvFrom[]EnvFromSource Env[]EnvVar \
@@ -34,8 +35,14 @@ EnvSource Name= Optional
 EnvVar Name= Value= ValueFrom:EnvVarSource
 EnvVarSource FieldRef:ObjectFieldSelector ResourceFieldRef:ResourceFieldSelector ConfigMapKeyRef:KeySelector \
  SecretKeyRef:KeySelector FileKeyRef:FileKeySelector
+EventSource Component= Host=
 ExecAction Command
 FileKeySelector VolumeName= Path= Key= Optional
+ExemptPriorityLevelConfiguration NominalConcurrencyShares LendablePercent
+FlowDistinguisherMethod Type=
+FlowSchemaSpec PriorityLevelConfiguration::NameReference MatchingPrecedence# \
+ DistinguisherMethod:FlowDistinguisherMethod Rules[]PolicyRulesWithSubjects
+FlowSubject Kind= User:NameReference Group:NameReference ServiceAccount:ServiceAccountSubject
 GRPCAction Port# Service
 HTTPGetAction Path= Port# Host= Scheme= HTTPHeaders[]NameValue
 HostAlias IP= Hostnames
@@ -57,6 +64,11 @@ PersistentVolumeClaimVolumeSource ClaimName= ReadOnly!
 PodAffinity RequiredDuringSchedulingIgnoredDuringExecution[]PodAffinityTerm \
  PreferredDuringSchedulingIgnoredDuringExecution[]WeightedPodAffinityTerm
 PodAffinityTerm LabelSelector Namespaces TopologyKey= NamespaceSelector MatchLabelKeys MismatchLabelKeys
+LimitResponse Type= Queuing:QueuingConfiguration
+LimitedPriorityLevelConfiguration NominalConcurrencyShares# LimitResponse::LimitResponse LendablePercent \
+ BorrowingLimitPercent
+NonResourcePolicyRule Verbs NonResourceURLs
+ObjectReference Kind= Namespace= Name= UID= APIVersion= ResourceVersion= FieldPath=
 PodDNSConfig Nameservers Searches Options[]PodDNSConfigOption
 PodDNSConfigOption Name= Value
 PodDisruptionBudgetSpec MinAvailable Selector MaxUnavailable UnhealthyPodEvictionPolicy
@@ -77,6 +89,11 @@ PodSpec Volumes[]Volume InitContainers[]Container Containers[]Container Ephemera
  PriorityClassName= Priority PreemptionPolicy DNSConfig:PodDNSConfig ReadinessGates[]PodReadinessGate \
  RuntimeClassName Overhead EnableServiceLinks TopologySpreadConstraints[]TopologySpreadConstraint OS:NameReference \
  SchedulingGates[]NameReference ResourceClaims[]ClaimSource Resources:ResourceRequirements HostnameOverride
+PolicyRulesWithSubjects Subjects[]FlowSubject ResourceRules[]ResourcePolicyRule NonResourceRules[]NonResourcePolicyRule
+PriorityLevelConfigurationSpec Type= Limited:LimitedPriorityLevelConfiguration Exempt:ExemptPriorityLevelConfiguration
+QueuingConfiguration Queues# HandSize# QueueLengthLimit#
+ResourcePolicyRule Verbs APIGroups Resources ClusterScope! Namespaces
+ServiceAccountSubject Namespace= Name=
 PreferredSchedulingTerm Weight# Preference::NodeSelectorTerm
 Probe Exec:ExecAction HTTPGet:HTTPGetAction TCPSocket:TCPSocketAction GRPC:GRPCAction InitialDelaySeconds# \
  TimeoutSeconds# PeriodSeconds# SuccessThreshold# FailureThreshold# TerminationGracePeriodSeconds
@@ -85,6 +102,7 @@ ResourceClaim Name= Request=
 ResourceFieldSelector ContainerName= Resource= Divisor0
 ResourceRequirements Limits Requests Claims[]ResourceClaim
 SELinuxOptions User= Role= Type= Level=
+ScopedResourceSelectorRequirement ScopeName= Operator= Values
 SeccompProfile Type= LocalhostProfile
 SecretVolumeSource SecretName= Items[]KeyToPath DefaultMode Optional
 SecurityContext Capabilities:Capabilities Privileged SELinuxOptions:SELinuxOptions \
@@ -109,6 +127,7 @@ Volume Name= HostPath:HostPathVolumeSource EmptyDir:EmptyDirVolumeSource GCEPers
  PortworxVolume ScaleIO StorageOS CSI Ephemeral Image:ImageVolumeSource
 VolumeDevice Name= DevicePath=
 VolumeMount Name= ReadOnly! RecursiveReadOnly MountPath= SubPath= MountPropagation SubPathExpr=
+VolumeNodeResources Count
 VolumeProjection Secret:ConfigMapVolumeProjection DownwardAPI:DownwardAPIProjection \
  ConfigMap:ConfigMapVolumeProjection ServiceAccountToken:ServiceAccountTokenProjection ClusterTrustBundle \
  PodCertificate
@@ -123,7 +142,12 @@ WindowsSecurityContextOptions GMSACredentialSpecName GMSACredentialSpec RunAsUse
 _FIELD = re.compile(r"(\w+?)(=|#|!|0|::?|\[\])?((?<=:|\])\w+)?").fullmatch
 _ACRONYM = re.compile(r"[A-Z]+(?=[A-Z][a-z]|$)|[A-Z]")
 _EMPTY: Mapping[str, Any] = {"=": "", "#": 0, "!": False, "0": "0"}
-_ODD_NAMES = {"CephFS": "cephfs", "StorageOS": "storageos", "ReadOnly": "readOnly"}
+_ODD_NAMES = {
+    "CephFS": "cephfs",
+    "StorageOS": "storageos",
+    "NonResourceURLs": "nonResourceURLs",
+    "ReadOnly": "readOnly",
+}
 _OF_THE_SPEC = ("hostNetwork", "hostPID", "hostIPC", "shareProcessNamespace", "hostUsers")
 """Fields that the internal pod keeps in its security context."""
 

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from sublet.kinds.builtin import builtin
 from sublet.kinds.rules import show, warn
-from sublet.kinds.rules.common import Errors, fill_empty, immutable, needs, one_of, rule, update_rule
+from sublet.kinds.rules.common import Errors, fill_empty, immutable, named, rule, update_rule
 from sublet.machinery import names
 from sublet.machinery.kind import Object
-from sublet.machinery.status import FieldError, field_forbidden, required, too_long
+from sublet.machinery.status import duplicate, field_forbidden, invalid, not_supported, required, too_long
 
 DEFAULT_ANNOTATION = "storageclass.kubernetes.io/is-default-class"
 _OLD_DEFAULT_ANNOTATION = "storageclass.beta.kubernetes.io/is-default-class"
+_MODES = ("Immediate", "WaitForFirstConsumer")
 _MAX_PARAMETERS, _MAX_BYTES = 512, 256 * 1024
 
 
@@ -22,29 +24,60 @@ def _default(obj: Object) -> None:
 
 def parameters(path: str, found: Object | None, *, empty: bool = True) -> Errors:
     """Free settings of a class: bounded, and no key empty."""
-    if not found:
-        if not empty:
-            yield required(path, "must contain at least one key/value pair")
+    found = found or {}
+    if not found and not empty:
+        yield required(path, "must contain at least one key/value pair")
         return
     if len(found) > _MAX_PARAMETERS:
-        yield FieldError(
-            "FieldValueTooLong",
-            "Provisioner Parameters Length",
-            f"Too long: may not be more than {_MAX_PARAMETERS} bytes",
-        )
+        yield too_long(path, _MAX_PARAMETERS)
+        return
+    if "" in found:
+        yield invalid(path, "", "field can not be empty.")
     if sum(len(key.encode()) + len(value.encode()) for key, value in found.items()) > _MAX_BYTES:
         yield too_long(path, _MAX_BYTES)
-    if "" in found:
-        yield required(path, "parameter name is required")
 
 
 def _validate(obj: Object) -> Errors:
-    provisioner = obj.get("provisioner")
-    yield from needs("provisioner", provisioner, lambda value: names.qualified_name(value.lower()))
+    provisioner = obj.get("provisioner") or ""
+    if not provisioner:
+        yield required("provisioner")
+    else:
+        for text in names.qualified_name(provisioner.lower()):
+            yield invalid("provisioner", provisioner, text)
     yield from parameters("parameters", obj.get("parameters"))
-    yield from one_of("reclaimPolicy", obj.get("reclaimPolicy"), ("Delete", "Retain"))
+    if (policy := obj.get("reclaimPolicy")) and policy not in ("Delete", "Retain"):
+        yield not_supported("reclaimPolicy", policy, ("Delete", "Retain"))
     mode = obj.get("volumeBindingMode")
-    yield from one_of("volumeBindingMode", mode, ("Immediate", "WaitForFirstConsumer"), needed=True)
+    if mode not in _MODES:
+        yield not_supported("volumeBindingMode", mode, _MODES) if mode else required("volumeBindingMode")
+    yield from _topologies("allowedTopologies", obj.get("allowedTopologies") or ())
+
+
+def _topologies(path: str, terms: Sequence[Object]) -> Errors:
+    """Requirements of node labels; none twice, in whatever order."""
+    seen: list[Any] = []
+    for index, term in enumerate(terms):
+        where, keys = f"{path}[{index}]", set()
+        for number, requirement in enumerate(term.get("matchLabelExpressions") or ()):
+            at, key = f"{where}.matchLabelExpressions[{number}]", requirement.get("key") or ""
+            values = requirement.get("values") or ()
+            if not values:
+                yield required(f"{at}.values")
+            yield from _each_once(f"{at}.values", values)
+            yield from named(f"{at}.key", key, names.qualified_name)
+            if key in keys:
+                yield duplicate(f"{at}.key", key)
+            keys.add(key)
+        meant = {r.get("key"): set(r.get("values") or ()) for r in term.get("matchLabelExpressions") or ()}
+        if meant in seen:
+            yield duplicate(f"{where}.matchLabelExpressions", "")
+        seen.append(meant)
+
+
+def _each_once(path: str, values: Sequence[str]) -> Errors:
+    for index, value in enumerate(values):
+        if value in values[:index]:
+            yield duplicate(f"{path}[{index}]", value)
 
 
 def _validate_update(new: Object, old: Object) -> Errors:
@@ -80,6 +113,7 @@ KIND = builtin(
     default=_default,
     validate=rule(_validate),
     validate_update=update_rule(_validate_update),
+    update_alone=True,
     warnings=warn.storage_class,
     cells=_cells,
 )

@@ -5,35 +5,52 @@ from __future__ import annotations
 from typing import Any
 
 from sublet.kinds.builtin import builtin
-from sublet.kinds.rules import show
-from sublet.kinds.rules.common import Errors, immutable, needs, rule, spec_of, update_rule
+from sublet.kinds.rules import persistent, show, volumes
+from sublet.kinds.rules.common import IMMUTABLE, Errors, named, rule, spec_of, update_rule
 from sublet.machinery import names
 from sublet.machinery.kind import Object
-from sublet.machinery.status import field_forbidden, required
+from sublet.machinery.status import field_forbidden, invalid, required, too_long
+
+_ONE_SOURCE = "must specify exactly one of inlineVolumeSpec and persistentVolumeName"
+_MAX_MESSAGE = 1024
 
 
 def _validate(obj: Object) -> Errors:
+    """A new one; names are looked at more closely than in one that is there already."""
     spec = spec_of(obj)
-    yield from needs(
-        "spec.attacher", spec.get("attacher"), lambda value: names.dns1123_subdomain(value.lower())
-    )
-    source = spec.get("source") or {}
+    yield from _whole(obj)
+    yield from volumes.driver_name("spec.attacher", spec.get("attacher"))
+    if volume := (spec.get("source") or {}).get("persistentVolumeName"):
+        yield from named("spec.source.persistentVolumeName", volume, names.dns1123_subdomain)
+
+
+def _whole(obj: Object) -> Errors:
+    spec, status = spec_of(obj), obj.get("status") or {}
+    if not spec.get("attacher"):
+        yield required("spec.attacher")
+    yield from _source("spec.source", spec.get("source") or {})
+    yield from named("spec.nodeName", spec.get("nodeName") or "", names.dns1123_subdomain)
+    for field in ("attachError", "detachError"):
+        if (message := (status.get(field) or {}).get("message")) and len(message) > _MAX_MESSAGE:
+            yield too_long(f"status.{field}.message", _MAX_MESSAGE)
+
+
+def _source(path: str, source: Object) -> Errors:
     inline, volume = source.get("inlineVolumeSpec"), source.get("persistentVolumeName")
+    if inline is None and volume is None:
+        yield required(path, _ONE_SOURCE)
     if inline is not None and volume is not None:
-        detail = "must specify exactly one of inlineVolumeSpec and persistentVolumeName"
-        yield field_forbidden("spec.source", detail)
-    elif inline is None:
-        if volume is None:
-            yield required(
-                "spec.source", "must specify exactly one of inlineVolumeSpec and persistentVolumeName"
-            )
-        elif not volume:
-            yield required("spec.source.persistentVolumeName", "must specify non empty persistentVolumeName")
-    yield from needs("spec.nodeName", spec.get("nodeName"), names.dns1123_subdomain)
+        yield field_forbidden(path, _ONE_SOURCE)
+    if volume == "":
+        yield required(f"{path}.persistentVolumeName", "must specify non empty persistentVolumeName")
+    if inline is not None:
+        yield from persistent.spec_rules(f"{path}.inlineVolumeSpec", inline, "", inline=True)
 
 
 def _validate_update(new: Object, old: Object) -> Errors:
-    yield from immutable("spec", new.get("spec"), old.get("spec"))
+    yield from _whole(new)
+    if new.get("spec") != old.get("spec"):
+        yield invalid("spec", new.get("spec"), IMMUTABLE)
 
 
 def _cells(obj: Object, now: float) -> list[Any]:
@@ -53,5 +70,6 @@ KIND = builtin(
     status={"attached": False},
     validate=rule(_validate),
     validate_update=update_rule(_validate_update),
+    update_alone=True,
     cells=_cells,
 )
