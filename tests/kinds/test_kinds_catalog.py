@@ -21,6 +21,9 @@ from sublet.machinery.kind import Kind, Object
 NOW = 1_770_000_000.0
 KINDS = catalog.everything()
 SAMPLES: list[Object] = yaml.safe_load(Path(__file__).with_name("samples.yaml").read_text("utf-8"))
+STORED: dict[str, Object] = {
+    obj["kind"]: obj for obj in yaml.safe_load(Path(__file__).with_name("stored.yaml").read_text("utf-8"))
+}
 BY_KIND = {(sample["apiVersion"], sample["kind"]): sample for sample in SAMPLES}
 
 every_kind = pytest.mark.parametrize("kind", KINDS.values(), ids=lambda kind: kind.resource.qualified)
@@ -116,6 +119,15 @@ def test_a_sample_is_valid_once_defaulted(sample: Object) -> None:
     kind, obj = created(sample)
     assert list(kind.validate(obj)) == []
     assert list(kind.validate_update(obj, copy.deepcopy(obj))) == []
+
+
+def test_the_golden_objects_are_those_of_the_samples() -> None:
+    assert list(STORED) == [sample["kind"] for sample in SAMPLES]
+
+
+@every_sample
+def test_a_sample_is_stored_with_every_default(sample: Object) -> None:
+    assert created(sample)[1] == STORED[sample["kind"]]
 
 
 @every_sample

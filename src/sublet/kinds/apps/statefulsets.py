@@ -13,6 +13,7 @@ from sublet.kinds.rules.common import (
     fill_empty,
     int_or_percent,
     is_zero,
+    made,
     name_rule,
     not_negative,
     rule,
@@ -49,7 +50,8 @@ def _default(obj: Object) -> None:
     fill(spec, replicas=1, revisionHistoryLimit=10)
     for claim in spec.get("volumeClaimTemplates") or ():
         fill_empty(claim, apiVersion="v1", kind="PersistentVolumeClaim")
-        fill(claim.setdefault("spec", {}), volumeMode="Filesystem")
+        made(claim, "metadata")
+        fill(made(claim, "spec"), volumeMode="Filesystem", resources={})
         fill_empty(claim.setdefault("status", {}), phase="Pending")
     pod_defaults.template(obj)
 

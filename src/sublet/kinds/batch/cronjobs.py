@@ -11,6 +11,7 @@ from sublet.kinds.rules.common import (
     Errors,
     fill,
     fill_empty,
+    made,
     not_negative,
     rule,
     selector_value,
@@ -32,6 +33,7 @@ def _default(obj: Object) -> None:
     spec = obj.setdefault("spec", {})
     fill_empty(spec, concurrencyPolicy="Allow")
     fill(spec, suspend=False, successfulJobsHistoryLimit=3, failedJobsHistoryLimit=1)
+    made(spec, "jobTemplate", "metadata")
     pod_defaults.template(obj, "jobTemplate", "spec", "template")
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from sublet.kinds.builtin import builtin
 from sublet.kinds.rules import show
-from sublet.kinds.rules.common import Errors, immutable, name_rule, rule, spec_of, update_rule
+from sublet.kinds.rules.common import Errors, name_rule, rule, spec_of, update_rule
 from sublet.kinds.rules.references import domain_path
 from sublet.machinery import names
 from sublet.machinery.kind import Object
@@ -86,8 +86,9 @@ def _conditions(obj: Object) -> Errors:
         yield invalid("status.conditions", "Denied", "Approved and Denied conditions are mutually exclusive")
 
 
-def _validate_update(new: Object, old: Object) -> Errors:
-    yield from immutable("spec", new.get("spec"), old.get("spec"))
+def _prepare_update(new: Object, old: Object) -> None:
+    """What was asked for stays; an update of it is not an error."""
+    new["spec"] = old["spec"]
 
 
 def _validate_status(new: Object, old: Object) -> Errors:
@@ -130,7 +131,7 @@ def _cells(obj: Object, now: float) -> list[Any]:
 KIND = builtin(
     "certificatesigningrequests.certificates.k8s.io",
     validate=rule(_validate),
-    validate_update=update_rule(_validate_update),
+    prepare_update=_prepare_update,
     validate_status=update_rule(_validate_status),
     validate_name=name_rule(names.path_segment),
     cells=_cells,

@@ -130,6 +130,8 @@ def _strict(event: Object, old: Object | None) -> Errors:
 
 def _default(event: Object) -> None:
     fill(event, source={}, reportingComponent="", reportingInstance="")
+    for field in ("eventTime", "firstTimestamp", "lastTimestamp"):
+        event.setdefault(field, None)
 
 
 def _seen(event: Object, now: float) -> tuple[str, str, int]:

@@ -7,7 +7,7 @@ from typing import Any
 
 from sublet.kinds.builtin import builtin
 from sublet.kinds.rules import amounts, gotypes, show, warn
-from sublet.kinds.rules.common import Errors, label_value, named, rule, spec_of, update_rule
+from sublet.kinds.rules.common import Errors, fill, label_value, made, named, rule, spec_of, update_rule
 from sublet.kinds.rules.placement import TAINT_EFFECTS
 from sublet.machinery import names
 from sublet.machinery.kind import Object
@@ -25,8 +25,18 @@ _ROLE_PREFIX = "node-role.kubernetes.io/"
 _ROLE_LABEL = "kubernetes.io/role"
 
 
+_NODE_INFO = (
+    "machineID", "systemUUID", "bootID", "kernelVersion", "osImage", "containerRuntimeVersion", "kubeletVersion",
+    "kubeProxyVersion", "operatingSystem", "architecture",
+)  # fmt: skip
+
+
 def _default(node: Object) -> None:
     status = node.get("status")
+    fill(node, spec={})
+    if isinstance(status, dict):
+        made(status, "daemonEndpoints", "kubeletEndpoint").setdefault("Port", 0)
+        fill(made(status, "nodeInfo"), **dict.fromkeys(_NODE_INFO, ""))
     if isinstance(status, dict) and status.get("capacity") and status.get("allocatable") is None:
         status["allocatable"] = dict(status["capacity"])
 

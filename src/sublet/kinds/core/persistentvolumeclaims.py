@@ -25,7 +25,7 @@ _IMMUTABLE = "spec is immutable after creation except resources.requests and vol
 
 
 def _default(claim: Object) -> None:
-    fill(claim.setdefault("spec", {}), volumeMode="Filesystem")
+    fill(claim.setdefault("spec", {}), volumeMode="Filesystem", resources={})
     status = claim.get("status")
     if isinstance(status, dict):
         fill_empty(status, phase="Pending")

@@ -11,6 +11,7 @@ from sublet.machinery.kind import Object
 
 
 def _default(obj: Object) -> None:
+    made(obj, "template", "metadata")
     pod_defaults.pod_spec(made(obj, "template", "spec"), whole_pod=False)
 
 

@@ -6,7 +6,7 @@ import ipaddress
 from typing import Any
 
 from sublet.kinds.builtin import builtin
-from sublet.kinds.rules import show
+from sublet.kinds.rules import gotypes, show
 from sublet.kinds.rules.common import Errors, immutable, named, needs, rule, spec_of, update_rule
 from sublet.machinery import names
 from sublet.machinery.kind import Object
@@ -27,7 +27,8 @@ def _validate(obj: Object) -> Errors:
 
 
 def _validate_update(new: Object, old: Object) -> Errors:
-    yield from immutable("spec.parentRef", spec_of(new).get("parentRef"), spec_of(old).get("parentRef"))
+    now, then = (gotypes.shown("ParentReference", spec_of(obj).get("parentRef") or {}) for obj in (new, old))
+    yield from immutable("spec.parentRef", now, then)
 
 
 def _validate_name(name: str, _prefix: bool) -> list[str]:

@@ -9,6 +9,7 @@ from sublet.kinds.builtin import builtin
 from sublet.kinds.rules import show, warn
 from sublet.kinds.rules.common import (
     Errors,
+    fill,
     fill_empty,
     label_selector,
     named,
@@ -26,6 +27,7 @@ _DIRECTIONS = (("ingress", "from"), ("egress", "to"))
 
 def _default(obj: Object) -> None:
     spec = obj.setdefault("spec", {})
+    fill(spec, podSelector={})
     if not spec.get("policyTypes"):
         spec["policyTypes"] = ["Ingress", "Egress"] if spec.get("egress") else ["Ingress"]
     for direction, _ in _DIRECTIONS:

@@ -69,6 +69,7 @@ LimitedPriorityLevelConfiguration NominalConcurrencyShares# LimitResponse::Limit
  BorrowingLimitPercent
 NonResourcePolicyRule Verbs NonResourceURLs
 ObjectReference Kind= Namespace= Name= UID= APIVersion= ResourceVersion= FieldPath=
+ParentReference Group= Resource= Namespace= Name=
 PodDNSConfig Nameservers Searches Options[]PodDNSConfigOption
 PodDNSConfigOption Name= Value
 PodDisruptionBudgetSpec MinAvailable Selector MaxUnavailable UnhealthyPodEvictionPolicy
@@ -125,6 +126,8 @@ Volume Name= HostPath:HostPathVolumeSource EmptyDir:EmptyDirVolumeSource GCEPers
  Quobyte FlexVolume Cinder CephFS Flocker DownwardAPI:DownwardAPIVolumeSource FC AzureFile \
  ConfigMap:ConfigMapVolumeSource VsphereVolume AzureDisk PhotonPersistentDisk Projected:ProjectedVolumeSource \
  PortworxVolume ScaleIO StorageOS CSI Ephemeral Image:ImageVolumeSource
+VolumeAttachmentSource PersistentVolumeName InlineVolumeSpec
+VolumeAttachmentSpec Attacher= Source::VolumeAttachmentSource NodeName=
 VolumeDevice Name= DevicePath=
 VolumeMount Name= ReadOnly! RecursiveReadOnly MountPath= SubPath= MountPropagation SubPathExpr=
 VolumeNodeResources Count

@@ -43,7 +43,9 @@ def pod_spec(spec: Object, *, whole_pod: bool) -> None:
 
 def template(owner: Object, *path: str) -> None:
     """Defaults the pod template at ``owner.spec.PATH`` (``template`` unless said), also one that is left out."""
-    pod_spec(made(owner, "spec", *(path or ("template",)), "spec"), whole_pod=False)
+    found = made(owner, "spec", *(path or ("template",)))
+    made(found, "metadata")
+    pod_spec(made(found, "spec"), whole_pod=False)
 
 
 def _service_account(spec: Object) -> None:
@@ -64,12 +66,14 @@ def _container(container: Object, spec: Object, whole_pod: bool) -> None:
     for variable in container.get("env") or ():
         source = variable.get("valueFrom")
         if source:
-            if source.get("fieldRef"):
+            if source.get("fieldRef") is not None:
                 fill_empty(source["fieldRef"], apiVersion="v1")
-            if source.get("fileKeyRef"):
+            if source.get("resourceFieldRef") is not None:
+                fill(source["resourceFieldRef"], divisor="0")
+            if source.get("fileKeyRef") is not None:
                 fill(source["fileKeyRef"], optional=False)
     for key in _PROBES:
-        if probe := container.get(key):
+        if (probe := container.get(key)) is not None:
             _probe(probe)
     for moment in ("postStart", "preStop"):
         if handler := (container.get("lifecycle") or {}).get(moment):
@@ -126,19 +130,22 @@ def _volume(volume: Object) -> None:
     _downward_items((volume.get("downwardAPI") or {}).get("items") or ())
     for source in (volume.get("projected") or {}).get("sources") or ():
         _downward_items((source.get("downwardAPI") or {}).get("items") or ())
-        if token := source.get("serviceAccountToken"):
+        if (token := source.get("serviceAccountToken")) is not None:
             fill(token, expirationSeconds=3600)
-    if image := volume.get("image"):
+    if (image := volume.get("image")) is not None:
         fill_empty(image, pullPolicy=pull_policy(image.get("reference") or ""))
-    if claim := (volume.get("ephemeral") or {}).get("volumeClaimTemplate"):
-        fill(claim.setdefault("spec", {}), volumeMode="Filesystem")
+    if (claim := (volume.get("ephemeral") or {}).get("volumeClaimTemplate")) is not None:
+        made(claim, "metadata")
+        fill(made(claim, "spec"), volumeMode="Filesystem", resources={})
     volume_source(volume)
 
 
 def _downward_items(items: Sequence[Object]) -> None:
     for item in items:
-        if item.get("fieldRef"):
+        if item.get("fieldRef") is not None:
             fill_empty(item["fieldRef"], apiVersion="v1")
+        if item.get("resourceFieldRef") is not None:
+            fill(item["resourceFieldRef"], divisor="0")
 
 
 def volume_source(source: Object) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from sublet.kinds.builtin import builtin
-from sublet.kinds.rules import persistent, show, volumes
+from sublet.kinds.rules import gotypes, persistent, show, volumes
 from sublet.kinds.rules.common import IMMUTABLE, Errors, named, rule, spec_of, update_rule
 from sublet.machinery import names
 from sublet.machinery.kind import Object
@@ -50,7 +50,7 @@ def _source(path: str, source: Object) -> Errors:
 def _validate_update(new: Object, old: Object) -> Errors:
     yield from _whole(new)
     if new.get("spec") != old.get("spec"):
-        yield invalid("spec", new.get("spec"), IMMUTABLE)
+        yield invalid("spec", gotypes.shown("VolumeAttachmentSpec", spec_of(new)), IMMUTABLE)
 
 
 def _cells(obj: Object, now: float) -> list[Any]:
