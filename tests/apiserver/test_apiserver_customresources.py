@@ -516,3 +516,28 @@ async def test_a_patch_does_not_change_the_kind(client: Client, served: Object) 
     await client.create(WIDGETS, widget())
     with pytest.raises(Invalid, match=r'"w" is invalid: kind: Invalid value: "Gadget": must be Widget$'):
         await client.patch(WIDGETS, "w", {"kind": "Gadget"}, "default")
+
+
+async def test_each_version_has_its_own_subresources(client: Client, read: Callable[[Response], Any]) -> None:
+    """In one without them the status is written with the rest, and counts for the generation."""
+    crd = definition()
+    beta = {**crd["spec"]["versions"][0], "name": "v1beta1", "storage": False}
+    del beta["subresources"]
+    crd["spec"]["versions"].append(beta)
+    await established(client, crd)
+    listed = {
+        version: {each["name"] for each in read(await client.raw("GET", f"/apis/example.com/{version}"))["resources"]}
+        for version in ("v1", "v1beta1")
+    }  # fmt: skip
+    assert listed == {"v1": {"widgets", "widgets/status", "widgets/scale"}, "v1beta1": {"widgets"}}
+    made = await client.create(BETA, widget() | {"apiVersion": "example.com/v1beta1", "status": {"size": 2}})
+    assert (made["status"], made["metadata"]["generation"]) == ({"size": 2}, 1)
+    made["status"]["size"] = 5
+    made = await client.update(BETA, made)
+    assert (made["status"], made["metadata"]["generation"]) == ({"size": 5}, 2)
+    made = await client.get(WIDGETS, "w", "default")
+    made["status"]["size"] = 6
+    made = await client.update(WIDGETS, made)
+    assert (made["status"], made["metadata"]["generation"]) == ({"size": 5}, 2)
+    with pytest.raises(NotFound, match=r'widgets\.example\.com "w" not found'):
+        await client.get(BETA, "w", "default", subresource="status")

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from sublet.machinery import strict
-from sublet.machinery.kind import Kind, Object, Resource
+from sublet.machinery.kind import Kind, Object, Resource, Subresource
 from sublet.machinery.schema import Schema
 from sublet.machinery.status import FieldError
 
@@ -68,12 +68,17 @@ class CustomKind(Kind):
     """Conversion by webhook; None: versions differ in their name alone. Ask ``crd_conversion``."""
     finishing: Mapping[str, Callable[[Object], None]] = field(default_factory=dict)
     """Version -> prunes and defaults an object of it, in place."""
+    subresources_of: Mapping[str, Mapping[str, Subresource]] = field(default_factory=dict)
+    """By version; :attr:`subresources` are those of any."""
     deprecations: Mapping[str, str] = field(default_factory=dict)
     """Version -> warning for every request to it."""
 
     @property
     def list_kind(self) -> str:
         return self.stated_list_kind or f"{self.resource.kind}List"
+
+    def below(self, version: str) -> Mapping[str, Subresource]:
+        return self.subresources_of.get(version, self.subresources)
 
     def by_version(self, version: str) -> Kind:
         """What Tables of a version are made with."""

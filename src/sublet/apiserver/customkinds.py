@@ -42,14 +42,14 @@ def build(crd: Object, minor: str, converter: Converter | None = None) -> Custom
     typed = {name: _with_metadata(schema, minor) for name, schema in schemas.items()}
     resource = _resource(spec, storage["name"])
     default = _defaulting(schemas[storage["name"]])
-    subresources = _subresources(resource, versions)
     columns, cells = _columns(storage)
     kind = CustomKind(
         resource,
         singular=stated.get("singular") or resource.kind.lower(),
         short_names=tuple(stated.get("shortNames") or ()),
         categories=tuple(stated.get("categories") or ()),
-        subresources=subresources,
+        subresources=_subresources(resource, versions),
+        subresources_of={v["name"]: _subresources(resource, [v]) for v in versions},
         also_served=tuple(
             _served(_resource(spec, v["name"]), resource, schemas[v["name"]], schemas[storage["name"]])
             for v in versions
@@ -57,7 +57,6 @@ def build(crd: Object, minor: str, converter: Converter | None = None) -> Custom
         ),
         schema=lambda _minor: typed[storage["name"]],
         default=default,
-        prepare_create=_drop_status if "status" in subresources else _nothing,
         prepare_status=_keep_all_but_status,
         unconditional_update=False,
         generation=True,
@@ -119,10 +118,6 @@ def _with_parts(document: Mapping[str, Any], parts: Mapping[str, Any]) -> dict[s
 
 def _nothing(_obj: Object) -> None:
     return None
-
-
-def _drop_status(obj: Object) -> None:
-    obj.pop("status", None)
 
 
 def _keep_all_but_status(new: Object, old: Object) -> None:

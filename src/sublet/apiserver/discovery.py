@@ -212,8 +212,7 @@ def _rows(kind: Kind, resource: Resource) -> list[Object]:
     if kind.stored:
         row["storageVersionHash"] = storage_version_hash(kind.resource)
     rows = [row]
-    for name in sorted(kind.subresources):
-        subresource = kind.subresources[name]
+    for name, subresource in sorted(kind.below(resource.version).items()):
         below: Object = {
             "name": f"{resource.plural}/{name}",
             "singularName": "",
@@ -271,10 +270,10 @@ def _aggregated_resource(kind: Kind, resource: Resource) -> Object:
         row["shortNames"] = list(kind.short_names)
     if kind.categories:
         row["categories"] = list(kind.categories)
-    if kind.subresources:
+    if below := kind.below(resource.version):
         row["subresources"] = [
-            _aggregated_subresource(name, kind.subresources[name], resource)
-            for name in sorted(kind.subresources)
+            _aggregated_subresource(name, subresource, resource)
+            for name, subresource in sorted(below.items())
         ]
     return row
 

@@ -90,7 +90,7 @@ def _module(kind: Kind, info: RequestInfo) -> str:
     if info.subresource:
         if info.subresource in CONNECT and info.subresource in kind.subresources:
             return "connect"
-        subresource = kind.subresources.get(info.subresource)
+        subresource = kind.below(info.api_version).get(info.subresource)
         module = SUBRESOURCES.get(info.subresource, "")
         if subresource is None and isinstance(kind, CustomKind):
             raise not_found(kind.resource.group, kind.resource.plural, info.name)

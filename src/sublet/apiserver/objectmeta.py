@@ -116,18 +116,18 @@ def tidy(obj: Object, *, patched: bool = False) -> list[str]:
     ]
 
 
-def bump_generation(new: Object, old: Object, kind: Kind) -> None:
+def bump_generation(new: Object, old: Object, kind: Kind, version: str) -> None:
     """One more when anything but metadata and status changed."""
     if not kind.generation:
         return
     before = int(old["metadata"].get("generation") or 0)
-    changed = _body(new, kind) != _body(old, kind)
+    changed = _body(new, kind, version) != _body(old, kind, version)
     new["metadata"]["generation"] = before + 1 if changed or not before else before
 
 
-def _body(obj: Object, kind: Kind) -> dict[str, Any]:
+def _body(obj: Object, kind: Kind, version: str) -> dict[str, Any]:
     ignored = {"metadata", "apiVersion", "kind"}
-    if "status" in kind.subresources:
+    if "status" in kind.below(version):
         ignored.add("status")
     return {k: v for k, v in obj.items() if k not in ignored and v not in (None, {})}
 

@@ -125,7 +125,7 @@ class OpenAPI:
             if isinstance(entry.kind, CustomKind):
                 schema = entry.kind.version_schema(version)
                 facts = [
-                    sorted(entry.kind.subresources),
+                    sorted(entry.kind.below(version)),
                     entry.kind.verbs,
                     schema.document if schema else None,
                     entry.kind.selectable_paths.get(version) or (),

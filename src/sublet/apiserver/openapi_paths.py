@@ -74,7 +74,7 @@ class Paths:
         one = f"{collection}/{{name}}"
         if item := operations.single():
             yield one, self._item(item, namespaced=resource.namespaced, named=True)
-        for name, subresource in sorted(kind.subresources.items()):
+        for name, subresource in sorted(kind.below(resource.version).items()):
             item = operations.below(name, subresource)
             yield f"{one}/{name}", self._item(item, namespaced=resource.namespaced, named=True)
 

@@ -180,7 +180,7 @@ class Registry:
         try:
             # Names, uids and times are given afterwards: who mutates does not see them, and may give the name.
             await self._admit(kind, attributes)
-            generated = self._prepare_new(kind, new)
+            generated = self._prepare_new(kind, new, write)
             attributes.name = str(new["metadata"].get("name") or "")
             write.warnings += objectmeta.tidy(new, patched=write.patched)
             self._raise(
@@ -192,7 +192,7 @@ class Registry:
         finally:
             attributes.settle()
 
-    def _prepare_new(self, kind: Kind, new: Object) -> bool:
+    def _prepare_new(self, kind: Kind, new: Object, write: Write) -> bool:
         """Fills in what the server and the kind set on a new object; whether its name was generated."""
         objectmeta.prepare_create(new, kind, self.clock.now(), self.rng)
         generated = not new["metadata"].get("name") and bool(new["metadata"].get("generateName"))
@@ -200,6 +200,8 @@ class Registry:
             # Before the kind's own rules: a Job labels its pods with its name.
             objectmeta.generate_name(new, self.rng)
         kind.prepare_create(new)
+        if isinstance(kind, conversion.CustomKind) and "status" in kind.below(write.resource.version):
+            new.pop("status", None)
         kind.default(new)
         return generated
 
@@ -320,7 +322,7 @@ class Registry:
                 await self._admit(kind, attributes)
             write.warnings += objectmeta.tidy(new, patched=write.patched)
             if write.subresource not in _SAME_GENERATION:
-                objectmeta.bump_generation(new, old, kind)
+                objectmeta.bump_generation(new, old, kind, write.resource.version)
             self._raise(kind, new, await self._update_errors(kind, new, old, write))
             if not write.subresource:
                 write.warnings += kind.warnings(new, old)
@@ -379,7 +381,7 @@ class Registry:
             else:
                 keep_all_but_status(new, old)
         else:
-            if "status" in kind.subresources:
+            if "status" in kind.below(write.resource.version):
                 restore(new, old, "status")
             kind.prepare_update(new, old)
 

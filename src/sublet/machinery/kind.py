@@ -206,6 +206,10 @@ class Kind:
     def list_kind(self) -> str:
         return f"{self.resource.kind}List"
 
+    def below(self, _version: str) -> Mapping[str, Subresource]:
+        """The subresources that a version has."""
+        return self.subresources
+
     def served(self) -> tuple[Resource, ...]:
         """Every (group, version) it answers under, the stored one first."""
         return (self.resource, *(s.resource for s in self.also_served))
