@@ -8,10 +8,16 @@ from collections.abc import AsyncIterator
 from typing import TYPE_CHECKING
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 if TYPE_CHECKING:
     from sublet.apiserver.api import APIServer
     from sublet.client.client import Client
+
+
+# How long an example takes depends on what else the machine does; that is no property of the code.
+settings.register_profile("sublet", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("sublet")
 
 
 @pytest.fixture(scope="session")

@@ -28,6 +28,7 @@ from sublet.syncer.declare import copied
 from sublet.syncer.settings import SyncerSettings
 
 _SERVICES = resource("services")
+_TRIES = 3
 BLOCKED_SECONDS = 120.0
 """So long a copy may be without its tenant Service, which is about to be stored."""
 
@@ -80,12 +81,20 @@ class HostServices:
     async def _copy(self, service: Object, dry_run: bool) -> Allocation:
         wanted = await self._wanted(service)
         where = self._settings.host_namespace
-        try:
-            made = await self._host.create(_SERVICES, wanted, where, dry_run=dry_run)
-        except (AlreadyExists, Invalid) as error:
-            # Its address may be taken by the very copy that an earlier Service of that name left.
-            made = await self._adopt(service, wanted, error, dry_run)
-            return Allocation(servicespec.with_addresses_of(service, made), self._host, None)
+        for left in reversed(range(_TRIES)):
+            try:
+                made = await self._host.create(_SERVICES, wanted, where, dry_run=dry_run)
+            except (AlreadyExists, Invalid) as error:
+                # Its address may be taken by the very copy that an earlier Service of that name left.
+                try:
+                    made = await self._adopt(service, wanted, error, dry_run)
+                except NotFound:
+                    # The copy went away just now: its name and address are free.
+                    if not left:
+                        raise error from None
+                    continue
+                return Allocation(servicespec.with_addresses_of(service, made), self._host, None)
+            break
         given = servicespec.with_addresses_of(service, made)
         return Allocation(given, self._host, None if dry_run else made)
 
@@ -105,12 +114,12 @@ class HostServices:
         return metadata.of_copy(service, {"spec": spec}, sync, self._mapping, owner, {}, block)
 
     async def _adopt(self, service: Object, wanted: Object, error: StatusError, dry_run: bool) -> Object:
-        """The copy of an earlier Service of that name, or of one that had no address, becomes this one's."""
+        """The copy of an earlier Service of that name, or of one that had no address, becomes this one's.
+
+        Raises ``NotFound`` when there is none (any more), else ``error`` or what speaks against it.
+        """
         name, where = objects.name(wanted), self._settings.host_namespace
-        try:
-            found = await self._host.get(_SERVICES, name, where)
-        except NotFound:
-            raise error from None
+        found = await self._host.get(_SERVICES, name, where)
         if self._mapping.tenant_key(found, _SERVICES) != objects.key(service):
             raise (
                 error if isinstance(error, Invalid) else already_exists("", "services", objects.name(service))
