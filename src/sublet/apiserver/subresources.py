@@ -8,11 +8,13 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from sublet.kinds.rules import pod_spec, pod_status
 from sublet.machinery.kind import Object
 from sublet.machinery.status import FieldError, field_forbidden, invalid
 
 Prepare = Callable[[Object, Object], None]
 Validate = Callable[[Object, Object], Sequence[FieldError]]
+_MIRROR = "kubernetes.io/config.mirror"
 _RESIZABLE = frozenset(("cpu", "memory"))
 
 
@@ -84,32 +86,26 @@ def _ephemeral(new: Object, old: Object) -> None:
     _only(new, old, spec=spec)
 
 
+def _is_static(pod: Object) -> bool:
+    """A node's own pod, whose object is only told of."""
+    return _MIRROR in ((pod.get("metadata") or {}).get("annotations") or {})
+
+
 def _validate_ephemeral(new: Object, old: Object) -> Sequence[FieldError]:
+    """What is there stays; the whole pod is judged as ever."""
+    if _is_static(old):
+        return [field_forbidden("", "static pods do not support ephemeral containers")]
     path = "spec.ephemeralContainers"
-    errors: list[FieldError] = []
+    errors = list(pod_spec.whole_pod(new))
     after = {c.get("name"): c for c in new["spec"].get("ephemeralContainers") or ()}
     for container in old["spec"].get("ephemeralContainers") or ():
         name = container.get("name")
         if name not in after:
-            errors.append(
-                field_forbidden(path, f'existing ephemeral containers "{name}" may not be removed\n')
-            )
+            detail = f'existing ephemeral containers "{name}" may not be removed\n'
+            errors.append(field_forbidden(path, detail))
         elif after[name] != container:
-            errors.append(
-                field_forbidden(path, f'existing ephemeral containers "{name}" may not be changed\n')
-            )
-    taken = {c.get("name") for key in ("containers", "initContainers") for c in new["spec"].get(key) or ()}
-    for index, container in enumerate(new["spec"].get("ephemeralContainers") or ()):
-        where = f"{path}[{index}]"
-        if container.get("name") in taken:
-            errors.append(
-                FieldError("FieldValueDuplicate", f"{where}.name", f'Duplicate value: "{container["name"]}"')
-            )
-        for key in ("ports", "livenessProbe", "readinessProbe", "startupProbe", "lifecycle", "resources"):
-            if container.get(key):
-                errors.append(field_forbidden(f"{where}.{key}", "cannot be set for an Ephemeral Container"))
-        if not container.get("image"):
-            errors.append(FieldError("FieldValueRequired", f"{where}.image", "Required value"))
+            detail = f'existing ephemeral containers "{name}" may not be changed\n'
+            errors.append(field_forbidden(path, detail))
     return errors
 
 
@@ -136,38 +132,30 @@ def _resized(container: dict[str, Any], wanted: Mapping[str, Any] | None) -> dic
 
 
 def _validate_resize(new: Object, old: Object) -> Sequence[FieldError]:
-    errors: list[FieldError] = []
-    if (new.get("status") or {}).get("qosClass") and _guaranteed(new) != _guaranteed(old):
-        errors.append(
-            invalid(
-                "spec",
-                (old.get("status") or {}).get("qosClass"),
-                "Pod QOS Class may not change as a result of resizing",
-            )
-        )
+    """Amounts of processor time and memory may change, not the class of service they make."""
+    if _is_static(old):
+        return [field_forbidden("", "static pods cannot be resized")]
+    if (old["spec"].get("os") or {}).get("name") == "windows":
+        return [field_forbidden("", "windows pods cannot be resized")]
+    errors = list(pod_spec.whole_pod(new))
+    if pod_status.qos_class(new["spec"]) != pod_status.qos_class(old["spec"]):
+        shown = (new.get("status") or {}).get("qosClass") or ""
+        errors.append(invalid("spec", shown, "Pod QOS Class may not change as a result of resizing"))
+    other = False
     for key in ("containers", "initContainers"):
-        for index, (after, before) in enumerate(
-            zip(new["spec"].get(key) or (), old["spec"].get(key) or (), strict=False)
-        ):
+        pairs = zip(new["spec"].get(key) or (), old["spec"].get(key) or (), strict=False)
+        for index, (after, before) in enumerate(pairs):
             for part in ("requests", "limits"):
                 mine = (after.get("resources") or {}).get(part) or {}
                 theirs = (before.get("resources") or {}).get(part) or {}
-                where = f"spec.{key}[{index}].resources.{part}"
-                changed = {k for k in mine.keys() | theirs.keys() if mine.get(k) != theirs.get(k)}
-                if changed - _RESIZABLE:
-                    errors.append(field_forbidden(where, "only cpu and memory resources are mutable"))
                 if theirs.keys() - mine.keys():
+                    where = f"spec.{key}[{index}].resources.{part}"
                     errors.append(field_forbidden(where, f"resource {part} cannot be removed"))
+                changed = {name for name in mine.keys() | theirs.keys() if mine.get(name) != theirs.get(name)}
+                other = other or bool(changed - _RESIZABLE)
+    if other:
+        errors.append(field_forbidden("spec", "only cpu and memory resources are mutable"))
     return errors
-
-
-def _guaranteed(pod: Object) -> bool:
-    resources = [c.get("resources") or {} for c in pod["spec"].get("containers") or ()]
-    return all(
-        r.get("limits") and r.get("requests") and all(r["requests"].get(n) == r["limits"].get(n) for n in _RESIZABLE)
-        and r["limits"].keys() >= _RESIZABLE
-        for r in resources
-    )  # fmt: skip
 
 
 RULES: Mapping[str, tuple[Prepare, Validate]] = {

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from sublet.kinds.builtin import builtin
-from sublet.kinds.rules import pod_defaults, pod_spec, pod_status, pod_updates, warn
+from sublet.kinds.rules import pod_defaults, pod_reports, pod_spec, pod_status, pod_updates, warn
 from sublet.kinds.rules.common import Errors, rule, spec_of, update_rule
 from sublet.machinery.kind import Object
-from sublet.machinery.status import field_forbidden, invalid
+from sublet.machinery.status import field_forbidden
 
 _FINISHED = ("Succeeded", "Failed")
 
@@ -81,24 +81,6 @@ def _validate(pod: Object) -> Errors:
         yield field_forbidden("spec.nodeName", "cannot be set until all schedulingGates have been cleared")
 
 
-def _validate_status(new: Object, old: Object) -> Errors:
-    spec, status = spec_of(new), new.get("status") or {}
-    if (nominated := status.get("nominatedNodeName")) is not None and " " in nominated:
-        yield invalid("status.nominatedNodeName", nominated, "must be a node's name")
-    policy = spec.get("restartPolicy")
-    if policy == "Always":
-        return
-    before = {c.get("name"): c for c in (old.get("status") or {}).get("containerStatuses") or ()}
-    for index, container in enumerate(status.get("containerStatuses") or ()):
-        then = ((before.get(container.get("name")) or {}).get("state") or {}).get("terminated")
-        now = (container.get("state") or {}).get("terminated")
-        if then is None or now is not None or (policy == "OnFailure" and then.get("exitCode")):
-            continue
-        yield field_forbidden(
-            f"status.containerStatuses[{index}].state", "may not be transitioned to non-terminated state"
-        )
-
-
 def _grace(pod: Object, requested: int | None) -> int:
     """Pods nobody runs go at once; the others get what was asked, else what their spec says."""
     spec, status = spec_of(pod), pod.get("status") or {}
@@ -130,7 +112,7 @@ KIND = builtin(
     validate=rule(_validate),
     validate_update=update_rule(pod_updates.update),
     update_alone=True,
-    validate_status=update_rule(_validate_status),
+    validate_status=update_rule(pod_reports.changed),
     warnings=warn.pod,
     grace=_grace,
     cells=pod_status.cells,
