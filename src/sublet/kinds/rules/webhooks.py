@@ -15,7 +15,6 @@ from sublet.kinds.rules.common import (
     named,
     needs,
     one_of,
-    port,
 )
 from sublet.machinery import names
 from sublet.machinery.kind import Object
@@ -48,12 +47,10 @@ def webhooks(obj: Object, *, mutating: bool) -> Errors:
     for index, webhook in enumerate(obj.get("webhooks") or ()):
         where, name = f"webhooks[{index}]", webhook.get("name") or ""
         yield from _qualified(f"{where}.name", name)
+        yield from _webhook(where, webhook, mutating=mutating)
         if name and name in seen:
             yield duplicate(f"{where}.name", name)
         seen.add(name)
-        yield from _webhook(where, webhook)
-        if mutating:
-            yield from one_of(f"{where}.reinvocationPolicy", webhook.get("reinvocationPolicy"), _REINVOCATION)
 
 
 def _qualified(path: str, name: str) -> Errors:
@@ -62,14 +59,14 @@ def _qualified(path: str, name: str) -> Errors:
         yield invalid(path, name, "should be a domain with at least three segments separated by dots")
 
 
-def _webhook(path: str, webhook: Object) -> Errors:
+def _webhook(path: str, webhook: Object, *, mutating: bool) -> Errors:
     for index, entry in enumerate(webhook.get("rules") or ()):
         yield from rule_with_operations(f"{path}.rules[{index}]", entry)
     yield from one_of(f"{path}.failurePolicy", webhook.get("failurePolicy"), _FAILURE_POLICIES)
     yield from one_of(f"{path}.matchPolicy", webhook.get("matchPolicy"), _MATCH_POLICIES)
     effects = webhook.get("sideEffects")
     if effects is None:
-        yield required(f"{path}.sideEffects", 'must specify one of "None", "NoneOnDryRun"')
+        yield required(f"{path}.sideEffects", "must specify one of None, NoneOnDryRun")
     else:
         yield from one_of(f"{path}.sideEffects", effects, _SIDE_EFFECTS)
     seconds = webhook.get("timeoutSeconds")
@@ -77,22 +74,25 @@ def _webhook(path: str, webhook: Object) -> Errors:
         yield invalid(f"{path}.timeoutSeconds", seconds, "the timeout value must be between 1 and 30 seconds")
     yield from label_selector(f"{path}.namespaceSelector", webhook.get("namespaceSelector"))
     yield from label_selector(f"{path}.objectSelector", webhook.get("objectSelector"))
+    if mutating:
+        yield from one_of(f"{path}.reinvocationPolicy", webhook.get("reinvocationPolicy"), _REINVOCATION)
     yield from client_config(f"{path}.clientConfig", webhook.get("clientConfig") or {})
-    yield from _review_versions(
-        f"{path}.admissionReviewVersions", webhook.get("admissionReviewVersions") or ()
-    )
     yield from match_conditions(f"{path}.matchConditions", webhook.get("matchConditions") or ())
+    versions = webhook.get("admissionReviewVersions") or ()
+    yield from _review_versions(f"{path}.admissionReviewVersions", versions)
 
 
 def _review_versions(path: str, versions: Sequence[str]) -> Errors:
     if not versions:
         yield required(path, "must specify one of v1, v1beta1")
-    elif not {"v1", "v1beta1"} & set(versions):
-        yield invalid(path, versions, "must include at least one of v1, v1beta1")
+        return
     for index, version in enumerate(versions):
-        yield from named(f"{path}[{index}]", version, names.dns1035_label)
         if version in versions[:index]:
             yield invalid(f"{path}[{index}]", version, "duplicate version")
+        else:
+            yield from named(f"{path}[{index}]", version, names.dns1035_label)
+    if not {"v1", "v1beta1"} & set(versions):
+        yield invalid(path, versions, "must include at least one of v1, v1beta1")
 
 
 def client_config(path: str, config: Object) -> Errors:
@@ -103,11 +103,27 @@ def client_config(path: str, config: Object) -> Errors:
     elif url is not None:
         yield from _url(f"{path}.url", url)
     elif service is not None:
-        for field in ("name", "namespace"):
-            yield from needs(f"{path}.service.{field}", service.get(field))
-        if (where := service.get("path")) is not None and not where.startswith("/"):
-            yield invalid(f"{path}.service.path", where, "must start with a '/'")
-        yield from port(f"{path}.service.port", service.get("port"))
+        yield from _service(f"{path}.service", service)
+
+
+def _service(path: str, service: Object) -> Errors:
+    for field in ("name", "namespace"):
+        if not service.get(field):
+            yield required(f"{path}.{field}", f"service {field} is required")
+    number = service.get("port") or 0
+    if wrong := names.port_number(number):
+        yield invalid(f"{path}.port", number, f"port is not valid: {','.join(wrong)}")
+    where = service.get("path") or "/"
+    if where == "/":
+        return
+    if not where.startswith("/"):
+        yield invalid(f"{path}.path", where, "must start with a '/'")
+    for index, step in enumerate(where[1:].removesuffix("/").split("/")):
+        if not step:
+            yield invalid(f"{path}.path", where, f"segment[{index}] may not be empty")
+        else:
+            for text in names.dns1123_subdomain(step):
+                yield invalid(f"{path}.path", where, f"segment[{index}]: {text}")
 
 
 def _url(path: str, url: str) -> Errors:
@@ -155,17 +171,37 @@ def rule_with_operations(path: str, entry: Object) -> Errors:
 
 
 def _resources(path: str, resources: Sequence[str]) -> Errors:
+    """``RESOURCE`` or ``RESOURCE/SUBRESOURCE``, each part perhaps ``*``; none that another one covers already."""
     if not resources:
         yield required(path)
+    whole: set[str] = set()
+    everywhere: set[str] = set()
+    plain = False
+    for index, found in enumerate(resources):
+        if not found:
+            yield required(f"{path}[{index}]")
+            continue
+        resource, slash, subresource = found.partition("/")
+        if not slash:
+            plain = found != "*"
+            continue
+        if resource in whole:
+            yield invalid(
+                f"{path}[{index}]", found, f"if '{resource}/*' is present, must not specify {found}"
+            )
+        if subresource in everywhere:
+            yield invalid(
+                f"{path}[{index}]", found, f"if '*/{subresource}' is present, must not specify {found}"
+            )
+        if subresource == "*":
+            whole.add(resource)
+        if resource == "*":
+            everywhere.add(subresource)
     if "*/*" in resources and len(resources) > 1:
         yield invalid(path, resources, "if '*/*' is present, must not specify other resources")
-    elif "*" in resources and any("/" not in r for r in resources if r != "*"):
-        yield invalid(
-            path, resources, "if '*' is present, must not specify other resources without subresources"
-        )
-    for index, resource in enumerate(resources):
-        if not resource:
-            yield required(f"{path}[{index}]")
+    if "*" in resources and plain:
+        detail = "if '*' is present, must not specify other resources without subresources"
+        yield invalid(path, resources, detail)
 
 
 def match_conditions(path: str, conditions: Sequence[Object]) -> Errors:
@@ -225,12 +261,15 @@ def match_resources(path: str, found: Object | None, *, needed: bool) -> Errors:
 def policy(spec: Object) -> Errors:
     """What both kinds of admission policies have in common."""
     yield from one_of("spec.failurePolicy", spec.get("failurePolicy"), _FAILURE_POLICIES, needed=True)
-    yield from match_resources("spec.matchConstraints", spec.get("matchConstraints"), needed=True)
-    yield from match_conditions("spec.matchConditions", spec.get("matchConditions") or ())
     kind = spec.get("paramKind")
     if kind is not None:
         yield from needs("spec.paramKind.apiVersion", kind.get("apiVersion"))
         yield from needs("spec.paramKind.kind", kind.get("kind"))
+        if (called := kind.get("kind")) and (wrong := names.dns1035_label(called.lower())):
+            detail = f"may have mixed case, but should otherwise match: {','.join(wrong)}"
+            yield invalid("spec.paramKind.kind", called, detail)
+    yield from match_resources("spec.matchConstraints", spec.get("matchConstraints"), needed=True)
+    yield from match_conditions("spec.matchConditions", spec.get("matchConditions") or ())
     seen: set[str] = set()
     for index, variable in enumerate(spec.get("variables") or ()):
         where, name = f"spec.variables[{index}]", variable.get("name") or ""
