@@ -123,7 +123,7 @@ def test_mirrored_endpoints_keep_their_readiness() -> None:
         "notReadyAddresses": [{"ip": "10.1.1.2"}, {"ip": "fd00::2"}],
         "ports": [{"port": 80}],
     }
-    found = endpointslice_mirroring.groups({"subsets": [subset]})
+    found, _skipped = endpointslice_mirroring.groups({"subsets": [subset]})
     assert {g.address_type: [e["conditions"]["ready"] for e in g.endpoints] for g in found} == {
         "IPv4": [True, False],
         "IPv6": [False],

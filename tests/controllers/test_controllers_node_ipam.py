@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sublet.controllers.node_ipam import free_range
+from sublet.controllers.node_ipam import free_range, node_ranges
 
 
 def test_the_first_free_range_is_given():
@@ -28,3 +28,18 @@ def test_no_two_nodes_share_an_address(count):
         found = free_range("10.0.0.0/18", taken)
         assert found is not None and found not in taken
         taken.append(found)
+
+
+def test_a_node_of_a_dual_stack_cluster_gets_a_range_of_each_family():
+    clusters = ["10.244.0.0/16", "fd00:10:244::/48"]
+    first = node_ranges(clusters, [])
+    assert first == ["10.244.0.0/24", "fd00:10:244::/64"]
+    assert node_ranges(clusters, first) == ["10.244.1.0/24", "fd00:10:244:1::/64"]
+
+
+def test_nodes_ranges_are_as_large_as_is_stated():
+    assert node_ranges(["10.244.0.0/16"], ["10.244.0.0/20"], (20, 64)) == ["10.244.16.0/20"]
+
+
+def test_a_node_gets_no_range_at_all_where_one_family_has_none_left():
+    assert node_ranges(["10.0.0.0/24", "fd00::/48"], ["10.0.0.0/24"]) is None

@@ -11,7 +11,7 @@ from controllers_cluster import running
 from sublet.controllers.ttl import ANNOTATION, Step
 from sublet.kinds.resources import resource
 from sublet.machinery import objects
-from sublet.reconcile.zones import NORMAL, SECONDARY, Pace, Zones
+from sublet.reconcile.zones import Pace, Rates, Zones
 
 
 @pytest.fixture
@@ -43,16 +43,16 @@ def test_a_step_is_left_downwards_later_than_upwards() -> None:
 
 
 def test_a_zone_that_is_well_loses_nodes_at_the_normal_pace() -> None:
-    assert zones(a=(8, 2)).rate(node("a9")) == NORMAL
+    assert zones(a=(8, 2)).rate(node("a9")) == Rates().normal
 
 
 def test_a_small_zone_mostly_lost_keeps_its_pods_and_a_large_one_loses_them_slowly() -> None:
     assert zones(a=(4, 6)).rate(node("a9")) == 0.0
-    assert zones(a=(20, 40)).rate(node("a59")) == SECONDARY
+    assert zones(a=(20, 40)).rate(node("a59")) == Rates().secondary
 
 
 def test_a_wholly_lost_zone_among_others_is_left_and_all_of_them_are_not() -> None:
-    assert zones(a=(0, 3), b=(3, 0)).rate(node("a1")) == NORMAL
+    assert zones(a=(0, 3), b=(3, 0)).rate(node("a1")) == Rates().normal
     everything = zones(a=(0, 3), b=(0, 3))
     assert everything.all_lost and everything.rate(node("a1")) == 0.0
 

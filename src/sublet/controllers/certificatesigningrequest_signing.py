@@ -1,6 +1,7 @@
 """certificatesigningrequest-signing-controller: signs approved CSRs of the four ``kubernetes.io`` signers.
 
 Settings: ``authority`` is the cluster's :class:`~sublet.pki.authority.Authority`; without one the controller is idle.
+``cluster_signing_duration`` is for how many seconds it signs at most and where nothing is asked for (a year).
 """
 
 from __future__ import annotations
@@ -30,10 +31,11 @@ _SIGNERS = frozenset(
     }
 )
 _DAY = 86400.0
-_LONGEST_DAYS = 365.0
+_LONGEST = 365 * _DAY
+_SHORTEST = 600.0
 
 
-def sign(authority: Authority, csr: Object) -> bytes:
+def sign(authority: Authority, csr: Object, longest: float = _LONGEST) -> bytes:
     """The certificate, PEM. Raises ``ValueError`` where the signer's rules forbid it."""
     from sublet.pki.authority import CLIENT, SERVER  # 12 MB, for clusters in which someone asks
 
@@ -41,8 +43,8 @@ def sign(authority: Authority, csr: Object) -> bytes:
     if why := certificates.objection(csr, request):
         raise ValueError(why)
     spec = csr["spec"]
-    seconds = spec.get("expirationSeconds")
-    days = _LONGEST_DAYS if seconds is None else min(_LONGEST_DAYS, int(seconds) / _DAY)
+    stated = spec.get("expirationSeconds")
+    seconds = longest if stated is None else min(longest, max(_SHORTEST, float(stated)))
     usages = [usage for usage in (CLIENT, SERVER) if usage in (spec.get("usages") or ())]
     return authority.certify(
         request.public_key,
@@ -50,7 +52,7 @@ def sign(authority: Authority, csr: Object) -> bytes:
         request.organizations,
         request.dns,
         request.ips,
-        days,
+        seconds / _DAY,
         usages or (CLIENT,),
     )
 
@@ -58,6 +60,7 @@ def sign(authority: Authority, csr: Object) -> bytes:
 def setup(context: Context) -> Controller:
     requests = context.informers.informer(_REQUESTS)
     authority = context.settings.get("authority")
+    longest = float(context.settings.get("cluster_signing_duration", _LONGEST))
 
     async def reconcile(name: str) -> None:
         csr = requests.get("", name)
@@ -69,7 +72,7 @@ def setup(context: Context) -> Controller:
             return
         status = dict(csr.get("status") or {})
         try:
-            status["certificate"] = base64.b64encode(sign(authority, csr)).decode()
+            status["certificate"] = base64.b64encode(sign(authority, csr, longest)).decode()
         except ValueError as error:
             now = objects.rfc3339(context.clock.now())
             failed = {

@@ -25,16 +25,19 @@ _LIMIT = 1000
 def subsets(service: Object, pods: Sequence[Object]) -> list[Object]:
     """Addresses grouped by equal sets of ports; ready ones apart from those that are not."""
     family = ((service.get("spec") or {}).get("ipFamilies") or ["IPv4"])[0]
+    has_ports = bool((service.get("spec") or {}).get("ports"))
     by_ports: dict[str, tuple[list[Object], list[Object], list[Object]]] = {}
     for pod in pods:
-        if workloads.is_finished(pod) or objects.is_deleting(pod):
+        if workloads.is_finished(pod) or (
+            objects.is_deleting(pod) and not servicepods.publishes_unready(service)
+        ):
             continue
         ips = servicepods.addresses(pod)
         address = next((ip for ip in ips if endpointslices.address_type(ip) == family), None)
         if address is None:
             continue
         ports = servicepods.ports(service, pod)
-        if not ports and not servicepods.is_headless(service):
+        if not ports and (has_ports or not servicepods.is_headless(service)):
             continue
         entry = by_ports.setdefault(endpointslices.ports_key(ports), (ports, [], []))
         ready = servicepods.publishes_unready(service) or workloads.is_ready(pod)
@@ -140,8 +143,12 @@ def setup(context: Context) -> Controller:
         except AlreadyExists:
             controller.enqueue_after(key, 0.1)  # the informer lacks it yet
         except StatusError as error:
-            if not is_namespace_terminating(error):
-                raise
+            if is_namespace_terminating(error):
+                return
+            did = "create" if existing is None else "update"
+            text = f"Failed to {did} endpoint {key}: {error}"
+            context.events.event(made, _ENDPOINTS, "Warning", f"FailedTo{did.title()}Endpoint", text)
+            raise
 
     async def remove(existing: Object) -> None:
         try:

@@ -1,4 +1,7 @@
-"""endpointslice-controller: the EndpointSlices of every service that selects pods."""
+"""endpointslice-controller: the EndpointSlices of every service that selects pods.
+
+Settings: ``max_endpoints_per_slice`` (100).
+"""
 
 from __future__ import annotations
 
@@ -7,10 +10,12 @@ from collections.abc import Callable, Sequence
 from sublet.kinds.resources import resource
 from sublet.machinery import objects
 from sublet.machinery.kind import Object
+from sublet.machinery.status import Conflict, StatusError
 from sublet.reconcile import endpointslices, servicepods, workloads
 from sublet.reconcile.controller import Controller
 from sublet.reconcile.endpointslices import Group, Slices, ports_key
 from sublet.reconcile.manager import Context, Registration
+from sublet.reconcile.replicas import is_namespace_terminating
 from sublet.reconcile.result import Result
 
 MANAGER = "endpointslice-controller.k8s.io"
@@ -96,6 +101,7 @@ def setup(context: Context) -> Controller:
     pods = context.informers.informer(_PODS)
     nodes = context.informers.informer(_NODES)
     slices = Slices(context, MANAGER, _SERVICES)
+    limit = int(context.settings.get("max_endpoints_per_slice", endpointslices.LIMIT))
 
     def zone_of(node: str) -> str:
         found = nodes.get("", node) if node else None
@@ -113,7 +119,16 @@ def setup(context: Context) -> Controller:
             return None
         wanted = groups(service, chosen.of(service), zone_of)
         described = metadata(service, context.clock.now())
-        await slices.apply(service, endpointslices.plan(existing, wanted, described), described)
+        changes = endpointslices.plan(existing, wanted, described, limit)
+        try:
+            await slices.apply(service, changes, described)
+        except StatusError as error:
+            if is_namespace_terminating(error):
+                return None
+            if not isinstance(error, Conflict):
+                text = f"Error updating Endpoint Slices for Service {key}: {error}"
+                context.events.event(service, _SERVICES, "Warning", "FailedToUpdateEndpointSlices", text)
+            raise
         return None
 
     controller = Controller("endpointslice-controller", reconcile, workers=5)

@@ -1,7 +1,8 @@
-"""legacy-service-account-token-cleaner-controller: unused tokens of generated Secrets first stop counting, then go.
+"""legacy-serviceaccount-token-cleaner-controller: unused tokens of generated Secrets first stop counting, then go.
 
 Only Secrets that a ServiceAccount lists and no pod uses. Source: the Kubernetes documentation, "Managing Service
-Accounts", "Legacy ServiceAccount token cleaner"; upstream's controller of that name.
+Accounts", "Legacy ServiceAccount token cleaner"; upstream's controller of that name. Settings:
+``legacy_service_account_token_clean_up_period`` is for how many seconds a token must not have been used (a year).
 """
 
 from __future__ import annotations
@@ -60,9 +61,9 @@ def parse_day(text: str) -> datetime.date | None:
         return None
 
 
-def due(secret: Object, now: datetime.datetime) -> bool:
+def due(secret: Object, now: datetime.datetime, unused: datetime.timedelta = UNUSED) -> bool:
     """Whether a token Secret is old and has not been used for long enough."""
-    before = now - UNUSED
+    before = now - unused
     created = objects.parse_time((secret.get("metadata") or {}).get("creationTimestamp", ""))
     if created >= before.timestamp() or objects.is_deleting(secret):
         return False
@@ -77,10 +78,12 @@ class Cleaner:
     def __init__(self, context: Context) -> None:
         self._client = context.client
         self._clock = context.clock
+        seconds = context.settings.get("legacy_service_account_token_clean_up_period")
+        self._unused = UNUSED if seconds is None else datetime.timedelta(seconds=float(seconds))
         self._secrets = context.informers.informer(_SECRETS, field_selector=f"type={TYPE}")
         self._accounts = context.informers.informer(_ACCOUNTS)
         self._pods = context.informers.informer(_PODS)
-        self.controller = Controller("legacy-service-account-token-cleaner-controller", self.reconcile)
+        self.controller = Controller("legacy-serviceaccount-token-cleaner-controller", self.reconcile)
         self.controller.enqueue(_ALL)
 
     async def reconcile(self, _key: str) -> Result:
@@ -88,9 +91,9 @@ class Cleaner:
         now = datetime.datetime.fromtimestamp(self._clock.now(), datetime.UTC)
         since = await self._tracked_since()
         # The day on which tracking began does not count: it may have begun at its end.
-        if since is not None and now.date() >= since + datetime.timedelta(days=1) + UNUSED:
+        if since is not None and now.date() >= since + datetime.timedelta(days=1) + self._unused:
             for secret in self._secrets.list():
-                if due(secret, now) and self._generated(secret) and not self._mounted(secret):
+                if due(secret, now, self._unused) and self._generated(secret) and not self._mounted(secret):
                     await self._retire(secret, now)
         return Result(requeue_after=_EVERY)
 
@@ -123,7 +126,7 @@ class Cleaner:
                 labels = {INVALID_SINCE: now.date().isoformat()}
                 patch = {"metadata": {"uid": objects.uid(secret), "labels": labels}}
                 await self._client.patch(_SECRETS, name, patch, namespace)
-            elif marked < (now - UNUSED).date():
+            elif marked < (now - self._unused).date():
                 version = secret["metadata"].get("resourceVersion", "")
                 await self._client.delete(_SECRETS, name, namespace, resource_version=version)
         except (NotFound, Conflict):
@@ -137,6 +140,6 @@ def setup(context: Context) -> Controller:
 
 
 CONTROLLER = Registration(
-    "legacy-service-account-token-cleaner-controller", setup,
+    "legacy-serviceaccount-token-cleaner-controller", setup,
     service_account="legacy-service-account-token-cleaner",
 )  # fmt: skip

@@ -67,8 +67,9 @@ def problems(remains: Remains) -> dict[str, tuple[str, str]]:
     """Deletion condition that is True -> reason and message."""
     found = {}
     if remains.undiscovered:
-        text = f"{len(remains.undiscovered)} failing: {', '.join(remains.undiscovered)}"
-        text = f"Discovery failed for some groups, {text}"
+        stale = (f"{version}: stale GroupVersion discovery: {version}" for version in remains.undiscovered)
+        text = f"unable to retrieve the complete list of server APIs: {', '.join(stale)}"
+        text = f"Discovery failed for some groups, {len(remains.undiscovered)} failing: {text}"
         found["NamespaceDeletionDiscoveryFailure"] = ("DiscoveryFailed", text)
     if remains.failures:
         text = f"{len(remains.failures)} remaining: {', '.join(sorted(remains.failures))}"

@@ -2,14 +2,17 @@
 
 A node is lost when neither its Lease nor its status changed for 50 s. Lost nodes get NoExecute taints at a limited
 rate; what that means for pods is the taint-eviction-controller's business. Source: reference/kubernetes-api.md C.
+Settings: kube-controller-manager's flags ``node_monitor_grace_period``, ``node_monitor_period`` (seconds) and what
+:func:`rates` reads.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from sublet.kinds.resources import resource
 from sublet.machinery import objects
@@ -20,7 +23,7 @@ from sublet.reconcile import workloads
 from sublet.reconcile.controller import Controller
 from sublet.reconcile.manager import Context, Registration, Runnable
 from sublet.reconcile.workloads import set_condition
-from sublet.reconcile.zones import Pace, Zones
+from sublet.reconcile.zones import Pace, Rates, Zones
 
 log = logging.getLogger(__name__)
 
@@ -124,11 +127,24 @@ class _Heard:
     sign: tuple[str, str]
 
 
+def rates(settings: Mapping[str, Any]) -> Rates:
+    """``node_eviction_rate``, ``secondary_node_eviction_rate`` (nodes per second), ``large_cluster_size_threshold``
+    (nodes), ``unhealthy_zone_threshold`` (share of nodes), where they are stated."""
+    usual = Rates()
+    return Rates(
+        float(settings.get("node_eviction_rate", usual.normal)),
+        float(settings.get("secondary_node_eviction_rate", usual.secondary)),
+        int(settings.get("large_cluster_size_threshold", usual.large)),
+        float(settings.get("unhealthy_zone_threshold", usual.unhealthy)),
+    )
+
+
 class Health:
     """Remembers signs of life; a node's first sign counts from when it was first seen."""
 
-    def __init__(self, clock: Clock) -> None:
+    def __init__(self, clock: Clock, grace: float = GRACE) -> None:
         self._clock = clock
+        self._grace = grace
         self._heard: dict[str, _Heard] = {}
 
     def is_lost(self, node: Object, lease: Object | None) -> bool:
@@ -144,7 +160,7 @@ class Health:
         if heard.sign[0] != renewed:
             self._heard[objects.uid(node)] = _Heard(now, sign)
             return False
-        return now - heard.at > GRACE
+        return now - heard.at > self._grace
 
     def forget(self, uid: str) -> None:
         self._heard.pop(uid, None)
@@ -158,19 +174,23 @@ class NodeLifecycle:
         self._leases = context.informers.informer(_LEASE_RESOURCE, _LEASES)
         self._pods = context.informers.informer(_PODS)
         self._pods.add_index(workloads.NODE_INDEX, workloads.node_keys)
-        self._health = Health(context.clock)
-        self._zones = Zones()
+        self._health = Health(context.clock, float(context.settings.get("node_monitor_grace_period", GRACE)))
+        self._period = float(context.settings.get("node_monitor_period", _CHECK))
+        self._zones = Zones(rates(context.settings))
         self._pace = Pace()
         self.controller = Controller("node-lifecycle-controller", self.reconcile)
         self._nodes.add_handler(self._on_node)
 
     def _on_node(self, event: str, node: Object, old: Object | None) -> None:
         self._count(event, node, old)
+        name = objects.name(node)
         if event == "delete":
             self._health.forget(objects.uid(node))
+            text = f"Node {name} event: Removing Node {name} from Controller"
+            self._context.events.event(node, _NODES, "Normal", "RemovingNode", text)
             return
         if event == "add":
-            text = f"Node {objects.name(node)} event: Registered Node {objects.name(node)} in Controller"
+            text = f"Node {name} event: Registered Node {name} in Controller"
             self._context.events.event(node, _NODES, "Normal", "RegisteredNode", text)
         self.controller.enqueue(objects.name(node))
 
@@ -185,9 +205,9 @@ class NodeLifecycle:
                 self.controller.enqueue(objects.name(each))
 
     async def run(self) -> None:
-        """The monitor: every 5 s, what changed of its own accord."""
+        """The monitor: every few seconds, what changed of its own accord."""
         while True:
-            await asyncio.sleep(_CHECK)
+            await asyncio.sleep(self._period)
             for node in self._nodes.list():
                 try:
                     await self._look_after(node)
@@ -266,6 +286,7 @@ class NodeLifecycle:
                 await self._client.update_status(_PODS, {**pod, "status": status})
             except (Conflict, NotFound):
                 continue
+            self._context.events.event(pod, _PODS, "Warning", "NodeNotReady", "Node is not ready")
 
 
 def setup(context: Context) -> Sequence[Runnable]:

@@ -1,4 +1,4 @@
-"""resource-claim-controller: makes the claims of pods' templates, and frees claims whose pods are through.
+"""resourceclaim-controller: makes the claims of pods' templates, and frees claims whose pods are through.
 
 Source: kube-controller-manager's resourceclaim controller; kubernetes.io, "Dynamic Resource Allocation".
 """
@@ -175,7 +175,7 @@ def _owner_keys(claim: Object) -> tuple[str, ...]:
 def setup(context: Context) -> tuple[Controller, Controller]:
     work = _Claims(context)
     pods = Controller("resourceclaim-pods", work.reconcile_pod)
-    claims = Controller("resource-claim-controller", work.reconcile_claim, workers=2)
+    claims = Controller("resourceclaim-controller", work.reconcile_claim, workers=2)
 
     def on_pod(event: str, pod: Object, _old: Object | None) -> None:
         if not (pod.get("spec") or {}).get("resourceClaims"):
@@ -201,7 +201,7 @@ def setup(context: Context) -> tuple[Controller, Controller]:
 
 
 CONTROLLER = Registration(
-    "resource-claim-controller",
+    "resourceclaim-controller",
     setup,
     service_account="resource-claim-controller",
     needs=(_CLAIMS, _TEMPLATES),

@@ -1,6 +1,7 @@
 """resourcequota-controller: recounts what a namespace uses when a quota changes or something is freed.
 
-Admission adds to ``status.used``; only this controller takes away.
+Admission adds to ``status.used``; only this controller takes away. Settings: ``resource_quota_sync_period`` (300) is
+after how many seconds everything is counted again.
 """
 
 from __future__ import annotations
@@ -64,6 +65,7 @@ class QuotaRecount:
         self._latest = Latest()
         self._known: dict[str, Resource] = {each.qualified: each for each in _STANDARD}
         self._watched: dict[str, asyncio.Task[None]] = {}
+        self._resync = float(context.settings.get("resource_quota_sync_period", _RESYNC))
         self._wake = asyncio.Event()
         self.controller = Controller("resourcequota-controller", self.reconcile, workers=5)
         self._quotas.add_handler(self._on_quota)
@@ -84,7 +86,7 @@ class QuotaRecount:
             while True:
                 await self._follow()
                 with contextlib.suppress(TimeoutError):
-                    async with asyncio.timeout(_RESYNC):
+                    async with asyncio.timeout(self._resync):
                         await self._wake.wait()
                     self._wake.clear()
                     continue

@@ -77,6 +77,10 @@ class Assembly:
     cluster_domain: str = "cluster.local"
     controllers: bool = True
     disabled_controllers: frozenset[str] = frozenset()
+    controller_settings: Mapping[str, Any] = field(default_factory=dict)
+    """Further settings of controllers, as their files name them."""
+    controller_workers: Mapping[str, int] = field(default_factory=dict)
+    """Controller -> how many keys it may work on at once; as its file says where it is not named."""
     scheduler: bool = True
     leader_elect: bool = False
     """Whether controllers and scheduler wait for a Lease: several processes may share one store."""

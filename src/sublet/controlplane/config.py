@@ -6,7 +6,7 @@ existing file works as long as it asks for nothing that is missing.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
@@ -44,6 +44,20 @@ class APIServerArguments:
 
 
 @dataclass(frozen=True)
+class ControllerManagerArguments:
+    enabled: Literal[True] = True
+    extra_args: tuple[str, ...] = ()
+    """kube-controller-manager's flags (``controlplane/workerflags``)."""
+
+
+@dataclass(frozen=True)
+class SchedulerArguments:
+    enabled: bool = False
+    extra_args: tuple[str, ...] = ()
+    """kube-scheduler's flags (``controlplane/workerflags``)."""
+
+
+@dataclass(frozen=True)
 class KubernetesImage:
     tag: str = ""
     """What ``version`` is where that is empty: existing files choose their Kubernetes by the image's tag."""
@@ -56,7 +70,8 @@ class Kubernetes:
     """Kubernetes minor such as ``1.36`` or ``v1.36.0``; empty: the image's tag, else the default minor."""
     image: KubernetesImage = KubernetesImage()
     api_server: APIServerArguments = APIServerArguments()
-    scheduler: Enabled = Enabled()
+    controller_manager: ControllerManagerArguments = ControllerManagerArguments()
+    scheduler: SchedulerArguments = SchedulerArguments()
 
 
 @dataclass(frozen=True)
@@ -206,7 +221,8 @@ _ABSENT = (
     "controlPlane.backingStore.etcd", "controlPlane.distro.k8s.image.registry",
     "controlPlane.distro.k8s.image.repository",
     "controlPlane.distro.k8s.apiServer.command",
-    "controlPlane.distro.k8s.controllerManager", "controlPlane.hostPathMapper", "controlPlane.ingress",
+    "controlPlane.distro.k8s.controllerManager.command", "controlPlane.distro.k8s.scheduler.command",
+    "controlPlane.hostPathMapper", "controlPlane.ingress",
     "controlPlane.serviceMonitor", "controlPlane.standalone", "controlPlane.advanced", "controlPlane.endpoint",
     "controlPlane.statefulSet.highAvailability", "controlPlane.statefulSet.security",
     "deploy.cni", "deploy.kubeProxy", "deploy.localPathProvisioner", "deploy.metallb", "deploy.csi", "deploy.ingressNginx",
@@ -304,11 +320,35 @@ def _check_store(configuration: Configuration) -> None:
 
 
 def _check_flags(configuration: Configuration) -> None:
-    stated = configuration.control_plane.distro.k8s.api_server.extra_args
-    if stated:
-        from sublet.controlplane import flags
-
+    """Of files that flags name only the names: they are where the control plane runs."""
+    k8s = configuration.control_plane.distro.k8s
+    parts = (
+        ("apiServer", k8s.api_server.extra_args, _api_server_flags),
+        ("controllerManager", k8s.controller_manager.extra_args, _controller_manager_flags),
+        ("scheduler", k8s.scheduler.extra_args, _scheduler_flags),
+    )
+    for name, stated, check in parts:
+        if not stated:
+            continue
         try:
-            flags.applied(flags.parse_flags(stated), files=False)
+            check(stated)
         except ConfigurationError as error:
-            raise ConfigurationError(f"controlPlane.distro.k8s.apiServer.extraArgs: {error}") from None
+            raise ConfigurationError(f"controlPlane.distro.k8s.{name}.extraArgs: {error}") from None
+
+
+def _api_server_flags(stated: Sequence[str]) -> None:
+    from sublet.controlplane import flags
+
+    flags.applied(flags.parse_flags(stated), files=False)
+
+
+def _controller_manager_flags(stated: Sequence[str]) -> None:
+    from sublet.controlplane import workerflags
+
+    workerflags.controlling(stated)
+
+
+def _scheduler_flags(stated: Sequence[str]) -> None:
+    from sublet.controlplane import workerflags
+
+    workerflags.scheduling(stated, files=False)

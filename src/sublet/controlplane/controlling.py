@@ -20,6 +20,7 @@ from sublet.machinery.clock import Clock
 from sublet.pki.certificates import ControlPlanePKI
 from sublet.pki.signing import SigningKey
 from sublet.reconcile.manager import Context, Manager, Registration
+from sublet.reconcile.upstreamnames import SOURCES
 
 if TYPE_CHECKING:
     from sublet.controlplane.assemble import Assembly
@@ -135,13 +136,13 @@ class Controlling:
             return Context(
                 client=client,
                 informers=informers,
-                events=EventRecorder(client, registration.name),
+                events=EventRecorder(client, SOURCES.get(registration.name, registration.name)),
                 clock=self._clock,
                 rng=self._rng,
                 settings=settings,
             )
 
-        self._manager = Manager(wanted, context_for)
+        self._manager = Manager(wanted, context_for, self._assembly.controller_workers)
         await self._manager.start()
 
     def _controller_settings(self) -> dict[str, Any]:
@@ -151,6 +152,7 @@ class Controlling:
             "authority": self._pki.ca,
             "cluster_domain": self._assembly.cluster_domain,
             "cluster_cidr": self._assembly.pod_cidr,
+            **self._assembly.controller_settings,
         }
 
     def _start_scheduler(self, informers: InformerFactory) -> None:

@@ -5,10 +5,7 @@ A field is a flag, with dashes for its underscores. A new flag is a field here a
 
 from __future__ import annotations
 
-import dataclasses
-import difflib
-import typing
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -17,14 +14,11 @@ from sublet.apiserver.admission.configuration import AdmissionConfiguration
 from sublet.apiserver.admission.configuration import load as load_admission
 from sublet.apiserver.audit.log import AuditSettings
 from sublet.apiserver.audit.sinks import BatchSettings, LogSettings
-from sublet.controlplane import accessflags
+from sublet.controlplane import accessflags, flagparser
 from sublet.controlplane.accessflags import AccessFlags
 from sublet.controlplane.featuregates import check_feature_gates
-from sublet.machinery import durations
+from sublet.controlplane.flagparser import DURATION
 from sublet.machinery.settings import ConfigurationError
-
-_DURATION = {"unit": "duration"}
-_SWITCHES = (bool, bool | None)
 
 
 @dataclass(frozen=True)
@@ -40,47 +34,26 @@ class APIServerFlags(AccessFlags):
     audit_log_format: Literal["json"] = "json"
     audit_webhook_config_file: str = ""
     audit_webhook_batch_max_size: int = 400
-    audit_webhook_batch_max_wait: float = field(default=30.0, metadata=_DURATION)
+    audit_webhook_batch_max_wait: float = field(default=30.0, metadata=DURATION)
     audit_webhook_batch_buffer_size: int = 10_000
-    audit_webhook_initial_backoff: float = field(default=10.0, metadata=_DURATION)
+    audit_webhook_initial_backoff: float = field(default=10.0, metadata=DURATION)
     disable_admission_plugins: tuple[str, ...] = ()
     enable_admission_plugins: tuple[str, ...] = ()
     enable_priority_and_fairness: bool = True
     encryption_provider_config: str = ""
     encryption_provider_config_automatic_reload: bool = False
-    event_ttl: float = field(default=3600.0, metadata=_DURATION)
+    event_ttl: float = field(default=3600.0, metadata=DURATION)
     feature_gates: tuple[str, ...] = ()
     max_mutating_requests_inflight: int = 200
     max_requests_inflight: int = 400
-    request_timeout: float = field(default=60.0, metadata=_DURATION)
-    shutdown_delay_duration: float = field(default=0.0, metadata=_DURATION)
+    request_timeout: float = field(default=60.0, metadata=DURATION)
+    shutdown_delay_duration: float = field(default=0.0, metadata=DURATION)
     service_node_port_range: str = "30000-32767"
 
 
-def names() -> list[str]:
-    """All flags, with their two dashes."""
-    return [_flag(each.name) for each in dataclasses.fields(APIServerFlags)]
-
-
 def parse_flags(arguments: Sequence[str]) -> APIServerFlags:
-    """``["--event-ttl=2h", "--feature-gates", "A=true"]``; of repeated flags the last counts, lists add up.
-
-    Raises :class:`ConfigurationError` for an unknown flag (naming the nearest) or a value that cannot be.
-    """
-    known = {_flag(each.name): each for each in dataclasses.fields(APIServerFlags)}
-    hints = typing.get_type_hints(APIServerFlags)
-    values: dict[str, Any] = {}
-    for flag, text in _pairs(
-        arguments, [name for name, each in known.items() if hints[each.name] in _SWITCHES]
-    ):
-        if flag not in known:
-            nearest = difflib.get_close_matches(flag, known, 1, 0.6)
-            hint = f"did you mean {nearest[0]}?" if nearest else f"known flags: {', '.join(sorted(known))}"
-            raise ConfigurationError(f"unknown flag {flag} of the API server: {hint}")
-        name = known[flag].name
-        value = _value(flag, hints[name], text, known[flag].metadata.get("unit") == "duration")
-        values[name] = (*values.get(name, ()), *value) if isinstance(value, tuple) else value
-    return APIServerFlags(**values)
+    """See :func:`flagparser.parse`."""
+    return flagparser.parse(APIServerFlags, arguments, "the API server")
 
 
 def applied(flags: APIServerFlags, *, files: bool = True) -> dict[str, Any]:
@@ -176,52 +149,3 @@ def _port_range(text: str) -> tuple[int, int]:
     if first.isdigit() and last.isdigit() and 1 <= int(first) <= int(last) <= 65535:
         return int(first), int(last)
     raise ConfigurationError(f"--service-node-port-range must be like 30000-32767, not {text!r}")
-
-
-def _flag(name: str) -> str:
-    return "--" + name.replace("_", "-")
-
-
-def _pairs(arguments: Sequence[str], switches: Sequence[str]) -> Iterator[tuple[str, str]]:
-    """(flag, value) of each; a switch alone is true, any other flag takes the next argument."""
-    rest = list(arguments)
-    while rest:
-        argument = rest.pop(0)
-        if not argument.startswith("--"):
-            raise ConfigurationError(
-                f"{argument!r} is no flag of the API server: flags look like --name=value"
-            )
-        flag, equals, value = argument.partition("=")
-        if not equals:
-            if flag in switches:
-                value = "true"
-            elif rest:
-                value = rest.pop(0)
-            elif flag in names():
-                raise ConfigurationError(f"{flag} needs a value")
-        yield flag, value
-
-
-def _value(flag: str, hint: Any, text: str, duration: bool) -> Any:
-    if typing.get_origin(hint) is Literal:
-        if text not in typing.get_args(hint):
-            raise ConfigurationError(
-                f"{flag} must be one of {', '.join(typing.get_args(hint))}, not {text!r}"
-            )
-        return text
-    if typing.get_origin(hint) is tuple:
-        return tuple(part.strip() for part in text.split(",") if part.strip())
-    if hint in _SWITCHES:
-        if text.lower() not in ("true", "false", "1", "0"):
-            raise ConfigurationError(f"{flag} must be true or false, not {text!r}")
-        return text.lower() in ("true", "1")
-    if hint is int:
-        if not text.removeprefix("-").isdigit() or int(text) < 0:
-            raise ConfigurationError(f"{flag} must be a whole number from 0, not {text!r}")
-        return int(text)
-    if duration:
-        try:
-            return durations.parse(text)
-        except ValueError as error:
-            raise ConfigurationError(f"{flag}: {error}") from None
-    return text

@@ -81,14 +81,20 @@ def assembly(settings: RunSettings, chosen: configuration.Configuration) -> Asse
 
 
 def flagged(settings: RunSettings, chosen: configuration.Configuration) -> dict[str, Any]:
-    """Fields of the assembly by the API server's flags. Raises :class:`ConfigurationError`."""
-    stated = (*chosen.control_plane.distro.k8s.api_server.extra_args, *settings.api_server_flags)
-    if not stated:
-        return {}
-    from sublet.controlplane import flags
+    """Fields of the assembly by the flags of its components. Raises :class:`ConfigurationError`."""
+    k8s = chosen.control_plane.distro.k8s
+    found: dict[str, Any] = {}
+    if stated := (*k8s.api_server.extra_args, *settings.api_server_flags):
+        from sublet.controlplane import flags
 
-    found = flags.parse_flags(stated)
-    return {"settings": flags.applied(found), "shutdown_delay": found.shutdown_delay_duration}
+        parsed = flags.parse_flags(stated)
+        found = {"settings": flags.applied(parsed), "shutdown_delay": parsed.shutdown_delay_duration}
+    if k8s.controller_manager.extra_args or k8s.scheduler.extra_args:
+        from sublet.controlplane import workerflags
+
+        controllers = workerflags.controlling(k8s.controller_manager.extra_args)
+        found |= workerflags.together(controllers, workerflags.scheduling(k8s.scheduler.extra_args))
+    return found
 
 
 async def start(settings: RunSettings) -> ControlPlane:

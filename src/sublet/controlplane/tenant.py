@@ -109,7 +109,8 @@ def _assemble(
         sans=(*base.sans, *_sans(settings.tenant, namespace, service)),
         advertise_address=os.environ.get("POD_IP") or settings.advertise_address or "127.0.0.1",
         scheduler=own_scheduler,
-        disabled_controllers=HOST_CONTROLLERS - (_NODE_CONTROLLERS if own_scheduler else frozenset()),
+        disabled_controllers=base.disabled_controllers
+        | (HOST_CONTROLLERS - (_NODE_CONTROLLERS if own_scheduler else frozenset())),
         nodes=False,
         resource_metrics=False,
         api_options={"service_allocator": HostServices(host, syncing)},

@@ -29,8 +29,8 @@ class SigningRequest:
     organizations: tuple[str, ...]
     dns: tuple[str, ...]
     ips: tuple[str, ...]
-    others: bool
-    """Whether it names e-mail addresses or URIs."""
+    emails: tuple[str, ...]
+    uris: tuple[str, ...]
     public_key: ec.EllipticCurvePublicKey | rsa.RSAPublicKey
 
     @property
@@ -56,49 +56,71 @@ def parse(csr: Object) -> SigningRequest:
         names = x509.SubjectAlternativeName([])
     common = request.subject.get_attributes_for_oid(NameOID.COMMON_NAME)
     organizations = request.subject.get_attributes_for_oid(NameOID.ORGANIZATION_NAME)
-    known = (x509.DNSName, x509.IPAddress)
     return SigningRequest(
         common_name=str(common[0].value) if common else "",
         organizations=tuple(str(each.value) for each in organizations),
         dns=tuple(names.get_values_for_type(x509.DNSName)),
         ips=tuple(str(ip) for ip in names.get_values_for_type(x509.IPAddress)),
-        others=any(not isinstance(name, known) for name in names),
+        emails=tuple(names.get_values_for_type(x509.RFC822Name)),
+        uris=tuple(names.get_values_for_type(x509.UniformResourceIdentifier)),
         public_key=key,
     )
 
 
 def objection(csr: Object, request: SigningRequest) -> str:
-    """Why the signer named in the CSR must not sign it; empty where it may."""
-    spec = csr.get("spec") or {}
-    usages = frozenset(spec.get("usages") or ())
-    match spec.get("signerName"):
+    """Why the signer named in the CSR must not sign it, in upstream's words; empty where it may."""
+    usages = frozenset((csr.get("spec") or {}).get("usages") or ())
+    match (csr.get("spec") or {}).get("signerName"):
         case "kubernetes.io/kube-apiserver-client":
-            return _usages(usages, "client auth")
+            return _client_usages(usages)
         case "kubernetes.io/kube-apiserver-client-kubelet":
-            if not request.is_of_node:
-                return (
-                    f"subject must be organization {NODES} with a common name that begins with {NODE_PREFIX}"
-                )
-            if request.dns or request.ips or request.others:
-                return "subject alternative names are not allowed"
-            return _usages(usages, "client auth")
+            return _of_kubelet_client(request, usages)
         case "kubernetes.io/kubelet-serving":
-            if not request.is_of_node:
-                return (
-                    f"subject must be organization {NODES} with a common name that begins with {NODE_PREFIX}"
-                )
-            if request.others:
-                return "e-mail and URI subject alternative names are not allowed"
-            if not request.dns and not request.ips:
-                return "at least one DNS name or IP address is required"
-            return _usages(usages, "server auth")
+            return _of_kubelet_serving(request, usages)
     return ""
 
 
-def _usages(usages: frozenset[str], needed: str) -> str:
-    if needed not in usages or usages - {needed} - _SMALL_USAGES:
-        return f"usages must be {needed}, with digital signature and key encipherment at most"
+def _of_kubelet_client(request: SigningRequest, usages: frozenset[str]) -> str:
+    if request.organizations != (NODES,):
+        return f"subject organization is not {NODES}"
+    for names, what in (
+        (request.dns, "DNS"), (request.emails, "Email"), (request.ips, "IP"), (request.uris, "URI"),
+    ):  # fmt: skip
+        if names:
+            return f"{what} subjectAltNames are not allowed"
+    if not request.common_name.startswith(NODE_PREFIX):
+        return f"subject common name does not begin with {NODE_PREFIX} "
+    return _exact_usages(usages, "client auth")
+
+
+def _of_kubelet_serving(request: SigningRequest, usages: frozenset[str]) -> str:
+    if request.organizations != (NODES,):
+        return f"subject organization is not {NODES}"
+    if not request.dns and not request.ips:
+        return "DNS or IP subjectAltName is required"
+    if request.emails:
+        return "Email subjectAltNames are not allowed"
+    if request.uris:
+        return "URI subjectAltNames are not allowed"
+    if why := _exact_usages(usages, "server auth"):
+        return why
+    if not request.common_name.startswith(NODE_PREFIX):
+        return f"subject common name does not begin with {NODE_PREFIX} "
     return ""
+
+
+def _exact_usages(usages: frozenset[str], needed: str) -> str:
+    """``key encipherment`` alone may be left out: keys other than RSA do not encipher."""
+    if usages | {"key encipherment"} == {needed, *_SMALL_USAGES}:
+        return ""
+    return f"usages did not match [{' '.join(sorted({needed, *_SMALL_USAGES}))}]"
+
+
+def _client_usages(usages: frozenset[str]) -> str:
+    further = usages - _SMALL_USAGES - {"client auth"}
+    if further:
+        return f"invalid usage for client certificate: {min(further)}"
+    return "" if "client auth" in usages else "missing required usage for client certificate: client auth"
 
 
 def is_approved(csr: Object) -> bool:

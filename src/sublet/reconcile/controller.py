@@ -34,7 +34,8 @@ class Controller:
         self.worked = Histogram(BUCKETS)
         """Seconds that reconciliations took."""
         self._reconcile = reconcile
-        self._workers = workers
+        self.workers = workers
+        """How many keys may be worked on at once; counts when :meth:`run` begins."""
 
     def enqueue(self, key: str) -> None:
         self.queue.add(key)
@@ -61,7 +62,7 @@ class Controller:
     async def run(self) -> None:
         workers = [
             asyncio.create_task(self._work(), name=f"{self.name} worker {number}")
-            for number in range(self._workers)
+            for number in range(self.workers)
         ]
         try:
             await asyncio.gather(*workers)

@@ -64,7 +64,10 @@ def address_type(address: str) -> str:
 
 
 def plan(
-    existing: Sequence[Object], wanted: Sequence[Group], metadata: Mapping[str, Mapping[str, str]]
+    existing: Sequence[Object],
+    wanted: Sequence[Group],
+    metadata: Mapping[str, Mapping[str, str]],
+    limit: int = LIMIT,
 ) -> Changes:
     """The fewest writes that make the slices hold the wanted endpoints.
 
@@ -77,7 +80,7 @@ def plan(
         key = (each.get("addressType", ""), ports_key(each.get("ports") or ()))
         by_group.setdefault(key, []).append(each)
     for group in wanted:
-        _plan_group(group, by_group.pop(group.key, []), metadata, changes)
+        _plan_group(group, by_group.pop(group.key, []), metadata, changes, limit)
     changes.delete.extend(each for rest in by_group.values() for each in rest)
     _reuse(changes, metadata)
     return changes
@@ -88,27 +91,28 @@ def _plan_group(
     slices: Sequence[Object],
     metadata: Mapping[str, Mapping[str, str]],
     changes: Changes,
+    limit: int,
 ) -> None:
     left = {_address(endpoint): endpoint for endpoint in group.endpoints}
     kept: list[tuple[Object, list[Object]]] = []
     for each in slices:
         stays: list[Object] = []
         for endpoint in each.get("endpoints") or ():
-            if len(stays) < LIMIT and (now := left.pop(_address(endpoint), None)) is not None:
+            if len(stays) < limit and (now := left.pop(_address(endpoint), None)) is not None:
                 stays.append(now)
         kept.append((each, stays))
     new = list(left.values())
     # The fullest first, so that slices fill up instead of multiplying.
     for each, stays in sorted(kept, key=lambda pair: -len(pair[1])):
-        while new and len(stays) < LIMIT:
+        while new and len(stays) < limit:
             stays.append(new.pop(0))
         if not stays and not (not group.endpoints and each is slices[0]):
             changes.delete.append(each)
         elif (changed := _with(each, stays, each.get("ports") or [], metadata)) is not None:
             changes.update.append(changed)
     while new or (not slices and not group.endpoints):
-        changes.create.append(Group(group.address_type, group.ports, new[:LIMIT]))
-        new = new[LIMIT:]
+        changes.create.append(Group(group.address_type, group.ports, new[:limit]))
+        new = new[limit:]
         if not group.endpoints:
             break
 

@@ -17,6 +17,7 @@ from sublet.machinery.clock import Clock
 from sublet.machinery.exposition import Histogram, heading
 from sublet.machinery.kind import Resource
 from sublet.reconcile.controller import Controller
+from sublet.reconcile.upstreamnames import QUEUES
 
 log = logging.getLogger(__name__)
 
@@ -89,10 +90,15 @@ class Manager:
     """Starts each controller as soon as the informers *it* asked for have synced."""
 
     def __init__(
-        self, registrations: Iterable[Registration], context_for: Callable[[Registration], Context]
+        self,
+        registrations: Iterable[Registration],
+        context_for: Callable[[Registration], Context],
+        workers: Mapping[str, int] | None = None,
     ) -> None:
+        """``workers`` says of controllers by name how many keys they may work on at once."""
         self._registrations = list(registrations)
         self._context_for = context_for
+        self._workers = dict(workers or {})
         self._tasks: list[asyncio.Task[None]] = []
         self._contexts: list[Context] = []
         self._running: set[str] = set()
@@ -112,13 +118,23 @@ class Manager:
             runnables: Sequence[Runnable] = made if isinstance(made, Sequence) else (made,)
             self._contexts.append(context)
             await context.informers.start()
-            self._controllers += [each for each in runnables if isinstance(each, Controller)]
+            self._controllers += self._counted(registration.name, runnables)
             for runnable in runnables:
                 self._tasks.append(
                     asyncio.create_task(
                         self._supervise(registration.name, runnable, context), name=registration.name
                     )
                 )
+
+    def _counted(self, name: str, runnables: Iterable[Runnable]) -> list[Controller]:
+        """The controllers among these and within them, each with its number of workers."""
+        found: list[Controller] = []
+        for runnable in runnables:
+            inner: Sequence[Controller] = getattr(runnable, "controllers", ())
+            found += (runnable,) if isinstance(runnable, Controller) else inner
+        for controller in found:
+            controller.workers = self._workers.get(name, controller.workers)
+        return found
 
     async def stop(self) -> None:
         """Ends the controllers and writes the events that wait. The informers are their owner's to stop."""
@@ -135,7 +151,8 @@ class Manager:
         """Metrics of the controllers' queues, under upstream's names; controllers of one name count together."""
         by_name: dict[str, list[Controller]] = {}
         for controller in self._controllers:
-            by_name.setdefault(controller.name, []).append(controller)
+            name = QUEUES.get(controller.name, controller.name)
+            by_name.setdefault(name, []).append(controller)
         for name, what, kind, read in _QUEUE_METRICS:
             yield from heading(name, what, kind)
             for owner, controllers in by_name.items():

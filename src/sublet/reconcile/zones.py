@@ -12,11 +12,6 @@ from dataclasses import dataclass
 from sublet.machinery import objects
 from sublet.machinery.kind import Object
 
-NORMAL = 0.1
-"""Nodes per second."""
-SECONDARY = 0.01
-_LARGE = 50
-_UNHEALTHY = 0.55
 _FEW = 2
 _REGION, _ZONE = "topology.kubernetes.io/region", "topology.kubernetes.io/zone"
 
@@ -28,6 +23,19 @@ def zone_of(node: Object) -> Zone:
     return labels.get(_REGION, ""), labels.get(_ZONE, "")
 
 
+@dataclass(frozen=True)
+class Rates:
+    """Defaults are upstream's."""
+
+    normal: float = 0.1
+    """Nodes per second."""
+    secondary: float = 0.01
+    """Of a large zone of which much is lost."""
+    large: int = 50
+    unhealthy: float = 0.55
+    """Which share of a zone's nodes is much."""
+
+
 @dataclass
 class _Count:
     nodes: int = 0
@@ -37,15 +45,15 @@ class _Count:
     def all_lost(self) -> bool:
         return self.nodes > 0 and self.lost == self.nodes
 
-    @property
-    def partly_lost(self) -> bool:
-        return self.lost > _FEW and self.lost / self.nodes >= _UNHEALTHY
+    def partly_lost(self, share: float) -> bool:
+        return self.lost > _FEW and self.lost / self.nodes >= share
 
 
 class Zones:
     """Counts nodes as they come, change and go."""
 
-    def __init__(self) -> None:
+    def __init__(self, rates: Rates | None = None) -> None:
+        self._rates = rates or Rates()
         self._zones: dict[Zone, _Count] = {}
 
     def changed(self, old: Object | None, new: Object | None) -> None:
@@ -68,9 +76,10 @@ class Zones:
         if self.all_lost:
             return 0.0
         count = self._zones.get(zone_of(node), _Count())
-        if count.all_lost or not count.partly_lost:
-            return NORMAL
-        return SECONDARY if count.nodes > _LARGE else 0.0
+        rates = self._rates
+        if count.all_lost or not count.partly_lost(rates.unhealthy):
+            return rates.normal
+        return rates.secondary if count.nodes > rates.large else 0.0
 
 
 class Pace:

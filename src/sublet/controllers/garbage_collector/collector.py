@@ -32,6 +32,8 @@ _IGNORED = frozenset({"events", "events.events.k8s.io"})
 _ABSENT_REMEMBERED = 500
 _TRIES = 5
 
+_Absent = tuple[str, Owner]
+"""Namespace and owner: what is absent under one name or in one namespace may be there under another."""
 _Change = Callable[[Object], Object | None]
 """metadata -> the parts of it to change, or None where it is as wanted"""
 
@@ -48,11 +50,12 @@ class GarbageCollector:
         self._client = context.client
         self._deletions = Controller("garbage-collector-controller", self._check, workers=20)
         self._orphans = Controller("garbage-collector-controller orphans", self._orphan, workers=5)
+        self.controllers = (self._deletions, self._orphans)
         self.graph = Graph(self._deletions.enqueue, self._orphans.enqueue)
         self._kinds: dict[tuple[str, str], Resource] = {}
         self._monitors: dict[Resource, tuple[MetadataWatch, asyncio.Task[None]]] = {}
         self._informed: set[Resource] = set()
-        self._absent: OrderedDict[str, None] = OrderedDict()
+        self._absent: OrderedDict[_Absent, None] = OrderedDict()
         self._refresh = asyncio.Event()
         self._begun = False
         self._unresolved: set[str] = set()
@@ -223,12 +226,12 @@ class GarbageCollector:
             above = self.graph.nodes.get(owner.uid)
             if self.graph.knows(owner, node.namespace):
                 (waiting if above is not None and above.waiting else solid).append(owner)
-            elif owner.uid in self._absent:
+            elif (node.namespace, owner) in self._absent:
                 dangling.append(owner)
             else:
                 found = await self._live_owner(node, owner)
                 if found is None:
-                    self._remember_absent(owner.uid)
+                    self._remember_absent((node.namespace, owner))
                     dangling.append(owner)
                 elif objects.is_deleting(found) and FOREGROUND in objects.finalizers(found):
                     waiting.append(owner)
@@ -276,8 +279,8 @@ class GarbageCollector:
         obj = {"metadata": {"name": node.name, "namespace": node.namespace, "uid": node.uid}}
         self._context.events.event(obj, node.resource, "Warning", "OwnerRefInvalidNamespace", message)
 
-    def _remember_absent(self, uid: str) -> None:
-        self._absent[uid] = None
+    def _remember_absent(self, absent: _Absent) -> None:
+        self._absent[absent] = None
         if len(self._absent) > _ABSENT_REMEMBERED:
             self._absent.popitem(last=False)
 

@@ -52,6 +52,7 @@ class Autoscaler:
         self._pods = context.informers.informer(_PODS)
         self._sources = Sources(Metrics(context.client), self._resource_of)
         self._memories: dict[str, Memory] = {}
+        self._period = float(context.settings.get("horizontal_pod_autoscaler_sync_period", _PERIOD))
         self._latest = Latest()
         self._kinds: dict[tuple[str, str], Resource] = {}
         self._kinds_until = 0.0
@@ -75,7 +76,7 @@ class Autoscaler:
             await self._scale(autoscaler, outcome)
         finally:
             await self._write(autoscaler, outcome)
-        return Result(requeue_after=_PERIOD)
+        return Result(requeue_after=self._period)
 
     async def _scale(self, autoscaler: Object, outcome: Outcome) -> None:
         spec = autoscaler["spec"]

@@ -1,0 +1,106 @@
+"""Flags of a Kubernetes component, stated as a dataclass: a field is a flag, with dashes for its underscores.
+
+Durations are seconds; their fields say so by the metadata :data:`DURATION`.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import math
+import typing
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, Literal, TypeVar
+
+from sublet.machinery import durations
+from sublet.machinery.settings import ConfigurationError
+
+T = TypeVar("T")
+
+DURATION: Mapping[str, str] = {"unit": "duration"}
+_SWITCHES = (bool, bool | None)
+
+
+def names(kind: Any) -> list[str]:
+    """All flags of a component, with their two dashes."""
+    return [_flag(each.name) for each in dataclasses.fields(kind)]
+
+
+def parse(kind: type[T], arguments: Sequence[str], component: str) -> T:
+    """``["--event-ttl=2h", "--feature-gates", "A=true"]``; of repeated flags the last counts, lists add up.
+
+    ``component`` is who has these flags, as errors name it: ``the API server``.
+    Raises :class:`ConfigurationError` for an unknown flag (naming the nearest) or a value that cannot be.
+    """
+    known = {_flag(each.name): each for each in dataclasses.fields(typing.cast(Any, kind))}
+    hints = typing.get_type_hints(kind)
+    switches = [flag for flag, each in known.items() if hints[each.name] in _SWITCHES]
+    values: dict[str, Any] = {}
+    for flag, text in _pairs(arguments, switches, list(known), component):
+        if flag not in known:
+            nearest = difflib.get_close_matches(flag, known, 1, 0.6)
+            hint = f"did you mean {nearest[0]}?" if nearest else f"known flags: {', '.join(sorted(known))}"
+            raise ConfigurationError(f"unknown flag {flag} of {component}: {hint}")
+        name = known[flag].name
+        value = _value(flag, hints[name], text, known[flag].metadata.get("unit") == "duration")
+        values[name] = (*values.get(name, ()), *value) if isinstance(value, tuple) else value
+    return kind(**values)
+
+
+def _flag(name: str) -> str:
+    return "--" + name.replace("_", "-")
+
+
+def _pairs(
+    arguments: Sequence[str], switches: Sequence[str], known: Sequence[str], component: str
+) -> Iterator[tuple[str, str]]:
+    """(flag, value) of each; a switch alone is true, any other flag takes the next argument."""
+    rest = list(arguments)
+    while rest:
+        argument = rest.pop(0)
+        if not argument.startswith("--"):
+            raise ConfigurationError(f"{argument!r} is no flag of {component}: flags look like --name=value")
+        flag, equals, value = argument.partition("=")
+        if not equals:
+            if flag in switches:
+                value = "true"
+            elif rest:
+                value = rest.pop(0)
+            elif flag in known:
+                raise ConfigurationError(f"{flag} needs a value")
+        yield flag, value
+
+
+def _value(flag: str, hint: Any, text: str, duration: bool) -> Any:
+    if typing.get_origin(hint) is Literal:
+        if text not in typing.get_args(hint):
+            raise ConfigurationError(
+                f"{flag} must be one of {', '.join(typing.get_args(hint))}, not {text!r}"
+            )
+        return text
+    if typing.get_origin(hint) is tuple:
+        return tuple(part.strip() for part in text.split(",") if part.strip())
+    if hint in _SWITCHES:
+        if text.lower() not in ("true", "false", "1", "0"):
+            raise ConfigurationError(f"{flag} must be true or false, not {text!r}")
+        return text.lower() in ("true", "1")
+    if hint is int:
+        if not text.removeprefix("-").isdigit() or int(text) < 0:
+            raise ConfigurationError(f"{flag} must be a whole number from 0, not {text!r}")
+        return int(text)
+    if duration:
+        try:
+            return durations.parse(text)
+        except ValueError as error:
+            raise ConfigurationError(f"{flag}: {error}") from None
+    return _number(flag, text) if hint is float else text
+
+
+def _number(flag: str, text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not 0 <= value < math.inf:
+        raise ConfigurationError(f"{flag} must be a number from 0, not {text!r}")
+    return value
