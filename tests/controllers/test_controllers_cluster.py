@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import hmac
+import time
 from typing import Any
 
 import pytest
@@ -67,19 +68,60 @@ def test_a_node_client_certificate_carries_the_subject_that_was_asked_for() -> N
     assert lived.total_seconds() < 2 * 3600
 
 
+_ALL_SERVING = ("digital signature", "key encipherment", "server auth")
+
+
 @pytest.mark.parametrize(
-    "bad",
+    ("bad", "message"),
     [
-        {"common_name": "admin"},
-        {"organization": "system:masters"},
-        {"usages": ("server auth",)},
-        {"dns": ("example.com",)},
-        {"signer": certificates.KUBELET_SERVING_SIGNER, "usages": ("server auth",)},
+        ({"common_name": "admin"}, "subject common name does not begin with system:node: "),
+        ({"organization": "system:masters"}, "subject organization is not system:nodes"),
+        (
+            {"usages": ("server auth",)},
+            "usages did not match [client auth digital signature key encipherment]",
+        ),
+        ({"dns": ("example.com",)}, "DNS subjectAltNames are not allowed"),
+        (
+            {"signer": certificates.KUBELET_SERVING_SIGNER, "usages": _ALL_SERVING},
+            "DNS or IP subjectAltName is required",
+        ),
+        (
+            {"signer": certificates.KUBELET_SERVING_SIGNER, "dns": ("n1",)},
+            "usages did not match [digital signature key encipherment server auth]",
+        ),
+        (
+            {"signer": certificates.CLIENT_SIGNER, "usages": ("client auth", "code signing")},
+            "invalid usage for client certificate: code signing",
+        ),
+        (
+            {"signer": certificates.CLIENT_SIGNER, "usages": ("digital signature",)},
+            "missing required usage for client certificate: client auth",
+        ),
     ],
 )
-def test_a_request_against_its_signers_rules_is_not_signed(bad: Any) -> None:
-    with pytest.raises(ValueError):
+def test_a_request_against_its_signers_rules_is_not_signed(bad: Any, message: str) -> None:
+    with pytest.raises(ValueError) as caught:
         certificatesigningrequest_signing.sign(Authority.create("ca"), csr(**bad))
+    assert str(caught.value) == message
+
+
+def test_a_kubelets_usages_may_leave_out_the_enciphering_of_keys() -> None:
+    serving = csr(
+        signer=certificates.KUBELET_SERVING_SIGNER, usages=("digital signature", "server auth"), dns=("n1",)
+    )
+    assert certificates.objection(serving, certificates.parse(serving)) == ""
+
+
+@pytest.mark.parametrize(("stated", "hours"), [(None, 2.0), (60, 1 / 6), (3600, 1.0), (86400, 2.0)])
+def test_a_certificate_lives_ten_minutes_at_least_and_no_longer_than_is_set(
+    stated: Any, hours: float
+) -> None:
+    from cryptography import x509
+
+    asked = csr() if stated is None else csr(expirationSeconds=stated)
+    pem = certificatesigningrequest_signing.sign(Authority.create("ca"), asked, 7200.0)
+    left = x509.load_pem_x509_certificate(pem).not_valid_after_utc.timestamp() - time.time()
+    assert left == pytest.approx(hours * 3600, abs=60)
 
 
 def test_a_node_that_asks_for_itself_is_recognised_as_such() -> None:
@@ -127,17 +169,29 @@ def test_an_expired_bootstrap_token_is_due_at_once_and_one_without_end_never() -
     assert token_cleaner.expires_in(encoded(token_id="abcdef"), 0.0) is None
 
 
+def bootstrap_token(identity: str, **data: str) -> dict[str, Any]:
+    return {"metadata": {"name": f"bootstrap-token-{identity}"}, **encoded(token_id=identity, **data)}
+
+
 def test_cluster_info_is_signed_with_each_signing_token_and_no_other() -> None:
-    token = encoded(token_id="abcdef", token_secret="0123456789abcdef", usage_bootstrap_signing="true")
-    silent = encoded(token_id="uvwxyz", token_secret="0123456789abcdef")
+    secret = "0123456789abcdef"
+    token = bootstrap_token("abcdef", token_secret=secret, usage_bootstrap_signing="true")
+    others = [
+        bootstrap_token("uvwxyz", token_secret=secret),
+        bootstrap_token(
+            "ghijkl", token_secret=secret, usage_bootstrap_signing="true", expiration="1970-01-01T00:01:00Z"
+        ),
+        bootstrap_token("mnopqr", usage_bootstrap_signing="true"),
+        {**token, "metadata": {"name": "bootstrap-token-another"}},
+    ]
     config_map = {"data": {"kubeconfig": "hello", "jws-kubeconfig-gone": "old"}}
-    data = bootstrap_signer.signed(config_map, [token, silent])
+    data = bootstrap_signer.signed(config_map, [token, *others], 90.0)
     assert data is not None and set(data) == {"kubeconfig", "jws-kubeconfig-abcdef"}
     header, _, found = data["jws-kubeconfig-abcdef"].partition("..")
     payload = base64.urlsafe_b64encode(b"hello").rstrip(b"=").decode()
     mac = hmac.new(b"0123456789abcdef", f"{header}.{payload}".encode(), hashlib.sha256).digest()
     assert found == base64.urlsafe_b64encode(mac).rstrip(b"=").decode()
-    assert bootstrap_signer.signed({"data": data}, [token]) is None
+    assert bootstrap_signer.signed({"data": data}, [token], 90.0) is None
 
 
 async def test_aggregated_roles_follow_the_roles_they_choose(cluster: Any, eventually: Any) -> None:

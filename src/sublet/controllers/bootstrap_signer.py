@@ -11,7 +11,7 @@ import hmac
 from collections.abc import Iterable
 
 from sublet.kinds.resources import resource
-from sublet.machinery import codec
+from sublet.machinery import codec, objects
 from sublet.machinery.kind import Object
 from sublet.machinery.status import NotFound
 from sublet.reconcile.controller import Controller
@@ -19,6 +19,7 @@ from sublet.reconcile.manager import Context, Registration
 
 TYPE = "bootstrap.kubernetes.io/token"
 PREFIX = "jws-kubeconfig-"
+NAME_PREFIX = "bootstrap-token-"
 _SECRETS = resource("secrets")
 _CONFIG_MAPS = resource("configmaps")
 _NAME, _NAMESPACE = "cluster-info", "kube-public"
@@ -36,7 +37,21 @@ def _encoded(data: bytes) -> bytes:
     return base64.urlsafe_b64encode(data).rstrip(b"=")
 
 
-def signed(config_map: Object, secrets: Iterable[Object]) -> Object | None:
+def token_of(secret: Object, now: float) -> tuple[str, str] | None:
+    """(id, secret) of a token that may sign: meant for it, whole, named after itself and not expired."""
+    try:
+        token = {k: base64.b64decode(v).decode() for k, v in (secret.get("data") or {}).items()}
+        ends = objects.parse_time(token["expiration"]) if token.get("expiration") else None
+    except ValueError:
+        return None
+    identity, key = token.get("token-id", ""), token.get("token-secret", "")
+    usable = token.get("usage-bootstrap-signing") == "true" and (ends is None or now < ends)
+    if not usable or not identity or not key or objects.name(secret) != NAME_PREFIX + identity:
+        return None
+    return identity, key
+
+
+def signed(config_map: Object, secrets: Iterable[Object], now: float) -> Object | None:
     """The data with a signature per signing token and none else; None where that is so."""
     data = config_map.get("data") or {}
     content = data.get("kubeconfig")
@@ -44,10 +59,8 @@ def signed(config_map: Object, secrets: Iterable[Object]) -> Object | None:
         return None
     wanted = {key: value for key, value in data.items() if not key.startswith(PREFIX)}
     for secret in secrets:
-        token = {k: base64.b64decode(v).decode() for k, v in (secret.get("data") or {}).items()}
-        if token.get("usage-bootstrap-signing") == "true" and token.get("token-secret"):
-            identity = token.get("token-id", "")
-            wanted[PREFIX + identity] = signature(content, identity, token["token-secret"])
+        if (token := token_of(secret, now)) is not None:
+            wanted[PREFIX + token[0]] = signature(content, *token)
     return None if wanted == data else wanted
 
 
@@ -58,7 +71,7 @@ def setup(context: Context) -> Controller:
 
     async def reconcile(_key: str) -> None:
         found = maps.get(_NAMESPACE, _NAME)
-        if found is None or (data := signed(found, secrets.list())) is None:
+        if found is None or (data := signed(found, secrets.list(), context.clock.now())) is None:
             return
         try:
             await context.client.update(_CONFIG_MAPS, {**found, "data": data})

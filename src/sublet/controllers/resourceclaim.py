@@ -108,7 +108,8 @@ class _Claims:
         namespace = objects.namespace(pod)
         template = self.templates.get(namespace, template_name)
         if template is None:
-            text = f'PodResourceClaim {name}: resource claim template "{template_name}": not found'
+            why = f'resourceclaimtemplate.resource.k8s.io "{template_name}" not found'
+            text = f'PodResourceClaim {name}: resource claim template "{template_name}": {why}'
             self._context.events.event(pod, _PODS, "Warning", "FailedResourceClaimCreation", text)
             raise NotFound(text)
         return await self._client.create(_CLAIMS, from_template(pod, name, template))

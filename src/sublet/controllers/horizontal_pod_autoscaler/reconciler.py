@@ -23,6 +23,7 @@ from sublet.reconcile.workloads import set_condition
 _AUTOSCALERS = resource("horizontalpodautoscalers.autoscaling")
 _PODS = resource("pods")
 _PERIOD = 15.0
+_SETTING = "horizontal_pod_autoscaler_sync_period"
 _KINDS_FOR = 60.0
 
 Condition = tuple[str, str, str, str]
@@ -52,7 +53,6 @@ class Autoscaler:
         self._pods = context.informers.informer(_PODS)
         self._sources = Sources(Metrics(context.client), self._resource_of)
         self._memories: dict[str, Memory] = {}
-        self._period = float(context.settings.get("horizontal_pod_autoscaler_sync_period", _PERIOD))
         self._latest = Latest()
         self._kinds: dict[tuple[str, str], Resource] = {}
         self._kinds_until = 0.0
@@ -76,7 +76,7 @@ class Autoscaler:
             await self._scale(autoscaler, outcome)
         finally:
             await self._write(autoscaler, outcome)
-        return Result(requeue_after=self._period)
+        return Result(requeue_after=float(self._context.settings.get(_SETTING, _PERIOD)))
 
     async def _scale(self, autoscaler: Object, outcome: Outcome) -> None:
         spec = autoscaler["spec"]
