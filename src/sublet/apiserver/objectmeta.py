@@ -117,11 +117,15 @@ def tidy(obj: Object, *, patched: bool = False) -> list[str]:
 
 
 def bump_generation(new: Object, old: Object, kind: Kind, version: str) -> None:
-    """One more when anything but metadata and status changed."""
+    """One more when anything but metadata and status changed; of some kinds, annotations too."""
     if not kind.generation:
         return
     before = int(old["metadata"].get("generation") or 0)
     changed = _body(new, kind, version) != _body(old, kind, version)
+    if kind.annotated_generation:
+        changed = changed or (new["metadata"].get("annotations") or {}) != (
+            old["metadata"].get("annotations") or {}
+        )
     new["metadata"]["generation"] = before + 1 if changed or not before else before
 
 

@@ -168,6 +168,8 @@ class Kind:
     unconditional_update: bool = True
     generation: bool = False
     """metadata.generation is managed: 1 on create, +1 when anything but metadata and status changes."""
+    annotated_generation: bool = False
+    """A change of annotations is a new generation too (Deployments)."""
     default_propagation: str = "Background"
     """``Orphan``, ``Background``, or ``Unsupported``: whatever is asked, nothing hangs on the object."""
     grace: Callable[[Object, int | None], int] | None = None

@@ -92,6 +92,14 @@ def status(
     return new
 
 
+class FailedDeletion(StatusError):
+    """Pods that were to go could not be deleted."""
+
+
+def _node(pod: Object) -> str:
+    return str((pod.get("spec") or {}).get("nodeName") or "")
+
+
 def _wanted(owner: Object) -> int:
     value = owner["spec"].get("replicas")
     return 1 if value is None else int(value)
@@ -117,7 +125,8 @@ class Replicas:
         self._latest = Latest()
         self._owners = context.informers.informer(owner)
         self._pods = context.informers.informer(_PODS)
-        self._pods.add_index(workloads.CONTROLLER_INDEX, workloads.controller_keys)
+        for informer in (self._owners, self._pods):
+            informer.add_index(workloads.CONTROLLER_INDEX, workloads.controller_keys)
         self.controller = Controller(name, self.reconcile, workers=5)
         self._owners.add_handler(self._on_owner)
         self._pods.add_handler(self._on_pod)
@@ -233,10 +242,10 @@ class Replicas:
     async def _delete(
         self, key: str, owner: Object, active: Sequence[Object], number: int
     ) -> Exception | None:
-        on_node = Counter((pod.get("spec") or {}).get("nodeName", "") for pod in active)
-        chosen = workloads.deletion_order(
-            active, lambda pod: on_node[(pod.get("spec") or {}).get("nodeName", "")]
-        )[:number]
+        on_node = Counter(_node(pod) for pod in self._related(owner, active))
+        chosen = workloads.deletion_order(active, lambda pod: on_node[_node(pod)], self._context.clock.now())[
+            :number
+        ]
         self._expected.expect_deletions(key, (objects.uid(pod) for pod in chosen))
         first: Exception | None = None
         for pod in chosen:
@@ -249,10 +258,22 @@ class Replicas:
             except StatusError as error:
                 self._expected.deletion_observed(key, objects.uid(pod))
                 self._event(owner, "Warning", "FailedDelete", f"Error deleting: {error}")
-                first = first or error
+                first = first or FailedDeletion(f"unable to delete pods: {error}")
             else:
                 self._event(owner, "Normal", "SuccessfulDelete", f"Deleted pod: {objects.name(pod)}")
         return first
+
+    def _related(self, owner: Object, active: Sequence[Object]) -> list[Object]:
+        """The active pods of all that the owner's own controller owns: of all ReplicaSets of a Deployment."""
+        above = objects.controller_of(owner)
+        if above is None:
+            return list(active)
+        return [
+            pod
+            for sibling in self._owners.by_index(workloads.CONTROLLER_INDEX, above["uid"])
+            for pod in self._pods.by_index(workloads.CONTROLLER_INDEX, objects.uid(sibling))
+            if workloads.is_active(pod)
+        ]
 
     async def _write_status(self, owner: Object, counted: PodCounts, error: Exception | None) -> None:
         new = status(owner, counted, error, self._context.clock.now(), terminating=self._terminating)

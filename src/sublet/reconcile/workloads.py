@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import math
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
 from typing import Any
@@ -70,31 +71,64 @@ def is_available(pod: Object, min_ready_seconds: int, now: float) -> bool:
     return available_in(pod, min_ready_seconds, now) == 0.0
 
 
-def deletion_order(pods: Iterable[Object], ranks: Callable[[Object], int] | None = None) -> list[Object]:
+def deletion_order(
+    pods: Iterable[Object], ranks: Callable[[Object], int] | None = None, now: float = 0.0
+) -> list[Object]:
     """Pods, the one to delete first at the front (upstream's ActivePodsWithRanks).
 
-    ``ranks`` says how many pods of the same owner share the pod's node: the more, the sooner it goes.
+    ``ranks`` says how many related pods share the pod's node: the more, the sooner it goes. Ages are compared by
+    their order of magnitude, so that scaling down does not always hit the youngest; ``now`` of 0 compares them as
+    they are.
     """
-    return sorted(pods, key=lambda pod: _deletion_key(pod, ranks))
+    return sorted(pods, key=functools.cmp_to_key(functools.partial(_compare, ranks, now)))
 
 
 _PHASES = {"Pending": 0, "": 0, "Unknown": 1, "Running": 2}
 
 
-def _deletion_key(pod: Object, ranks: Callable[[Object], int] | None) -> tuple[Any, ...]:
-    ready = objects.condition(pod, "Ready") or {}
-    is_up = ready.get("status") == "True"
+def _compare(ranks: Callable[[Object], int] | None, now: float, one: Object, other: Object) -> int:
+    first, second = _standing(one, ranks), _standing(other, ranks)
+    if first != second:
+        return -1 if first < second else 1
+    if first[2]:
+        since = [
+            _moment((objects.condition(p, "Ready") or {}).get("lastTransitionTime")) for p in (one, other)
+        ]
+        if order := _younger(since[0], since[1], now, one, other):
+            return order
+    if order := _restarts(other) - _restarts(one):
+        return order
+    made = [_moment((pod.get("metadata") or {}).get("creationTimestamp")) for pod in (one, other)]
+    return _younger(made[0], made[1], now, one, other) or _by_uid(one, other)
+
+
+def _standing(pod: Object, ranks: Callable[[Object], int] | None) -> tuple[bool, int, bool, int, int]:
+    assigned = bool((pod.get("spec") or {}).get("nodeName"))
     return (
-        bool((pod.get("spec") or {}).get("nodeName")),
+        assigned,
         _PHASES.get(phase(pod), 2),
-        is_up,
+        is_ready(pod),
         deletion_cost(pod),
         -(ranks(pod) if ranks else 0),
-        -_moment(ready.get("lastTransitionTime")) if is_up else 0,
-        -_restarts(pod),
-        -_moment((pod.get("metadata") or {}).get("creationTimestamp")),
-        objects.uid(pod),
     )
+
+
+def _younger(one_since: float, other_since: float, now: float, one: Object, other: Object) -> int:
+    """Negative where ``one`` is younger; among ages of one order of magnitude the uid decides; 0 for equal times."""
+    if one_since == other_since:
+        return 0
+    if not now or math.inf in (one_since, other_since):
+        return -1 if one_since > other_since else 1
+    return _magnitude(now - one_since) - _magnitude(now - other_since) or _by_uid(one, other)
+
+
+def _magnitude(seconds: float) -> int:
+    return int(math.log2(seconds * 1e9)) if seconds > 0 else -1
+
+
+def _by_uid(one: Object, other: Object) -> int:
+    first, second = objects.uid(one), objects.uid(other)
+    return (first > second) - (first < second)
 
 
 def _moment(text: str | None) -> float:

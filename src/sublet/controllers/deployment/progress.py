@@ -55,7 +55,8 @@ def counts(deployment: Object, new: Object | None, old: Sequence[Object], now: f
     _set(status, "readyReplicas", _sum(everything, "readyReplicas"))
     _set(status, "availableReplicas", available)
     _set(status, "unavailableReplicas", max(0, rolling.total(everything) - available))
-    if any("terminatingReplicas" in (r.get("status") or {}) for r in everything):
+    # As long as one of them does not tell its number, the sum is not known.
+    if all("terminatingReplicas" in (r.get("status") or {}) for r in everything):
         status["terminatingReplicas"] = _sum(everything, "terminatingReplicas")
     if before.get("collisionCount") is not None:
         status["collisionCount"] = before["collisionCount"]
@@ -125,22 +126,21 @@ def rollout_status(deployment: Object, new: Object | None, old: Sequence[Object]
         conditions = without_condition(conditions, PROGRESSING)
     elif not settled:
         conditions = _progress(deployment, new, status, before, conditions, now)
-    failure = next((c for r in (*old, *([new] if new else [])) if (c := _failure(r))), None)
-    conditions = without_condition(conditions, "ReplicaFailure")
-    if failure is not None:
-        known = objects.condition(deployment, "ReplicaFailure")
-        text = objects.rfc3339(now)
-        fresh = {"lastUpdateTime": text, "lastTransitionTime": text, **failure}
-        same = known is not None and all(
-            known.get(part) == fresh.get(part) for part in ("status", "reason", "message")
-        )
-        conditions = [*conditions, known if known is not None and same else fresh]
+    failure = next((c for r in (*([new] if new else []), *old) if (c := _failure(r))), None)
+    if failure is None:
+        conditions = without_condition(conditions, "ReplicaFailure")
+    else:
+        conditions = put(conditions, failure)
     status["conditions"] = conditions
     return status
 
 
 def _failure(replica_set: Object) -> Object | None:
-    return objects.condition(replica_set, "ReplicaFailure")
+    """The ReplicaSet's ReplicaFailure as a condition of its Deployment."""
+    found = objects.condition(replica_set, "ReplicaFailure")
+    if found is None:
+        return None
+    return {**found, "lastUpdateTime": found.get("lastTransitionTime")}
 
 
 def _progress(

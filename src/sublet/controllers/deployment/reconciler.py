@@ -124,6 +124,9 @@ class DeploymentReconciler:
             await self._write_status(rollout, status)
         if deployment["spec"].get("paused"):
             return await self._sync(rollout, paused=True)
+        if revisions.rollback_to(rollout.deployment) is not None:
+            await self._roll_back(rollout)
+            return None
         if rolling.is_scaling(deployment, rollout.everything):
             return await self._sync(rollout, paused=False)
         if rolling.is_rolling(deployment):
@@ -163,7 +166,7 @@ class DeploymentReconciler:
         """Only sizes follow: the Deployment is paused, or its scale changed."""
         await self._renew_new(rollout, create=False)
         await self._resize(rollout, rolling.scale(rollout.deployment, rollout.new, rollout.old), renew=True)
-        if paused:
+        if paused and revisions.rollback_to(rollout.deployment) is None:
             await self._clean(rollout)
         await self._write_status(rollout, self._counts(rollout))
         return None
@@ -203,6 +206,29 @@ class DeploymentReconciler:
         if progress.is_complete(rollout.deployment, self._counts(rollout)):
             await self._clean(rollout)
         return await self._report(rollout)
+
+    async def _roll_back(self, rollout: Rollout) -> None:
+        """Puts the template of an earlier revision back, as an annotation asks; the annotation goes in any case."""
+        await self._renew_new(rollout, create=True)
+        deployment = rollout.deployment
+        asked = revisions.rollback_to(deployment)
+        wanted = asked or revisions.last_revision(rollout.everything)
+        found = next((r for r in rollout.everything if wanted and revisions.revision(r) == wanted), None)
+        restored = None if found is None else revisions.rolled_back(deployment, found)
+        written = await self._client.update(_DEPLOYMENTS, restored or revisions.not_rolled_back(deployment))
+        rollout.deployment = self._latest.remember(written)
+        name = objects.name(deployment)
+        if restored is not None:
+            text = f'Rolled back deployment "{name}" to revision {wanted}'
+            self._event(deployment, "Normal", "DeploymentRollback", text)
+        elif found is not None:
+            text = f'The rollback revision contains the same template as current deployment "{name}"'
+            self._event(deployment, "Warning", "DeploymentRollbackTemplateUnchanged", text)
+        else:
+            text = (
+                "Unable to find the revision to rollback to." if wanted else "Unable to find last revision."
+            )
+            self._event(deployment, "Warning", "DeploymentRollbackRevisionNotFound", text)
 
     def _has_running_pods(self, replica_set: Object) -> bool:
         pods = self._pods.by_index(workloads.CONTROLLER_INDEX, objects.uid(replica_set))
@@ -310,13 +336,15 @@ class DeploymentReconciler:
                 progress.PROGRESSING, "True", reason, text, self._context.clock.now()
             )
             conditions = progress.put(status.get("conditions") or (), condition)
-        if objects.annotations(deployment).get(revisions.REVISION) != revision:
-            annotations = {**objects.annotations(deployment), revisions.REVISION: revision}
-            metadata = {**deployment["metadata"], "annotations": annotations}
-            written = await self._client.update(_DEPLOYMENTS, {**deployment, "metadata": metadata})
-            rollout.deployment = self._latest.remember(written)
+        if objects.annotations(deployment).get(revisions.REVISION) == revision and conditions is None:
+            return
+        # The revision is written along with the status: a change of annotations alone would be a new generation.
+        annotations = {**objects.annotations(deployment), revisions.REVISION: revision}
+        changed = {**deployment, "metadata": {**deployment["metadata"], "annotations": annotations}}
         if conditions is not None:
-            await self._write_status(rollout, {**status, "conditions": conditions})
+            changed["status"] = {**status, "conditions": conditions}
+        written = await self._client.update_status(_DEPLOYMENTS, changed)
+        rollout.deployment = self._latest.remember(written)
 
     # -- writes --
 

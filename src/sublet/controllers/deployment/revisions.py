@@ -12,6 +12,7 @@ from sublet.reconcile.workloads import creation_key
 HASH_LABEL = "pod-template-hash"
 REVISION = "deployment.kubernetes.io/revision"
 HISTORY = "deployment.kubernetes.io/revision-history"
+ROLLBACK = "deprecated.deployment.rollback.to"
 _HISTORY_LENGTH = 2000
 _NOT_COPIED = frozenset(
     {
@@ -20,7 +21,7 @@ _NOT_COPIED = frozenset(
         HISTORY,
         rolling.DESIRED,
         rolling.MAX,
-        "deprecated.deployment.rollback.to",
+        ROLLBACK,
     }
 )
 
@@ -136,3 +137,44 @@ def _is_idle(replica_set: Object) -> bool:
         and not status.get("replicas")
         and generation <= (status.get("observedGeneration") or 0)
     )
+
+
+def rollback_to(deployment: Object) -> int | None:
+    """The revision an annotation asks to go back to (0: the last one); None where it asks for none."""
+    try:
+        return int(objects.annotations(deployment)[ROLLBACK])
+    except (KeyError, ValueError):
+        return None
+
+
+def last_revision(replica_sets: Iterable[Object]) -> int:
+    """The highest revision but one; 0 where there is none."""
+    known = sorted(revision(replica_set) for replica_set in replica_sets)
+    return known[-2] if len(known) > 1 else 0
+
+
+def not_rolled_back(deployment: Object) -> Object:
+    """The Deployment without the wish to go back."""
+    kept = {key: value for key, value in objects.annotations(deployment).items() if key != ROLLBACK}
+    return {**deployment, "metadata": {**deployment["metadata"], "annotations": kept}}
+
+
+def rolled_back(deployment: Object, replica_set: Object) -> Object | None:
+    """The Deployment with template and annotations of the ReplicaSet; None where the template is the same.
+
+    Annotations that are never copied to a ReplicaSet stay the Deployment's own.
+    """
+    template = replica_set["spec"]["template"]
+    if same_template(template, deployment["spec"]["template"]):
+        return None
+    restored = not_rolled_back(deployment)
+    labels = {key: value for key, value in objects.labels(template).items() if key != HASH_LABEL}
+    metadata = {**(template.get("metadata") or {}), "labels": labels}
+    annotations = {
+        key: value for key, value in objects.annotations(restored).items() if key in _NOT_COPIED
+    } | {key: value for key, value in objects.annotations(replica_set).items() if key not in _NOT_COPIED}
+    return {
+        **restored,
+        "metadata": {**restored["metadata"], "annotations": annotations},
+        "spec": {**restored["spec"], "template": {**template, "metadata": metadata}},
+    }

@@ -130,4 +130,5 @@ KIND = builtin(
     validate_status=update_rule(_validate_status),
     warnings=warn.named_workload,
     cells=_cells,
+    annotated_generation=True,
 )
