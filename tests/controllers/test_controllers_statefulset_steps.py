@@ -6,6 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sublet.controllers.statefulset import identity, steps
+from sublet.kinds.resources import resource
 
 
 def stateful_set(replicas: int = 3, **spec: Any) -> dict[str, Any]:
@@ -142,3 +143,32 @@ def test_a_finished_rollout_makes_the_update_revision_current() -> None:
     three = pods(*(pod(n) for n in range(3)))
     found = steps.status(stateful_set(), three, "old", "new", None, 0.0)
     assert (found["currentRevision"], found["currentReplicas"], found["updatedReplicas"]) == ("new", 3, 3)
+
+
+def test_a_claim_of_an_earlier_pod_of_the_name_is_stale() -> None:
+    owner = {"kind": "Pod", "name": "web-1", "uid": "earlier"}
+    claim = {"metadata": {"name": "data-web-1", "ownerReferences": [owner]}}
+    assert identity.is_stale(claim, "web-1")
+    assert not identity.is_stale(claim, "web-2")
+
+
+async def test_a_pod_gets_back_the_label_that_names_it(cluster: Any, eventually: Any) -> None:
+    containers = [{"name": "c", "image": "i"}]
+    template = {"metadata": {"labels": {"a": "b"}}, "spec": {"containers": containers}}
+    spec = {"replicas": 1, "selector": {"matchLabels": {"a": "b"}}, "template": template, "serviceName": "s"}
+    await cluster.make("statefulsets.apps", "web", spec)
+
+    async def named() -> Any:
+        found = await cluster.items("pods", label_selector=f"{identity.POD_NAME}=web-0")
+        return found and found[0]["status"].get("phase") == "Running" and found[0]
+
+    pod = await eventually(named)
+    labels = {identity.POD_NAME: "other"}
+    await cluster.client.patch(resource("pods"), "web-0", {"metadata": {"labels": labels}}, "test")
+
+    async def again() -> bool:
+        found = await cluster.get("pods", "web-0")
+        return bool(found["metadata"]["labels"][identity.POD_NAME] == "web-0")
+
+    await eventually(again)
+    assert (await cluster.get("pods", "web-0"))["metadata"]["uid"] == pod["metadata"]["uid"]

@@ -22,6 +22,8 @@ from sublet.reconcile.result import Result
 _SETS = resource("daemonsets.apps")
 _PODS = resource("pods")
 _NODES = resource("nodes")
+_BURST = 250
+"""How many pods one reconcile creates, and deletes, at most."""
 
 
 class DaemonSetReconciler:
@@ -97,13 +99,13 @@ class DaemonSetReconciler:
         error: Exception | None = None
         wait = 0.0
         if may_change:
-            planned = steps.manage(verdicts, pods)
+            planned = steps.manage(daemon_set, verdicts, pods, revision, now)
             wait = self._hold_back(daemon_set, planned, now)
             if not (planned.create or planned.delete) and steps.is_rolling(daemon_set):
                 ended, planned = planned.ended, steps.update(daemon_set, verdicts, pods, revision, now)
                 planned.ended = ended
             error = await self._act(key, daemon_set, planned, revision)
-        new = steps.status(daemon_set, verdicts, pods, revision, revised.collisions, now)
+        new = steps.status(daemon_set, verdicts, pods, revision, revised.collisions, now, observed=may_change)
         await self._write_status(daemon_set, new)
         everywhere = [pod for here in pods.values() for pod in here]
         await self._clean(daemon_set, revised.revisions, revised.update, everywhere)
@@ -123,8 +125,13 @@ class DaemonSetReconciler:
         due: list[Object] = []
         waits: list[float] = []
         for pod in planned.ended:
+            if workloads.phase(pod) == "Succeeded":
+                due.append(pod)
+                continue
             key = (objects.uid(daemon_set), placement.node_of(pod))
             count, last = self._failures.get(key, (0, 0.0))
+            if now - last > steps.FAILURES_FORGOTTEN:
+                count = 0
             left = last + steps.failed_backoff(count) - now
             if left > 0:
                 waits.append(left)
@@ -156,16 +163,16 @@ class DaemonSetReconciler:
     ) -> Exception | None:
         first: Exception | None = None
         for pod in planned.ended:
-            reason = "FailedDaemonPod" if workloads.phase(pod) == "Failed" else "SucceededDaemonPod"
-            state = "failed" if reason == "FailedDaemonPod" else "succeeded"
-            text = f"Found {state} daemon pod {objects.key(pod)} on node {placement.node_of(pod)}"
-            kind = "Warning" if state == "failed" else "Normal"
-            self._event(
-                daemon_set, kind, reason, f"{text}, will try to kill it" if kind == "Warning" else text
-            )
-        for pod in (*planned.ended, *planned.delete):
+            where = f"daemon pod {objects.key(pod)} on node {placement.node_of(pod)}"
+            if workloads.phase(pod) == "Failed":
+                text = f"Found failed {where}, will try to kill it"
+                self._event(daemon_set, "Warning", "FailedDaemonPod", text)
+            else:
+                text = f"Found succeeded {where}, will try to delete it"
+                self._event(daemon_set, "Normal", "SucceededDaemonPod", text)
+        for pod in (*planned.ended, *planned.delete)[:_BURST]:
             first = await self._delete(key, daemon_set, pod) or first
-        nodes = planned.create[: workloads.BURST]
+        nodes = planned.create[:_BURST]
         if not nodes:
             return first
         self._expected.expect_creations(key, len(nodes))

@@ -13,6 +13,8 @@ from sublet.reconcile import workloads
 
 _FAILED_FIRST = 1.0
 _FAILED_LONGEST = 900.0
+FAILURES_FORGOTTEN = 2 * _FAILED_LONGEST
+"""Seconds without a failure after which a node's failures are counted anew."""
 
 
 @dataclass
@@ -25,43 +27,62 @@ class Steps:
 
 
 def by_node(pods: Sequence[Object]) -> dict[str, list[Object]]:
+    """Without those that have ended and are being deleted: they hold no place."""
     found: dict[str, list[Object]] = {}
     for pod in pods:
-        found.setdefault(placement.node_of(pod), []).append(pod)
+        if not (workloads.is_finished(pod) and objects.is_deleting(pod)):
+            found.setdefault(placement.node_of(pod), []).append(pod)
     return found
 
 
-def manage(verdicts: Mapping[str, Verdict], pods: Mapping[str, Sequence[Object]]) -> Steps:
+def manage(
+    daemon_set: Object,
+    verdicts: Mapping[str, Verdict],
+    pods: Mapping[str, Sequence[Object]],
+    revision: str,
+    now: float,
+) -> Steps:
     """One pod per node that should have one, none elsewhere."""
     steps = Steps()
+    seconds = int(daemon_set["spec"].get("minReadySeconds") or 0)
     for node, verdict in verdicts.items():
         here = [pod for pod in pods.get(node, ()) if not objects.is_deleting(pod)]
-        running = [pod for pod in here if not workloads.is_finished(pod)]
-        ended = [pod for pod in here if workloads.is_finished(pod)]
         if not verdict.keep:
             steps.delete += here
             continue
-        steps.ended += ended
+        steps.ended += [pod for pod in here if workloads.is_finished(pod)]
         if verdict.run and not pods.get(node):
             steps.create.append(node)
-        # Pods of an old and a new revision may stand side by side during an update with surge.
-        for same in _by_revision(running).values():
-            steps.delete += sorted(same, key=_age)[1:]
+        running = sorted((pod for pod in here if not workloads.is_finished(pod)), key=_age)
+        if allows_surge(daemon_set):
+            steps.delete += _beyond_surge(running, revision, seconds, now)
+        else:
+            steps.delete += running[1:]
     for node, lost in pods.items():
         if node and node not in verdicts:
-            steps.delete += [pod for pod in lost if not objects.is_deleting(pod)]
+            # Those that were bound are the pod garbage collector's.
+            steps.delete += [pod for pod in lost if not objects.is_deleting(pod) and not _is_bound(pod)]
     return steps
 
 
-def _by_revision(pods: Sequence[Object]) -> dict[str, list[Object]]:
-    found: dict[str, list[Object]] = {}
-    for pod in pods:
-        found.setdefault(objects.labels(pod).get(placement.REVISION, ""), []).append(pod)
-    return found
+def _beyond_surge(running: Sequence[Object], revision: str, seconds: int, now: float) -> list[Object]:
+    """Two pods may be there while the old one is ready and the new one is not yet available."""
+    if len(running) < 2:
+        return []
+    new = [pod for pod in running if objects.labels(pod).get(placement.REVISION) == revision]
+    old = [pod for pod in running if objects.labels(pod).get(placement.REVISION) != revision]
+    surplus = [*new[1:], *old[1:]]
+    if new and old and (not workloads.is_ready(old[0]) or workloads.is_available(new[0], seconds, now)):
+        surplus.append(old[0])
+    return surplus
+
+
+def _is_bound(pod: Object) -> bool:
+    return bool((pod.get("spec") or {}).get("nodeName"))
 
 
 def _age(pod: Object) -> tuple[bool, tuple[str, str]]:
-    return not (pod.get("spec") or {}).get("nodeName"), workloads.creation_key(pod)
+    return not _is_bound(pod), workloads.creation_key(pod)
 
 
 @dataclass(frozen=True)
@@ -76,6 +97,12 @@ def limits(daemon_set: Object, desired: int) -> Limits:
     surge = workloads.scaled(rolling.get("maxSurge", 0), desired, round_up=True)
     unavailable = workloads.scaled(rolling.get("maxUnavailable", 1), desired, round_up=True)
     return Limits(surge, unavailable if surge or unavailable else 1)
+
+
+def allows_surge(daemon_set: Object) -> bool:
+    """Whether a new pod may be started beside an old one."""
+    rolling = (daemon_set["spec"].get("updateStrategy") or {}).get("rollingUpdate") or {}
+    return is_rolling(daemon_set) and rolling.get("maxSurge", 0) not in (0, "0%")
 
 
 def is_rolling(daemon_set: Object) -> bool:
@@ -94,36 +121,59 @@ def update(
     wanted = [node for node, verdict in verdicts.items() if verdict.run]
     allowed = limits(daemon_set, len(wanted))
     seconds = int(daemon_set["spec"].get("minReadySeconds") or 0)
+    if allowed.surge:
+        return _surge(wanted, pods, revision, seconds, now, allowed.surge)
     steps = Steps()
-    unavailable = surging = 0
+    unavailable = 0
     candidates: list[Object] = []
-    bases: list[str] = []
     for node in wanted:
-        here = [pod for pod in pods.get(node, ()) if not workloads.is_finished(pod)]
-        new = next((p for p in here if objects.labels(p).get(placement.REVISION) == revision), None)
-        old = next((p for p in here if objects.labels(p).get(placement.REVISION) != revision), None)
-        new_is_up = new is not None and _is_up(new, seconds, now)
-        old_is_up = old is not None and _is_up(old, seconds, now)
-        if not new_is_up and not old_is_up:
+        new, old = _of_node(pods.get(node, ()), revision)
+        if (new is None) == (old is None):
+            unavailable += 1  # the next round makes or deletes what has to be
+        elif new is not None:
+            unavailable += not _is_up(new, seconds, now)
+        elif old is not None and _is_up(old, seconds, now):
+            candidates.append(old)
+        else:
             unavailable += 1
+            if old is not None and not objects.is_deleting(old):
+                steps.delete.append(old)  # it serves nobody: replacing it costs nothing
+    steps.delete += candidates[: max(0, allowed.unavailable - unavailable)]
+    return steps
+
+
+def _surge(
+    wanted: Sequence[str],
+    pods: Mapping[str, Sequence[Object]],
+    revision: str,
+    seconds: int,
+    now: float,
+    allowed: int,
+) -> Steps:
+    """New pods beside old ones; an old one goes once the new one is available."""
+    steps = Steps()
+    surging = 0
+    candidates: list[str] = []
+    for node in wanted:
+        new, old = _of_node(pods.get(node, ()), revision)
         if old is None:
             continue
-        if new is not None:
+        if new is None:
+            (candidates if _is_up(old, seconds, now) else steps.create).append(node)
+        elif not _is_up(new, seconds, now):
             surging += 1
-            if new_is_up and not objects.is_deleting(old):
-                steps.delete.append(old)
-        elif objects.is_deleting(old):
-            continue
-        elif not old_is_up:
-            steps.delete.append(old)  # it serves nobody: replacing it costs nothing
-        else:
-            candidates.append(old)
-            bases.append(node)
-    if allowed.surge:
-        steps.create += bases[: max(0, allowed.surge - surging)]
-    else:
-        steps.delete += candidates[: max(0, allowed.unavailable - unavailable)]
+        elif not objects.is_deleting(old):
+            steps.delete.append(old)
+    steps.create += candidates[: max(0, allowed - surging)]
     return steps
+
+
+def _of_node(here: Sequence[Object], revision: str) -> tuple[Object | None, Object | None]:
+    """(the pod of the present revision, the one of another) among those that have not ended."""
+    running = [pod for pod in here if not workloads.is_finished(pod)]
+    new = next((p for p in running if objects.labels(p).get(placement.REVISION) == revision), None)
+    old = next((p for p in running if objects.labels(p).get(placement.REVISION) != revision), None)
+    return new, old
 
 
 def _is_up(pod: Object, seconds: int, now: float) -> bool:
@@ -137,11 +187,14 @@ def status(
     revision: str,
     collisions: int | None,
     now: float,
+    *,
+    observed: bool = True,
 ) -> Object:
+    """Of each node its first pod counts. ``observed``: this generation was acted upon, not only counted."""
     seconds = int(daemon_set["spec"].get("minReadySeconds") or 0)
     counted = dict.fromkeys(("desired", "current", "misscheduled", "ready", "updated", "available"), 0)
     for node, verdict in verdicts.items():
-        here = [pod for pod in pods.get(node, ()) if not objects.is_deleting(pod)]
+        here = sorted(pods.get(node, ()), key=_age)
         if not verdict.run:
             counted["misscheduled"] += bool(here)
             continue
@@ -149,18 +202,16 @@ def status(
         if not here:
             continue
         counted["current"] += 1
-        oldest = min(here, key=workloads.creation_key)
-        up = [pod for pod in here if workloads.is_ready(pod)]
-        counted["ready"] += bool(up)
-        counted["available"] += any(workloads.is_available(pod, seconds, now) for pod in up)
-        newest = [p for p in here if objects.labels(p).get(placement.REVISION) == revision]
-        counted["updated"] += bool(newest) if len(here) > 1 else newest == [oldest]
+        first = here[0]
+        counted["ready"] += workloads.is_ready(first)
+        counted["available"] += workloads.is_available(first, seconds, now)
+        counted["updated"] += objects.labels(first).get(placement.REVISION) == revision
     made: Object = {
         "currentNumberScheduled": counted["current"],
         "numberMisscheduled": counted["misscheduled"],
         "desiredNumberScheduled": counted["desired"],
         "numberReady": counted["ready"],
-        "observedGeneration": daemon_set["metadata"].get("generation") or 0,
+        "observedGeneration": _observed(daemon_set, observed),
     }
     optional = {
         "updatedNumberScheduled": counted["updated"],
@@ -172,6 +223,12 @@ def status(
     if conditions := (daemon_set.get("status") or {}).get("conditions"):
         made["conditions"] = conditions
     return made
+
+
+def _observed(daemon_set: Object, observed: bool) -> int:
+    if observed:
+        return int(daemon_set["metadata"].get("generation") or 0)
+    return int((daemon_set.get("status") or {}).get("observedGeneration") or 0)
 
 
 def failed_backoff(failures: int) -> float:

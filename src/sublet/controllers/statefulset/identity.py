@@ -133,3 +133,18 @@ def by_ordinal(stateful_set: Object, pods: Iterable[Object]) -> dict[int, Object
         if ordinal is not None:
             found[ordinal] = each
     return found
+
+
+def repaired_labels(stateful_set: Object, pod: Object) -> dict[str, str] | None:
+    """The labels the pod should have where those that name it are not there any more; None where they are."""
+    ordinal = ordinal_of(stateful_set, pod)
+    own = {POD_NAME: objects.name(pod), POD_INDEX: str(ordinal)}
+    labels = objects.labels(pod)
+    return None if labels.get(POD_NAME) == own[POD_NAME] else {**labels, **own}
+
+
+def is_stale(claim: Object, pod_name: str) -> bool:
+    """Whether the claim goes with an earlier pod of the name, which is not there any more."""
+    return objects.is_deleting(claim) or any(
+        owner.get("kind") == "Pod" and owner.get("name") == pod_name for owner in objects.owners(claim)
+    )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from sublet.controllers.statefulset import identity, steps
 from sublet.kinds.resources import resource
@@ -56,8 +56,7 @@ class StatefulSetReconciler:
             return None
         stateful_set = self._latest.of(cached)
         pods = identity.by_ordinal(stateful_set, await self._claimed(stateful_set))
-        labels = (stateful_set["spec"].get("selector") or {}).get("matchLabels") or {}
-        revised = await self._history.sync(stateful_set, labels)
+        revised = await self._history.sync(stateful_set, objects.labels(stateful_set["spec"]["template"]))
         update = objects.name(revised.update)
         named = (stateful_set.get("status") or {}).get("currentRevision")
         present = next((r for r in revised.revisions if objects.name(r) == named), revised.update)
@@ -109,6 +108,7 @@ class StatefulSetReconciler:
             await self._create(stateful_set, update if takes_update else current, ordinal)
 
         try:
+            await self._keep_labels(stateful_set, pods)
             await self._keep_claims(stateful_set, pods)
             for pod in planned.delete:
                 await self._delete(stateful_set, pod)
@@ -118,7 +118,9 @@ class StatefulSetReconciler:
         return None if failed is not None and is_namespace_terminating(failed) else failed
 
     async def _create(self, stateful_set: Object, revision: Object, ordinal: int) -> None:
-        for claim in identity.claims(stateful_set, ordinal):
+        claims = identity.claims(stateful_set, ordinal)
+        self._refuse_stale(stateful_set, claims, ordinal)
+        for claim in claims:
             await self._create_claim(stateful_set, claim, ordinal)
         template = template_of(revision)
         pod = identity.pod(stateful_set, template, objects.name(revision), ordinal)
@@ -134,6 +136,36 @@ class StatefulSetReconciler:
         else:
             self._event(stateful_set, "Normal", "SuccessfulCreate", f"{what} successful")
 
+    def _refuse_stale(self, stateful_set: Object, claims: Sequence[Object], ordinal: int) -> None:
+        """Raises ``Conflict`` while a claim is about to go: a new pod must not get it."""
+        pod_name = identity.pod_name(stateful_set, ordinal)
+        if self._pods.get(objects.namespace(stateful_set), pod_name) is not None:
+            return
+        for claim in claims:
+            found = self._claims.get(objects.namespace(claim), objects.name(claim))
+            if found is not None and identity.is_stale(found, pod_name):
+                raise Conflict(f'persistentvolumeclaim "{objects.name(claim)}" is being deleted')
+
+    async def _keep_labels(self, stateful_set: Object, pods: Mapping[int, Object]) -> None:
+        """Gives pods back the labels that name them, in their order as far as all before them are well."""
+        ordered = steps.is_ordered(stateful_set)
+        now = self._context.clock.now()
+        for ordinal in identity.ordinals(stateful_set):
+            pod = pods.get(ordinal)
+            well = pod is not None and steps.is_healthy(stateful_set, pod, now)
+            if ordered and not well:
+                return
+            labels = identity.repaired_labels(stateful_set, pod) if pod is not None else None
+            if pod is None or labels is None or not workloads.is_active(pod):
+                continue
+            what = f"update Pod {objects.name(pod)} in StatefulSet {objects.name(stateful_set)}"
+            try:
+                await self._client.update(_PODS, {**pod, "metadata": {**pod["metadata"], "labels": labels}})
+            except StatusError as error:
+                self._event(stateful_set, "Warning", "FailedUpdate", f"{what} failed error: {error}")
+                raise
+            self._event(stateful_set, "Normal", "SuccessfulUpdate", f"{what} successful")
+
     async def _accept_existing(self, stateful_set: Object, name: str) -> None:
         """The name is taken: fine where it is our own pod, which the informer lacks yet."""
         found = await self._client.get(_PODS, name, objects.namespace(stateful_set))
@@ -147,8 +179,6 @@ class StatefulSetReconciler:
         name = objects.name(claim)
         found = self._claims.get(objects.namespace(claim), name)
         if found is not None:
-            if objects.is_deleting(found):
-                raise Conflict(f'persistentvolumeclaim "{name}" is being deleted')
             return
         references = identity.claim_owners(stateful_set, None, claim, condemned=False)
         if references:

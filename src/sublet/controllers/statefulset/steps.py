@@ -33,6 +33,10 @@ def is_rolling(stateful_set: Object) -> bool:
     return bool(strategy == "RollingUpdate")
 
 
+def is_ordered(stateful_set: Object) -> bool:
+    return bool(stateful_set["spec"].get("podManagementPolicy") != "Parallel")
+
+
 def is_healthy(stateful_set: Object, pod: Object, now: float) -> bool:
     """Running, ready for minReadySeconds, and not on its way out."""
     seconds = int(stateful_set["spec"].get("minReadySeconds") or 0)
@@ -55,7 +59,7 @@ def plan(stateful_set: Object, pods: Mapping[int, Object], update: str, now: flo
     if objects.is_deleting(stateful_set):
         return Steps()
     wanted = identity.ordinals(stateful_set)
-    ordered = stateful_set["spec"].get("podManagementPolicy") != "Parallel"
+    ordered = is_ordered(stateful_set)
     steps = Steps()
     for ordinal in wanted:
         pod = pods.get(ordinal)
