@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, TypeVar
 
 from sublet.machinery import objects
 from sublet.machinery.kind import Object
@@ -11,11 +11,13 @@ from sublet.machinery.scheduling import HostPort
 from sublet.machinery.usage import amounts
 from sublet.scheduler.podinfo import PodInfo
 
+T = TypeVar("T")
+
 
 class NodeInfo:
     """Amounts are billionths of their unit."""
 
-    __slots__ = ("allocatable", "images", "labels", "max_pods", "name", "node", "pods", "ports", "requested", "scored",
+    __slots__ = ("allocatable", "controllers", "images", "labels", "max_pods", "name", "node", "pods", "ports", "requested", "scored",
                  "taints", "unschedulable", "with_affinity")  # fmt: skip
 
     def __init__(self, name: str) -> None:
@@ -34,6 +36,8 @@ class NodeInfo:
         """Requested cpu and memory with defaults for pods that request none: what scoring goes by."""
         self.pods: dict[str, PodInfo] = {}
         self.ports: dict[HostPort, int] = {}
+        self.controllers: dict[str, int] = {}
+        """Uid of a controller -> how many of the pods are its own; "" for pods that have none."""
         self.with_affinity: dict[str, PodInfo] = {}
         """Pods that state affinity or anti-affinity to other pods."""
 
@@ -74,11 +78,8 @@ class NodeInfo:
         self.scored[0] += sign * pod.scored_cpu
         self.scored[1] += sign * pod.scored_memory
         for port in pod.ports:
-            left = self.ports.get(port, 0) + sign
-            if left > 0:
-                self.ports[port] = left
-            else:
-                self.ports.pop(port, None)
+            _shift(self.ports, port, sign)
+        _shift(self.controllers, pod.controller_uid, sign)
 
     def copy(self) -> NodeInfo:
         """One to try changes on."""
@@ -89,5 +90,14 @@ class NodeInfo:
         copy.scored = [*self.scored]
         copy.pods = dict(self.pods)
         copy.ports = dict(self.ports)
+        copy.controllers = dict(self.controllers)
         copy.with_affinity = dict(self.with_affinity)
         return copy
+
+
+def _shift(counts: dict[T, int], key: T, by: int) -> None:
+    left = counts.get(key, 0) + by
+    if left > 0:
+        counts[key] = left
+    else:
+        counts.pop(key, None)

@@ -155,7 +155,7 @@ def _prepare_score(
 def _score(state: Any, _pod: PodInfo, node: NodeInfo) -> float:
     """How many matching pods share the node's domains: fewer is better."""
     if isinstance(state, str):
-        return float(sum(other.controller_uid == state for other in node.pods.values()))
+        return float(node.controllers.get(state, 0))
     total = 0.0
     for constraint in state:
         domain = node.labels.get(constraint.key)
