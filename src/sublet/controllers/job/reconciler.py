@@ -353,7 +353,9 @@ class JobReconciler:
                     conditions = workloads.set_condition(conditions, new)
             status["conditions"] = conditions
             if final and ending.final == "Complete":
-                status.setdefault("completionTime", objects.rfc3339(now))
+                # The clock may have been put back since; an end before the start is refused.
+                ended = max(objects.rfc3339(now), status.get("startTime") or "")
+                status.setdefault("completionTime", ended)
         return status
 
     async def _write(self, job: Object, status: Object) -> Object | None:
