@@ -63,11 +63,25 @@ def changed(name: str, values: Mapping[str, Any]) -> list[str]:
     return [str(error) for error in (*first, *kind.validate_update(new, old))]
 
 
-@pytest.mark.parametrize(
-    "case", CASES, ids=lambda case: f"{case['of']}: {', '.join(case.get('set', case.get('change')))}"
-)
+def reported(name: str, had: Mapping[str, Any], status: Mapping[str, Any]) -> list[str]:
+    """Of a write to the status of an object that had another."""
+    kind = KINDS[name]
+    old = stored(kind, {})
+    new = copy.deepcopy(old)
+    old["status"], new["status"] = copy.deepcopy(had), copy.deepcopy(status)
+    return [str(error) for error in kind.validate_status(new, old)]
+
+
+def called(case: Mapping[str, Any]) -> str:
+    written = case.get("set") or case.get("change") or {"status": case.get("status")}
+    return f"{case['of']}: {', '.join(written)}"
+
+
+@pytest.mark.parametrize("case", CASES, ids=called)
 def test_every_cause_of_a_refusal_is_told_in_order(case: Mapping[str, Any]) -> None:
     if "set" in case:
         assert refused(case["of"], case["set"]) == case["causes"]
+    elif "status" in case:
+        assert reported(case["of"], case.get("had", {}), case["status"]) == case["causes"]
     else:
         assert changed(case["of"], case["change"]) == case["causes"]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from sublet.kinds.builtin import builtin
-from sublet.kinds.rules import devices, show
+from sublet.kinds.rules import device_status, devices, gotypes, show
 from sublet.kinds.rules.common import Errors, immutable, rule, spec_of, update_rule
 from sublet.machinery.kind import Object
 
@@ -19,7 +19,9 @@ def _validate(obj: Object) -> Errors:
 
 
 def _validate_update(new: Object, old: Object) -> Errors:
-    yield from immutable("spec", new.get("spec"), old.get("spec"))
+    """What cannot change is not judged again."""
+    now, then = (gotypes.shown("ResourceClaimSpec", spec_of(obj)) for obj in (new, old))
+    yield from immutable("spec", now, then)
 
 
 def _state(obj: Object) -> str:
@@ -45,5 +47,7 @@ KIND = builtin(
     default=_default,
     validate=rule(_validate),
     validate_update=update_rule(_validate_update),
+    update_alone=True,
+    validate_status=update_rule(device_status.claim_status),
     cells=_cells,
 )

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from sublet.kinds.builtin import builtin
-from sublet.kinds.rules import devices, show
-from sublet.kinds.rules.common import Errors, immutable, rule, spec_of, update_rule
+from sublet.kinds.rules import devices, gotypes, show
+from sublet.kinds.rules.common import Errors, annotation_map, immutable, labels, rule, spec_of, update_rule
 from sublet.machinery.kind import Object
 
 
@@ -13,11 +13,16 @@ def _default(obj: Object) -> None:
 
 
 def _validate(obj: Object) -> Errors:
+    metadata = spec_of(obj).get("metadata") or {}
+    yield from annotation_map("spec.metadata.annotations", metadata.get("annotations"))
+    yield from labels("spec.metadata.labels", metadata.get("labels"))
     yield from devices.claim_spec("spec.spec", spec_of(obj).get("spec") or {})
 
 
 def _validate_update(new: Object, old: Object) -> Errors:
-    yield from immutable("spec", new.get("spec"), old.get("spec"))
+    """What cannot change is not judged again."""
+    now, then = (gotypes.template(spec_of(obj), "ResourceClaimSpec") for obj in (new, old))
+    yield from immutable("spec", now, then)
 
 
 KIND = builtin(
@@ -25,5 +30,6 @@ KIND = builtin(
     default=_default,
     validate=rule(_validate),
     validate_update=update_rule(_validate_update),
+    update_alone=True,
     cells=show.name_and_age,
 )

@@ -15,6 +15,25 @@ from sublet.machinery.kind import Object
 
 _TABLE = """
 Affinity NodeAffinity:NodeAffinity PodAffinity:PodAffinity PodAntiAffinity:PodAffinity
+AllocationResult Devices::DeviceAllocationResult NodeSelector:NodeSelector AllocationTimestamp
+CELDeviceSelector Expression=
+CapacityRequirements Requests
+DeviceAllocationConfiguration Source= Requests Opaque:OpaqueDeviceConfiguration
+DeviceAllocationResult Results[]DeviceRequestAllocationResult Config[]DeviceAllocationConfiguration
+DeviceAttribute IntValue BoolValue StringValue VersionValue
+DeviceClaim Requests[]DeviceRequest Constraints[]DeviceConstraint Config[]DeviceClaimConfiguration
+DeviceClaimConfiguration Requests Opaque:OpaqueDeviceConfiguration
+DeviceConstraint Requests MatchAttribute DistinctAttribute
+DeviceRequest Name= Exactly:ExactDeviceRequest FirstAvailable[]DeviceSubRequest
+DeviceRequestAllocationResult Request= Driver= Pool= Device= AdminAccess Tolerations[]Toleration BindingConditions \
+ BindingFailureConditions ShareID ConsumedCapacity
+DeviceSelector CEL:CELDeviceSelector
+DeviceSubRequest Name= DeviceClassName= Selectors[]DeviceSelector AllocationMode= Count# Tolerations[]Toleration \
+ Capacity:CapacityRequirements
+ExactDeviceRequest DeviceClassName= Selectors[]DeviceSelector AllocationMode= Count# AdminAccess \
+ Tolerations[]Toleration Capacity:CapacityRequirements
+OpaqueDeviceConfiguration Driver= Parameters
+ResourceClaimSpec Devices::DeviceClaim
 AppArmorProfile Type= LocalhostProfile
 Capabilities Add Drop
 CSINodeDriver Name= NodeID= TopologyKeys Allocatable:VolumeNodeResources
@@ -150,6 +169,10 @@ _ODD_NAMES = {
     "StorageOS": "storageos",
     "NonResourceURLs": "nonResourceURLs",
     "ReadOnly": "readOnly",
+    "BoolValue": "bool",
+    "IntValue": "int",
+    "StringValue": "string",
+    "VersionValue": "version",
 }
 _OF_THE_SPEC = ("hostNetwork", "hostPID", "hostIPC", "shareProcessNamespace", "hostUsers")
 """Fields that the internal pod keeps in its security context."""
@@ -202,10 +225,10 @@ def _fields(type_name: str, value: Mapping[str, Any]) -> Iterator[tuple[str, Any
 _METADATA = ("name", "generateName", "namespace", "labels", "annotations")
 
 
-def template(found: Object | None) -> Object | None:
-    """A pod template: the metadata has JSON names, and stands beside the spec."""
+def template(found: Object | None, spec: str = "PodSpec") -> Object | None:
+    """A template, of pods or what else: the metadata has JSON names, and stands beside the spec."""
     if found is None:
         return None
     metadata = found.get("metadata") or {}
     kept = {key: metadata[key] for key in _METADATA if metadata.get(key)}
-    return {**kept, "Spec": shown("PodSpec", found.get("spec") or {})}
+    return {**kept, "Spec": shown(spec, found.get("spec") or {})}
