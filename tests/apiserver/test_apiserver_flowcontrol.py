@@ -76,6 +76,7 @@ async def ask(api: APIServer, path: str, user: User = ALICE) -> Response:
         (NODE, "GET", "/api/v1/pods", "system-nodes"),
         (ACCOUNT, "PUT", "/apis/coordination.k8s.io/v1/namespaces/x/leases/y", "system-leader-election"),
         (ACCOUNT, "GET", "/api/v1/pods", "kube-system-service-accounts"),
+        (User("system:kube-controller-manager", ("system:authenticated",)), "PUT", "/api/v1/namespaces/x/endpoints/y", "endpoint-controller"),
         (User("system:serviceaccount:a:b", ("system:serviceaccounts", "system:authenticated")), "GET", "/api/v1/pods", "service-accounts"),
         (User("system:kube-scheduler", ("system:authenticated",)), "GET", "/api/v1/pods", "kube-scheduler"),
         (User("nobody"), "GET", "/api/v1/pods", "catch-all"),

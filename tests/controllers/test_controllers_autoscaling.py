@@ -161,7 +161,7 @@ async def report(cluster: Any, cpu: str) -> None:
         await cluster.client.create(POD_METRICS, made, "test")
 
 
-async def autoscaled(cluster: Any, target: str = "web") -> None:
+async def autoscaled(cluster: Any, target: str = "web", metrics: Any = None) -> None:
     resources = {"requests": {"cpu": "100m"}}
     template = {
         "metadata": {"labels": {"app": "web"}},
@@ -174,7 +174,7 @@ async def autoscaled(cluster: Any, target: str = "web") -> None:
     source = {"name": "cpu", "target": {"type": "Utilization", "averageUtilization": 50}}
     spec = {
         "scaleTargetRef": {"apiVersion": "apps/v1", "kind": "Deployment", "name": target},
-        "minReplicas": 1, "maxReplicas": 5, "metrics": [{"type": "Resource", "resource": source}],
+        "minReplicas": 1, "maxReplicas": 5, "metrics": metrics or [{"type": "Resource", "resource": source}],
     }  # fmt: skip
     await cluster.make("horizontalpodautoscalers.autoscaling", "web", spec)
 
@@ -221,3 +221,46 @@ async def test_what_stands_in_the_way_is_a_condition(
 
     assert (await eventually(failing))["reason"] == reason
     assert (await cluster.get("deployments.apps", "web"))["spec"]["replicas"] == 2
+
+
+NOT_SERVED = "the server could not find the requested resource (get "
+
+
+@pytest.mark.parametrize(("metric", "reason", "message", "value_of"), [
+    (
+        {"type": "Resource", "resource": {"name": "cpu", "target": {"type": "Utilization", "averageUtilization": 50}}},
+        "FailedGetResourceMetric",
+        "failed to get cpu utilization: unable to get metrics for resource cpu: unable to fetch metrics from "
+        f"resource metrics API: {NOT_SERVED}pods.metrics.k8s.io)",
+        "cpu resource",
+    ),
+    (
+        {"type": "External", "external": {"metric": {"name": "queue"}, "target": {"type": "Value", "value": "3"}}},
+        "FailedGetExternalMetric",
+        "unable to get external metric test/queue: unable to fetch metrics from external metrics API: "
+        f"{NOT_SERVED}queue.external.metrics.k8s.io)",
+        "queue external",
+    ),
+    (
+        {"type": "Pods", "pods": {"metric": {"name": "qps"}, "target": {"type": "AverageValue", "averageValue": "3"}}},
+        "FailedGetPodsMetric",
+        "unable to get metric qps: unable to fetch metrics from custom metrics API: no custom metrics API "
+        "(custom.metrics.k8s.io) registered",
+        "pods",
+    ),
+])  # fmt: skip
+async def test_a_metrics_api_that_is_not_there_is_named_in_the_words_of_kubernetes(
+    cluster: Any, eventually: Any, metric: Any, reason: str, message: str, value_of: str
+) -> None:
+    await autoscaled(cluster, "web", metrics=[metric])
+
+    async def said() -> Any:
+        found = {e["reason"]: e["message"] for e in await cluster.items("events")}
+        return found if "FailedComputeMetricsReplicas" in found else None
+
+    found = await eventually(said)
+    assert found[reason] == message
+    wrapped = f"failed to get {value_of} metric value: {message}"
+    assert found["FailedComputeMetricsReplicas"] == (
+        f"invalid metrics (1 invalid out of 1), first error is: {wrapped}"
+    )

@@ -246,6 +246,17 @@ async def test_a_claim_is_bound_to_the_smallest_volume_that_suits_and_releases_i
     claim = await eventually(bound)
     assert claim["spec"]["volumeName"] == "small"
     assert claim["status"]["capacity"] == {"storage": "2Gi"}
+
+    volume = await cluster.get("persistentvolumes", "small", "")
+    reference = volume["spec"].pop("claimRef")  # as a replacement by the file that made it does
+    await cluster.client.update(resource("persistentvolumes"), volume)
+
+    async def bound_again() -> bool:
+        found = await cluster.get("persistentvolumes", "small", "")
+        again = found["spec"].get("claimRef") or {}
+        return again.get("uid") == reference["uid"] and found["status"]["phase"] == "Bound"
+
+    await eventually(bound_again)
     await cluster.client.delete(resource("persistentvolumeclaims"), "data", "test")
 
     async def released() -> bool:

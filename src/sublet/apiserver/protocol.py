@@ -370,11 +370,14 @@ class HTTPProtocol(asyncio.Protocol):
 
     def _head(self, status: int, headers: list[tuple[str, str]], keep: bool, length: int | None) -> bytes:
         lines = [_STATUS_LINES.get(status) or f"HTTP/1.1 {status} Unknown\r\n"]
+        dated = False
         for name, value in headers:
+            dated = dated or name == "Date"
             if "\n" in value or "\r" in value:
                 value = value.replace("\r", " ").replace("\n", " ")
             lines.append(f"{name}: {value}\r\n")
-        lines.append(self._server.date_line())
+        if not dated:  # what was proxied brings its own
+            lines.append(self._server.date_line())
         if length is not None:
             lines.append(f"Content-Length: {length}\r\n")
         lines.append("\r\n" if keep or status == 101 else "Connection: close\r\n\r\n")

@@ -62,8 +62,13 @@ def _level(name: str, shares: int, lendable: int, queuing: tuple[int, int, int])
 def _schemas() -> list[Object]:
     masters, nodes = _group("system:masters"), _group("system:nodes")
     everyone = [_group("system:unauthenticated"), _group("system:authenticated")]
-    controllers = [_user("system:kube-controller-manager"), _account("*", "kube-system")]
-    scheduler = _user("system:kube-scheduler")
+    manager, scheduler = _user("system:kube-controller-manager"), _user("system:kube-scheduler")
+    accounts = _account("*", "kube-system")
+    endpoint_writers = [
+        manager,
+        *(_account(f"{name}-controller", "kube-system") for name in ("endpoint", "endpointslicemirroring")),
+    ]
+    endpoints = _resources(["get", "create", "update"], [""], ["endpoints"], ["*"])
     leases = _resources(["get", "create", "update"], ["coordination.k8s.io"], ["leases"], ["*"])
     probes = {"nonResourceRules": [{"verbs": ["get"], "nonResourceURLs": ["/healthz", "/readyz", "/livez"]}]}
     node_status = {
@@ -75,12 +80,14 @@ def _schemas() -> list[Object]:
     rows: Sequence[tuple[str, int, str, list[Any], dict[str, Any]]] = (
         ("exempt", 1, "exempt", [masters], _EVERYTHING),
         ("probes", 2, "exempt", everyone, probes),
-        ("system-leader-election", 100, "leader-election", [*controllers, scheduler], leases),
+        ("system-leader-election", 100, "leader-election", [manager, scheduler, accounts], leases),
+        ("endpoint-controller", 150, "workload-high", endpoint_writers, endpoints),
+        ("workload-leader-election", 200, "leader-election", [accounts], leases),
         ("system-node-high", 400, "node-high", [nodes], node_status),
         ("system-nodes", 500, "system", [nodes], _EVERYTHING),
-        ("kube-controller-manager", 800, "workload-high", controllers[:1], _EVERYTHING),
+        ("kube-controller-manager", 800, "workload-high", [manager], _EVERYTHING),
         ("kube-scheduler", 800, "workload-high", [scheduler], _EVERYTHING),
-        ("kube-system-service-accounts", 900, "workload-high", [_account("*", "kube-system")], _EVERYTHING),
+        ("kube-system-service-accounts", 900, "workload-high", [accounts], _EVERYTHING),
         ("service-accounts", 9000, "workload-low", [_group("system:serviceaccounts")], _EVERYTHING),
         ("global-default", 9900, "global-default", everyone, _EVERYTHING),
         ("catch-all", 10000, "catch-all", everyone, _EVERYTHING),
@@ -95,7 +102,8 @@ def _schema(name: str, precedence: int, level: str, subjects: list[Any], rules: 
         "rules": [{"subjects": subjects, **rules}],
     }
     if level != "exempt":
-        spec["distinguisherMethod"] = {"type": "ByNamespace" if level == "workload-high" else "ByUser"}
+        by_namespace = level == "workload-high" and rules is _EVERYTHING
+        spec["distinguisherMethod"] = {"type": "ByNamespace" if by_namespace else "ByUser"}
     return _object("FlowSchema", name, spec)
 
 

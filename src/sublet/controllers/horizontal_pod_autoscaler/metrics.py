@@ -31,8 +31,9 @@ class Metrics:
     ) -> dict[str, Sample]:
         """The pods' use of resource ``name``: of one container, or of all."""
         path = f"{_RESOURCE}/namespaces/{namespace}/pods"
+        what = f"unable to get metrics for resource {name}"
         listed = await self._get(
-            path, {"labelSelector": selector}, f"unable to get metrics for resource {name}"
+            path, {"labelSelector": selector}, f"{what}: {_fetching('resource')}", "pods"
         )
         samples = {}
         for item in listed.get("items") or ():
@@ -41,9 +42,7 @@ class Metrics:
                 amount = sum(milli(c["usage"][name]) for c in parts)
                 samples[item["metadata"]["name"]] = Sample(amount, *_when(item, "window"))
         if not samples:
-            raise NoProposal(
-                f"unable to get metrics for resource {name}: no metrics returned from resource metrics API"
-            )
+            raise NoProposal(f"{what}: no metrics returned from resource metrics API")
         return samples
 
     async def custom_of_pods(
@@ -51,15 +50,14 @@ class Metrics:
     ) -> dict[str, Sample]:
         path = f"{_CUSTOM}/namespaces/{namespace}/pods/*/{quote(metric['name'])}"
         query = {"labelSelector": selector} | _metric_selector(metric)
-        listed = await self._get(path, query, f"unable to get metric {metric['name']}")
+        what = f"unable to get metric {metric['name']}"
+        listed = await self._get(path, query, f"{what}: {_fetching('custom')}")
         samples = {
             item["describedObject"]["name"]: Sample(milli(item["value"]), *_when(item, "windowSeconds"))
             for item in listed.get("items") or ()
         }
         if not samples:
-            raise NoProposal(
-                f"unable to get metric {metric['name']}: no metrics returned from custom metrics API"
-            )
+            raise NoProposal(f"{what}: no metrics returned from custom metrics API")
         return samples
 
     async def custom_of_object(
@@ -68,7 +66,7 @@ class Metrics:
         place = f"namespaces/{namespace}/" if described.namespaced else ""
         path = f"{_CUSTOM}/{place}{described.qualified}/{quote(name)}/{quote(metric['name'])}"
         what = f"unable to get metric {metric['name']}: {described.kind} on {namespace} {name}"
-        listed = await self._get(path, _metric_selector(metric), what)
+        listed = await self._get(path, _metric_selector(metric), f"{what}/{_fetching('custom')}")
         items = listed.get("items") or ()
         if not items:
             raise NoProposal(f"{what}/no metrics returned")
@@ -80,29 +78,37 @@ class Metrics:
         if chosen := metric.get("selector"):
             query["labelSelector"] = str(selectors.from_label_selector(chosen))
         what = f"unable to get external metric {namespace}/{metric['name']}"
-        listed = await self._get(path, query, what)
+        listed = await self._get(path, query, f"{what}: {_fetching('external')}", metric["name"])
         items = listed.get("items") or ()
         if not items:
             raise NoProposal(f"{what}: no metrics returned from external metrics API")
         return sum(milli(item["value"]) for item in items)
 
-    async def _get(self, path: str, query: Mapping[str, str], what: str) -> Object:
+    async def _get(self, path: str, query: Mapping[str, str], what: str, plural: str = "") -> Object:
+        """``plural``: the resource that is asked for, as client-go's errors name it."""
         response = await self._client.raw("GET", path, query=urlencode(query))
         if not isinstance(response.body, bytes):
             raise NoProposal(f"{what}: the answer is a stream")
         if response.status != 200:
-            raise NoProposal(f"{what}: {_message(response.status, response.body)}")
+            raise NoProposal(f"{what}: {_message(path, plural, response.status, response.body)}")
         found: Object = codec.decode_json(response.body)
         return found
 
 
-def _message(status: int, body: bytes) -> str:
+def _fetching(api: str) -> str:
+    return f"unable to fetch metrics from {api} metrics API"
+
+
+def _message(path: str, plural: str, status: int, body: bytes) -> str:
     try:
         return str(codec.decode_json(body)["message"])
     except (ValueError, KeyError, TypeError):
-        if status == 404:
-            return "the server could not find the requested resource"
-        return f"the metrics API answered {status}"
+        group = path.split("/")[2]
+        if status != 404:
+            return f"the metrics API answered {status}"
+        if not plural:
+            return f"no custom metrics API ({group}) registered"
+        return f"the server could not find the requested resource (get {plural}.{group})"
 
 
 def _metric_selector(metric: Mapping[str, Any]) -> dict[str, str]:

@@ -165,25 +165,26 @@ class Autoscaler:
         """The highest of what the metrics ask for; None where they fail and the rest would take replicas away."""
         best, name = 0, ""
         statuses: list[Object] = []
-        failures: list[tuple[str, str]] = []
+        failures: list[tuple[str, str, str]] = []
         metrics: Sequence[Mapping[str, Any]] = autoscaler["spec"].get("metrics") or ()
         for metric in metrics:
             try:
                 replicas, shown, status = await self._sources.propose(metric, target, autoscaler["spec"])
             except (NoProposal, StatusError) as error:
-                failures.append((f"FailedGet{metric['type']}Metric", str(error)))
+                wrapped = f"failed to get {_described(metric)} metric value: {error}"
+                failures.append((f"FailedGet{metric['type']}Metric", str(error), wrapped))
                 continue
             statuses.append(status)
             if replicas > best or not name:
                 best, name = replicas, shown
         outcome.metrics = statuses
         if failures and (not name or best < target.replicas):
-            reason, message = failures[0]
+            reason, message, wrapped = failures[0]
             text = f"the HPA was unable to compute the replica count: {message}"
             outcome.say("ScalingActive", "False", reason, text)
             self._event(autoscaler, "Warning", reason, message)
             total = (
-                f"invalid metrics ({len(failures)} invalid out of {len(metrics)}), first error is: {message}"
+                f"invalid metrics ({len(failures)} invalid out of {len(metrics)}), first error is: {wrapped}"
             )
             self._event(autoscaler, "Warning", "FailedComputeMetricsReplicas", total)
             return None
@@ -262,3 +263,15 @@ class Autoscaler:
 
     def _event(self, autoscaler: Object, kind: str, reason: str, message: str) -> None:
         self._context.events.event(autoscaler, _AUTOSCALERS, kind, reason, message)
+
+
+def _described(metric: Mapping[str, Any]) -> str:
+    """A metric's source as the errors name it: ``cpu resource``, ``queue external``, ``pods``."""
+    match metric["type"]:
+        case "Resource":
+            return f"{metric['resource']['name']} resource"
+        case "ContainerResource":
+            return f"{metric['containerResource']['name']} container"
+        case "External":
+            return f"{metric['external']['metric']['name']} external"
+    return str(metric["type"]).lower()

@@ -67,7 +67,11 @@ class Sources:
         self, source: Mapping[str, Any], target: Target, tolerance: Tolerance, container: str
     ) -> Proposal:
         name, wanted = source["name"], source["target"]
-        samples = await self._metrics.of_pods(name, target.namespace, target.selector, container)
+        part = "utilization" if wanted["type"] == "Utilization" else "usage"
+        try:
+            samples = await self._metrics.of_pods(name, target.namespace, target.selector, container)
+        except NoProposal as error:
+            raise NoProposal(f"failed to get {name} {part}: {error}") from None
         cpu = name == "cpu"
         shown: Object = {"name": name} | ({"container": container} if container else {})
         if wanted["type"] == "Utilization":

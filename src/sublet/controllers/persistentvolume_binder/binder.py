@@ -54,9 +54,10 @@ class Binder:
         else:
             self.volumes.enqueue(objects.name(volume))
         reference = (volume.get("spec") or {}).get("claimRef")
-        if reference:
-            self.claims.enqueue(f"{reference.get('namespace')}/{reference.get('name')}")
-        elif event == "add" or old is None or _phase(old) != _phase(volume):
+        for found in (reference, old and (old.get("spec") or {}).get("claimRef")):
+            if found:  # also the claim whose reference somebody took off: it is still bound, so it comes back
+                self.claims.enqueue(f"{found.get('namespace')}/{found.get('name')}")
+        if not reference and (event == "add" or old is None or _phase(old) != _phase(volume)):
             self._enqueue_pending(matching.class_of(volume))
 
     def _on_class(self, event: str, storage_class: Object, _old: Object | None) -> None:
