@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
+from controllers_cluster import running
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sublet.controllers import endpoints, endpointslice, endpointslice_mirroring
+from sublet.kinds.resources import resource
 from sublet.reconcile import endpointslices
 from sublet.reconcile.endpointslices import Group
 
@@ -111,6 +113,20 @@ def test_endpoints_keep_ready_addresses_apart() -> None:
     assert "notReadyAddresses" not in published[0]
 
 
+def test_a_pod_on_its_way_out_is_published_where_unready_ones_are() -> None:
+    going = pod("10.0.0.1", ready=False, deletionTimestamp="2026-01-01T00:00:00Z")
+    assert endpoints.subsets(service(), [going]) == []
+    published = endpoints.subsets(service(publishNotReadyAddresses=True), [going])
+    assert [a["ip"] for a in published[0]["addresses"]] == ["10.0.0.1"]
+
+
+def test_a_headless_service_without_ports_has_addresses_and_one_whose_port_nobody_has_none() -> None:
+    found = endpoints.subsets(service(clusterIP="None", ports=[]), [pod("10.0.0.1")])
+    assert [a["ip"] for a in found[0]["addresses"]] == ["10.0.0.1"] and "ports" not in found[0]
+    named = [{"port": 80, "targetPort": "metrics"}]
+    assert endpoints.subsets(service(clusterIP="None", ports=named), [pod("10.0.0.1")]) == []
+
+
 def test_more_than_a_thousand_addresses_are_cut_ready_ones_first() -> None:
     pods = [pod(f"10.0.{n // 250}.{n % 250 + 1}", ready=n % 2 == 0) for n in range(1500)]
     found, over = endpoints.capped(endpoints.subsets(service(), pods))
@@ -128,3 +144,32 @@ def test_mirrored_endpoints_keep_their_readiness() -> None:
         "IPv4": [True, False],
         "IPv6": [False],
     }
+
+
+def test_addresses_that_are_none_or_too_many_are_not_mirrored_but_counted() -> None:
+    some = [{"ip": "10.1.1.1"}, {"ip": "somewhere"}, {"ip": "10.1.1.2"}, {"ip": "10.1.1.3"}]
+    found, skipped = endpointslice_mirroring.groups({"subsets": [{"addresses": some}]}, most=3)
+    assert [e["addresses"] for e in found[0].endpoints] == [["10.1.1.1"], ["10.1.1.2"]]
+    assert (skipped.invalid, skipped.too_many) == (1, 1)
+
+
+def test_slices_are_as_large_as_is_stated() -> None:
+    changes = endpointslices.plan([], wanted(set(range(25))), METADATA, 10)
+    assert [len(group.endpoints) for group in changes.create] == [10, 10, 5]
+
+
+async def test_addresses_that_are_not_mirrored_are_told_of(eventually: Any) -> None:
+    async with running({"endpointslice-mirroring-controller"}, 0) as cluster:
+        await cluster.namespace()
+        await cluster.make("services", "web", {"ports": [{"port": 80}]})
+        some = [{"ip": f"10.1.{n // 250}.{n % 250 + 1}"} for n in range(1003)]
+        stated = {"metadata": {"name": "web"}, "subsets": [{"addresses": some, "ports": [{"port": 80}]}]}
+        await cluster.client.create(resource("endpoints"), stated, "test")
+
+        async def told() -> list[str]:
+            events = await cluster.items("events")
+            return [e["message"] for e in events if e["reason"] == "TooManyAddressesToMirror"]
+
+        assert await eventually(told) == [
+            "A max of 1000 addresses can be mirrored to EndpointSlices per Endpoints subset. 3 addresses were skipped"
+        ]

@@ -173,3 +173,40 @@ async def bare(client: Any) -> bool:
 
 async def counted(client: Any, wanted: int) -> bool:
     return len((await client.list(resource("pods"), "default"))["items"]) == wanted
+
+
+async def test_an_owner_that_is_absent_elsewhere_is_not_absent_where_it_is(
+    still: Any, rng: Any, eventually: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Who names another namespace's object as owner loses the dependent, and does not take others' along."""
+    monkeypatch.setattr("sublet.controllers.garbage_collector.collector._SYNC", 0.1)
+    await still.namespace("elsewhere")
+    informers = InformerFactory(still.client)
+    informers.informer(CONFIGMAPS)  # held, but not running: the graph never knows the owner
+    owner = await still.client.create(CONFIGMAPS, {"metadata": {"name": "owner"}}, "test")
+    reference = objects.owner_reference(owner, CONFIGMAPS, controller=False)
+    found = collector(still, rng, informers)
+
+    async def make(namespace: str) -> Any:
+        metadata = {"name": "dependent", "ownerReferences": [reference]}
+        return await still.client.create(SECRETS, {"metadata": metadata}, namespace)
+
+    await make("elsewhere")
+    task = asyncio.create_task(found.run())
+    try:
+
+        async def gone() -> bool:
+            return not await still.items("secrets", "elsewhere")
+
+        await eventually(gone)
+        mine = await make("test")
+        await eventually(lambda: looked_at(found, objects.uid(mine)))
+        assert await still.items("secrets", "test")
+    finally:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+
+
+async def looked_at(found: GarbageCollector, uid: str) -> bool:
+    before = found._deletions.reconciled
+    return uid in found.graph.nodes and not len(found._deletions.queue) and before > 1

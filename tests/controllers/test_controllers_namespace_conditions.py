@@ -27,3 +27,12 @@ def test_pods_are_deleted_before_everything_else() -> None:
     names = ("configmaps", "pods", "deployments.apps", "nodes")
     discovery = Discovery(tuple(Discovered(resource(name), verbs) for name in names))
     assert [each.plural for each in deletable(discovery)] == ["pods", "configmaps", "deployments"]
+
+
+def test_groups_that_cannot_be_asked_are_told_of_as_clients_tell_of_them() -> None:
+    found = {c["type"]: c for c in conditions(Remains(undiscovered=["metrics.k8s.io/v1beta1"]), (), 0.0)}
+    assert found["NamespaceDeletionDiscoveryFailure"]["status"] == "True"
+    assert found["NamespaceDeletionDiscoveryFailure"]["message"] == (
+        "Discovery failed for some groups, 1 failing: unable to retrieve the complete list of server APIs: "
+        "metrics.k8s.io/v1beta1: stale GroupVersion discovery: metrics.k8s.io/v1beta1"
+    )

@@ -1,7 +1,7 @@
 """persistentvolume-binder-controller: brings claims and volumes together (``matching`` says which suit).
 
 Volumes are made and removed by external provisioners: a claim is told whom to wait for, a released volume with
-reclaim policy Delete is left to whoever made it.
+reclaim policy Delete is left to whoever made it, and where nobody did it fails, as one that is to be recycled does.
 """
 
 from __future__ import annotations

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 from sublet.controllers.persistentvolume_binder import matching
@@ -9,15 +10,20 @@ from sublet.kinds.resources import resource
 from sublet.machinery import objects
 from sublet.machinery.kind import Object, Resource
 from sublet.machinery.status import Conflict, NotFound
+from sublet.reconcile import workloads
 from sublet.reconcile.controller import Controller
 from sublet.reconcile.latest import Latest
 from sublet.reconcile.manager import Context
+from sublet.reconcile.volumes import claim_keys
 
 _CLAIMS = resource("persistentvolumeclaims")
 _VOLUMES = resource("persistentvolumes")
 _CLASSES = resource("storageclasses.storage.k8s.io")
+_PODS = resource("pods")
+_BY_CLAIM = "claims"
 BOUND_BY_US = "pv.kubernetes.io/bound-by-controller"
 COMPLETED = "pv.kubernetes.io/bind-completed"
+PROVISIONED_BY = "pv.kubernetes.io/provisioned-by"
 SELECTED_NODE = "volume.kubernetes.io/selected-node"
 _PROVISIONER = ("volume.kubernetes.io/storage-provisioner", "volume.beta.kubernetes.io/storage-provisioner")
 _NO_PROVISIONER = "kubernetes.io/no-provisioner"
@@ -31,12 +37,15 @@ class Binder:
         self._claims = context.informers.informer(_CLAIMS)
         self._volumes = context.informers.informer(_VOLUMES)
         self._classes = context.informers.informer(_CLASSES)
+        self._pods = context.informers.informer(_PODS)
+        self._pods.add_index(_BY_CLAIM, claim_keys)
         self._latest = Latest()
         self.claims = Controller("persistentvolume-binder-controller claims", self.reconcile_claim)
         self.volumes = Controller("persistentvolume-binder-controller volumes", self.reconcile_volume)
         self._claims.add_handler(self._on_claim)
         self._volumes.add_handler(self._on_volume)
         self._classes.add_handler(self._on_class)
+        self._pods.add_handler(self._on_pod)
 
     # -- what changed --
 
@@ -59,6 +68,15 @@ class Binder:
                 self.claims.enqueue(f"{found.get('namespace')}/{found.get('name')}")
         if not reference and (event == "add" or old is None or _phase(old) != _phase(volume)):
             self._enqueue_pending(matching.class_of(volume))
+
+    def _on_pod(self, event: str, pod: Object, _old: Object | None) -> None:
+        """A pod begins to wait for claims that wait for a pod."""
+        if event != "add" or _is_placed(pod):
+            return
+        for key in claim_keys(pod):
+            claim = self._claims.get(*objects.split_key(key))
+            if claim is not None and _phase(claim) == "Pending":
+                self.claims.enqueue(key)
 
     def _on_class(self, event: str, storage_class: Object, _old: Object | None) -> None:
         if event == "delete":
@@ -137,8 +155,7 @@ class Binder:
             await self._bind(volume, claim)
             return
         if waits and not selected:
-            text = "waiting for first consumer to be created before binding"
-            self._event(claim, _CLAIMS, "Normal", "WaitForFirstConsumer", text)
+            self._event(claim, _CLAIMS, "Normal", *waiting_for(self._users(claim)))
         elif matching.class_of(claim):
             claim = await self._ask_provisioner(claim, storage_class)
         else:
@@ -154,6 +171,8 @@ class Binder:
             return claim
         provisioner = str(storage_class.get("provisioner") or "")
         if provisioner in ("", _NO_PROVISIONER):
+            text = f"no volume plugin matched name: {provisioner}"
+            self._event(claim, _CLAIMS, "Warning", "ProvisioningFailed", text)
             return claim
         annotations = {**objects.annotations(claim), **dict.fromkeys(_PROVISIONER, provisioner)}
         if annotations != objects.annotations(claim):
@@ -166,6 +185,9 @@ class Binder:
         )
         self._event(claim, _CLAIMS, "Normal", "ExternalProvisioning", text)
         return claim
+
+    def _users(self, claim: Object) -> list[Object]:
+        return self._pods.by_index(_BY_CLAIM, objects.key(claim))
 
     def _default_class(self) -> str:
         """The newest class that is marked as default; empty where none is."""
@@ -234,15 +256,26 @@ class Binder:
         claim = await self._claim_of(reference)
         if claim is None:
             if _phase(volume) not in ("Released", "Failed"):
-                await self._volume_phase(volume, "Released")
+                volume = await self._volume_phase(volume, "Released")
+            await self._reclaim(volume)
             return
         bound_to = claim["spec"].get("volumeName")
         if not bound_to:
             self.claims.enqueue(objects.key(claim))
         elif bound_to == name:
             await self._volume_phase(volume, "Bound")
-        elif BOUND_BY_US in objects.annotations(volume):
+        elif PROVISIONED_BY in objects.annotations(volume) and _reclaims(volume) == "Delete":
+            if _phase(volume) not in ("Released", "Failed"):
+                await self._volume_phase(volume, "Released")  # whoever made it takes it away
+        else:
             await self._unbind(volume)
+
+    async def _reclaim(self, volume: Object) -> None:
+        """Says what keeps a released volume that nobody will take away."""
+        if (why := unreclaimable(volume)) and _phase(volume) != "Failed":
+            reason, message = why
+            await self._volume_phase(volume, "Failed", message)
+            self._event(volume, _VOLUMES, "Warning", reason, message)
 
     async def _claim_of(self, reference: Object) -> Object | None:
         """The claim of a claimRef by uid, asking the API before it counts as gone."""
@@ -256,9 +289,12 @@ class Binder:
         return self._latest.of(found) if objects.uid(found) == reference["uid"] else None
 
     async def _unbind(self, volume: Object) -> None:
-        """Another volume won the claim: this one is free again."""
+        """Another volume won the claim: this one is free again, or waits for the claim it was made for."""
         kept = {k: v for k, v in objects.annotations(volume).items() if k != BOUND_BY_US}
         spec = {k: v for k, v in volume["spec"].items() if k != "claimRef"}
+        if BOUND_BY_US not in objects.annotations(volume):
+            reference = volume["spec"]["claimRef"]
+            spec["claimRef"] = {k: v for k, v in reference.items() if k not in ("uid", "resourceVersion")}
         changed = {**volume, "metadata": {**volume["metadata"], "annotations": kept}, "spec": spec}
         written = self._latest.remember(await self._client.update(_VOLUMES, changed))
         await self._volume_phase(written, "Available")
@@ -272,12 +308,17 @@ class Binder:
     async def _update_claim(self, claim: Object) -> Object:
         return self._latest.remember(await self._client.update(_CLAIMS, claim))
 
-    async def _volume_phase(self, volume: Object, phase: str) -> None:
+    async def _volume_phase(self, volume: Object, phase: str, message: str = "") -> Object:
+        """The volume as it is then."""
         if _phase(volume) == phase:
-            return
-        status = {**(volume.get("status") or {}), "phase": phase}
+            return volume
+        now = objects.rfc3339(self._context.clock.now())
+        kept = {k: v for k, v in (volume.get("status") or {}).items() if k != "message"}
+        status = {**kept, "phase": phase, "lastPhaseTransitionTime": now}
+        if message:
+            status["message"] = message
         written = await self._client.update_status(_VOLUMES, {**volume, "status": status})
-        self._latest.remember(written)
+        return self._latest.remember(written)
 
     async def _claim_phase(self, claim: Object, phase: str) -> None:
         if _phase(claim) != phase:
@@ -299,6 +340,42 @@ class Binder:
 
     def _event(self, obj: Object, kind: Resource, type_: str, reason: str, message: str) -> None:
         self._context.events.event(obj, kind, type_, reason, message)
+
+
+def waiting_for(users: Iterable[Object]) -> tuple[str, str]:
+    """Reason and message for a claim that is bound when its first pod is scheduled, by the pods that use it."""
+    names = [objects.name(pod) for pod in users if not _is_placed(pod)]
+    if not names:
+        return "WaitForFirstConsumer", "waiting for first consumer to be created before binding"
+    which = f"pods {','.join(sorted(names))}" if len(names) > 1 else f"pod {names[0]}"
+    return "WaitForPodScheduled", f"waiting for {which} to be scheduled"
+
+
+def _is_placed(pod: Object) -> bool:
+    return bool((pod.get("spec") or {}).get("nodeName")) or workloads.is_finished(pod)
+
+
+def unreclaimable(volume: Object) -> tuple[str, str] | None:
+    """Reason and message for a released volume that nobody can delete or recycle; None where somebody does, or need not.
+
+    Directories of the control plane's machine are not deleted, whatever a volume calls its path.
+    """
+    policy = _reclaims(volume)
+    if policy == "Recycle":
+        return "VolumeFailedRecycle", "No recycler plugin found for the volume!"
+    if policy != "Delete" or PROVISIONED_BY in objects.annotations(volume):
+        return None
+    path = str((volume["spec"].get("hostPath") or {}).get("path") or "")
+    if path and not path.startswith("/tmp/"):
+        return "VolumeFailedDelete", f"host_path deleter only supports /tmp/.+ but received provided {path}"
+    return (
+        "VolumeFailedDelete",
+        f'error getting deleter volume plugin for volume "{objects.name(volume)}": no deletable volume plugin matched',
+    )
+
+
+def _reclaims(volume: Object) -> str:
+    return str((volume.get("spec") or {}).get("persistentVolumeReclaimPolicy") or "Retain")
 
 
 def _phase(obj: Object) -> str:

@@ -41,6 +41,8 @@ def mismatch(volume: Object, claim: Object) -> str:
         return "requested PV is too small"
     if class_of(volume) != class_of(claim):
         return "storageClassName does not match"
+    if _attributes(volume) != _attributes(claim):
+        return "volumeAttributesClassName does not match"
     if _mode(volume) != _mode(claim):
         return "incompatible volumeMode"
     if not _modes(claim) <= _modes(volume):
@@ -83,6 +85,10 @@ def _wanted(claim: Object) -> quantity.Quantity:
 
 def _mode(obj: Object) -> str:
     return str((obj.get("spec") or {}).get("volumeMode") or "Filesystem")
+
+
+def _attributes(obj: Object) -> str:
+    return str((obj.get("spec") or {}).get("volumeAttributesClassName") or "")
 
 
 def _modes(obj: Object) -> set[str]:
