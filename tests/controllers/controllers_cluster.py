@@ -21,7 +21,7 @@ from sublet.controllers import catalog
 from sublet.controllers.daemonset import placement
 from sublet.kinds.resources import resource
 from sublet.machinery import objects
-from sublet.machinery.clock import SystemClock
+from sublet.machinery.clock import Clock, SystemClock
 from sublet.machinery.status import NotFound
 from sublet.node.hollow import HollowNodes
 from sublet.node.hollow_registration import HollowSettings
@@ -42,9 +42,13 @@ class Cluster:
         self.manager = manager
         self.client = api.client_as(User("admin", ("system:masters", "system:authenticated")), "test")
 
-    async def namespace(self, name: str = "test") -> str:
+    async def namespace(self, name: str = "test", *, account: bool = False) -> str:
+        """``account``: with the ServiceAccount pods need, where no controller makes it."""
         await self.client.create(resource("namespaces"), {"apiVersion": "v1", "kind": "Namespace",
                                                           "metadata": {"name": name}})  # fmt: skip
+        if account:
+            made = {"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": "default"}}
+            await self.client.create(resource("serviceaccounts"), made, name)
         return name
 
     async def make(self, plural: str, name: str, spec: Any, namespace: str = "test", **metadata: Any) -> Any:
@@ -58,6 +62,19 @@ class Cluster:
 
     async def get(self, plural: str, name: str, namespace: str = "test") -> Any:
         return await self.client.get(resource(plural), name, namespace)
+
+
+class HandClock(SystemClock):
+    """The system's time, put forward or back by hand."""
+
+    def __init__(self, moved: float = 0.0) -> None:
+        self.moved = moved
+
+    def now(self) -> float:
+        return super().now() + self.moved
+
+    def monotonic(self) -> float:
+        return super().monotonic() + max(0.0, self.moved)
 
 
 async def until(check: Callable[[], Awaitable[Any]], seconds: float = 10.0) -> Any:
@@ -74,7 +91,10 @@ async def until(check: Callable[[], Awaitable[Any]], seconds: float = 10.0) -> A
 
 
 @asynccontextmanager
-async def running(names: set[str] | None, nodes: int, **hollow: Any) -> AsyncIterator[Cluster]:
+async def running(
+    names: set[str] | None, nodes: int, *, clock: Clock | None = None, **hollow: Any
+) -> AsyncIterator[Cluster]:
+    """``names`` of the controllers to run (None: all), with ``clock`` as their time."""
     key = write_key(ec.generate_private_key(ec.SECP256R1()))
     settings = APIServerSettings(authentication=AuthenticationSettings(service_account_key=key))
     api = APIServer(settings, await open_store("memory://"), detect_mutation=DETECT)
@@ -82,7 +102,7 @@ async def running(names: set[str] | None, nodes: int, **hollow: Any) -> AsyncIte
     tasks: list[asyncio.Task[Any]] = []
     rng = random.Random(1)
     authority = Authority.create("ca")
-    clock = SystemClock()
+    clock = clock or SystemClock()
     shared = api.client_as(
         User("system:kube-controller-manager", ("system:authenticated",)), "kube-controller-manager"
     )
@@ -91,7 +111,7 @@ async def running(names: set[str] | None, nodes: int, **hollow: Any) -> AsyncIte
     def context_for(registration: Registration) -> Context:
         groups = ("system:serviceaccounts", "system:serviceaccounts:kube-system", "system:authenticated")
         client = api.client_as(User(registration.user_name, groups), registration.name)
-        events = EventRecorder(client, registration.name)
+        events = EventRecorder(client, registration.component or registration.name)
         return Context(
             client,
             informers,

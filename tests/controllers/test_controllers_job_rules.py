@@ -185,3 +185,9 @@ def test_an_index_that_failed_waits_before_its_next_pod() -> None:
     failed["status"]["containerStatuses"] = [terminated]
     assert decisions.index_backoffs([failed], {0: 1}, 104.0) == {0: 6.0}
     assert decisions.index_backoffs([failed], {0: 1}, 111.0) == {}
+
+
+def test_a_suspended_job_that_has_enough_successes_is_complete_all_the_same() -> None:
+    owner = job({"succeeded": 1}, suspend=True)
+    found = decisions.ending(owner, booked(owner, []), [], 0.0)
+    assert found is not None and found.reason == "CompletionsReached"

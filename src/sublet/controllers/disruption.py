@@ -11,10 +11,11 @@ from dataclasses import dataclass
 from sublet.kinds.resources import resource
 from sublet.machinery import objects
 from sublet.machinery.kind import Object, Resource
-from sublet.machinery.selectors import from_label_selector
+from sublet.machinery.selectors import from_label_selector, go_text
 from sublet.machinery.status import Conflict, NotFound, StatusError
 from sublet.reconcile import workloads
 from sublet.reconcile.controller import Controller
+from sublet.reconcile.discovery import Kinds
 from sublet.reconcile.latest import Latest
 from sublet.reconcile.manager import Context, Registration
 from sublet.reconcile.result import Result
@@ -35,11 +36,26 @@ class UnknownScale(Exception):
     """A pod's controller has no scale, so a percentage means nothing."""
 
 
+def _with_condition(conditions: Sequence[Object], new: Object) -> list[Object]:
+    """As other conditions are set, but for the observed generation, which is always the new one."""
+    generation = new["observedGeneration"]
+    return [
+        {**each, "observedGeneration": generation} if each.get("type") == new["type"] else each
+        for each in workloads.set_condition(conditions, new)
+    ]
+
+
+_UNMANAGED = (
+    "Pods selected by this PodDisruptionBudget (selector: %s) were found to be unmanaged. As a result, the status of the "
+    'PDB cannot be calculated correctly, which may result in undefined behavior. To account for these pods please set ".spec.'
+    'minAvailable" field of the PDB to an integer value.'
+)
+
+
 @dataclass(frozen=True)
 class Counts:
     expected: int
     desired: int
-    current: int
 
 
 def disrupted(budget: Object, pods: Sequence[Object], now: float) -> dict[str, str]:
@@ -80,9 +96,7 @@ def status(budget: Object, pods: Sequence[Object], expected: int, desired: int, 
         "disruptionsAllowed": allowed,
         "expectedPods": expected,
         "observedGeneration": budget["metadata"].get("generation") or 0,
-        "conditions": workloads.set_condition(
-            (budget.get("status") or {}).get("conditions") or (), condition
-        ),
+        "conditions": _with_condition((budget.get("status") or {}).get("conditions") or (), condition),
     }
     if leaving:
         made["disruptedPods"] = leaving
@@ -96,6 +110,7 @@ class Disruption:
         self._budgets = context.informers.informer(_BUDGETS)
         self._pods = context.informers.informer(_PODS)
         self._owners = {kind: context.informers.informer(each) for kind, each in _SCALED.items()}
+        self._kinds = Kinds(context.client, context.clock)
         self._latest = Latest()
         self.controller = Controller("disruption-controller", self.reconcile)
         self.stale = Controller("disruption-controller stale conditions", self._clear_stale)
@@ -126,11 +141,16 @@ class Disruption:
         selector = from_label_selector(budget["spec"].get("selector"))
         pods = self._pods.list(objects.namespace(budget), selector)
         now = self._context.clock.now()
+        if not pods:
+            self._event(budget, "Normal", "NoPods", "No matching pods found")
         try:
             counted = await self._counts(budget, pods)
-        except UnknownScale as error:
+        except (UnknownScale, StatusError) as error:
             await self._failed(budget, str(error), now)
+            if isinstance(error, StatusError):
+                raise
             return None
+        self._tell_spared(budget, pods, now)
         new = status(budget, pods, counted.expected, counted.desired, now)
         await self._write(budget, new)
         expiries = [
@@ -142,31 +162,41 @@ class Disruption:
     async def _counts(self, budget: Object, pods: Sequence[Object]) -> Counts:
         """maxUnavailable and percentages are of what the pods' controllers want, not of what is there."""
         spec = budget["spec"]
-        current = sum(workloads.is_ready(pod) for pod in pods)
         if spec.get("maxUnavailable") is not None:
             expected = await self._expected(budget, pods)
             unavailable = workloads.scaled(spec["maxUnavailable"], expected, round_up=True)
-            return Counts(expected, max(0, expected - unavailable), current)
-        minimum = spec.get("minAvailable", 1)
+            return Counts(expected, max(0, expected - unavailable))
+        minimum = spec.get("minAvailable")
+        if minimum is None:
+            return Counts(0, 0)
         if isinstance(minimum, int):
-            return Counts(len(pods), minimum, current)
+            return Counts(len(pods), minimum)
         expected = await self._expected(budget, pods)
-        return Counts(expected, workloads.scaled(minimum, expected, round_up=True), current)
+        return Counts(expected, workloads.scaled(minimum, expected, round_up=True))
 
     async def _expected(self, budget: Object, pods: Sequence[Object]) -> int:
         scales: dict[str, int] = {}
+        asked: set[str] = set()
+        unmanaged = False
         for pod in pods:
             reference = objects.controller_of(pod)
             if reference is None:
-                text = f'found no controller ref for pod "{objects.name(pod)}"'
-                self._event(budget, "Warning", "UnmanagedPods", text)
-                continue
-            uid, replicas = await self._scale(objects.namespace(pod), reference)
-            scales[uid] = replicas
+                unmanaged = True
+            elif reference["uid"] not in asked:
+                asked.add(reference["uid"])
+                found = await self._scale(objects.namespace(pod), reference)
+                if found is None:
+                    raise UnknownScale(f'found no controllers for pod "{objects.name(pod)}"')
+                uid, replicas = found
+                scales[uid] = replicas
+        if unmanaged:
+            self._event(
+                budget, "Warning", "UnmanagedPods", _UNMANAGED % go_text(budget["spec"].get("selector"))
+            )
         return sum(scales.values())
 
-    async def _scale(self, namespace: str, reference: Object) -> tuple[str, int]:
-        """(uid, replicas) of the controller; a ReplicaSet stands for its Deployment."""
+    async def _scale(self, namespace: str, reference: Object) -> tuple[str, int] | None:
+        """(uid, replicas) of the controller; a ReplicaSet stands for its Deployment. None where it is not there."""
         informer = self._owners.get(reference["kind"])
         owner = informer.get(namespace, reference["name"]) if informer is not None else None
         if owner is not None and objects.uid(owner) == reference["uid"]:
@@ -175,19 +205,28 @@ class Disruption:
                 return await self._scale(namespace, above)
             value = owner["spec"].get("replicas")
             return reference["uid"], 1 if value is None else int(value)
-        return reference["uid"], await self._scale_subresource(namespace, reference)
+        return await self._scale_subresource(namespace, reference)
 
-    async def _scale_subresource(self, namespace: str, reference: Object) -> int:
-        group, _, version = reference["apiVersion"].rpartition("/")
-        plural = f"{reference['kind'].lower()}s"
-        guessed = Resource(group, version, plural, reference["kind"], True)
+    async def _scale_subresource(self, namespace: str, reference: Object) -> tuple[str, int] | None:
+        kind = await self._kinds.find(reference["apiVersion"], reference["kind"])
+        if not kind.scales:
+            raise UnknownScale(f"{kind.resource.qualified} does not implement the scale subresource")
         try:
-            scale = await self._client.get(guessed, reference["name"], namespace, "scale")
-        except StatusError as error:
-            raise UnknownScale(
-                f"{plural}.{group} does not implement the scale subresource ({error.reason})"
-            ) from error
-        return int((scale.get("spec") or {}).get("replicas") or 0)
+            scale = await self._client.get(kind.resource, reference["name"], namespace, "scale")
+        except NotFound:
+            return None
+        if objects.uid(scale) != reference["uid"]:
+            return None
+        return reference["uid"], int((scale.get("spec") or {}).get("replicas") or 0)
+
+    def _tell_spared(self, budget: Object, pods: Sequence[Object], now: float) -> None:
+        """Events about pods whose eviction was granted and never carried out."""
+        times = (budget.get("status") or {}).get("disruptedPods") or {}
+        for pod in pods:
+            time = times.get(objects.name(pod))
+            if time and not objects.is_deleting(pod) and objects.parse_time(time) + DELETION_TIMEOUT < now:
+                text = f"Pod was expected by PDB {objects.key(budget)} to be deleted but it wasn't"
+                self._context.events.event(pod, _PODS, "Warning", "NotDeleted", text)
 
     async def _failed(self, budget: Object, message: str, now: float) -> None:
         old = budget.get("status") or {}
@@ -196,7 +235,7 @@ class Disruption:
             "status": "False",
             "reason": "SyncFailed",
             "message": message,
-            "observedGeneration": budget["metadata"].get("generation") or 0,
+            "observedGeneration": old.get("observedGeneration") or 0,
             "lastTransitionTime": objects.rfc3339(now),
         }
         new = {
@@ -205,10 +244,10 @@ class Disruption:
             "expectedPods": 0,
             **old,
             "disruptionsAllowed": 0,
-            "observedGeneration": budget["metadata"].get("generation") or 0,
-            "conditions": workloads.set_condition(old.get("conditions") or (), condition),
+            "conditions": _with_condition(old.get("conditions") or (), condition),
         }
-        self._event(budget, "Warning", "CalculateExpectedPodCountFailed", message)
+        text = f"Failed to calculate the number of expected pods: {message}"
+        self._event(budget, "Warning", "CalculateExpectedPodCountFailed", text)
         await self._write(budget, new)
 
     async def _write(self, budget: Object, new: Object) -> None:
@@ -253,4 +292,4 @@ def setup(context: Context) -> Sequence[Controller]:
     return [disruption.controller, disruption.stale]
 
 
-CONTROLLER = Registration("disruption-controller", setup)
+CONTROLLER = Registration("disruption-controller", setup, component="controllermanager")

@@ -27,11 +27,17 @@ _NODES = resource("nodes")
 
 
 def terminated_surplus(pods: Sequence[Object], threshold: int) -> list[Object]:
-    """The oldest finished pods beyond the threshold."""
+    """Finished pods beyond the threshold: evicted ones first, then the oldest."""
     if threshold <= 0:
         return []
-    done = sorted((pod for pod in pods if workloads.is_finished(pod)), key=workloads.creation_key)
+    done = [pod for pod in pods if workloads.is_finished(pod)]
+    done.sort(key=lambda pod: (not _is_evicted(pod), workloads.creation_key(pod)))
     return done[: max(0, len(done) - threshold)]
+
+
+def _is_evicted(pod: Object) -> bool:
+    status = pod.get("status") or {}
+    return status.get("phase") == "Failed" and status.get("reason") == "Evicted"
 
 
 def orphans(pods: Sequence[Object], nodes: Collection[str]) -> list[Object]:
@@ -75,21 +81,25 @@ class PodGarbageCollector:
                 log.warning("pod garbage collection: %s", error)
 
     async def collect(self) -> None:
-        """One round."""
+        """One round; a pod that cannot go keeps no other."""
         pods = self._pods.list()
-        for pod in terminated_surplus(pods, self._threshold):
-            await self._delete(pod)
         nodes = self._nodes.list()
-        for pod in out_of_service(pods, nodes):
-            await self._delete(pod)
+        for pod in (*terminated_surplus(pods, self._threshold), *out_of_service(pods, nodes)):
+            await self._remove(pod)
         lost = orphans(pods, {objects.name(node) for node in nodes})
         gone = await self._confirmed({pod["spec"]["nodeName"] for pod in lost})
         for pod in lost:
             if pod["spec"]["nodeName"] in gone:
-                await self._fail(pod)
-                await self._delete(pod)
+                await self._remove(pod, self._lost())
         for pod in unscheduled(pods):
+            await self._remove(pod)
+
+    async def _remove(self, pod: Object, *conditions: Object) -> None:
+        try:
+            await self._fail(pod, *conditions)
             await self._delete(pod)
+        except StatusError as error:
+            log.warning("pod garbage collection: %s: %s", objects.key(pod), error)
 
     async def _confirmed(self, names: set[str]) -> set[str]:
         """Nodes missing for 40 s, which the API does not know either."""
@@ -105,18 +115,20 @@ class PodGarbageCollector:
                 confirmed.add(name)
         return confirmed
 
-    async def _fail(self, pod: Object) -> None:
-        """Whoever owns the pod learns that it failed, and why."""
-        if workloads.is_finished(pod):
-            return
-        condition = {
+    def _lost(self) -> Object:
+        return {
             "type": "DisruptionTarget",
             "status": "True",
             "lastTransitionTime": objects.rfc3339(self._context.clock.now()),
             "reason": "DeletionByPodGC",
             "message": "PodGC: node no longer exists",
         }
-        status = {"phase": "Failed", "conditions": [condition]}
+
+    async def _fail(self, pod: Object, *conditions: Object) -> None:
+        """Whoever owns the pod learns that it failed, and why: nobody else will say it."""
+        if workloads.is_finished(pod):
+            return
+        status: Object = {"phase": "Failed"} | ({"conditions": list(conditions)} if conditions else {})
         patch = {"metadata": {"uid": objects.uid(pod)}, "status": status}
         try:
             await self._client.patch(

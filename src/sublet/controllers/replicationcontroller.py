@@ -23,4 +23,9 @@ def setup(context: Context) -> Controller:
     return Replicas(context, REPLICATION_CONTROLLERS, name, _selector, terminating=False).controller
 
 
-CONTROLLER = Registration("replicationcontroller-controller", setup, service_account="replication-controller")
+CONTROLLER = Registration(
+    "replicationcontroller-controller",
+    setup,
+    service_account="replication-controller",
+    component="replication-controller",
+)

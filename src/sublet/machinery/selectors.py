@@ -301,3 +301,19 @@ def _unescape(text: str) -> str:
         value += char
         position += 1
     return value
+
+
+def go_text(selector: Mapping[str, Any] | None) -> str:
+    """A LabelSelector as Go's generated ``String`` writes it."""
+    if selector is None:
+        return "nil"
+    labels = "".join(f"{key}: {value}," for key, value in sorted((selector.get("matchLabels") or {}).items()))
+    expressions = "".join(
+        f"LabelSelectorRequirement{{Key:{each.get('key')},Operator:{each.get('operator')},"
+        f"Values:[{' '.join(each.get('values') or ())}],}},"
+        for each in selector.get("matchExpressions") or ()
+    )
+    return (
+        f"&LabelSelector{{MatchLabels:map[string]string{{{labels}}},"
+        f"MatchExpressions:[]LabelSelectorRequirement{{{expressions}}},}}"
+    )

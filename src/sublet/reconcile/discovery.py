@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from sublet.client.client import Client
 from sublet.machinery import codec
+from sublet.machinery.clock import Clock
 from sublet.machinery.kind import Resource
-from sublet.machinery.status import ServiceUnavailable
+from sublet.machinery.status import NotFound, ServiceUnavailable
 
 _ACCEPT = (
     "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList,"
@@ -23,6 +24,8 @@ class Discovered:
 
     resource: Resource
     verbs: frozenset[str]
+    scales: bool = False
+    """Whether it has the subresource ``scale``."""
 
 
 @dataclass(frozen=True)
@@ -50,6 +53,37 @@ async def discover(client: Client) -> Discovery:
     return Discovery(tuple(resources.values()), tuple(failed))
 
 
+_KINDS_FOR = 60.0
+"""Seconds for which what was discovered is believed."""
+
+
+class Kinds:
+    """Which resource serves a kind: for controllers whose objects name others of any kind, custom ones included."""
+
+    def __init__(self, client: Client, clock: Clock) -> None:
+        self._client = client
+        self._clock = clock
+        self._known: dict[tuple[str, str], Discovered] = {}
+        self._until = 0.0
+
+    async def resource_of(self, api_version: str, kind: str) -> Resource:
+        """In the group's preferred version, whichever was asked for. Raises ``NotFound``, ``StatusError``."""
+        return (await self.find(api_version, kind)).resource
+
+    async def find(self, api_version: str, kind: str) -> Discovered:
+        """Raises ``NotFound`` for a kind that is not served, ``StatusError`` where nothing can be asked."""
+        group = api_version.rpartition("/")[0]
+        now = self._clock.monotonic()
+        if (group, kind) not in self._known or now > self._until:
+            discovery = await discover(self._client)
+            self._known = {(f.resource.group, f.resource.kind): f for f in discovery.resources}
+            self._until = now + _KINDS_FOR
+        found = self._known.get((group, kind))
+        if found is None:
+            raise NotFound(f'no matches for kind "{kind}" in group "{group}"')
+        return found
+
+
 async def _document(client: Client, path: str) -> Any:
     response = await client.raw("GET", path, headers={"accept": _ACCEPT})
     if response.status != 200 or not isinstance(response.body, bytes):
@@ -69,7 +103,8 @@ def _aggregated(document: Any, into: dict[tuple[str, str], Discovered], failed: 
                     continue
                 scope = entry.get("scope") == "Namespaced"
                 resource = Resource(name, version["version"], entry["resource"], kind, scope)
-                _keep(into, resource, entry.get("verbs") or ())
+                scales = any(sub.get("subresource") == "scale" for sub in entry.get("subresources") or ())
+                _keep(into, Discovered(resource, frozenset(entry.get("verbs") or ()), scales))
 
 
 async def _legacy(
@@ -94,12 +129,14 @@ async def _legacy(
         except ServiceUnavailable:
             failed.append(group_version)
             continue
+        names = {entry["name"] for entry in listed.get("resources") or ()}
         for entry in listed.get("resources") or ():
             if "/" not in entry["name"]:
                 resource = Resource(
                     group_name, version, entry["name"], entry["kind"], bool(entry["namespaced"])
                 )
-                _keep(into, resource, entry.get("verbs") or ())
+                scales = f"{entry['name']}/scale" in names
+                _keep(into, Discovered(resource, frozenset(entry.get("verbs") or ()), scales))
 
 
 def _preferred_first(group: Mapping[str, Any]) -> list[Any]:
@@ -107,5 +144,5 @@ def _preferred_first(group: Mapping[str, Any]) -> list[Any]:
     return sorted(group.get("versions") or (), key=lambda version: version["version"] != preferred)
 
 
-def _keep(into: dict[tuple[str, str], Discovered], resource: Resource, verbs: Iterable[str]) -> None:
-    into.setdefault((resource.group, resource.plural), Discovered(resource, frozenset(verbs)))
+def _keep(into: dict[tuple[str, str], Discovered], found: Discovered) -> None:
+    into.setdefault((found.resource.group, found.resource.plural), found)

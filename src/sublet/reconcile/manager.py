@@ -58,6 +58,8 @@ class Registration:
     """In kube-system; empty: the bootstrap roles' name, which is the controller's own."""
     user: str = ""
     """Acts as this user instead of a ServiceAccount; for those upstream runs as ``system:kube-controller-manager``."""
+    component: str = ""
+    """Events say they are from it; empty: ``name``."""
     needs: tuple[Resource, ...] = ()
     """Resources that not every Kubernetes minor has; where one is not there, there is nothing to control."""
 

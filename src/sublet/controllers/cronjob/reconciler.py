@@ -24,6 +24,14 @@ _SCHEDULED = "batch.kubernetes.io/cronjob-scheduled-timestamp"
 _SLACK = 0.1
 
 
+def _since(cron_job: Object) -> float:
+    """The time from which on jobs are due."""
+    known = (cron_job.get("status") or {}).get("lastScheduleTime") or cron_job["metadata"][
+        "creationTimestamp"
+    ]
+    return objects.parse_time(known)
+
+
 def finished(job: Object) -> str:
     """``Complete``, ``Failed`` or empty."""
     return next((kind for kind in ("Complete", "Failed") if objects.is_true(job, kind)), "")
@@ -33,9 +41,12 @@ def surplus(jobs: Sequence[Object], limit: int | None) -> list[Object]:
     """The oldest finished jobs beyond the history limit."""
     if limit is None:
         return []
-    ordered = sorted(
-        jobs, key=lambda job: ((job.get("status") or {}).get("startTime") or "", objects.name(job))
-    )
+
+    def started(job: Object) -> tuple[bool, str, str]:
+        time = (job.get("status") or {}).get("startTime") or ""
+        return not time, time, objects.name(job)
+
+    ordered = sorted(jobs, key=started)
     return ordered[: max(0, len(ordered) - limit)]
 
 
@@ -75,19 +86,32 @@ class CronJobReconciler:
         jobs = self._jobs.by_index(workloads.CONTROLLER_INDEX, objects.uid(cron_job))
         cron_job = await self._refresh(cron_job, jobs)
         await self._clean(cron_job, jobs)
-        if objects.is_deleting(cron_job) or cron_job["spec"].get("suspend"):
+        if objects.is_deleting(cron_job):
             return None
-        try:
-            times = schedule.parse(cron_job["spec"]["schedule"], zone_of(cron_job))
-        except ValueError as error:
-            reason = "UnknownTimeZone" if "time zone" in str(error) else "UnparseableSchedule"
-            text = f"unparseable schedule: {cron_job['spec']['schedule']!r} : {error}"
-            self._event(cron_job, "Warning", reason, text)
+        times = self._schedule(cron_job)
+        if times is None or cron_job["spec"].get("suspend"):
             return None
         now = self._context.clock.now()
-        await self._start_due(cron_job, jobs, times, now)
-        following = times.next(now)
+        since = _since(cron_job)
+        await self._start_due(cron_job, times, since, now)
+        following = schedule.following(times, since, now)
         return None if following is None else Result(requeue_after=following - now + _SLACK)
+
+    def _schedule(self, cron_job: Object) -> schedule.Schedule | None:
+        """None, with an event, where time zone or schedule make no sense."""
+        try:
+            zone = zone_of(cron_job)
+        except ValueError as error:
+            text = f'invalid timeZone: "{cron_job["spec"]["timeZone"]}": {error}'
+            self._event(cron_job, "Warning", "UnknownTimeZone", text)
+            return None
+        try:
+            return schedule.parse(cron_job["spec"]["schedule"], zone)
+        except ValueError as error:
+            if not cron_job["spec"].get("suspend"):
+                text = f'unparseable schedule: "{cron_job["spec"]["schedule"]}" : {error}'
+                self._event(cron_job, "Warning", "UnparseableSchedule", text)
+            return None
 
     async def _refresh(self, cron_job: Object, jobs: Sequence[Object]) -> Object:
         """Takes finished and vanished jobs out of status.active."""
@@ -95,9 +119,13 @@ class CronJobReconciler:
         by_uid = {objects.uid(job): job for job in jobs}
         active = []
         last = status.get("lastSuccessfulTime") or ""
+        listed = {reference.get("uid") for reference in status.get("active") or ()}
         for job in jobs:
             if finished(job) == "Complete":
                 last = max(last, (job.get("status") or {}).get("completionTime") or "")
+            elif not finished(job) and objects.uid(job) not in listed:
+                text = f"Saw a job that the controller did not create or forgot: {objects.name(job)}"
+                self._event(cron_job, "Warning", "UnexpectedJob", text)
         for reference in status.get("active") or ():
             found = by_uid.get(reference.get("uid", "")) or await self._live(reference)
             if found is None:
@@ -132,13 +160,8 @@ class CronJobReconciler:
         written = await self._client.update_status(_CRON_JOBS, {**cron_job, "status": status})
         return self._latest.remember(written)
 
-    async def _start_due(
-        self, cron_job: Object, jobs: Sequence[Object], times: schedule.Schedule, now: float
-    ) -> None:
+    async def _start_due(self, cron_job: Object, times: schedule.Schedule, since: float, now: float) -> None:
         spec, status = cron_job["spec"], cron_job.get("status") or {}
-        since = objects.parse_time(
-            status.get("lastScheduleTime") or cron_job["metadata"]["creationTimestamp"]
-        )
         deadline = spec.get("startingDeadlineSeconds")
         earliest = since if deadline is None else max(since, now - int(deadline))
         due = schedule.due(times, earliest, now)
@@ -148,7 +171,8 @@ class CronJobReconciler:
         if due.scheduled is None:
             return
         if deadline is not None and due.scheduled + int(deadline) < now:
-            text = f"Missed scheduled time to start a job: {objects.rfc3339(due.scheduled)}"
+            told = datetime.fromtimestamp(due.scheduled, UTC).strftime("%a, %d %b %Y %H:%M:%S +0000")
+            text = f"Missed scheduled time to start a job: {told}"
             self._event(cron_job, "Warning", "MissSchedule", text)
             return
         active = status.get("active") or []
@@ -224,6 +248,9 @@ class CronJobReconciler:
             await self._client.delete(_JOBS, name, objects.namespace(cron_job), propagation="Background")
         except NotFound:
             return
+        except StatusError as error:
+            self._event(cron_job, "Warning", "FailedDelete", f"Deleted job: {error}")
+            raise
         self._event(cron_job, "Normal", "SuccessfulDelete", f"Deleted job {name}")
 
     def _event(self, cron_job: Object, kind: str, reason: str, message: str) -> None:

@@ -6,6 +6,7 @@ Source: the CronJob documentation; where day of month and day of week are both r
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta, tzinfo
 from typing import Protocol
@@ -53,9 +54,8 @@ class Fields:
         for _ in range(_HORIZON_DAYS):
             if self._is_on(day):
                 for hour in sorted(hour for hour in self.hours if hour >= first_hour):
-                    for minute in sorted(self.minutes):
-                        found = self._moment(day.replace(hour=hour, minute=minute))
-                        if found is not None and found > after:
+                    for found in self._moments(day.replace(hour=hour)):
+                        if found > after:
                             return found
             day += timedelta(days=1)
             first_hour = 0
@@ -70,13 +70,17 @@ class Fields:
             return by_day and by_weekday
         return by_day or by_weekday
 
-    def _moment(self, local: datetime) -> float | None:
-        """Unix seconds of a wall clock time; None where the clock skips it."""
-        aware = local.replace(tzinfo=self.zone)
-        utc = aware.astimezone(UTC)
-        if utc.astimezone(self.zone).replace(tzinfo=None) != local:
-            return None
-        return utc.timestamp()
+    def _moments(self, hour: datetime) -> Iterator[float]:
+        """Unix seconds of the minutes of a wall clock hour: none where the clock skips it, twice where it repeats it."""
+        seen: set[float] = set()
+        for fold in (0, 1):
+            for minute in sorted(self.minutes):
+                local = hour.replace(minute=minute)
+                utc = local.replace(tzinfo=self.zone, fold=fold).astimezone(UTC)
+                found = utc.timestamp()
+                if found not in seen and utc.astimezone(self.zone).replace(tzinfo=None, fold=0) == local:
+                    seen.add(found)
+                    yield found
 
 
 @dataclass(frozen=True)
@@ -100,7 +104,7 @@ def parse(text: str, zone: tzinfo = UTC) -> Schedule:
         text = _MACROS[text]
     parts = text.split()
     if len(parts) != 5:
-        raise ValueError(f"expected exactly 5 fields, found {len(parts)}: {parts}")
+        raise ValueError(f"expected exactly 5 fields, found {len(parts)}: [{' '.join(parts)}]")
     return Fields(
         minutes=_field(parts[0], 0, 59),
         hours=_field(parts[1], 0, 23),
@@ -153,7 +157,7 @@ def _number(text: str, names: tuple[str, ...], first: int) -> int:
 
 @dataclass(frozen=True)
 class Due:
-    """``scheduled``: the latest time that has come since ``since``; ``missed``: whether more than 100 have."""
+    """``scheduled``: the latest time that has come since ``since``; ``too_many``: whether more than 100 have."""
 
     scheduled: float | None
     too_many: bool
@@ -171,11 +175,17 @@ def due(schedule: Schedule, since: float, now: float) -> Due:
     step = second - first
     count = int((now - first) / step)
     latest = first
-    probe = max(first, now - max(step * 3, 60.0))
+    probe = first + max(0, count - 3) * step
     found = schedule.next(probe)
     if found is None or found > now:
         probe, found = first, second
     while found is not None and found <= now:
         latest = found
         found = schedule.next(found)
-    return Due(latest, count > 100)
+    return Due(latest, count >= 100)
+
+
+def following(schedule: Schedule, since: float, now: float) -> float | None:
+    """The first time later than ``now``, counted on from ``since`` where the schedule counts from its last time."""
+    found = schedule.next(due(schedule, since, now).scheduled or since)
+    return schedule.next(now) if found is not None and found <= now else found

@@ -10,5 +10,8 @@ def setup(context: Context) -> Controller:
 
 
 CONTROLLER = Registration(
-    "horizontal-pod-autoscaler-controller", setup, service_account="horizontal-pod-autoscaler"
+    "horizontal-pod-autoscaler-controller",
+    setup,
+    service_account="horizontal-pod-autoscaler",
+    component="horizontal-pod-autoscaler",
 )

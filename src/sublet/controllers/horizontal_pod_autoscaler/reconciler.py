@@ -14,7 +14,7 @@ from sublet.machinery import objects, selectors
 from sublet.machinery.kind import Object, Resource
 from sublet.machinery.status import BadRequest, NotFound, StatusError
 from sublet.reconcile.controller import Controller
-from sublet.reconcile.discovery import discover
+from sublet.reconcile.discovery import Kinds
 from sublet.reconcile.latest import Latest
 from sublet.reconcile.manager import Context
 from sublet.reconcile.result import Result
@@ -24,7 +24,6 @@ _AUTOSCALERS = resource("horizontalpodautoscalers.autoscaling")
 _PODS = resource("pods")
 _PERIOD = 15.0
 _SETTING = "horizontal_pod_autoscaler_sync_period"
-_KINDS_FOR = 60.0
 
 Condition = tuple[str, str, str, str]
 """(type, status, reason, message)"""
@@ -51,11 +50,10 @@ class Autoscaler:
         self._client = context.client
         self._autoscalers = context.informers.informer(_AUTOSCALERS)
         self._pods = context.informers.informer(_PODS)
-        self._sources = Sources(Metrics(context.client), self._resource_of)
+        self._kinds = Kinds(context.client, context.clock)
+        self._sources = Sources(Metrics(context.client), self._kinds.resource_of)
         self._memories: dict[str, Memory] = {}
         self._latest = Latest()
-        self._kinds: dict[tuple[str, str], Resource] = {}
-        self._kinds_until = 0.0
         self.controller = Controller("horizontal-pod-autoscaler-controller", self.reconcile, workers=5)
         self._autoscalers.add_handler(self._on_autoscaler)
 
@@ -81,7 +79,7 @@ class Autoscaler:
     async def _scale(self, autoscaler: Object, outcome: Outcome) -> None:
         spec = autoscaler["spec"]
         try:
-            target = await self._resource_of(
+            target = await self._kinds.resource_of(
                 spec["scaleTargetRef"]["apiVersion"], spec["scaleTargetRef"]["kind"]
             )
             scale = await self._client.get(
@@ -247,19 +245,6 @@ class Autoscaler:
         except NotFound:
             return
         self._latest.remember(written)
-
-    async def _resource_of(self, api_version: str, kind: str) -> Resource:
-        """Of any version of the group, as anything with a scale may be the target. Raises ``NotFound``."""
-        group = api_version.rpartition("/")[0]
-        now = self._context.clock.monotonic()
-        if (group, kind) not in self._kinds or now > self._kinds_until:
-            discovery = await discover(self._client)
-            self._kinds = {(f.resource.group, f.resource.kind): f.resource for f in discovery.resources}
-            self._kinds_until = now + _KINDS_FOR
-        found = self._kinds.get((group, kind))
-        if found is None:
-            raise NotFound(f'no matches for kind "{kind}" in group "{group}"')
-        return found
 
     def _event(self, autoscaler: Object, kind: str, reason: str, message: str) -> None:
         self._context.events.event(autoscaler, _AUTOSCALERS, kind, reason, message)

@@ -87,8 +87,6 @@ def _too_many_restarts(job: Object, pods: Sequence[Object], limit: int) -> bool:
 
 
 def _success(job: Object, accounts: Accounts, pods: Sequence[Object]) -> Ending | None:
-    if is_suspended(job):
-        return None
     completions = job["spec"].get("completions")
     if is_indexed(job) and (message := policies.success(job, accounts.completed_indexes)):
         return Ending("SuccessCriteriaMet", "SuccessPolicy", message)

@@ -317,7 +317,7 @@ class JobReconciler:
         status = self._status(written, pods, active, accounts, ending, final=final)
         again = await self._write(written, status)
         if ending is not None and final:
-            self._announce(job, ending)
+            self._announce(again or written, ending)
         return again or written
 
     def _terminating(self, pods: Sequence[Object], active: Sequence[Object]) -> int:
@@ -423,6 +423,10 @@ class JobReconciler:
 
     def _announce(self, job: Object, ending: Ending) -> None:
         if ending.final == "Complete":
+            wanted = job["spec"].get("completions")
+            if wanted is not None and int((job.get("status") or {}).get("succeeded") or 0) > int(wanted):
+                text = "Too many succeeded pods running after completion count reached"
+                self._event(job, "Warning", "TooManySucceededPods", text)
             self._event(job, "Normal", "Completed", "Job completed")
         else:
             self._event(job, "Warning", ending.reason, ending.message)

@@ -18,6 +18,7 @@ from sublet.kinds.rules.common import (
 )
 from sublet.machinery import names
 from sublet.machinery.kind import Object
+from sublet.machinery.selectors import go_text
 from sublet.machinery.status import FieldError, duplicate, field_forbidden, invalid, not_supported, required
 
 OPERATIONS = ("*", "CONNECT", "CREATE", "DELETE", "UPDATE")
@@ -312,18 +313,4 @@ def reference_text(reference: Object | None) -> str:
         where = reference.get("namespace")
         return f"{where or '*'}/{reference['name']}"
     selector = reference.get("selector")
-    return "<unset>" if selector is None else _go_text(selector)
-
-
-def _go_text(selector: Object) -> str:
-    """A LabelSelector as Go's generated ``String`` writes it."""
-    labels = "".join(f"{key}: {value}," for key, value in sorted((selector.get("matchLabels") or {}).items()))
-    expressions = "".join(
-        f"LabelSelectorRequirement{{Key:{each.get('key')},Operator:{each.get('operator')},"
-        f"Values:[{' '.join(each.get('values') or ())}],}},"
-        for each in selector.get("matchExpressions") or ()
-    )
-    return (
-        f"&LabelSelector{{MatchLabels:map[string]string{{{labels}}},"
-        f"MatchExpressions:[]LabelSelectorRequirement{{{expressions}}},}}"
-    )
+    return "<unset>" if selector is None else go_text(selector)
