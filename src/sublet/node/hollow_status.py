@@ -196,7 +196,7 @@ class _Containers:
             return old
         seconds, code = self._ending
         since = objects.parse_time(old["state"]["running"]["startedAt"])
-        if self._now < since + seconds:
+        if since <= self._now < since + seconds:  # else it is over, or the clock was put back
             self.times.append(since + seconds - self._now)
             return old
         return self._after(container, old, self._end_of(old, code), int(old.get("restartCount") or 0))
@@ -209,8 +209,9 @@ class _Containers:
         if not again:
             return {**old, "state": {"terminated": last}, "ready": False, "started": False}
         delay = min(_FIRST_BACKOFF * 2 ** min(count, 10), _MAX_BACKOFF) if count else 0.0
-        left = objects.parse_time(last["finishedAt"]) + delay - self._now
-        if left <= 0:
+        ended = objects.parse_time(last["finishedAt"])
+        left = ended + delay - self._now
+        if left <= 0 or ended > self._now:  # the latter: the clock was put back
             return self._start(container, count + 1, {"terminated": last})
         self.times.append(left)
         text = f"back-off {int(delay)}s restarting failed container={container['name']} pod={objects.name(self._pod)}"
@@ -229,7 +230,8 @@ class _Containers:
 
     def _end_of(self, old: Object, code: int) -> Object:
         started = old["state"]["running"]["startedAt"]
-        return _terminated(code, started, objects.rfc3339(self._now), str(old.get("containerID") or ""))
+        finished = max(objects.rfc3339(self._now), started)
+        return _terminated(code, started, finished, str(old.get("containerID") or ""))
 
     def _is_denied(self, container: Mapping[str, Any]) -> bool:
         return is_denied(str(container.get("image") or ""), self._denied)
