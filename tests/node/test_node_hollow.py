@@ -161,6 +161,59 @@ async def test_a_status_that_others_patch_stays_and_readiness_follows_it(client,
     assert "reason" not in objects.condition(await client.get(PODS, "a", "default"), "Ready")
 
 
+async def seen(client, name, generation, seconds=20.0):
+    """The pod once its node has seen this generation."""
+    async with asyncio.timeout(seconds):
+        while True:
+            found = await client.get(PODS, name, "default")
+            if found["status"].get("observedGeneration") == generation:
+                return found
+            await asyncio.sleep(0.01)
+
+
+async def test_each_of_five_hundred_specifications_is_seen(client, hollow):
+    await pod(client, "a")
+    await phase(client, "a", "Running")
+    for number in range(500):
+        image = {"op": "replace", "path": "/spec/containers/0/image", "value": f"busybox:{number}"}
+        await client.patch(PODS, "a", [image], "default", kind="json")
+    found = await seen(client, "a", 501)
+    assert found["status"]["containerStatuses"][0]["image"] == "busybox:499"
+
+
+async def test_a_resize_is_done_as_asked_for_without_a_restart(client, hollow):
+    resources = {"requests": {"cpu": "100m"}, "limits": {"cpu": "200m"}}
+    await pod(client, "a", containers=[{"name": "c", "image": "busybox", "resources": resources}])
+    running = await phase(client, "a", "Running")
+    assert running["status"]["containerStatuses"][0]["resources"] == resources
+    more = {"requests": {"cpu": "150m"}, "limits": {"cpu": "300m"}}
+    patch = {"spec": {"containers": [{"name": "c", "resources": more}]}}
+    await client.patch(PODS, "a", patch, "default", kind="strategic", subresource="resize")
+    status = (await seen(client, "a", 2))["status"]["containerStatuses"][0]
+    assert (status["resources"], status["allocatedResources"]) == (more, {"cpu": "150m"})
+    assert status["restartCount"] == 0
+
+
+async def test_an_ephemeral_container_runs_beside_the_others(client, hollow):
+    await pod(client, "a")
+    await phase(client, "a", "Running")
+    debug = {"name": "debug", "image": "busybox", "targetContainerName": "c"}
+    patch = {"spec": {"ephemeralContainers": [debug]}}
+    await client.patch(PODS, "a", patch, "default", kind="strategic", subresource="ephemeralcontainers")
+    status = (await seen(client, "a", 2))["status"]
+    assert "running" in status["ephemeralContainerStatuses"][0]["state"]
+    assert "running" in status["containerStatuses"][0]["state"]
+
+
+async def test_a_pod_that_runs_is_not_written_again(client, hollow):
+    await pod(client, "a")
+    before = await phase(client, "a", "Running")
+    hollow._controller.enqueue("default/a")
+    await asyncio.sleep(0.2)
+    after = await client.get(PODS, "a", "default")
+    assert after["metadata"]["resourceVersion"] == before["metadata"]["resourceVersion"]
+
+
 async def test_a_node_that_was_deleted_registers_again(client, hollow):
     await client.delete(NODES, "hollow-0")
     await client.delete(LEASES, "hollow-0", LEASE_NAMESPACE)

@@ -118,6 +118,24 @@ def test_a_denied_init_image_holds_the_containers():
     assert not objects.is_true(made, "Initialized")
 
 
+def test_behind_an_init_container_that_waits_none_begins():
+    made, _ = step(pod(initContainers=[{"name": "i", "image": "bad/x"}, {"name": "j", "image": "x"}]))
+    reasons = [s["state"]["waiting"]["reason"] for s in made["status"]["initContainerStatuses"]]
+    assert reasons == ["ErrImagePull", "PodInitializing"]
+    initialized = objects.condition(made, "Initialized")
+    assert initialized["reason"] == "ContainersNotInitialized"
+    assert initialized["message"] == "containers with incomplete status: [i j]"
+
+
+def test_a_container_in_back_off_starts_again_when_the_clock_is_put_back():
+    made, _ = step(pod(annotations={hollow_status.EXIT_CODE: "1"}))
+    for later in (1, 2):
+        made, _ = step(made, NOW + later)
+    assert state(made)["state"]["waiting"]["reason"] == "CrashLoopBackOff"
+    made, _ = step(made, NOW - 3600)
+    assert "running" in state(made)["state"]
+
+
 def test_a_deleted_pod_does_not_count_as_succeeded():
     made, _ = step(pod("Never"))
     status = hollow_status.ended(made, PLACE, NOW + 1)

@@ -61,14 +61,14 @@ def running(pod: Object, place: Place, now: float) -> tuple[Object, float]:
             message = "Pod was active on the node longer than the specified deadline"
             return ended(pod, place, now, "DeadlineExceeded", message), 0.0
     machine = _Containers(pod, place, now)
-    inits = [machine.init(c) for c in spec.get("initContainers") or ()]
+    inits = machine.inits(spec.get("initContainers") or ())
     initialized = not any("waiting" in status["state"] for status in inits)
     waiting = None if initialized else "PodInitializing"
     containers = [machine.ordinary(c, waiting) for c in spec.get("containers") or ()]
     ephemeral = [machine.ordinary(c, waiting, ends=False) for c in spec.get("ephemeralContainers") or ()]
     phase = _phase(pod, containers)
     status = _status(pod, place, start, phase, inits, containers, ephemeral)
-    status["conditions"] = _conditions(pod, phase, initialized, containers, now)
+    status["conditions"] = _conditions(pod, phase, initialized, inits, containers, now)
     times = [t for t in (left, *machine.times) if t > 0]
     return status, min(times, default=0.0)
 
@@ -108,7 +108,7 @@ def ended(pod: Object, place: Place, now: float, reason: str = "", message: str 
     phase = "Failed" if reason or any(codes) else "Succeeded"
     start = old.get("startTime") or objects.rfc3339(now)
     status = _status(pod, place, start, phase, inits, containers, ephemeral)
-    status["conditions"] = _conditions(pod, phase, True, containers, now)
+    status["conditions"] = _conditions(pod, phase, True, inits, containers, now)
     if reason:
         status |= {"reason": reason, "message": message}
     return status
@@ -160,7 +160,16 @@ class _Containers:
         }
         self.times: list[float] = []
 
-    def init(self, container: Mapping[str, Any]) -> Object:
+    def inits(self, containers: Iterable[Mapping[str, Any]]) -> list[Object]:
+        """One after another: behind one that waits none begins."""
+        found: list[Object] = []
+        held = False
+        for container in containers:
+            found.append(self._waiting(container, "PodInitializing", "") if held else self._init(container))
+            held = held or "waiting" in found[-1]["state"]
+        return found
+
+    def _init(self, container: Mapping[str, Any]) -> Object:
         if container.get("restartPolicy") == "Always":
             return self.ordinary(container, None, ends=False)
         old = self._before.get(container["name"])
@@ -185,7 +194,7 @@ class _Containers:
         if old.get("image") != container.get("image") and "running" in state:
             return self._start(container, count + 1, {"terminated": self._end_of(old, 0)})
         if "running" in state:
-            return self._go_on(container, old, ends)
+            return self._go_on(container, old | _resources(container), ends)
         last = state.get("terminated") or (old.get("lastState") or {}).get("terminated")
         if last is None:
             return self._start(container, count, {})
@@ -262,7 +271,17 @@ def _shape(
     }
     if pulled:
         status["containerID"] = _container_id(pod, container, count)
+        status |= _resources(container)
     return status
+
+
+def _resources(container: Mapping[str, Any]) -> Object:
+    """What the container has: a resize is done as soon as it is asked for."""
+    asked = container.get("resources") or {}
+    found: Object = {"resources": {part: asked[part] for part in ("limits", "requests") if asked.get(part)}}
+    if asked.get("requests"):
+        found["allocatedResources"] = asked["requests"]
+    return found
 
 
 def _container_id(pod: Object, container: Mapping[str, Any], count: int) -> str:
@@ -318,7 +337,12 @@ def _phase(pod: Object, containers: Sequence[Object]) -> str:
 
 
 def _conditions(
-    pod: Object, phase: str, initialized: bool, containers: Sequence[Object], now: float
+    pod: Object,
+    phase: str,
+    initialized: bool,
+    inits: Sequence[Object],
+    containers: Sequence[Object],
+    now: float,
 ) -> list[Object]:
     not_ready = [status["name"] for status in containers if not status["ready"]]
     detail: dict[str, str] = {}
@@ -342,12 +366,21 @@ def _conditions(
     going = phase in ("Pending", "Running")
     stated = [
         ("PodReadyToStartContainers", going, {}),
-        ("Initialized", initialized, {"reason": "PodCompleted"} if phase == "Succeeded" else {}),
+        ("Initialized", initialized, _initializing(phase, inits)),
         ("Ready", ready, ready_detail),
         ("ContainersReady", not detail, detail),
         ("PodScheduled", True, {}),
     ]
     return [_condition(pod, kind, holds, more, now) for kind, holds, more in stated]
+
+
+def _initializing(phase: str, inits: Sequence[Object]) -> dict[str, str]:
+    if phase == "Succeeded":
+        return {"reason": "PodCompleted"}
+    if undone := [status["name"] for status in inits if "waiting" in status["state"]]:
+        text = f"containers with incomplete status: [{' '.join(undone)}]"
+        return {"reason": "ContainersNotInitialized", "message": text}
+    return {}
 
 
 def _condition(pod: Object, kind: str, holds: bool, detail: Mapping[str, str], now: float) -> Object:
