@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+import time
 from typing import Any
 
 import pytest
@@ -16,6 +17,7 @@ from sublet.machinery.status import Invalid, NotFound, StatusError
 from sublet.store.interface import Store
 
 SERVICES, ADDRESSES = resource("services"), resource("ipaddresses.networking.k8s.io")
+RANGES, EVENTS = resource("servicecidrs.networking.k8s.io"), resource("events")
 
 
 def service(name: str = "web", ports: list[Object] | None = None, **spec: Any) -> Object:
@@ -172,5 +174,124 @@ async def test_a_loopback_address_is_not_published(store: Store) -> None:
     try:
         with pytest.raises(NotFound):
             await api.client.get(resource("endpoints"), "kubernetes", "default")
+    finally:
+        await api.stop()
+
+
+async def make_range(client: Client, name: str, cidr: str, ready: str = "True") -> None:
+    await client.create(RANGES, {"metadata": {"name": name}, "spec": {"cidrs": [cidr]}})
+    condition = {
+        "type": "Ready", "status": ready, "reason": "", "message": "", "lastTransitionTime": "2026-01-01T00:00:00Z",
+    }  # fmt: skip
+    patch = {"status": {"conditions": [condition]}}
+    await client.patch(RANGES, name, patch, subresource="status")
+
+
+async def test_a_further_range_is_used_when_the_first_is_full(store: Store) -> None:
+    api = APIServer(APIServerSettings(service_cidr="10.1.0.0/29"), store, rng=random.Random(1))
+    await api.start()
+    try:
+        for number in range(5):
+            await api.client.create(SERVICES, service(f"s{number}"))
+        with pytest.raises(Invalid, match="is full"):
+            await api.client.create(SERVICES, service("more"))
+        await make_range(api.client, "unready", "10.8.0.0/28", "False")
+        with pytest.raises(Invalid, match="is full"):
+            await api.client.create(SERVICES, service("more"))
+        await make_range(api.client, "further", "10.9.0.0/28")
+        made = await api.client.create(SERVICES, service("more"))
+        assert made["spec"]["clusterIP"].startswith("10.9.0.")
+    finally:
+        await api.stop()
+
+
+async def test_an_address_of_a_further_range_may_be_chosen(client: Client) -> None:
+    with pytest.raises(Invalid, match="not in the valid range"):
+        await client.create(SERVICES, service(clusterIP="10.9.0.7"))
+    await make_range(client, "further", "10.9.0.0/28")
+    made = await client.create(SERVICES, service(clusterIP="10.9.0.7"))
+    assert made["spec"]["clusterIP"] == "10.9.0.7"
+
+
+class _Later:
+    """The clock, so much later."""
+
+    def __init__(self, seconds: float) -> None:
+        self._seconds = seconds
+
+    def now(self) -> float:
+        return time.time() + self._seconds
+
+    def monotonic(self) -> float:
+        return time.monotonic() + self._seconds
+
+
+async def repaired(api: APIServer, seconds: float = 0.0) -> int:
+    assert api.service_repair is not None
+    api.registry.clock = _Later(seconds)
+    return await api.service_repair.look()
+
+
+async def reasons(client: Client) -> set[str]:
+    return {each["reason"] for each in (await client.list(EVENTS))["items"]}
+
+
+async def eventually_told(client: Client, reason: str) -> None:
+    for _ in range(250):
+        if reason in await reasons(client):
+            return
+        await asyncio.sleep(0.02)
+    raise AssertionError(f"no event says {reason}")
+
+
+async def test_an_address_that_nothing_holds_any_more_is_held_again(store: Store) -> None:
+    api = APIServer(APIServerSettings(), store)
+    await api.start()
+    try:
+        ip = (await api.client.create(SERVICES, service()))["spec"]["clusterIP"]
+        assert await repaired(api) == 0
+        await api.client.delete(ADDRESSES, ip)
+        assert await repaired(api) == 1
+        held = await api.client.get(ADDRESSES, ip)
+        assert held["spec"]["parentRef"]["name"] == "web"
+        await eventually_told(api.client, "ClusterIPNotAllocated")
+        assert await repaired(api) == 0
+    finally:
+        await api.stop()
+
+
+async def test_an_address_without_a_service_is_given_back_after_a_minute(store: Store) -> None:
+    api = APIServer(APIServerSettings(), store)
+    await api.start()
+    try:
+        parent = {"group": "", "resource": "services", "namespace": "default", "name": "gone"}
+        labels = {
+            "ipaddress.kubernetes.io/managed-by": "ipallocator.k8s.io",
+            "ipaddress.kubernetes.io/ip-family": "IPv4",
+        }
+        for name, marked in (("10.0.0.77", labels), ("10.0.0.78", {})):
+            made = {"metadata": {"name": name, "labels": marked}, "spec": {"parentRef": parent}}
+            await api.client.create(ADDRESSES, made)
+        assert await repaired(api, 30.0) == 0
+        assert await repaired(api, 90.0) == 1
+        left = await addresses(api.client)
+        assert "10.0.0.77" not in left and "10.0.0.78" in left
+        await eventually_told(api.client, "IPAddressNotAllocated")
+    finally:
+        await api.stop()
+
+
+async def test_an_address_of_a_service_that_has_another_is_given_back(store: Store) -> None:
+    api = APIServer(APIServerSettings(), store)
+    await api.start()
+    try:
+        ip = (await api.client.create(SERVICES, service()))["spec"]["clusterIP"]
+        held = await api.client.get(ADDRESSES, ip)
+        other = "10.0.0.99" if ip != "10.0.0.99" else "10.0.0.98"
+        made = {"metadata": {"name": other, "labels": held["metadata"]["labels"]}, "spec": held["spec"]}
+        await api.client.create(ADDRESSES, made)
+        assert await repaired(api, 90.0) == 1
+        assert {ip} <= await addresses(api.client) and other not in await addresses(api.client)
+        await eventually_told(api.client, "IPAddressWrongReference")
     finally:
         await api.stop()

@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import replace
 
 import sublet
-from sublet.apiserver import bootstrap, chain, customresources, health, metricsources
+from sublet.apiserver import bootstrap, chain, customresources, health, metricsources, service_repair
 from sublet.apiserver.access import Access
 from sublet.apiserver.admission import order
 from sublet.apiserver.admission.eventlimits import EventLimits
@@ -48,6 +48,7 @@ from sublet.apiserver.settings import APIServerSettings
 from sublet.apiserver.watchcache import Computed, WatchCaches
 from sublet.apiserver.webhookclient import Endpoints, Resolve, WebhookClient
 from sublet.client.client import Client
+from sublet.client.events import EventRecorder
 from sublet.client.exchange import Request, Response, User
 from sublet.client.inprocess import InProcessTransport
 from sublet.client.podstreams import PodStreams
@@ -96,6 +97,8 @@ class APIServer:
         self.rng: random.Random = rng or random.SystemRandom()
         self.pod_streams = pod_streams
         self._service_allocator = service_allocator
+        self.service_repair: service_repair.ServiceRepair | None = None
+        """Where addresses of Services are this server's to give."""
         self.health = Health(self)
         self.audit = open_audit_log(settings.audit, self.clock)
         """None where nothing is logged."""
@@ -163,6 +166,8 @@ class APIServer:
             ips = ServiceIPs(self.registry, self.settings.service_cidr)
             ports = NodePorts(self.registry, self.settings.node_ports)
             self.registry.duties["", "services"] = ServiceDuty(ips, ports)
+            events = EventRecorder(self.client, service_repair.SOURCE, clock=self.clock)
+            self.service_repair = service_repair.ServiceRepair(self.registry, ips, events)
         settings = self.settings
         self.metrics.sources += (
             self.webhooks.metrics.lines, self.policies.metrics.lines, self.aggregation.lines,
@@ -245,6 +250,8 @@ class APIServer:
             await self._reloader.stop()
         await self._identity.stop()
         await self._duties.stop()
+        if self.service_repair is not None:
+            await self.service_repair.stop()
         if self.flow_control is not None:
             await self.flow_control.stop()
         await self.aggregation.stop()

@@ -6,7 +6,7 @@ import asyncio
 import logging
 from typing import TYPE_CHECKING
 
-from sublet.apiserver import bootstrap, stored
+from sublet.apiserver import bootstrap, service_repair, stored
 from sublet.apiserver.flowcontrol import maintenance
 from sublet.machinery import objects
 from sublet.machinery.kind import Object
@@ -20,6 +20,7 @@ _log = logging.getLogger(__name__)
 
 PERIOD = 30.0
 """Seconds between two looks."""
+_REPAIR_ROUNDS = round(service_repair.PERIOD / PERIOD)
 _PER_ROUND = 500
 """Objects removed or rewritten per look at most, so that a look stays short."""
 
@@ -43,13 +44,17 @@ class Duties:
             self._task = None
 
     async def _run(self) -> None:
+        round_ = 0
         while True:
             await asyncio.sleep(PERIOD)
+            round_ += 1
             try:
                 await bootstrap.publish_endpoint(self._api)
                 await maintenance.maintain(self._api)
                 await self.expire_events()
                 await self.rewrite()
+                if self._api.service_repair is not None and round_ % _REPAIR_ROUNDS == 0:
+                    await self._api.service_repair.look()
             except (StatusError, StoreError) as error:
                 _log.warning("a duty of the API server failed, trying again in %d s: %s", PERIOD, error)
 

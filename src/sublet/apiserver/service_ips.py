@@ -12,11 +12,13 @@ from sublet.apiserver.options import WriteOptions
 from sublet.apiserver.registry import Registry
 from sublet.apiserver.writing import Write
 from sublet.client.exchange import User
+from sublet.machinery import objects
 from sublet.machinery.kind import Kind, Object
 from sublet.machinery.status import AlreadyExists, FieldError, NotFound, invalid
 
 NETWORKING = "networking.k8s.io"
 MANAGER = "ipallocator.k8s.io"
+MANAGED_BY = "ipaddress.kubernetes.io/managed-by"
 _USER = User("system:apiserver", ("system:masters", "system:authenticated"))
 _TRIES = 64
 
@@ -32,7 +34,10 @@ class Refused(Exception):
 
 
 class ServiceIPs:
-    """Takes addresses from one range. Two servers on one store never give out the same: the object decides."""
+    """Takes addresses from the server's own range and from every ready ServiceCIDR.
+
+    Two servers on one store never give out the same: the object decides.
+    """
 
     def __init__(self, registry: Registry, cidr: str) -> None:
         self._registry = registry
@@ -61,9 +66,11 @@ class ServiceIPs:
                 why = f"failed to allocate IP {wanted}: provided IP is already allocated"
                 raise Refused(invalid("spec.clusterIPs", [wanted], why))
             return wanted
-        for candidate in self._candidates():
-            if await self._reserve(service, candidate, dry_run):
-                return candidate
+        taken = self.taken()
+        for network in self.networks():
+            for candidate in self._candidates(network, taken):
+                if await self._reserve(service, candidate, dry_run):
+                    return candidate
         raise Refused(
             invalid("spec.clusterIPs", [], f"failed to allocate a serviceIP: range {self.network} is full")
         )
@@ -79,24 +86,45 @@ class ServiceIPs:
                     "must be a valid IP address, (e.g. 10.9.8.7 or 2001:db8::ffff)",
                 )
             ) from None
-        inside = address in self.network
-        edge = address == self.network[0] or (self.network.version == 4 and address == self.network[-1])
-        if not inside or edge:
+        if not self.covers(address):
             why = (
                 f"failed to allocate IP {wanted}: the provided IP ({wanted}) is not in the valid range. "
                 f"The range of valid IPs is {self.network}"
             )
             raise Refused(invalid("spec.clusterIPs", [wanted], why))
 
-    def _candidates(self) -> list[str]:
+    def covers(self, address: ipaddress.IPv4Address | ipaddress.IPv6Address) -> bool:
+        """Whether an address can be had from one of the ranges: it is inside, and not at the edge."""
+        return any(
+            address in network
+            and address != network[0]
+            and not (network.version == 4 and address == network[-1])
+            for network in self.networks()
+        )
+
+    def networks(self) -> list[Network]:
+        """The ranges of this server's family: its own first, then those of ServiceCIDRs that are ready."""
+        kind = self._registry.kinds.stored(NETWORKING, "servicecidrs")
+        found = [self.network]
+        for entry in self._registry.cache(kind).entries() if kind is not None else ():
+            cidr = entry.object
+            stated = [ipaddress.ip_network(each) for each in (cidr.get("spec") or {}).get("cidrs") or ()]
+            if objects.is_deleting(cidr):
+                found = [each for each in found if each not in stated]
+            elif objects.is_true(cidr, "Ready"):
+                found += [
+                    each for each in stated if each.version == self.network.version and each not in found
+                ]
+        return found
+
+    def _candidates(self, network: Network, taken: set[str]) -> list[str]:
         """Addresses that look free: some at random from the upper band, then every one in order."""
-        size = self.network.num_addresses - (2 if self.network.version == 4 else 1)
+        size = network.num_addresses - (2 if network.version == 4 else 1)
         if size <= 0:
             return []
-        taken = self._taken()
 
         def free(offset: int) -> str:
-            address = str(self.network[offset])
+            address = str(network[offset])
             return "" if address in taken else address
 
         # The lower band is left to addresses that people choose by hand.
@@ -109,7 +137,7 @@ class ServiceIPs:
             found = [address for offset in range(1, rest + 1) if (address := free(offset))]
         return list(dict.fromkeys(found))
 
-    def _taken(self) -> set[str]:
+    def taken(self) -> set[str]:
         """Every address in use, as far as the caches show."""
         kind = self._kind()
         if kind is not None:
@@ -127,7 +155,7 @@ class ServiceIPs:
         kind = self._kind()
         if kind is None:
             # A minor without IPAddress: what the Services say is all there is.
-            if address in self._taken():
+            if address in self.taken():
                 return False
             self._promised.add(address)
             return True
@@ -139,7 +167,7 @@ class ServiceIPs:
                 "name": address,
                 "labels": {
                     "ipaddress.kubernetes.io/ip-family": self.family,
-                    "ipaddress.kubernetes.io/managed-by": MANAGER,
+                    MANAGED_BY: MANAGER,
                 },
             },
             "spec": {
@@ -157,6 +185,10 @@ class ServiceIPs:
         except AlreadyExists:
             return await self._is_ours(service, address)
         return True
+
+    async def hold(self, service: Object, address: str) -> bool:
+        """Takes the address that a stored Service has; whether it was to be had."""
+        return await self._reserve(service, address, dry_run=False)
 
     async def _is_ours(self, service: Object, address: str) -> bool:
         """Whether an address is held for this very Service and by no live one (a crash came between)."""
