@@ -30,7 +30,7 @@ async def test_a_new_cluster_has_its_priority_classes_and_flow_objects(client: C
     assert {objects.name(c): c["value"] for c in classes["items"]} == {
         "system-node-critical": 2000001000, "system-cluster-critical": 2000000000,
     }  # fmt: skip
-    assert len(await names(client, "flowschemas.flowcontrol.apiserver.k8s.io")) == 11
+    assert len(await names(client, "flowschemas.flowcontrol.apiserver.k8s.io")) == 13
     assert "exempt" in await names(client, "prioritylevelconfigurations.flowcontrol.apiserver.k8s.io")
 
 
