@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 
-from conformance_client import API, STRATEGIC, Object
+from conformance_client import API, STRATEGIC, Object, Watch
 from conformance_names import conformance
 from conformance_steps import change, wait_for
 from conformance_workloads import (
@@ -44,8 +44,17 @@ def test_recreate(api: API, namespace: str) -> None:
     deployment = work.deployment_complete(name)
     old_hash = old["metadata"]["labels"]["pod-template-hash"]
     version = work.pods.list()["metadata"]["resourceVersion"]
-    with work.pods.watch(resource_version=version, label_selector="name=sample-pod-3") as watch:
-        change(work.deployments, name, lambda o: set_image(o, AGNHOST))
+    with (
+        work.deployments.watch(resource_version=version) as rollout,
+        work.pods.watch(resource_version=version, label_selector="name=sample-pod-3") as watch,
+    ):
+
+        def other(found: Object) -> None:
+            found["spec"]["template"]["spec"]["containers"][0]["name"] = "httpd"
+            set_image(found, AGNHOST)
+
+        generation = change(work.deployments, name, other)["metadata"]["generation"]
+        old_pods_first(rollout, generation)
         work.deployment_revision(name, "2", AGNHOST)
         deployment = work.deployment_complete(name)
         old_is_gone = False
@@ -57,6 +66,18 @@ def test_recreate(api: API, namespace: str) -> None:
                 assert old_is_gone, "a new pod before the old one ended"
                 break
     assert [r["spec"]["replicas"] for r in work.old_replicasets(deployment)] == [0]
+
+
+def old_pods_first(watch: Watch, generation: int) -> None:
+    """Follows a Recreate rollout to its end: updated pods are never counted beside old ones."""
+    while True:
+        status = watch.next(LONG)[1].get("status") or {}
+        if status.get("observedGeneration", 0) < generation:
+            continue
+        replicas, updated = status.get("replicas", 0), status.get("updatedReplicas", 0)
+        assert not updated or replicas == updated, "old pods run beside updated ones"
+        if replicas == updated == 1:
+            return
 
 
 @conformance(
@@ -85,10 +106,20 @@ def test_old_replicasets_are_cleaned_up(api: API, namespace: str) -> None:
     work.replicasets.create(replicated("test-cleanup-controller", 1, labels, container("httpd", AGNHOST_OLD)))
     work.running(1, selector="name=cleanup-pod")
     deployment = replicated(name, 1, {"name": "cleanup-pod"}, AGNHOST_CONTAINER, revisionHistoryLimit=0)
-    work.deployments.create(deployment)
-    found = work.deployment_complete(name)
-    wait_for(lambda: not work.old_replicasets(found), "no old ReplicaSets", LONG)
-    assert len(work.replicasets.items()) == 1
+    version = work.pods.list()["metadata"]["resourceVersion"]
+    with work.pods.watch(resource_version=version) as watch:
+        work.deployments.create(deployment)
+        found = work.deployment_complete(name)
+        wait_for(lambda: not work.old_replicasets(found), "no old ReplicaSets", LONG)
+        assert len(work.replicasets.items()) == 1
+        added = []
+        while True:
+            try:
+                kind, pod = watch.next(2.0)
+            except TimeoutError:
+                break
+            added += [pod["spec"]["containers"][0]["name"]] if kind == "ADDED" else []
+        assert added == ["agnhost"], "the adopted ReplicaSet made a pod again"
 
 
 @conformance("[sig-apps] Deployment deployment should support rollover [Conformance]")
@@ -211,29 +242,36 @@ def test_the_life_of_a_deployment(api: API, namespace: str) -> None:
         resource.create(manifest)
         watch.until("ADDED")
         watch.until("MODIFIED", lambda o: o["status"].get("readyReplicas") == 2, LONG)
-        inner = {"terminationGracePeriodSeconds": 1, "containers": [{"name": name, "image": PAUSE}]}
+        # A field's name in capitals, as upstream's patch has it, is dropped with a warning.
+        sleep = {"name": name, "image": PAUSE, "command": ["/bin/sleep", "100000"]}
         patch = {
             "metadata": {"labels": {"test-deployment": "patched"}},
-            "spec": {"replicas": 1, "template": {"spec": inner}},
+            "spec": {
+                "replicas": 1,
+                "template": {"spec": {"TerminationGracePeriodSeconds": 0, "containers": [sleep]}},
+            },
         }
         resource.patch(name, patch, STRATEGIC)
         watch.until("MODIFIED", lambda o: o["metadata"]["labels"].get("test-deployment") == "patched")
         watch.until("MODIFIED", lambda o: o["status"].get("readyReplicas") == 1 and is_complete(o), LONG)
         [listed] = api.typed("apps/v1", "deployments").items(label_selector=selector)
         assert listed["spec"]["replicas"] == 1 and images(listed) == [PAUSE]
-        change(
-            resource, name,
-            lambda o: (
-                o["metadata"]["labels"].update({"test-deployment": "updated"}), o["spec"].update(replicas=2),
-                set_image(o, AGNHOST),
-            ),
-        )  # fmt: skip
-        watch.until("MODIFIED", lambda o: images(o) == [AGNHOST] and is_complete(o), LONG)
         dynamic = api.dynamic("apps/v1", "deployments", "Deployment", namespace)
+        again = replicated(name, 2, labels, container(name, AGNHOST))
+        again["metadata"]["labels"] = {**labels, "test-deployment": "updated"}
+        again["status"] = {}
+        dynamic.update(again)  # without a resource version: whatever is there
+        watch.until("MODIFIED", lambda o: images(o) == [AGNHOST] and is_complete(o), LONG)
         shown = dynamic.get(name, "status")
         assert shown["status"]["readyReplicas"] == 2 and annotation(shown, REVISION) == "3"
-        resource.patch(name, {"status": {"readyReplicas": 0}}, STRATEGIC, "status")
+        patch = {
+            "metadata": {"labels": {"test-deployment": "patched-status"}}, "status": {"readyReplicas": 0},
+        }  # fmt: skip
+        dynamic.patch(name, patch, STRATEGIC, "status")
         watch.until("MODIFIED", lambda o: not o["status"].get("readyReplicas"))
+        shown = dynamic.get(name, "status")
+        assert images(shown) == [AGNHOST]
+        assert shown["metadata"]["labels"]["test-deployment"] == "updated", "the status brought a label"
         watch.until("MODIFIED", lambda o: o["status"].get("readyReplicas") == 2, LONG)
         resource.delete_collection(selector)
         watch.until("DELETED")

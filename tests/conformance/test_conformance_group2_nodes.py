@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from conformance_client import API, STRATEGIC, Object
@@ -14,6 +14,7 @@ from conformance_workloads import (
     AGNHOST_OLD,
     BUSYBOX,
     LONG,
+    NGINX,
     PAUSE,
     Workloads,
     container,
@@ -148,14 +149,16 @@ def test_the_life_of_a_pod_and_its_status(api: API, namespace: str) -> None:
         dynamic = api.dynamic("v1", "pods", "Pod", namespace)
 
         def unready(obj: Object) -> None:
-            for state in obj["status"]["conditions"]:
-                if state["type"] == "Ready":
-                    state["status"] = "False"
+            states = [c for c in obj["status"]["conditions"] if c["type"] in ("Ready", "ContainersReady")]
+            assert [c["status"] for c in states] == ["True", "True"], "the node made the pod unready"
+            for state in states:
+                state["status"] = "False"
 
         assert is_ready(dynamic.get(name, "status"))
         written = change(dynamic, name, unready, "status")
-        state = condition(written, "Ready")
-        assert state is not None and state["status"] == "False"
+        for kind in ("Ready", "ContainersReady"):
+            state = condition(written, kind)
+            assert state is not None and state["status"] == "False"
         watch.until("MODIFIED", lambda o: not is_ready(o))
         work.pods.delete_collection(selector)
         watch.until("DELETED", limit=LONG)
@@ -167,25 +170,32 @@ def test_the_life_of_a_pod_and_its_status(api: API, namespace: str) -> None:
 )
 def test_generations_of_a_pod(api: API, namespace: str) -> None:
     work, name = Workloads(api, namespace), random_name("pod-generation")
-    made = work.pods.create(pod(name, {"time": "1"}, AGNHOST, activeDeadlineSeconds=5000))
+    manifest = pod(name, image=AGNHOST)
+    manifest["spec"]["initContainers"] = [container("init-container", BUSYBOX)]
+    made = work.pods.create(manifest)
     assert made["metadata"]["generation"] == 1
     work.pod_running(name)
 
-    def image(found: Object) -> None:
-        found["spec"]["containers"][0]["image"] = AGNHOST_OLD
+    def tolerations(found: Object) -> None:
+        """All others are left out: admission puts those back that every pod has."""
+        foo = {"key": "foo-generation", "operator": "Equal", "value": "bar", "effect": "NoSchedule"}
+        found["spec"]["tolerations"] = [foo]
 
-    def toleration(found: Object) -> None:
-        found["spec"].setdefault("tolerations", []).append({"key": "foo-gen", "operator": "Exists"})
+    def image(part: str, wanted: str) -> Callable[[Object], None]:
+        return lambda found: found["spec"][part][0].update(image=wanted)
 
-    edits = [
-        (lambda o: o["metadata"]["labels"].update(time="2"), 1),
-        (toleration, 2),
-        (image, 3),
-        (lambda o: o["spec"].update(activeDeadlineSeconds=4000), 4),
-        (lambda o: o["metadata"].setdefault("annotations", {}).update(key="value"), 4),
+    edits: list[tuple[Callable[[Object], object], int]] = [
+        (lambda _: None, 1),
+        (tolerations, 2),
+        (lambda o: o["spec"].update(activeDeadlineSeconds=5000), 3),
+        (image("containers", NGINX), 4),
+        (image("initContainers", PAUSE), 5),
+        (lambda o: o["metadata"].update(annotations={"key": "value"}), 5),
+        (lambda o: o["metadata"].update(generation=1), 5),
     ]
     for edit, expected in edits:
-        assert change(work.pods, name, edit)["metadata"]["generation"] == expected
+        change(work.pods, name, edit)
+        assert work.pods.get(name)["metadata"]["generation"] == expected
         observed(work, name, expected)
     debugger = {
         "name": "debugger", "image": AGNHOST, "imagePullPolicy": "IfNotPresent",
@@ -193,8 +203,8 @@ def test_generations_of_a_pod(api: API, namespace: str) -> None:
     }  # fmt: skip
     patch = {"spec": {"ephemeralContainers": [debugger]}}
     patched = work.pods.patch(name, patch, STRATEGIC, "ephemeralcontainers")
-    assert patched["metadata"]["generation"] == 5
-    observed(work, name, 5)
+    assert patched["metadata"]["generation"] == 6
+    observed(work, name, 6)
     work.pods.delete(name, gracePeriodSeconds=0)
 
 
@@ -212,14 +222,14 @@ def observed(work: Workloads, name: str, generation: int) -> None:
 @conformance(f"{GENERATIONS} custom-set generation on new pods and graceful delete [Conformance]")
 def test_generation_cannot_be_chosen(api: API, namespace: str) -> None:
     work, name = Workloads(api, namespace), random_name("pod-generation")
-    manifest = pod(name, image=AGNHOST, terminationGracePeriodSeconds=300)
-    manifest["metadata"].update(generation=100, finalizers=["e2e.example.com/finalizer"])
+    manifest = pod(name, {"time": str(time.time_ns())}, AGNHOST)
+    manifest["metadata"]["generation"] = 100
     assert work.pods.create(manifest)["metadata"]["generation"] == 1
     work.pod_running(name)
-    work.pods.delete(name)
-    found = until(work.pods, name, deleting, "is being deleted")
-    assert found["metadata"]["generation"] == 2
-    work.pods.patch(name, {"metadata": {"finalizers": None}})
+    answer = work.pods.send("DELETE", work.pods.path(name, gracePeriodSeconds="60"), None)
+    assert (answer["kind"], deleting(answer)) == ("Pod", True)
+    found = work.pods.get(name)  # a node takes a moment to stop it
+    assert (found["metadata"]["generation"], found["metadata"]["deletionGracePeriodSeconds"]) == (2, 60)
     gone(work.pods, name, LONG)
 
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
+import pytest
 from conformance_client import API, STRATEGIC, Object
 from conformance_names import conformance
 from conformance_steps import change, condition, gone, wait_count, wait_for
@@ -32,6 +34,15 @@ LABELS = {"foo": "bar", "baz": "blah"}
 SELECTOR = "foo=bar,baz=blah"
 SUITE = "[sig-apps] StatefulSet Basic StatefulSet functionality [StatefulSetBasic]"
 HASH = "controller-revision-hash"
+
+
+@pytest.fixture(autouse=True)
+def clean(api: API, namespace: str) -> Iterator[None]:
+    """As upstream: no test leaves a StatefulSet to others."""
+    yield
+    resource = api.typed("apps/v1", "statefulsets", namespace)
+    resource.delete_collection()
+    wait_count(resource, 0)
 
 
 def statefulset(work: Workloads, name: str, replicas: int, **spec: Any) -> Object:

@@ -127,7 +127,9 @@ async def running(
     try:
         await manager.start()
         if nodes:
-            hollow_settings = HollowSettings(names=[f"node-{n}" for n in range(nodes)], **hollow)
+            hollow_settings = HollowSettings(
+                names=[f"node-{n}" for n in range(nodes)], **{"stop_seconds": 0.0, **hollow}
+            )
             hollow_nodes = HollowNodes(cluster.client, hollow_settings)
             tasks.append(asyncio.create_task(hollow_nodes.run()))
             tasks.append(asyncio.create_task(bind(cluster.client, list(hollow_settings.names))))

@@ -106,14 +106,26 @@ async def test_an_extended_resource_that_others_report_is_not_its_to_judge(clien
     await phase(client, "dongle", "Running")
 
 
-async def test_a_deleted_pod_goes_at_once_and_its_room_is_free(client, hollow):
+async def test_a_deleted_pod_takes_a_moment_to_stop_and_its_room_is_free(client, hollow):
     await pod(client, "a")
     await phase(client, "a", "Running")
     await client.delete(PODS, "a", "default")
+    await asyncio.sleep(0.2)
+    going = await client.get(PODS, "a", "default")
+    assert objects.is_deleting(going) and going["status"]["phase"] == "Running"
     await gone(client, "a")
+    assert not hollow._stopping
     async with asyncio.timeout(5):
         while hollow._addresses._held:  # noqa: ASYNC110
             await asyncio.sleep(0.01)
+
+
+async def test_a_pod_that_is_deleted_by_force_does_not_wait_for_its_containers(client, hollow):
+    await pod(client, "a")
+    await phase(client, "a", "Running")
+    await client.delete(PODS, "a", "default")
+    await client.delete(PODS, "a", "default", grace=0)
+    await gone(client, "a", 0.4)
 
 
 async def test_a_pod_with_a_finalizer_ends_and_stays(client, hollow):

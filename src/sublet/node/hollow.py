@@ -139,6 +139,8 @@ class HollowNodes:
         self._pods = Informer(client, resource("pods"), field_selector=selector, clock=self._clock, rng=rng)
         self._controller = Controller("hollow-node", self._reconcile, workers=_WORKERS)
         self._where: dict[str, tuple[str, str]] = {}
+        self._stopping: dict[str, float] = {}
+        """uid of a pod that is being deleted -> when its containers have stopped, monotonic."""
         self.registered = asyncio.Event()
         """Set once all nodes are registered and ready."""
 
@@ -214,6 +216,7 @@ class HollowNodes:
     def _forget(self, uid: str, name: str) -> None:
         self.nodes[name].drop(uid)
         self._addresses.release(uid)
+        self._stopping.pop(uid, None)
 
     async def _reconcile(self, key: str) -> Result | None:
         pod = self._pods.get_key(key)
@@ -222,6 +225,8 @@ class HollowNodes:
             return None
         uid = objects.uid(pod)
         if objects.is_deleting(pod):
+            if left := self._stops_in(pod):
+                return Result(left)
             await self._remove(pod, node)
             return None
         if (pod.get("status") or {}).get("phase") in _ENDED:
@@ -244,6 +249,17 @@ class HollowNodes:
             known = (pod.get("status") or {}).get("podIP") or ""
             address = self._addresses.of(objects.uid(pod), known)
         return Place(node.address, address, self._settings.denied_images, self._settings.finish_seconds)
+
+    def _stops_in(self, pod: Object) -> float:
+        """Seconds its containers still take to stop: clients see a pod that is deleted gracefully go, not gone."""
+        if (pod.get("status") or {}).get("phase") in _ENDED:
+            return 0.0
+        grace = float(pod["metadata"].get("deletionGracePeriodSeconds") or 0)
+        now = self._clock.monotonic()
+        limit = now + min(grace, self._settings.stop_seconds)
+        due = min(self._stopping.get(objects.uid(pod), limit), limit)
+        self._stopping[objects.uid(pod)] = due
+        return max(0.0, due - now)
 
     async def _remove(self, pod: Object, node: HollowNode) -> None:
         """Stops the containers, says so, and lets the API server remove the pod."""

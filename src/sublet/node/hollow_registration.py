@@ -50,6 +50,8 @@ class HollowSettings:
     denied_images: Sequence[str] = DENIED_IMAGES
     finish_seconds: float | None = None
     """After which pods that may end (restartPolicy Never, OnFailure) succeed; None: never by themselves."""
+    stop_seconds: float = 0.5
+    """What containers take to stop when their pod is deleted with a grace period, at most that period."""
     lease_seconds: int = 40
     status_seconds: float = 300.0
     """How often the status is written although nothing changed."""
