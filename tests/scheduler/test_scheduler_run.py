@@ -81,7 +81,9 @@ async def test_a_pod_that_fits_nowhere_says_why_and_is_placed_when_a_node_comes(
     found = await eventually(client, "p", lambda p: objects.condition(p, "PodScheduled"))
     condition = objects.condition(found, "PodScheduled")
     assert (condition["status"], condition["reason"]) == ("False", "Unschedulable")
-    assert condition["message"].startswith("0/1 nodes are available: 1 Insufficient cpu. preemption: ")
+    assert condition["message"].startswith(
+        "0/1 nodes are available: 1 Insufficient cpu. no new claims to deallocate, preemption: "
+    )
     await node(client, "b", cpu="4")
     await eventually(client, "p", on("b"))
 

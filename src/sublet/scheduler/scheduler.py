@@ -309,7 +309,9 @@ class Scheduler:
             self._bindings.add(task)
             task.add_done_callback(self._bindings.discard)
             return
-        self._unschedulable(queued, attempt, f"{message} preemption: {outcome.message}")
+        # Where the API has claims for devices, upstream's plug-in for them speaks before preemption.
+        first = "no new claims to deallocate, " if self._lookup.devices is not None else ""
+        self._unschedulable(queued, attempt, f"{message} {first}preemption: {outcome.message}")
 
     async def _evict(self, pod: PodInfo, victims: Sequence[PodInfo]) -> None:
         for victim in victims:
