@@ -122,12 +122,19 @@ def settled(obj: Object) -> Object:
     return {**{k: v for k, v in obj.items() if k != "status"}, "metadata": metadata}
 
 
+def as_read_from_protobuf(obj: Any) -> Any:
+    """Without nulls, which Go writes in JSON and has no place for in protobuf."""
+    if isinstance(obj, dict):
+        return {key: as_read_from_protobuf(value) for key, value in obj.items() if value is not None}
+    return [as_read_from_protobuf(each) for each in obj] if isinstance(obj, list) else obj
+
+
 def at_one_version(proto: ProtobufClient, path: str) -> tuple[Object, Object]:
     """The object in protobuf and in JSON, both as of the same version: the server may write its status meanwhile."""
     for _ in range(50):
         found: tuple[Object, Object] = proto.ask("GET", path)[1], proto.ask("GET", path, accept=JSON)[1]
         if len({each["metadata"]["resourceVersion"] for each in found}) == 1:
-            return found
+            return found[0], as_read_from_protobuf(found[1])
     raise AssertionError(f"{path} does not come to rest")
 
 

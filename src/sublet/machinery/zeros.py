@@ -124,7 +124,7 @@ _REQUIRED = _fields(
     "k8s.io.api.events.v1.EventSeries: count; ControllerRevision: revision; LinuxContainerUser: uid gid;"
     "SleepAction: seconds; Condition: message reason; AdmissionResponse: allowed; AttachedVolume: devicePath;"
     "NodeSystemInfo: machineID systemUUID bootID kernelVersion osImage containerRuntimeVersion kubeletVersion"
-    " kubeProxyVersion"
+    " kubeProxyVersion operatingSystem architecture; DaemonEndpoint: Port"
 )
 """Required fields whose zeros are met: what reads protobuf without a schema keeps them."""
 
