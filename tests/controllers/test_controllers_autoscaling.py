@@ -106,6 +106,28 @@ def test_the_default_doubles_at_most_and_waits_before_it_shrinks() -> None:
     assert later.replicas == 5
 
 
+def test_without_a_behavior_few_replicas_become_four_at_most() -> None:
+    assert decide(None, Memory(), NOW, 1, 50, 1, 100).replicas == 4
+    assert decide(None, Memory(), NOW, 3, 50, 1, 100).replicas == 6
+
+
+def test_with_a_behavior_few_replicas_get_four_more() -> None:
+    behavior: dict[str, Any] = {"scaleDown": {"stabilizationWindowSeconds": 60}}
+    assert decide(behavior, Memory(), NOW, 3, 50, 1, 100).replicas == 7
+
+
+def test_without_a_behavior_what_is_above_the_bounds_says_which_one_it_met() -> None:
+    many = decide(None, Memory(), NOW, 10, 50, 1, 12)
+    assert (many.replicas, many.limited[1]) == (12, "TooManyReplicas")
+    few = decide(None, Memory(), NOW, 10, 1, 3, 12)
+    assert (few.replicas, few.limited[1]) == (3, "TooFewReplicas")
+
+
+def test_samples_of_pods_that_are_gone_do_not_lower_the_average() -> None:
+    used = {**samples(400, 600), "gone": Sample(0, NOW)}
+    assert by_utilization(pods(2), used, requests(2), 50, 2, True, NOW, NEAR)[1:] == (50, 500)
+
+
 def test_policies_count_what_was_done_in_their_period() -> None:
     behavior = {"scaleUp": {"policies": [{"type": "Pods", "value": 4, "periodSeconds": 60}]}}
     memory = Memory()
@@ -226,31 +248,31 @@ async def test_what_stands_in_the_way_is_a_condition(
 NOT_SERVED = "the server could not find the requested resource (get "
 
 
-@pytest.mark.parametrize(("metric", "reason", "message", "value_of"), [
+@pytest.mark.parametrize(("metric", "reason", "message", "source"), [
     (
         {"type": "Resource", "resource": {"name": "cpu", "target": {"type": "Utilization", "averageUtilization": 50}}},
         "FailedGetResourceMetric",
         "failed to get cpu utilization: unable to get metrics for resource cpu: unable to fetch metrics from "
         f"resource metrics API: {NOT_SERVED}pods.metrics.k8s.io)",
-        "cpu resource",
+        "cpu resource metric value",
     ),
     (
         {"type": "External", "external": {"metric": {"name": "queue"}, "target": {"type": "Value", "value": "3"}}},
         "FailedGetExternalMetric",
-        "unable to get external metric test/queue: unable to fetch metrics from external metrics API: "
+        "unable to get external metric test/queue/nil: unable to fetch metrics from external metrics API: "
         f"{NOT_SERVED}queue.external.metrics.k8s.io)",
-        "queue external",
+        "queue external metric value: failed to get queue external metric",
     ),
     (
         {"type": "Pods", "pods": {"metric": {"name": "qps"}, "target": {"type": "AverageValue", "averageValue": "3"}}},
         "FailedGetPodsMetric",
         "unable to get metric qps: unable to fetch metrics from custom metrics API: no custom metrics API "
         "(custom.metrics.k8s.io) registered",
-        "pods",
+        "pods metric value",
     ),
 ])  # fmt: skip
 async def test_a_metrics_api_that_is_not_there_is_named_in_the_words_of_kubernetes(
-    cluster: Any, eventually: Any, metric: Any, reason: str, message: str, value_of: str
+    cluster: Any, eventually: Any, metric: Any, reason: str, message: str, source: str
 ) -> None:
     await autoscaled(cluster, "web", metrics=[metric])
 
@@ -260,7 +282,56 @@ async def test_a_metrics_api_that_is_not_there_is_named_in_the_words_of_kubernet
 
     found = await eventually(said)
     assert found[reason] == message
-    wrapped = f"failed to get {value_of} metric value: {message}"
+    wrapped = f"failed to get {source}: {message}"
     assert found["FailedComputeMetricsReplicas"] == (
         f"invalid metrics (1 invalid out of 1), first error is: {wrapped}"
     )
+
+
+async def test_two_autoscalers_of_the_same_pods_stand_still_and_say_so(cluster: Any, eventually: Any) -> None:
+    await autoscaled(cluster)
+
+    async def scaled() -> Any:
+        return (await cluster.get("deployments.apps", "web"))["status"].get("replicas") == 2
+
+    await eventually(scaled)
+    first = await cluster.get("horizontalpodautoscalers.autoscaling", "web")
+    await cluster.make("horizontalpodautoscalers.autoscaling", "again", first["spec"])
+    message = "pods by selector app=web are controlled by multiple HPAs: [{again test} {web test}]"
+
+    async def told() -> Any:
+        found = await cluster.get("horizontalpodautoscalers.autoscaling", "again")
+        return objects.condition(found, "ScalingActive")
+
+    found = await eventually(told)
+    assert (found["reason"], found["message"]) == ("AmbiguousSelector", message)
+
+
+async def test_a_target_without_replicas_is_not_scaled_and_shows_no_metrics(
+    cluster: Any, eventually: Any
+) -> None:
+    await autoscaled(cluster)
+    await cluster.client.patch(DEPLOYMENTS, "web", {"spec": {"replicas": 0}}, "test")
+    patch = {"spec": {"maxReplicas": 6}}
+    await cluster.client.patch(AUTOSCALERS, "web", patch, "test")
+
+    async def disabled() -> Any:
+        found = await cluster.get("horizontalpodautoscalers.autoscaling", "web")
+        active = objects.condition(found, "ScalingActive") or {}
+        return active.get("reason") == "ScalingDisabled" and found["status"]
+
+    status = await eventually(disabled)
+    assert "currentMetrics" not in status
+    assert not status.get("desiredReplicas")
+
+
+async def test_a_metric_that_fails_keeps_its_place_among_the_current_ones(
+    cluster: Any, eventually: Any
+) -> None:
+    await autoscaled(cluster)
+
+    async def shown() -> Any:
+        found = await cluster.get("horizontalpodautoscalers.autoscaling", "web")
+        return (found.get("status") or {}).get("currentMetrics")
+
+    assert await eventually(shown) == [{"type": ""}]

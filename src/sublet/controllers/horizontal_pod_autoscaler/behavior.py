@@ -1,6 +1,7 @@
 """How fast a recommendation may be followed: stabilization windows and rate policies. Pure but for its memory.
 
-Source: HorizontalPodAutoscalerBehavior in autoscaling/v2. Without a behavior, its defaults hold.
+Source: HorizontalPodAutoscalerBehavior in autoscaling/v2. Without a behavior, what is there at most doubles (or
+becomes 4), and the highest recommendation of the last five minutes holds.
 """
 
 from __future__ import annotations
@@ -48,8 +49,10 @@ def decide(
     behavior: Mapping[str, Any] | None, memory: Memory, now: float, current: int, wanted: int,
     least: int, most: int,
 ) -> Decision:  # fmt: skip
-    up = {**_UP, **((behavior or {}).get("scaleUp") or {})}
-    down = {**_DOWN, **((behavior or {}).get("scaleDown") or {})}
+    if behavior is None:
+        return _plain(memory, now, current, wanted, least, most)
+    up = {**_UP, **(behavior.get("scaleUp") or {})}
+    down = {**_DOWN, **(behavior.get("scaleDown") or {})}
     stable, able = _stabilized(up, down, memory, now, current, wanted)
     if stable > current:
         limit = max(current, _limit(up, memory, now, current, rising=True))
@@ -69,14 +72,34 @@ def decide(
             return Decision(low, able, ("True", reason, message))
     if stable < least:
         return Decision(least, able, ("True", "TooFewReplicas", _FEW))
-    within = ("False", "DesiredWithinRange", "the desired count is within the acceptable range")
-    return Decision(stable, able, within)
+    return Decision(stable, able, _WITHIN)
 
 
+_WITHIN = ("False", "DesiredWithinRange", "the desired count is within the acceptable range")
 _MANY = "the desired replica count is more than the maximum replica count"
 _FEW = "the desired replica count is less than the minimum replica count"
 _FAST_UP = "the desired replica count is increasing faster than the maximum scale rate"
 _FAST_DOWN = "the desired replica count is decreasing faster than the maximum scale rate"
+
+
+def _plain(memory: Memory, now: float, current: int, wanted: int, least: int, most: int) -> Decision:
+    """Without a behavior."""
+    memory.recommendations.append((now, wanted))
+    stable = max(_within(memory.recommendations, now, _DOWN["stabilizationWindowSeconds"]), default=wanted)
+    able = _READY if stable == wanted else ("True", "ScaleDownStabilized", _RECENTLY_HIGHER)
+    fastest = max(2 * current, 4)
+    if stable < least:
+        return Decision(least, able, ("True", "TooFewReplicas", _FEW))
+    if stable > min(most, fastest):
+        reason, message = ("ScaleUpLimit", _FAST_UP) if most > fastest else ("TooManyReplicas", _MANY)
+        return Decision(min(most, fastest), able, ("True", reason, message))
+    return Decision(stable, able, _WITHIN)
+
+
+_READY = ("True", "ReadyForNewScale", "recommended size matches current size")
+_RECENTLY_HIGHER = (
+    "recent recommendations were higher than current one, applying the highest recent recommendation"
+)
 
 
 def _stabilized(
@@ -88,12 +111,9 @@ def _stabilized(
     high = max(_within(memory.recommendations, now, down["stabilizationWindowSeconds"]), default=wanted)
     stable = min(max(current, low), high)
     if stable == wanted:
-        return stable, ("True", "ReadyForNewScale", "recommended size matches current size")
+        return stable, _READY
     if wanted < stable:
-        text = (
-            "recent recommendations were higher than current one, applying the highest recent recommendation"
-        )
-        return stable, ("True", "ScaleDownStabilized", text)
+        return stable, ("True", "ScaleDownStabilized", _RECENTLY_HIGHER)
     text = "recent recommendations were lower than current one, applying the lowest recent recommendation"
     return stable, ("True", "ScaleUpStabilized", text)
 

@@ -38,6 +38,10 @@ class Metrics:
         samples = {}
         for item in listed.get("items") or ():
             parts = [c for c in item.get("containers") or () if not container or c["name"] == container]
+            if container and not parts:
+                pod = f"{namespace}/{item['metadata']['name']}"
+                text = f"container {container} not present in metrics for pod {pod}"
+                raise NoProposal(f"{what}: failed to get container metrics: {text}")
             if parts and all(name in c["usage"] for c in parts):
                 amount = sum(milli(c["usage"][name]) for c in parts)
                 samples[item["metadata"]["name"]] = Sample(amount, *_when(item, "window"))
@@ -77,7 +81,8 @@ class Metrics:
         query = {}
         if chosen := metric.get("selector"):
             query["labelSelector"] = str(selectors.from_label_selector(chosen))
-        what = f"unable to get external metric {namespace}/{metric['name']}"
+        shown = selectors.go_text(metric.get("selector"))
+        what = f"unable to get external metric {namespace}/{metric['name']}/{shown}"
         listed = await self._get(path, query, f"{what}: {_fetching('external')}", metric["name"])
         items = listed.get("items") or ()
         if not items:

@@ -112,9 +112,9 @@ def _utilization(
     requested = sum(requests.get(name, 0) for name in usable)
     if not requested:
         raise NoProposal("no metrics returned matched known pods")
-    used = sum(amount for name, amount in usable.items() if name in requests)
-    percent = used * 100 // requested
-    return percent / target, percent, used // len(usable)
+    known = [amount for name, amount in usable.items() if name in requests]
+    percent = sum(known) * 100 // requested
+    return percent / target, percent, sum(known) // len(known)
 
 
 def by_average(
@@ -132,10 +132,11 @@ def by_average(
         return _plain(current, ratio, groups.ready, tolerance), average
     if ratio < 1.0:
         usable |= dict.fromkeys(groups.missing, target)
-    elif ratio > 1.0:
+    else:
         usable |= dict.fromkeys(groups.missing, 0)
+    if ratio > 1.0:
         usable |= dict.fromkeys(groups.unready, 0)
-    cautious = sum(usable.values()) / len(usable) / target
+    cautious = sum(usable.values()) // len(usable) / target
     return _cautious(current, ratio, cautious, len(usable), tolerance), average
 
 

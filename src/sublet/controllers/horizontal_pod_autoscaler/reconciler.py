@@ -12,6 +12,7 @@ from sublet.controllers.horizontal_pod_autoscaler.sources import Sources, Target
 from sublet.kinds.resources import resource
 from sublet.machinery import objects, selectors
 from sublet.machinery.kind import Object, Resource
+from sublet.machinery.selectors import Selector
 from sublet.machinery.status import BadRequest, NotFound, StatusError
 from sublet.reconcile.controller import Controller
 from sublet.reconcile.discovery import Kinds
@@ -53,6 +54,8 @@ class Autoscaler:
         self._kinds = Kinds(context.client, context.clock)
         self._sources = Sources(Metrics(context.client), self._kinds.resource_of)
         self._memories: dict[str, Memory] = {}
+        self._selectors: dict[str, Selector] = {}
+        """By the autoscaler's key, what its target's pods were selected by when last looked at."""
         self._latest = Latest()
         self.controller = Controller("horizontal-pod-autoscaler-controller", self.reconcile, workers=5)
         self._autoscalers.add_handler(self._on_autoscaler)
@@ -60,6 +63,7 @@ class Autoscaler:
     def _on_autoscaler(self, event: str, autoscaler: Object, old: Object | None) -> None:
         if event == "delete":
             self._memories.pop(objects.uid(autoscaler), None)
+            self._selectors.pop(objects.key(autoscaler), None)
             self._latest.forget(objects.uid(autoscaler))
         elif old is None or old.get("spec") != autoscaler.get("spec"):
             self.controller.enqueue(objects.key(autoscaler))
@@ -96,9 +100,13 @@ class Autoscaler:
         )  # fmt: skip
         current = int((scale.get("spec") or {}).get("replicas") or 0)
         outcome.current = current
+        now = self._context.clock.now()
+        memory = self._memories.setdefault(objects.uid(autoscaler), Memory())
+        memory.forget(now)
+        if not memory.recommendations:
+            memory.recommendations.append((now, current))  # what is there was somebody's choice
         wanted = await self._wanted(autoscaler, scale, current, outcome)
         if wanted is None:
-            outcome.desired = current if current == 0 else outcome.desired or current
             return
         desired, reason = wanted
         outcome.desired = desired
@@ -114,6 +122,7 @@ class Autoscaler:
         if current == 0 and least != 0:
             text = "scaling is disabled since the replica count of the target is zero"
             outcome.say("ScalingActive", "False", "ScalingDisabled", text)
+            outcome.desired = 0
             return None
         if current > most:
             return most, "Current number of replicas above Spec.MaxReplicas"
@@ -126,12 +135,10 @@ class Autoscaler:
         if found is None:
             return None
         proposed, metric = found
-        memory = self._memories.setdefault(objects.uid(autoscaler), Memory())
-        now = self._context.clock.now()
-        memory.forget(now)
-        if not memory.recommendations:
-            memory.recommendations.append((now, current))  # what is there was somebody's choice
-        decision = decide(spec.get("behavior"), memory, now, current, proposed, least, most)
+        memory = self._memories[objects.uid(autoscaler)]
+        decision = decide(
+            spec.get("behavior"), memory, self._context.clock.now(), current, proposed, least, most
+        )
         outcome.say("AbleToScale", *decision.able)
         outcome.say("ScalingLimited", *decision.limited)
         return (
@@ -141,23 +148,47 @@ class Autoscaler:
 
     def _target(self, autoscaler: Object, scale: Object, outcome: Outcome) -> Target | None:
         text = str((scale.get("status") or {}).get("selector") or "")
-        try:
-            selector = selectors.parse(text) if text else None
-        except BadRequest as error:
-            outcome.say("ScalingActive", "False", "InvalidSelector", f"couldn't convert selector: {error}")
-            return None
-        if selector is None:
+        if not text:
             message = "the HPA target's scale is missing a selector"
-            outcome.say("ScalingActive", "False", "InvalidSelector", message)
-            self._event(autoscaler, "Warning", "SelectorRequired", "selector is required")
+            self._no_target(autoscaler, outcome, "InvalidSelector", message, "selector is required")
+            return None
+        try:
+            selector = selectors.parse(text)
+        except BadRequest as error:
+            message = f"couldn't convert selector into a corresponding internal selector object: {error}"
+            self._no_target(autoscaler, outcome, "InvalidSelector", message)
             return None
         namespace = objects.namespace(autoscaler)
+        pods = self._pods.list(namespace, selector)
+        self._selectors[objects.key(autoscaler)] = selector
+        if len(others := self._selecting(namespace, pods)) > 1:
+            named = " ".join(f"{{{name} {namespace}}}" for name in others)
+            message = f"pods by selector {selector} are controlled by multiple HPAs: [{named}]"
+            self._no_target(autoscaler, outcome, "AmbiguousSelector", message)
+            return None
         return Target(
-            namespace, text, self._pods.list(namespace, selector),
+            namespace, text, pods,
             int((scale.get("spec") or {}).get("replicas") or 0),
             int((scale.get("status") or {}).get("replicas") or 0),
             self._context.clock.now(),
         )  # fmt: skip
+
+    def _no_target(
+        self, autoscaler: Object, outcome: Outcome, reason: str, message: str, short: str = ""
+    ) -> None:
+        """``short``: what the events say, where that is not the condition's message."""
+        outcome.say("ScalingActive", "False", reason, message)
+        self._event(autoscaler, "Warning", "SelectorRequired" if short else reason, short or message)
+        self._event(autoscaler, "Warning", "FailedComputeMetricsReplicas", short or message)
+
+    def _selecting(self, namespace: str, pods: Sequence[Object]) -> list[str]:
+        """The autoscalers of a namespace whose targets one of the pods belongs to."""
+        found = []
+        for key, selector in self._selectors.items():
+            where, name = objects.split_key(key)
+            if where == namespace and any(selector.matches(objects.labels(pod)) for pod in pods):
+                found.append(name)
+        return sorted(found)
 
     async def _proposed(self, autoscaler: Object, target: Target, outcome: Outcome) -> tuple[int, str] | None:
         """The highest of what the metrics ask for; None where they fail and the rest would take replicas away."""
@@ -169,8 +200,9 @@ class Autoscaler:
             try:
                 replicas, shown, status = await self._sources.propose(metric, target, autoscaler["spec"])
             except (NoProposal, StatusError) as error:
-                wrapped = f"failed to get {_described(metric)} metric value: {error}"
+                wrapped = f"failed to get {_described(metric)} metric value: {_within(metric)}{error}"
                 failures.append((f"FailedGet{metric['type']}Metric", str(error), wrapped))
+                statuses.append({"type": ""})  # entries stand at the places of their metrics
                 continue
             statuses.append(status)
             if replicas > best or not name:
@@ -233,7 +265,8 @@ class Autoscaler:
             "desiredReplicas": outcome.desired,
             "conditions": conditions,
         }
-        if outcome.metrics is not None:
+        status.pop("currentMetrics", None)
+        if outcome.metrics:
             status["currentMetrics"] = list(outcome.metrics)
         if outcome.scaled:
             status["lastScaleTime"] = now
@@ -256,7 +289,16 @@ def _described(metric: Mapping[str, Any]) -> str:
         case "Resource":
             return f"{metric['resource']['name']} resource"
         case "ContainerResource":
-            return f"{metric['containerResource']['name']} container"
+            return f"{metric['containerResource']['container']} container"
         case "External":
             return f"{metric['external']['metric']['name']} external"
     return str(metric["type"]).lower()
+
+
+def _within(metric: Mapping[str, Any]) -> str:
+    """What upstream says once more of some metrics, between their source and the error."""
+    if metric["type"] == "External":
+        return f"failed to get {metric['external']['metric']['name']} external metric: "
+    if metric["type"] == "Object" and metric["object"]["target"]["type"] == "AverageValue":
+        return f"failed to get {metric['object']['metric']['name']} object metric: "
+    return ""

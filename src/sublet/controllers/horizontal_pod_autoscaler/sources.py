@@ -11,6 +11,7 @@ from sublet.controllers.horizontal_pod_autoscaler.metrics import Metrics, milli
 from sublet.controllers.horizontal_pod_autoscaler.proposals import NoProposal, Tolerance
 from sublet.machinery import objects, quantity
 from sublet.machinery.kind import Object, Resource
+from sublet.machinery.selectors import go_text
 from sublet.reconcile import workloads
 
 Proposal = tuple[int, str, Object]
@@ -69,9 +70,15 @@ class Sources:
         name, wanted = source["name"], source["target"]
         part = "utilization" if wanted["type"] == "Utilization" else "usage"
         try:
-            samples = await self._metrics.of_pods(name, target.namespace, target.selector, container)
+            return await self._of_resource(source, target, tolerance, container)
         except NoProposal as error:
             raise NoProposal(f"failed to get {name} {part}: {error}") from None
+
+    async def _of_resource(
+        self, source: Mapping[str, Any], target: Target, tolerance: Tolerance, container: str
+    ) -> Proposal:
+        name, wanted = source["name"], source["target"]
+        samples = await self._metrics.of_pods(name, target.namespace, target.selector, container)
         cpu = name == "cpu"
         shown: Object = {"name": name} | ({"container": container} if container else {})
         if wanted["type"] == "Utilization":
@@ -123,7 +130,7 @@ class Sources:
         used = await self._metrics.external(metric, target.namespace)
         replicas, current = _whole(used, source["target"], target, tolerance)
         entry = {"type": "External", "external": {"metric": metric, "current": current}}
-        return replicas, f"external metric {metric['name']}({metric.get('selector')})", entry
+        return replicas, f"external metric {metric['name']}({go_text(metric.get('selector'))})", entry
 
 
 def _whole(used: int, wanted: Mapping[str, Any], target: Target, tolerance: Tolerance) -> tuple[int, Object]:
@@ -138,11 +145,15 @@ def _whole(used: int, wanted: Mapping[str, Any], target: Target, tolerance: Tole
 
 
 def _requests(pods: Sequence[Object], name: str, container: str) -> dict[str, int]:
-    """What each pod requests of a resource. Raises ``NoProposal`` where one requests none."""
+    """What each pod requests of a resource, as a whole or container by container. Raises ``NoProposal`` for one without."""
     found = {}
     for pod in pods:
         total = 0
         spec = pod.get("spec") or {}
+        whole = ((spec.get("resources") or {}).get("requests") or {}).get(name)
+        if whole is not None and not container:
+            found[objects.name(pod)] = milli(whole)
+            continue
         sidecars = [c for c in spec.get("initContainers") or () if c.get("restartPolicy") == "Always"]
         for each in [*(spec.get("containers") or ()), *sidecars]:
             if container and each["name"] != container:
@@ -150,8 +161,7 @@ def _requests(pods: Sequence[Object], name: str, container: str) -> dict[str, in
             requested = ((each.get("resources") or {}).get("requests") or {}).get(name)
             if requested is None:
                 raise NoProposal(
-                    f"failed to get {name} utilization: missing request for {name} in container {each['name']} "
-                    f"of Pod {objects.name(pod)}"
+                    f"missing request for {name} in container {each['name']} of Pod {objects.name(pod)}"
                 )
             total += milli(requested)
         found[objects.name(pod)] = total
