@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 import pytest
 from conformance_client import API, STRATEGIC, Object
 from conformance_names import conformance
-from conformance_steps import change, condition, gone, wait_for
+from conformance_steps import change, condition, gone
 from conformance_workloads import (
     BUSYBOX,
     LONG,
@@ -21,7 +21,6 @@ from conformance_workloads import (
     pod_spec,
     uid,
     until,
-    when,
 )
 
 from sublet.testing import RunningControlPlane, running_control_plane
@@ -174,19 +173,28 @@ def test_the_status_of_a_job(api: API, namespace: str, batch: Batch) -> None:
     name = "suspend-false-to-true"
     batch.job(name)
     assert all(is_ready(p) for p in batch.pods.items(label_selector=f"job={name}"))
-    patched = batch.jobs.patch(
-        name,
-        {
-            "metadata": {"annotations": {"patchedstatus": "true"}},
-            "status": {"conditions": [{"type": "CustomConditionType", "status": "True"}]},
-        },
-        subresource="status",
-    )
-    assert condition(patched, "CustomConditionType") is not None
+    kind = "CustomConditionType"
+
+    def since(found: Object) -> str:
+        state = condition(found, kind)
+        assert state is not None, "the condition is gone"
+        return str(state["lastTransitionTime"])
+
+    first, second = "2026-01-02T03:04:05Z", "2026-01-02T03:04:06Z"
+    state = {"type": kind, "status": "True", "lastProbeTime": None, "lastTransitionTime": first}
+    patch = {"metadata": {"annotations": {"patchedstatus": "true"}}, "status": {"conditions": [state]}}
+    patched = batch.jobs.patch(name, patch, subresource="status")
+    assert since(patched) == first
     assert patched["metadata"]["annotations"]["patchedstatus"] == "true"
-    stated = {"type": "StatusUpdate", "status": "True", "reason": "E2E", "message": "Set from e2e test"}
-    change(batch.jobs, name, lambda o: o["status"].setdefault("conditions", []).append(stated), "status")
+
+    def later(found: Object) -> None:
+        assert since(found) == first
+        found["status"]["conditions"][0]["lastTransitionTime"] = second
+
+    assert since(change(batch.jobs, name, later, "status")) == second
     dynamic = api.dynamic("batch/v1", "jobs", "Job", namespace)
-    shown = dynamic.get(name, "status")
-    assert condition(shown, "StatusUpdate") is not None
-    wait_for(lambda: when(batch.jobs, name, lambda o: o["status"].get("active") == 2), "two active pods")
+    assert since(dynamic.get(name, "status")) == second
+    # The controller keeps a condition it does not know.
+    batch.jobs.patch(name, {"spec": {"parallelism": 3}})
+    found = until(batch.jobs, name, lambda o: o["status"].get("active") == 3, "three active pods")
+    assert since(found) == second

@@ -219,7 +219,7 @@ def test_a_collection_of_daemonsets(daemons: Daemons, api: API) -> None:
     [listed] = api.typed("apps/v1", "daemonsets").items(label_selector=SELECTOR)
     assert listed["metadata"]["name"] == NAME
     daemons.daemonsets.delete_collection(SELECTOR)
-    wait_count(daemons.daemonsets, 0, label_selector=SELECTOR)
+    assert daemons.daemonsets.items(label_selector=SELECTOR) == [], "not gone at once"
     daemons.no_pods(SELECTOR)
 
 

@@ -76,13 +76,15 @@ def unschedulable(work: Workloads, name: str) -> None:
     fields = f"involvedObject.name={name},reason=FailedScheduling"
     [event, *_] = wait_for(lambda: events.items(field_selector=fields), "the event FailedScheduling")
     assert "nodes are available" in event["message"]
+    assert event["type"] == "Warning" and event["metadata"]["name"].startswith(name)
 
 
 @conformance(f"{PREDICATES} validates resource limits of pods that are allowed to run [Conformance]")
 def test_full_nodes_take_no_more(api: API, work: Workloads) -> None:
-    nodes = api.typed("v1", "nodes").items()
+    resource = api.typed("v1", "nodes")
+    nodes = resource.items()
     everything = api.typed("v1", "pods").items()
-    smallest = 0
+    largest = 0
     for node in nodes:
         left = quantity.parse(node["status"]["allocatable"]["cpu"]).milli()
         for found in everything:
@@ -91,13 +93,20 @@ def test_full_nodes_take_no_more(api: API, work: Workloads) -> None:
                     left -= quantity.parse(
                         (one.get("resources", {}).get("requests") or {}).get("cpu", "0")
                     ).milli()
-        filler = left * 7 // 10
-        smallest = filler if not smallest else min(smallest, filler)
+        largest = max(largest, quantity.parse(node["status"]["allocatable"]["cpu"]).milli())
+        change(resource, name_of(node), lambda o: o["metadata"]["labels"].update(node=name_of(o)))
+        expression = {"key": "node", "operator": "In", "values": [name_of(node)]}
+        terms = {"nodeSelectorTerms": [{"matchExpressions": [expression]}]}
+        affinity = {"nodeAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": terms}}
         name = f"filler-pod-{name_of(node)}"
-        work.pods.create(sized(name, {"cpu": f"{filler}m"}, affinity=on_node(name_of(node))))
+        work.pods.create(sized(name, {"cpu": f"{left * 7 // 10}m"}, affinity=affinity))
         assert work.pod_running(name)["spec"]["nodeName"] == name_of(node)
-    work.pods.create(sized("additional-pod", {"cpu": f"{smallest}m"}))
+    additional = sized("additional-pod", {"cpu": f"{largest // 2}m"})
+    del additional["spec"]["containers"][0]["resources"]["requests"]  # the limit is the request
+    work.pods.create(additional)
     unschedulable(work, "additional-pod")
+    for node in nodes:
+        change(resource, name_of(node), lambda o: o["metadata"]["labels"].pop("node"))
 
 
 @conformance(f"{PREDICATES} validates that NodeSelector is respected if not matching [Conformance]")

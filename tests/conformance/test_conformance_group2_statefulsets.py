@@ -169,21 +169,29 @@ def test_the_scale_of_a_statefulset(api: API, namespace: str) -> None:
 def test_a_collection_of_statefulsets(api: API, namespace: str) -> None:
     work, name = Workloads(api, namespace), "test-ss"
     statefulset(work, name, 1)
-    [listed] = api.typed("apps/v1", "statefulsets").items(label_selector=SELECTOR)
+    [listed] = work.statefulsets.items(label_selector=SELECTOR)
     assert listed["metadata"]["name"] == name
     settled(work, name)
-    inner = {"containers": [{"name": "webserver", "image": PAUSE}]}
+    # A container of another name, which comes first; and a field's name in capitals, which is dropped.
+    inner = {"TerminationGracePeriodSeconds": 1, "containers": [{"name": name, "image": PAUSE}]}
     patch = {
         "metadata": {"labels": {"test-ss": "patched"}},
         "spec": {"replicas": 2, "template": {"spec": inner}},
     }
     patched = work.statefulsets.patch(name, patch, STRATEGIC)
-    assert patched["spec"]["replicas"] == 2 and images(patched) == [PAUSE]
+    assert patched["spec"]["replicas"] == 2 and images(patched) == [PAUSE, AGNHOST_OLD]
     assert patched["metadata"]["labels"]["test-ss"] == "patched"
-    until(work.statefulsets, name, lambda o: o["status"].get("readyReplicas") == 2, "both ready")
-    work.running(2, selector=SELECTOR)
+
+    def updated(found: Object) -> bool:
+        status = found["status"]
+        return status.get("readyReplicas") == status.get("updatedReplicas") == 2
+
+    until(work.statefulsets, name, updated, "both ready")
+    for found in work.running(2, selector=SELECTOR):
+        assert [c["name"] for c in found["spec"]["containers"]] == [name, "webserver"]
     work.statefulsets.delete_collection("test-ss=patched")
-    wait_count(work.statefulsets, 0, label_selector=SELECTOR)
+    everywhere = api.typed("apps/v1", "statefulsets")
+    assert everywhere.items(label_selector="test-ss=patched") == [], "not gone at once"
 
 
 @conformance(f"{SUITE} should validate Statefulset Status endpoints [Conformance]")
