@@ -173,3 +173,42 @@ async def test_addresses_that_are_not_mirrored_are_told_of(eventually: Any) -> N
         assert await eventually(told) == [
             "A max of 1000 addresses can be mirrored to EndpointSlices per Endpoints subset. 3 addresses were skipped"
         ]
+
+
+async def test_a_service_may_ask_for_hints_and_is_told_when_it_has_them(eventually: Any) -> None:
+    async with running({"endpointslice-controller", "serviceaccount-controller"}, 2) as cluster:
+        await cluster.namespace()
+        for number in range(2):
+            labels = {"topology.kubernetes.io/zone": f"zone-{number}"}
+            await cluster.client.patch(resource("nodes"), f"node-{number}", {"metadata": {"labels": labels}})
+        auto = {"service.kubernetes.io/topology-mode": "Auto"}
+        spec = {"selector": {"app": "web"}, "ports": [{"port": 80}]}
+        await cluster.make("services", "web", spec, annotations=auto)
+
+        async def told() -> set[str]:
+            return {e["message"] for e in await cluster.items("events") if "Hints" in e["reason"]}
+
+        few = "Insufficient number of endpoints (0 endpoints, 2 zones), addressType: IPv4"
+        await eventually(lambda: contains(told, few))
+        await eventually(lambda: cluster.items("serviceaccounts"))
+        for number in range(4):
+            container = {"name": "c", "image": "i"}
+            await cluster.make("pods", f"p{number}", {"containers": [container]}, labels={"app": "web"})
+
+        async def hinted() -> bool:
+            found = [
+                e
+                for s in await cluster.items("endpointslices.discovery.k8s.io")
+                for e in s.get("endpoints") or ()
+            ]
+            return len(found) == 4 and all((e.get("hints") or {}).get("forZones") for e in found)
+
+        await eventually(hinted)
+        await eventually(lambda: contains(told, "Topology Aware Hints has been enabled, addressType: IPv4"))
+        nothing = {"metadata": {"annotations": None}}
+        await cluster.client.patch(resource("services"), "web", nothing, "test")
+        await eventually(lambda: contains(told, "Topology Aware Hints has been disabled, addressType: IPv4"))
+
+
+async def contains(found: Any, text: str) -> bool:
+    return text in await found()
