@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Callable
 
-from conformance_client import API, Object
+import pytest
+from conformance_client import API, APIError, Object
 from conformance_names import conformance
 from conformance_steps import condition, wait_for
 from conformance_workloads import AGNHOST, BUSYBOX, PAUSE, Workloads, container, controller, pod
@@ -26,6 +28,25 @@ def test_two_nodes_without_taints(api: API) -> None:
         )
 
     wait_for(lambda: sum(usable(n) for n in api.typed("v1", "nodes").items()) >= 2, "two usable nodes")
+
+
+def test_what_the_suite_asks_before_and_after_its_tests(api: API) -> None:
+    """Schedulable nodes from the cache, what runs in kube-system, events of nodes; a node's log fails at once."""
+    nodes = api.typed("v1", "nodes")
+    found = nodes.items(resource_version="0", field_selector="spec.unschedulable=false")
+    assert len(found) == NODES
+    for api_version, plural in (("v1", "pods"), ("v1", "replicationcontrollers"), ("apps/v1", "daemonsets")):
+        assert api.typed(api_version, plural, "kube-system").items() == []
+    for node in found:
+        name = node["metadata"]["name"]
+        fields = (
+            f"involvedObject.kind=Node,involvedObject.name={name},involvedObject.namespace=,source=kubelet"
+        )
+        api.typed("v1", "events", "kube-system").items(field_selector=fields)
+        began = time.monotonic()
+        with pytest.raises(APIError) as caught:
+            api.get_json(f"/api/v1/nodes/{name}:10250/proxy/pods")
+        assert caught.value.code == 404 and time.monotonic() - began < 5
 
 
 def primary(api: API, namespace: str, kubectl: Kubectl) -> list[Object]:
