@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from apiserver_webhook_server import WebhookServer, patching, webhooks
 
 from sublet.apiserver.api import APIServer
 from sublet.apiserver.audit.event import source_addresses
@@ -24,6 +25,7 @@ from sublet.machinery.kind import Object
 from sublet.machinery.settings import ConfigurationError
 from sublet.store.interface import Store
 
+__all__ = ["webhooks"]
 ALICE = User("alice", ("system:masters", "system:authenticated"), "u1", {"scopes": ("a", "b")})
 BOB = User("bob", ("system:authenticated",))
 
@@ -328,3 +330,33 @@ async def test_audited_requests_are_counted(store: Store, tmp_path: Path) -> Non
         await ask(api, "GET", "/version")
         text = api.metrics.text()
     assert "apiserver_audit_event_total " in text and 'apiserver_audit_level_total{level="Metadata"}' in text
+
+
+@pytest.mark.parametrize(("level", "patched"), [("Request", True), ("Metadata", False)])
+async def test_what_a_webhook_changed_is_noted_its_patch_only_where_bodies_are(
+    store: Store, tmp_path: Path, webhooks: WebhookServer, level: str, patched: bool
+) -> None:
+    async with audited(store, tmp_path, {"level": level}) as api:
+        operation = {"op": "add", "path": "/data/c", "value": "d"}
+        rule = {
+            "operations": ["CREATE"],
+            "apiGroups": [""],
+            "apiVersions": ["v1"],
+            "resources": ["configmaps"],
+        }
+        hook = {
+            "name": "h.example.com", "clientConfig": webhooks.on("/m", patching(operation)), "rules": [rule],
+            "sideEffects": "None", "admissionReviewVersions": ["v1"],
+        }  # fmt: skip
+        where = "/apis/admissionregistration.k8s.io/v1/mutatingwebhookconfigurations"
+        assert (await ask(api, "POST", where, {"metadata": {"name": "m"}, "webhooks": [hook]})).status == 201
+        made = await ask(api, "POST", "/api/v1/namespaces/default/configmaps", config_map())
+        assert made.status == 201
+    noted = events(tmp_path)[-1]["annotations"]
+    place = "webhook.admission.k8s.io/round_0_index_0"
+    named = {"configuration": "m", "webhook": "h.example.com"}
+    assert json.loads(noted[f"mutation.{place}"]) == {**named, "mutated": True}
+    assert (f"patch.{place}" in noted) == patched
+    if patched:
+        wanted = {**named, "patch": [operation], "patchType": "JSONPatch"}
+        assert json.loads(noted[f"patch.{place}"]) == wanted

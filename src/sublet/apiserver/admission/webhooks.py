@@ -69,6 +69,10 @@ class Configurations:
         self._ordered = tuple(hook for name in sorted(self._by_name) for hook in self._by_name[name])
 
 
+def _compact(note: Object) -> str:
+    return json.dumps(note, separators=(",", ":"))
+
+
 class Webhooks:
     """The admission webhooks of one API server."""
 
@@ -119,11 +123,14 @@ class Webhooks:
                 self._measure(hook, attributes, mutating=True).wrong()
                 raise
             attributes.mutated = attributes.mutated or changed
-        note = {"configuration": hook.configuration, "webhook": hook.name, "mutated": changed}
+        named = {"configuration": hook.configuration, "webhook": hook.name}
         round_ = 1 if attributes.reinvocation.running else 0
-        attributes.annotations[f"mutation.webhook.admission.k8s.io/round_{round_}_index_{place}"] = (
-            json.dumps(note, separators=(",", ":"))
-        )
+        where = f"webhook.admission.k8s.io/round_{round_}_index_{place}"
+        attributes.annotations[f"mutation.{where}"] = _compact({**named, "mutated": changed})
+        if answer is not None and changed:
+            # The audit log keeps it from level Request on.
+            patched = {**named, "patch": answer.patch, "patchType": "JSONPatch"}
+            attributes.annotations[f"patch.{where}"] = _compact(patched)
         if changed and attributes.shown is None:
             kind.default(attributes.new())
         return changed
