@@ -114,7 +114,7 @@ def test_a_quota_sums_what_its_scope_takes_in() -> None:
     quota: Any = {"spec": {"hard": {"pods": "5", "requests.cpu": "2"}, "scopes": ["NotBestEffort"]}}
     big = {"spec": {"containers": [{"name": "c", "resources": {"requests": {"cpu": "500m"}}}]}}
     small = {"spec": {"containers": [{"name": "c"}]}}
-    found = resourcequota.used(quota, [(resource("pods"), [big, big, small])])
+    found = resourcequota.used(quota, [(resource("pods"), [big, big, small])], 0.0)
     assert found == {"pods": "2", "requests.cpu": "1"}
 
 

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from controllers_cluster import running
 
+from sublet.controllers import resourcequota
 from sublet.controllers.ttl import ANNOTATION, Step
 from sublet.kinds.resources import resource
 from sublet.machinery import objects
@@ -78,3 +79,14 @@ async def test_nodes_of_a_small_cluster_ask_every_time(cluster: Any, eventually:
         )
 
     await eventually(told)
+
+
+def test_a_pod_that_should_long_be_gone_uses_no_quota() -> None:
+    of = {"spec": {"hard": {"pods": "10"}}}
+    gone: dict[str, Any] = {
+        "metadata": {"deletionTimestamp": "1970-01-01T00:01:00Z", "deletionGracePeriodSeconds": 30},
+        "spec": {"containers": []},
+    }
+    kinds = [(resource("pods"), [gone, {"metadata": {}, "spec": {"containers": []}}])]
+    assert resourcequota.used(of, kinds, 89.0) == {"pods": "2"}
+    assert resourcequota.used(of, kinds, 91.0) == {"pods": "1"}

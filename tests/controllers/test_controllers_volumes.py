@@ -178,3 +178,21 @@ async def test_a_volume_made_for_a_claim_that_was_bound_elsewhere_waits_for_it_a
 
     kept = (await eventually(free))["spec"]["claimRef"]
     assert (kept["namespace"], kept["name"]) == ("test", "c")
+
+
+async def test_a_pod_learns_that_its_ephemeral_volume_has_somebody_elses_claim(eventually: Any) -> None:
+    async with running({"ephemeral-volume-controller", "serviceaccount-controller"}, 0) as cluster:
+        await cluster.namespace()
+        await cluster.client.create(CLAIMS, claim("user-scratch"), "test")
+        await eventually(lambda: cluster.items("serviceaccounts"))
+        template = {"spec": {"accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": "1Gi"}}}}
+        volumes = [
+            {"name": name, "ephemeral": {"volumeClaimTemplate": template}} for name in ("cache", "scratch")
+        ]
+        await cluster.make("pods", "user", {"containers": [{"name": "c", "image": "i"}], "volumes": volumes})
+        found = await eventually(lambda: told(cluster, "FailedBinding"))
+        assert found == [
+            "ephemeral volume scratch: PVC test/user-scratch was not created for pod test/user (pod is not owner)"
+        ]
+        made = await cluster.get("persistentvolumeclaims", "user-cache")
+        assert made["metadata"]["ownerReferences"][0]["name"] == "user"

@@ -5,17 +5,18 @@ from __future__ import annotations
 from sublet.kinds.resources import resource
 from sublet.machinery import objects
 from sublet.machinery.kind import Object
-from sublet.machinery.status import AlreadyExists, Conflict
+from sublet.machinery.status import AlreadyExists, Conflict, StatusError
 from sublet.reconcile.controller import Controller
 from sublet.reconcile.manager import Context, Registration
+from sublet.reconcile.replicas import is_namespace_terminating
 
 _PODS = resource("pods")
 _CLAIMS = resource("persistentvolumeclaims")
 
 
-def claims_of(pod: Object) -> list[Object]:
-    """The claims ``POD-VOLUME`` a pod needs."""
-    found = []
+def claims_of(pod: Object) -> dict[str, Object]:
+    """Volume -> the claim ``POD-VOLUME`` it needs."""
+    found = {}
     for volume in (pod.get("spec") or {}).get("volumes") or ():
         template = (volume.get("ephemeral") or {}).get("volumeClaimTemplate")
         if template is None:
@@ -26,14 +27,12 @@ def claims_of(pod: Object) -> list[Object]:
             "namespace": objects.namespace(pod),
             "ownerReferences": [objects.owner_reference(pod, _PODS)],
         }
-        found.append(
-            {
-                "apiVersion": "v1",
-                "kind": "PersistentVolumeClaim",
-                "metadata": metadata,
-                "spec": template.get("spec") or {},
-            }
-        )
+        found[volume["name"]] = {
+            "apiVersion": "v1",
+            "kind": "PersistentVolumeClaim",
+            "metadata": metadata,
+            "spec": template.get("spec") or {},
+        }
     return found
 
 
@@ -45,17 +44,26 @@ def setup(context: Context) -> Controller:
         pod = pods.get(*objects.split_key(key))
         if pod is None or objects.is_deleting(pod):
             return
-        for claim in claims_of(pod):
-            found = claims.get(objects.namespace(claim), objects.name(claim))
-            if found is None:
-                try:
-                    await context.client.create(_CLAIMS, claim)
-                except AlreadyExists:
-                    found = await context.client.get(_CLAIMS, objects.name(claim), objects.namespace(claim))
-            if found is not None and (objects.controller_of(found) or {}).get("uid") != objects.uid(pod):
-                text = f'PVC "{objects.name(claim)}" was not created for the pod {key}'
-                context.events.event(pod, _PODS, "Warning", "EphemeralVolumeCreationFailed", text)
-                raise Conflict(text)
+        for volume, claim in claims_of(pod).items():
+            try:
+                await provide(pod, claim)
+            except StatusError as error:
+                if not is_namespace_terminating(error):
+                    text = f"ephemeral volume {volume}: {error}"
+                    context.events.event(pod, _PODS, "Warning", "FailedBinding", text)
+                raise
+
+    async def provide(pod: Object, claim: Object) -> None:
+        """Makes the claim, unless it is there. Raises ``Conflict`` where it is somebody else's."""
+        key = objects.key(claim)
+        found = claims.get(*objects.split_key(key))
+        if found is None:
+            try:
+                await context.client.create(_CLAIMS, claim)
+            except AlreadyExists:
+                found = await context.client.get(_CLAIMS, objects.name(claim), objects.namespace(claim))
+        if found is not None and (objects.controller_of(found) or {}).get("uid") != objects.uid(pod):
+            raise Conflict(f"PVC {key} was not created for pod {objects.key(pod)} (pod is not owner)")
 
     controller = Controller("ephemeral-volume-controller", reconcile)
 

@@ -43,13 +43,22 @@ def counted_kinds(hard: Sequence[str], known: Sequence[Resource]) -> list[Resour
     return [each for each in known if quota.tracked(each.group, each.plural, hard)]
 
 
-def used(of: Object, kinds: Sequence[tuple[Resource, Sequence[Object]]]) -> dict[str, str]:
+def is_stuck(pod: Object, now: float) -> bool:
+    """Whether a pod should long be gone: its node is lost, and whoever owns it shall have another."""
+    metadata = pod.get("metadata") or {}
+    deleted, grace = metadata.get("deletionTimestamp") or "", metadata.get("deletionGracePeriodSeconds")
+    return bool(deleted) and grace is not None and now > objects.parse_time(deleted) + int(grace)
+
+
+def used(of: Object, kinds: Sequence[tuple[Resource, Sequence[Object]]], now: float) -> dict[str, str]:
     """status.used: the sum over all objects that the quota's scopes take in."""
     hard = (of.get("spec") or {}).get("hard") or {}
     sums: dict[str, Quantity] = {name: from_value(0) for name in hard}
     for kind, found in kinds:
         for obj in found:
             if not quota.in_scope(of, kind.plural, obj):
+                continue
+            if kind.qualified == "pods" and is_stuck(obj, now):
                 continue
             for name, amount in quota.of_object(kind.group, kind.plural, obj).items():
                 if name in sums:
@@ -151,7 +160,7 @@ class QuotaRecount:
         hard = found["spec"].get("hard") or {}
         kinds = counted_kinds([*hard], [*self._known.values()])
         listed = [(each, await self._list(each, objects.namespace(found))) for each in kinds]
-        status = {"hard": hard, "used": used(found, listed)}
+        status = {"hard": hard, "used": used(found, listed, self._context.clock.now())}
         if status == (found.get("status") or {}):
             return
         try:
