@@ -221,3 +221,15 @@ def test_custom_resource_is_served_as_soon_as_it_is_established(kubectl: Kubectl
     )
     assert "sails" in kubectl("explain", "boat.spec")
     kubectl("delete", "crd", "boats.example.org", "--timeout=20s")
+
+
+def test_nobody_dials_the_made_up_addresses_of_hollow_nodes(kubectl: Kubectl, namespace: str) -> None:
+    kubectl("-n", namespace, "run", "one", "--image=busybox", "--port=80")
+    kubectl("-n", namespace, "wait", "--for=condition=Ready", "pod/one", "--timeout=20s")
+    node = kubectl("-n", namespace, "get", "pod", "one", "-o", "jsonpath={.spec.nodeName}")
+    proxied = f"/api/v1/namespaces/{namespace}/pods/one/proxy/"
+    for arguments in (
+        ("logs", "one"), ("exec", "one", "--", "ls"), ("port-forward", "one", "0:80"), ("cp", "one:/x", "/tmp/x"),
+        ("get", "--raw", proxied), ("get", "--raw", f"/api/v1/nodes/{node}/proxy/healthz"),
+    ):  # fmt: skip
+        assert f"node {node} is hollow" in failing(kubectl, "-n", namespace, *arguments), arguments

@@ -5,6 +5,7 @@ So the agent may be ours or a kubelet, and our agent serves other API servers as
 
 from __future__ import annotations
 
+import contextlib
 import ipaddress
 import ssl
 import time
@@ -22,6 +23,8 @@ from sublet.machinery import objects
 from sublet.machinery.kind import Object
 from sublet.machinery.status import BadRequest, InternalError, NotFound, ServiceUnavailable
 
+HOLLOW = "sublet.dev/hollow"
+"""Label ``true`` of nodes that only report: their addresses and their pods' are made up, so nobody may dial them."""
 _ADDRESS_ORDER = ("InternalIP", "ExternalIP", "Hostname", "InternalDNS")
 _REMEMBER_SECONDS = 30.0
 _STREAM_NAMES = {"stdin": "input", "stdout": "output", "stderr": "error"}
@@ -89,12 +92,22 @@ class NodeStreams:
             found = await self._client.get(resource("nodes"), node)
         except NotFound:
             raise NotFound(f'node "{node}" not found') from None
+        _refuse_hollow(found)
         server = agent_address(found)
         self._nodes[node] = (now, server)
         return server
 
+    async def _check_runs(self, node: str) -> None:
+        """Raises ``ServiceUnavailable`` where the pods of a node exist in the API alone."""
+        held = self._nodes.get(node)
+        if held is not None and time.monotonic() - held[0] < _REMEMBER_SECONDS:
+            return
+        with contextlib.suppress(NotFound):
+            _refuse_hollow(await self._client.get(resource("nodes"), node))
+
     async def connect_node(self, node: Object, path: ProxyPath, request: Request) -> Response:
         """See ``PodStreams``."""
+        _refuse_hollow(node)
         kubelet = agent_address(node)
         host, _, port = kubelet.removeprefix("https://").rpartition(":")
         if path.port in ("", port):
@@ -109,6 +122,8 @@ class NodeStreams:
         if found is None:
             raise BadRequest(f'invalid pod request "{request.path}"')
         server = proxy_target(pod, found)
+        if node := (pod.get("spec") or {}).get("nodeName"):
+            await self._check_runs(node)
         context = ssl_context(ClusterAccess(server, insecure=True)) if found.scheme == "https" else None
         return await self._pass_on(server, found, request, context)
 
@@ -119,6 +134,15 @@ class NodeStreams:
             return await tunnel.send(server, request, path.target, (), context)
         except ServiceUnavailable as error:
             raise ServiceUnavailable(f"error trying to reach service: {error.message}") from None
+
+
+def _refuse_hollow(node: Object) -> None:
+    """Raises :class:`ServiceUnavailable` for a node that only reports."""
+    if objects.labels(node).get(HOLLOW) == "true":
+        raise ServiceUnavailable(
+            f"node {objects.name(node)} is hollow: it reports its pods as running and runs none, so there is nothing "
+            "to connect to"
+        )
 
 
 def agent_address(node: Object) -> str:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from sublet.client.client import Client
+from sublet.client.nodestreams import HOLLOW
 from sublet.kinds.resources import resource
 from sublet.machinery import objects
 from sublet.machinery.clock import Clock
@@ -74,7 +75,7 @@ def node_object(settings: HollowSettings, name: str) -> Object:
         "kubernetes.io/arch": "amd64",
         "kubernetes.io/hostname": name,
         "kubernetes.io/os": "linux",
-        "sublet.dev/hollow": "true",
+        HOLLOW: "true",
         **settings.labels,
     }
     spec: dict[str, Any] = {}
