@@ -217,6 +217,17 @@ async def test_a_body_in_small_chunks_is_taken(serve) -> None:
     assert json.loads((await peer.response())[2])["body"] == "a" * 100_000
 
 
+async def test_a_long_body_that_arrives_in_one_piece_after_its_headers_is_taken(serve) -> None:
+    connect = await serve(echo)
+    peer = await connect()
+    peer.send("POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 200000\r\n\r\n")
+    await asyncio.sleep(0.05)
+    (connection,) = connect.server.connections
+    connection.data_received(b"a" * 200_000)  # as TLS hands it over: up to a quarter mebibyte at once
+    status, _, body = await peer.response()
+    assert status == 200 and len(json.loads(body)["body"]) == 200_000
+
+
 async def test_endless_headers_are_refused_with_431(serve) -> None:
     peer = await (await serve(echo))()
     peer.send("GET / HTTP/1.1\r\nX: " + "a" * 140_000)

@@ -144,9 +144,6 @@ class HTTPProtocol(asyncio.Protocol):
             return
         if self._headers_complete:
             self._framing += len(data)
-            if self._framing - self._body_size > HEAD_LIMIT + _FRAMING * self._body_size:
-                self._refuse(BadRequest("the request's body is framed by more than it holds"))
-                return
         else:
             self._head_bytes += len(data)
         try:
@@ -161,7 +158,10 @@ class HTTPProtocol(asyncio.Protocol):
         except httptools.HttpParserError as error:
             self._refuse(BadRequest(f"malformed HTTP request: {error}"))
         else:
-            if not self._headers_complete and self._head_bytes > HEAD_LIMIT:
+            # Judged once the data is parsed: what it holds of the body counts as body.
+            if self._framing - self._body_size > HEAD_LIMIT + _FRAMING * self._body_size:
+                self._refuse(BadRequest("the request's body is framed by more than it holds"))
+            elif not self._headers_complete and self._head_bytes > HEAD_LIMIT:
                 self._refuse(
                     StatusError(
                         "request headers are too large", code=431, reason="RequestHeaderFieldsTooLarge"
