@@ -92,12 +92,27 @@ async def until(check: Callable[[], Awaitable[Any]], seconds: float = 10.0) -> A
 
 @asynccontextmanager
 async def running(
-    names: set[str] | None, nodes: int, *, clock: Clock | None = None, **hollow: Any
+    names: set[str] | None,
+    nodes: int,
+    *,
+    clock: Clock | None = None,
+    resolve_service: Any = None,
+    proxy: tuple[bytes, bytes] = (b"", b""),
+    **hollow: Any,
 ) -> AsyncIterator[Cluster]:
-    """``names`` of the controllers to run (None: all), with ``clock`` as their time."""
+    """``names`` of the controllers to run (None: all), with ``clock`` as their time.
+
+    ``resolve_service`` and ``proxy`` (certificate and key): how the API server reaches aggregated ones.
+    """
     key = write_key(ec.generate_private_key(ec.SECP256R1()))
-    settings = APIServerSettings(authentication=AuthenticationSettings(service_account_key=key))
-    api = APIServer(settings, await open_store("memory://"), detect_mutation=DETECT)
+    settings = APIServerSettings(
+        authentication=AuthenticationSettings(service_account_key=key),
+        proxy_client_cert=proxy[0],
+        proxy_client_key=proxy[1],
+    )
+    api = APIServer(
+        settings, await open_store("memory://"), resolve_service=resolve_service, detect_mutation=DETECT
+    )
     await api.start()
     tasks: list[asyncio.Task[Any]] = []
     rng = random.Random(1)
