@@ -119,3 +119,22 @@ async def test_an_owner_is_enqueued_for_what_it_controls():
     controller.enqueue_controller("Job")("add", owned, None)
     assert len(controller.queue) == 1
     assert await controller.queue.get() == "n/rs"
+
+
+async def test_a_controller_that_cannot_be_set_up_keeps_no_other_from_running(client, informers):
+    ran = asyncio.Event()
+
+    class Runs:
+        async def run(self):
+            ran.set()
+
+    def broken(_context):
+        raise ValueError("no such setting")
+
+    running = manager(
+        client, informers, Registration("broken", broken), Registration("whole", lambda _c: Runs())
+    )
+    await running.start()
+    await until(ran.is_set)
+    assert running.running == {"whole"}
+    await running.stop()

@@ -116,9 +116,14 @@ class Manager:
         for registration in self._registrations:
             context = self._context_for(registration)
             context = dataclasses.replace(context, informers=context.informers.view())
-            made = registration.setup(context)
-            runnables: Sequence[Runnable] = made if isinstance(made, Sequence) else (made,)
             self._contexts.append(context)
+            try:
+                made = registration.setup(context)
+            except Exception:
+                # The others have nothing to do with it.
+                log.exception("%s could not be set up and does not run", registration.name)
+                continue
+            runnables: Sequence[Runnable] = made if isinstance(made, Sequence) else (made,)
             await context.informers.start()
             self._controllers += self._counted(registration.name, runnables)
             for runnable in runnables:

@@ -141,6 +141,28 @@ def book(
                 accounts.failed_indexes.add(index)
 
 
+def book_rest(
+    job: Object, pods: Sequence[Object], accounts: Accounts, released: set[str], *, as_failed: bool
+) -> None:
+    """Lets go of the pods that had not ended when the Job did. ``as_failed``: they count, as the Job has failed."""
+    known = {*accounts.uncounted_succeeded, *accounts.uncounted_failed}
+    known |= {objects.uid(pod) for pod in accounts.release}
+    for pod in pods:
+        uid = objects.uid(pod)
+        if FINALIZER not in objects.finalizers(pod) or uid in released or uid in known:
+            continue
+        accounts.release.append(pod)
+        if not as_failed or (is_indexed(job) and not _is_of_index(job, pod)):
+            continue
+        if policies.failure(job, pod).action != "Ignore":
+            accounts.uncounted_failed.append(uid)
+
+
+def _is_of_index(job: Object, pod: Object) -> bool:
+    index = indexes.of_pod(pod)
+    return index is not None and _in_range(job, index)
+
+
 def close(accounts: Accounts, uids: set[str]) -> None:
     """The finalizers of these pods are gone: they become part of the numbers."""
     counted = [uid for uid in accounts.uncounted_succeeded if uid in uids]

@@ -129,6 +129,9 @@ class JobReconciler:
         wait = 0.0
         if ending is not None:
             active, error = await self._delete_pods(key, job, active, active)
+            if error is None and may_change:
+                failed = ending.kind == "FailureTarget"
+                accounting.book_rest(job, pods, accounts, self._released, as_failed=failed)
         elif may_change and not objects.is_deleting(job):
             active, error, wait = await self._manage(key, job, accounts, pods, active, failures, record)
         job = await self._settle(job, pods, active, accounts, ending)
