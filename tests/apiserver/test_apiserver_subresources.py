@@ -348,6 +348,31 @@ async def test_approval_may_annotate(client: Client) -> None:
     assert approved["metadata"]["annotations"] == {"approved-by": "jane"}
 
 
+async def test_conditions_of_a_request_tell_their_times(client: Client) -> None:
+    made = await request(client)
+    made["status"] = {"conditions": [{"type": "Approved", "status": "True", "reason": "r"}]}
+    [condition] = (await client.update(CSRS, made, subresource="approval"))["status"]["conditions"]
+    since = condition["lastTransitionTime"]
+    assert condition["lastUpdateTime"] == since
+    patch = {"status": {"conditions": [{"type": "Approved", "status": "True", "reason": "again"}]}}
+    patched = await client.patch(CSRS, made["metadata"]["name"], patch, subresource="approval")
+    assert patched["status"]["conditions"][0]["lastTransitionTime"] == since
+
+
+async def test_a_volume_tells_since_when_it_is_in_its_phase(client: Client) -> None:
+    volumes = resource("persistentvolumes")
+    spec = {"capacity": {"storage": "1Gi"}, "accessModes": ["ReadWriteOnce"], "hostPath": {"path": "/x"}}
+    made = await client.create(volumes, {"metadata": {"name": "v"}, "spec": spec})
+    assert made["status"]["lastPhaseTransitionTime"] == made["metadata"]["creationTimestamp"]
+    told = {"status": {"phase": "Available", "lastPhaseTransitionTime": "2026-01-01T00:00:00Z"}}
+    found = await client.patch(volumes, "v", told, subresource="status")
+    assert found["status"]["lastPhaseTransitionTime"] == "2026-01-01T00:00:00Z"
+    found = await client.patch(volumes, "v", {"status": {"message": "m"}}, subresource="status")
+    assert found["status"]["lastPhaseTransitionTime"] == "2026-01-01T00:00:00Z"
+    found = await client.patch(volumes, "v", {"status": {"phase": "Failed"}}, subresource="status")
+    assert found["status"]["lastPhaseTransitionTime"] > "2026-01-01T00:00:00Z"
+
+
 async def test_only_who_may_approve_for_the_signer_does(api: APIServer, client: Client) -> None:
     made = await request(client)
     group = "certificates.k8s.io"

@@ -39,7 +39,8 @@ class Run:
         self.selector = f"e2e-crud={self.label}"
 
     def manifest(self) -> Object:
-        metadata = {"name": self.name, "labels": {"e2e-crud": self.label}}
+        # as Go wrote it before 1.36: no time is null
+        metadata = {"name": self.name, "labels": {"e2e-crud": self.label}, "creationTimestamp": None}
         return {**self.resource.whole({}), "metadata": metadata, "spec": self.subject.spec}
 
     def create(self) -> Object:
@@ -52,12 +53,10 @@ class Run:
         if self.subject.status:
             self._update_status()
         for content_type in PATCHES:
-            self._recreate()
-            self._patch(content_type)
+            self._patch(content_type, self._recreate()["metadata"]["uid"])
         if self.subject.status:
             for content_type in PATCHES:
-                self._recreate()
-                self._patch_status(content_type)
+                self._patch_status(content_type, self._recreate()["metadata"]["uid"])
         for resource in (self.resource, self.everywhere):
             assert [o["metadata"]["name"] for o in resource.items(label_selector=self.selector)] == [
                 self.name
@@ -81,34 +80,38 @@ class Run:
         assert holds(updated["status"], self.subject.status) and updated["spec"] == spec
         assert self.resource.get(self.name, "status")["status"] == updated["status"]
 
-    def _recreate(self) -> None:
+    def _recreate(self) -> Object:
         self.resource.delete(self.name)
         gone(self.resource, self.name)
-        self.create()
+        return self.create()
 
-    def _patch(self, content_type: str) -> None:
+    def _patch(self, content_type: str, uid: str) -> None:
         if content_type == JSON_PATCH:
             body = json.dumps(
                 [{"op": "add", "path": "/metadata/annotations", "value": {"e2e-patched": "true"}}]
             )
         else:
-            metadata = {"name": self.name, "annotations": {"e2e-patched": "true"}}
+            metadata = {"name": self.name, "uid": uid, "annotations": {"e2e-patched": "true"}}
             whole = self.resource.whole({"metadata": metadata})
             body = json.dumps({**whole, "spec": self.subject.spec} if content_type == APPLY else whole)
         patched = self._send(content_type, body, "")
         assert patched["metadata"]["annotations"] == {"e2e-patched": "true"}
         assert patched["metadata"]["labels"] == {"e2e-crud": self.label}
 
-    def _patch_status(self, content_type: str) -> None:
+    def _patch_status(self, content_type: str, uid: str) -> None:
+        status = self.subject.status or {}
         if content_type == JSON_PATCH:
-            body = json.dumps([{"op": "add", "path": "/status", "value": self.subject.status}])
+            # an object without a status has an empty one, into which a patch may write
+            adds = [{"op": "add", "path": f"/status/{key}", "value": value} for key, value in status.items()]
+            body = json.dumps(adds)
         else:
-            whole = self.resource.whole({"metadata": {"name": self.name}, "status": self.subject.status})
+            whole = self.resource.whole({"metadata": {"name": self.name, "uid": uid}, "status": status})
             body = json.dumps(whole)
         assert holds(self._send(content_type, body, "status")["status"], self.subject.status)
 
     def _send(self, content_type: str, body: str, subresource: str) -> Object:
-        query = {"field_manager": "e2e-crud", "force": True} if content_type == APPLY else {}
+        query: Object = {"field_manager": "e2e-crud", "force": True} if content_type == APPLY else {}
+        query["field_validation"] = "Strict"
         return self.resource.patch(self.name, body.encode(), content_type, subresource, **query)
 
 

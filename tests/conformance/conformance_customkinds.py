@@ -76,9 +76,33 @@ def served(api: API, name: str) -> Object:
     return found
 
 
+def primed(api: API, crd: Object) -> None:
+    """An instance comes and goes; a watch of any version from its creation on begins with its deletion."""
+    namespace = "default" if crd["spec"]["scope"] == "Namespaced" else ""
+    versions = [version["name"] for version in crd["spec"]["versions"] if version["served"]]
+    resources = [instances(api, crd, namespace, version) for version in versions]
+    body = {"alpha": "foo_123", "beta": 10, "gamma": "bar", "delta": "hello", "epsilon": "foobar", "spec": {}}
+    made = resources[0].create({"metadata": {"name": "setup-instance", "namespace": namespace}, **body})
+    resources[0].delete("setup-instance")
+    for resource in resources:
+        with resource.watch(resource_version=made["metadata"]["resourceVersion"]) as watch:
+            assert watch.expect("DELETED")["metadata"]["uid"] == made["metadata"]["uid"]
+
+
 def removed(api: API, crd: Object) -> None:
+    """Deletes the definition and waits until neither it nor, in discovery, its plural is there."""
     crds(api).delete(crd["metadata"]["name"])
     gone(crds(api), crd["metadata"]["name"])
+    for version in crd["spec"]["versions"]:
+        path = f"/apis/{crd['spec']['group']}/{version['name']}"
+        wait_for(lambda p=path: not _shown(api, p, crd), f"{crd['metadata']['name']} leaves {path}")
+
+
+def _shown(api: API, path: str, crd: Object) -> bool:
+    answer = api.raw("GET", path)
+    assert answer.code in (200, 404), answer
+    listed = answer.object["resources"] if answer.code == 200 else ()
+    return crd["spec"]["names"]["plural"] in [resource["name"] for resource in listed]
 
 
 def instances(api: API, crd: Object, namespace: str = "", version: str = "") -> Resource:

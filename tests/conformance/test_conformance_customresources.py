@@ -5,7 +5,7 @@ from __future__ import annotations
 from contextlib import ExitStack
 
 from conformance_client import API, JSON_PATCH, Object
-from conformance_customkinds import EXTENSIONS, crds, definition, established, instances, removed
+from conformance_customkinds import EXTENSIONS, crds, definition, established, instances, primed, removed
 from conformance_names import conformance
 from conformance_steps import (
     STATUS_PATCH_CONDITION,
@@ -30,6 +30,7 @@ SIMPLE = (
 def test_custom_resources_are_watched(api: API) -> None:
     crd = definition("watchnoxu", scope="Cluster")
     established(api, crd)
+    primed(api, crd)
     try:
         noxus = instances(api, crd)
         names = ("name1", "name2")
@@ -39,7 +40,9 @@ def test_custom_resources_are_watched(api: API) -> None:
                 for name in names
             }
             for name in names:
-                noxus.create({"metadata": {"name": name}, "content": {"key": "value"}, "num": {"num1": 1}})
+                noxus.create(
+                    {"metadata": {"name": name}, "content": {"key": "value"}, "num": {"num1": 2**63 - 1}}
+                )
                 assert watches[name].expect("ADDED")["metadata"]["name"] == name
             for name in names:
                 noxus.patch(name, {"metadata": {"labels": {"patched": name}}, "dummy": "test"})
@@ -107,6 +110,18 @@ def test_status_of_a_definition_is_read_updated_and_patched(api: API) -> None:
             "status",
         )
         assert condition(patched, "StatusUpdate") and condition(patched, "StatusPatched")
+        # The suite's own conditions have a message alone, and its patch puts one in the place of all.
+        bare = {"type": "", "status": "", "lastTransitionTime": None, "message": "updated"}
+
+        def update_bare() -> Object:
+            found = resource.get(name, "status")
+            found["status"]["conditions"].append(bare)
+            return resource.update(found, "status")
+
+        assert "updated" in [c.get("message") for c in retry_on_conflict(update_bare)["status"]["conditions"]]
+        only = [{"op": "add", "path": "/status/conditions", "value": [{"message": "patched"}]}]
+        patched = resource.patch(name, only, JSON_PATCH, "status")
+        assert [c.get("message") for c in patched["status"]["conditions"]] == ["patched"]
     finally:
         removed(api, crd)
 

@@ -131,10 +131,10 @@ def test_raw_aggregated_document_tells_a_custom_kinds_scope_and_kind(api: API) -
 
 @conformance("[sig-api-machinery] Discovery should validate PreferredVersion for each APIGroup [Conformance]")
 def test_preferred_version_is_a_version_of_its_group(api: API) -> None:
-    groups = api.get_json("/apis")["groups"]
+    groups = api.get_json("/apis/")["groups"]
     assert groups
     for group in groups:
-        shown = api.get_json(f"/apis/{group['name']}")
+        shown = api.get_json(f"/apis/{group['name']}/")
         assert shown["preferredVersion"] == group["preferredVersion"]
         preferred = group["preferredVersion"]
         assert preferred["groupVersion"] == f"{group['name']}/{preferred['version']}"

@@ -6,7 +6,7 @@ import json
 
 import pytest
 from conformance_client import API, APPLY, JSON, APIError, Object, Resource
-from conformance_customkinds import definition, established, instances, removed
+from conformance_customkinds import definition, established, instances, primed, removed
 from conformance_names import conformance
 
 VALIDATES = "[sig-api-machinery] FieldValidation should "
@@ -131,6 +131,7 @@ def test_unknown_metadata_of_a_deployment(api: API, namespace: str) -> None:
 def test_a_valid_custom_resource(api: API, namespace: str) -> None:
     crd = definition("fieldvalid", schema=SCHEMA)
     established(api, crd)
+    primed(api, crd)
     try:
         resource = instances(api, crd, namespace)
         created = post(
@@ -153,6 +154,7 @@ def test_a_valid_custom_resource(api: API, namespace: str) -> None:
 def test_unknown_fields_without_a_schema(api: API, namespace: str) -> None:
     crd = definition("fieldunknown")
     established(api, crd)
+    primed(api, crd)
     try:
         resource = instances(api, crd, namespace)
         spec = {**VALID_SPEC, "unknown": "uk1"}
@@ -172,6 +174,7 @@ def test_unknown_fields_without_a_schema(api: API, namespace: str) -> None:
 def test_extra_properties_of_a_custom_resource(api: API, namespace: str) -> None:
     crd = definition("fieldinvalid", schema=SCHEMA)
     established(api, crd)
+    primed(api, crd)
     try:
         resource = instances(api, crd, namespace)
         body = resource.whole(
@@ -193,6 +196,7 @@ def test_extra_properties_of_a_custom_resource(api: API, namespace: str) -> None
 def test_unknown_metadata_of_a_custom_resource(api: API, namespace: str) -> None:
     crd = definition("fieldembedded", schema=EMBEDDED)
     established(api, crd)
+    primed(api, crd)
     try:
         resource = instances(api, crd, namespace)
         template = {
@@ -229,6 +233,7 @@ def test_duplicates_of_a_custom_resource(api: API, namespace: str) -> None:
     schema["properties"]["spec"]["x-kubernetes-preserve-unknown-fields"] = True
     crd = definition("fieldduplicate", schema=schema)
     established(api, crd)
+    primed(api, crd)
     try:
         resource = instances(api, crd, namespace)
         text = f"""
@@ -236,6 +241,8 @@ apiVersion: {resource.api_version}
 kind: {resource.kind}
 metadata:
   name: mytest
+  finalizers:
+  - test-finalizer
 spec:
   unknown: uk1
   foo: foo1
@@ -248,10 +255,10 @@ spec:
 """
         with pytest.raises(APIError) as caught:
             apply(resource, "mytest", text)
-        errors(caught, 'line 9: key "foo" already set in map')
+        errors(caught, 'line 11: key "foo" already set in map')
         with pytest.raises(APIError) as caught:
             post(resource, text, "application/yaml")
-        errors(caught, 'line 9: key "foo" already set in map')
+        errors(caught, 'line 11: key "foo" already set in map')
         body = json.dumps(
             resource.whole({"metadata": {"name": "mytest"}, "spec": {**VALID_SPEC, "foo": "1"}})
         )

@@ -71,17 +71,17 @@ def test_leases(api: API, namespace: str) -> None:
     leases = api.typed("coordination.k8s.io/v1", "leases", namespace)
     spec = {
         "holderIdentity": "holder", "leaseDurationSeconds": 30, "leaseTransitions": 0,
-        "acquireTime": "2026-01-01T00:00:00.000002Z", "renewTime": "2026-01-01T00:00:05.000000Z",
+        "acquireTime": "0001-01-01T00:00:02.000000Z", "renewTime": "0001-01-01T00:00:05.000000Z",
     }  # fmt: skip
     leases.create({"metadata": {"name": "lease"}, "spec": spec})
     assert leases.get("lease")["spec"] == spec
     other = {
         "holderIdentity": "holder2", "leaseDurationSeconds": 60, "leaseTransitions": 1,
-        "acquireTime": "2026-01-01T00:00:50.000000Z", "renewTime": "2026-01-01T00:01:10.000000Z",
+        "acquireTime": "0001-01-01T00:00:20.000000Z", "renewTime": "2026-01-01T00:01:10.000002Z",
     }  # fmt: skip
     change(leases, "lease", lambda o: o.update(spec=other))
     assert leases.get("lease")["spec"] == other
-    patch = {"spec": {"holderIdentity": "holder3", "leaseDurationSeconds": 90}}
+    patch = {"spec": {"holderIdentity": "holder3", "renewTime": "0001-01-01T00:01:10.000000Z"}}
     leases.patch("lease", patch, STRATEGIC)
     assert leases.get("lease")["spec"] == {**other, **patch["spec"]}
     labels = {"deletecollection": "true"}

@@ -100,6 +100,17 @@ def test_a_policy_denies_a_deployment(api: API, namespace: str) -> None:
         deployments.create(deployment("replicated", 2))
         with refused("Invalid", "wants replicas > 1, got 1"):
             deployments.create(deployment("negative-replicas", 1))
+    # The suite's own expression adds a number to a text: where it fails, the expression is the message.
+    spec["validations"] = [
+        {
+            "expression": "object.spec.replicas > 1",
+            "messageExpression": "'wants replicas > 1, got ' + object.spec.replicas",
+        }
+    ]
+    with bound(api, "Validating", spec, namespace, True):
+        wait_denied(deployments, 1)
+        with refused("Invalid", "failed expression: object.spec.replicas > 1"):
+            deployments.create(deployment("negative-replicas", 1))
 
 
 @conformance(f"{VALIDATES}allow expressions to refer variables. [Conformance]")

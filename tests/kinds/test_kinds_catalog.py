@@ -130,6 +130,31 @@ def test_a_sample_is_stored_with_every_default(sample: Object) -> None:
     assert created(sample)[1] == STORED[sample["kind"]]
 
 
+@pytest.mark.parametrize(
+    ("kind", "sent", "written"),
+    [
+        ("EndpointSlice", {"addressType": "IPv4"}, {"addressType": "IPv4", "endpoints": None, "ports": None}),
+        ("Role", {}, {"rules": None}),
+        ("ClusterRole", {}, {"rules": None}),
+        ("LimitRange", {}, {"spec": {"limits": None}}),
+        ("ResourceQuota", {}, {"spec": {}, "status": {}}),
+        ("CSINode", {}, {"spec": {"drivers": None}}),
+        ("Lease", {}, {"spec": {}}),
+        ("PriorityClass", {}, {"value": 0, "preemptionPolicy": "PreemptLowerPriority"}),
+        ("ResourceClaim", {}, {"spec": {"devices": {}}, "status": {}}),
+        ("ResourceClaimTemplate", {}, {"spec": {"metadata": {}, "spec": {"devices": {}}}}),
+    ],
+)
+def test_what_kubernetes_always_writes_is_there_though_empty(
+    kind: str, sent: Object, written: Object
+) -> None:
+    found = next(k for k in KINDS.values() if k.resource.kind == kind)
+    obj = copy.deepcopy(sent)
+    found.default(obj)
+    found.prepare_create(obj)
+    assert obj == written
+
+
 @every_sample
 def test_defaulting_twice_changes_nothing_more(sample: Object) -> None:
     kind, obj = created(sample)

@@ -200,6 +200,8 @@ class Registry:
             # Before the kind's own rules: a Job labels its pods with its name.
             objectmeta.generate_name(new, self.rng)
         kind.prepare_create(new)
+        if kind.stamp is not None:
+            kind.stamp(new, None, self.clock.now())
         if isinstance(kind, conversion.CustomKind) and "status" in kind.below(write.resource.version):
             new.pop("status", None)
         kind.default(new)
@@ -384,6 +386,8 @@ class Registry:
             if "status" in kind.below(write.resource.version):
                 restore(new, old, "status")
             kind.prepare_update(new, old)
+        if kind.stamp is not None:
+            kind.stamp(new, old, self.clock.now())
 
     async def _update_errors(self, kind: Kind, new: Object, old: Object, write: Write) -> list[FieldError]:
         errors = objectmeta.validate_update(new, old, kind)

@@ -151,6 +151,8 @@ class Kind:
     """(new, old) on the main endpoint: restores in place what it may not change (status)."""
     prepare_status: Callable[[Object, Object], None] | None = None
     """(new, old) on ``/status``: restores in place everything but status. None: spec and most metadata restored."""
+    stamp: Callable[[Object, Object | None, float], None] | None = None
+    """(new, old or None, now in Unix seconds), once prepared: sets in place the times that the server tells."""
     validate: Callable[[Object], Sequence[FieldError]] = _no_errors
     """Rules beyond the schema's types. Metadata is validated by the registry for all kinds alike."""
     validate_update: Callable[[Object, Object], Sequence[FieldError]] = _no_update_errors

@@ -89,13 +89,14 @@ def is_true(obj: Object, kind: str) -> bool:
 
 def rfc3339(seconds: float) -> str:
     """``2026-01-02T03:04:05Z``: metav1.Time, whole seconds."""
-    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(seconds))
+    # glibc writes the year 1 as "1"
+    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(seconds)).zfill(20)
 
 
 def rfc3339_micro(seconds: float) -> str:
     """``2026-01-02T03:04:05.000006Z``: metav1.MicroTime."""
     whole, micro = divmod(round(seconds * 1_000_000), 1_000_000)
-    return time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(whole)) + f".{micro:06d}Z"
+    return rfc3339(whole)[:-1] + f".{micro:06d}Z"
 
 
 def parse_time(text: str) -> float:

@@ -29,6 +29,8 @@ def _default(obj: Object) -> None:
     if not spec.get("metrics"):
         target = {"type": "Utilization", "averageUtilization": 80}
         spec["metrics"] = [{"type": "Resource", "resource": {"name": "cpu", "target": target}}]
+    if isinstance(status := obj.get("status"), dict):
+        fill(status, desiredReplicas=0, currentMetrics=None)
     behavior = spec.get("behavior")
     if behavior is not None:
         behavior.setdefault("scaleUp", {})
@@ -65,7 +67,7 @@ def _from_stored(obj: Object) -> Object:
         metadata["annotations"] = annotations
     made = {**obj, "apiVersion": _V1.api_version, "kind": _V1.kind, "metadata": metadata, "spec": spec}
     if "status" in obj:
-        made["status"] = status
+        made["status"] = {"currentReplicas": 0, "desiredReplicas": 0, **status}
     return made
 
 
@@ -103,6 +105,8 @@ def _to_stored(obj: Object) -> Object:
         status["currentMetrics"] = currently
     if conditions := _decoded(annotations, _CONDITIONS):
         status["conditions"] = conditions
+    if status.get("currentReplicas") == 0:
+        del status["currentReplicas"]  # version 2 leaves it out
     kept = {key: value for key, value in annotations.items() if key not in _ANNOTATIONS}
     metadata.pop("annotations", None)
     if kept:
@@ -168,7 +172,7 @@ def _cells(obj: Object, now: float) -> list[Any]:
 
 KIND = builtin(
     "horizontalpodautoscalers.autoscaling",
-    status={"desiredReplicas": 0},
+    status={"desiredReplicas": 0, "currentMetrics": None},
     also_served=(Served(_V1, _from_stored, _to_stored),),
     default=_default,
     validate=rule(autoscalers.whole),

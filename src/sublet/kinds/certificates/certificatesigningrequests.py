@@ -8,10 +8,11 @@ from typing import Any
 
 from sublet.kinds.builtin import builtin
 from sublet.kinds.rules import show
-from sublet.kinds.rules.common import Errors, name_rule, rule, spec_of, update_rule
+from sublet.kinds.rules.common import Errors, fill, name_rule, rule, spec_of, update_rule
 from sublet.kinds.rules.references import domain_path
 from sublet.machinery import names
 from sublet.machinery.kind import Object
+from sublet.machinery.objects import rfc3339
 from sublet.machinery.status import duplicate, field_forbidden, invalid, not_supported, required
 
 USAGES = (
@@ -91,6 +92,15 @@ def _prepare_update(new: Object, old: Object) -> None:
     new["spec"] = old["spec"]
 
 
+def _stamp(new: Object, old: Object | None, now: float) -> None:
+    """Conditions tell when they were updated and, unless they tell so themselves, since when they hold."""
+    before = (((old or {}).get("status") or {}).get("conditions")) or ()
+    since = {(c.get("type"), c.get("status")): c.get("lastTransitionTime") for c in before}
+    for condition in (new.get("status") or {}).get("conditions") or ():
+        held = since.get((condition.get("type"), condition.get("status")))
+        fill(condition, lastUpdateTime=rfc3339(now), lastTransitionTime=held or rfc3339(now))
+
+
 def _validate_status(new: Object, old: Object) -> Errors:
     yield from _conditions(new)
     now, then = new.get("status") or {}, old.get("status") or {}
@@ -132,6 +142,7 @@ KIND = builtin(
     "certificatesigningrequests.certificates.k8s.io",
     validate=rule(_validate),
     prepare_update=_prepare_update,
+    stamp=_stamp,
     validate_status=update_rule(_validate_status),
     validate_name=name_rule(names.path_segment),
     cells=_cells,

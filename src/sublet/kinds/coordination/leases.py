@@ -6,9 +6,13 @@ from typing import Any
 
 from sublet.kinds.builtin import builtin
 from sublet.kinds.rules import show
-from sublet.kinds.rules.common import Errors, not_negative, rule, spec_of
+from sublet.kinds.rules.common import Errors, made, not_negative, rule, spec_of
 from sublet.machinery.kind import Object
 from sublet.machinery.status import invalid, required
+
+
+def _default(obj: Object) -> None:
+    made(obj, "spec")
 
 
 def _validate(obj: Object) -> Errors:
@@ -29,4 +33,4 @@ def _cells(obj: Object, now: float) -> list[Any]:
     return [show.name(obj), spec_of(obj).get("holderIdentity") or "", show.age(obj, now)]
 
 
-KIND = builtin("leases.coordination.k8s.io", validate=rule(_validate), cells=_cells)
+KIND = builtin("leases.coordination.k8s.io", default=_default, validate=rule(_validate), cells=_cells)

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from sublet.kinds.builtin import builtin
 from sublet.kinds.rules import amounts
-from sublet.kinds.rules.common import Errors, named, rule, spec_of
+from sublet.kinds.rules.common import Errors, fill, made, named, rule, spec_of
 from sublet.machinery import names, quantity
 from sublet.machinery.kind import Object
 from sublet.machinery.status import duplicate, field_forbidden, invalid, required
@@ -42,6 +42,7 @@ _ORDER = (
 
 def _default(obj: Object) -> None:
     """A container's default limit is its maximum; its default request that limit, or else the minimum."""
+    fill(made(obj, "spec"), limits=None)
     for item in spec_of(obj).get("limits") or ():
         if item.get("type") != "Container":
             continue

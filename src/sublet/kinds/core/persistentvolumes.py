@@ -10,6 +10,7 @@ from sublet.kinds.rules import persistent, pod_defaults, pod_updates, show, warn
 from sublet.kinds.rules.claims import STORAGE
 from sublet.kinds.rules.common import Errors, fill, fill_empty, immutable, rule, spec_of, update_rule
 from sublet.machinery.kind import Object
+from sublet.machinery.objects import rfc3339
 from sublet.machinery.status import field_forbidden, invalid
 
 _BETA_LABELS = {
@@ -29,6 +30,14 @@ def _default(volume: Object) -> None:
     status = volume.get("status")
     if isinstance(status, dict):
         fill_empty(status, phase="Pending")
+
+
+def _stamp(new: Object, old: Object | None, now: float) -> None:
+    """Tells when the phase became what it is; a client may tell so itself."""
+    status, before = new.get("status") or {}, (old or {}).get("status") or {}
+    told = status.get("lastPhaseTransitionTime")
+    if status.get("phase") != before.get("phase") and told in (None, before.get("lastPhaseTransitionTime")):
+        status["lastPhaseTransitionTime"] = rfc3339(now)
 
 
 def _validate(volume: Object) -> Errors:
@@ -103,6 +112,7 @@ KIND = builtin(
     "persistentvolumes",
     status={"phase": "Pending"},
     default=_default,
+    stamp=_stamp,
     validate=rule(_validate),
     validate_update=update_rule(_validate_update),
     update_alone=True,

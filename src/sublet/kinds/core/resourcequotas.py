@@ -7,7 +7,7 @@ from typing import Any
 
 from sublet.kinds.builtin import builtin
 from sublet.kinds.rules import amounts, gotypes, show
-from sublet.kinds.rules.common import IMMUTABLE, Errors, named, rule, spec_of, update_rule
+from sublet.kinds.rules.common import IMMUTABLE, Errors, made, named, rule, spec_of, update_rule
 from sublet.machinery import names
 from sublet.machinery.kind import Object
 from sublet.machinery.status import NIL, invalid, required
@@ -135,8 +135,13 @@ def _cells(quota: Object, now: float) -> list[Any]:
     return [show.name(quota), ", ".join(requests), ", ".join(limits), show.age(quota, now)]
 
 
+def _default(quota: Object) -> None:
+    made(quota, "spec")
+
+
 KIND = builtin(
     "resourcequotas",
+    default=_default,
     validate=rule(_validate),
     validate_update=update_rule(_validate_update),
     validate_status=update_rule(_validate_status),

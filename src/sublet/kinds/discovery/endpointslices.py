@@ -30,6 +30,8 @@ _SHOWN_PORTS, _SHOWN_ENDPOINTS = 3, 3
 
 
 def _default(obj: Object) -> None:
+    # both lists are written though empty
+    fill(obj, endpoints=None, ports=None)
     for endpoint in obj.get("endpoints") or ():
         fill(endpoint, conditions={})
     for port in obj.get("ports") or ():

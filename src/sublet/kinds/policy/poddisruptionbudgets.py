@@ -12,6 +12,7 @@ from sublet.kinds.rules.common import (
     at_most_hundred_percent,
     int_or_percent,
     label_selector,
+    made,
     not_negative,
     rule,
     spec_of,
@@ -23,6 +24,10 @@ from sublet.machinery.status import invalid, not_supported
 
 _POLICIES = ("AlwaysAllow", "IfHealthyBudget")
 _COUNTS = ("disruptionsAllowed", "currentHealthy", "desiredHealthy", "expectedPods")
+
+
+def _default(obj: Object) -> None:
+    made(obj, "spec")
 
 
 def _validate(obj: Object) -> Errors:
@@ -74,6 +79,7 @@ def _cells(obj: Object, now: float) -> list[Any]:
 KIND = builtin(
     "poddisruptionbudgets.policy",
     status={"disruptionsAllowed": 0, "currentHealthy": 0, "desiredHealthy": 0, "expectedPods": 0},
+    default=_default,
     validate=rule(_validate),
     validate_status=update_rule(_validate_status),
     warnings=_warnings,

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from sublet.kinds.builtin import builtin
-from sublet.kinds.rules.common import Errors, label_selector, name_rule, rule
+from sublet.kinds.rules.common import Errors, fill, label_selector, name_rule, rule
 from sublet.kinds.rules.rbac import policy_rules
 from sublet.machinery import names
 from sublet.machinery.kind import Object
 from sublet.machinery.status import required
+
+
+def _default(role: Object) -> None:
+    fill(role, rules=None)
 
 
 def _validate(role: Object) -> Errors:
@@ -25,6 +29,7 @@ def _validate(role: Object) -> Errors:
 
 KIND = builtin(
     "clusterroles.rbac.authorization.k8s.io",
+    default=_default,
     validate=rule(_validate),
     validate_name=name_rule(names.path_segment),
 )

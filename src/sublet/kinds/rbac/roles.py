@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 from sublet.kinds.builtin import builtin
-from sublet.kinds.rules.common import Errors, name_rule, rule
+from sublet.kinds.rules.common import Errors, fill, name_rule, rule
 from sublet.kinds.rules.rbac import policy_rules
 from sublet.machinery import names
 from sublet.machinery.kind import Object
+
+
+def _default(role: Object) -> None:
+    fill(role, rules=None)
 
 
 def _validate(role: Object) -> Errors:
@@ -14,5 +18,8 @@ def _validate(role: Object) -> Errors:
 
 
 KIND = builtin(
-    "roles.rbac.authorization.k8s.io", validate=rule(_validate), validate_name=name_rule(names.path_segment)
+    "roles.rbac.authorization.k8s.io",
+    default=_default,
+    validate=rule(_validate),
+    validate_name=name_rule(names.path_segment),
 )

@@ -6,12 +6,12 @@ from typing import Any
 
 from sublet.kinds.builtin import builtin
 from sublet.kinds.rules import device_status, devices, gotypes, show
-from sublet.kinds.rules.common import Errors, immutable, rule, spec_of, update_rule
+from sublet.kinds.rules.common import Errors, immutable, made, rule, spec_of, update_rule
 from sublet.machinery.kind import Object
 
 
 def _default(obj: Object) -> None:
-    devices.default_claim(spec_of(obj))
+    devices.default_claim(made(obj, "spec"))
 
 
 def _validate(obj: Object) -> Errors:

@@ -4,12 +4,22 @@ from __future__ import annotations
 
 from sublet.kinds.builtin import builtin
 from sublet.kinds.rules import devices, gotypes, show
-from sublet.kinds.rules.common import Errors, annotation_map, immutable, labels, rule, spec_of, update_rule
+from sublet.kinds.rules.common import (
+    Errors,
+    annotation_map,
+    immutable,
+    labels,
+    made,
+    rule,
+    spec_of,
+    update_rule,
+)
 from sublet.machinery.kind import Object
 
 
 def _default(obj: Object) -> None:
-    devices.default_claim(spec_of(obj).get("spec") or {})
+    made(obj, "spec", "metadata")
+    devices.default_claim(made(obj, "spec", "spec"))
 
 
 def _validate(obj: Object) -> Errors:

@@ -6,7 +6,7 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from sublet.kinds.rules.common import Errors, fill, fill_empty, named, needs
+from sublet.kinds.rules.common import Errors, fill, fill_empty, made, named, needs
 from sublet.kinds.rules.volumes import driver_name
 from sublet.machinery import names
 from sublet.machinery.kind import Object
@@ -39,7 +39,7 @@ Requests = Mapping[str, frozenset[str]]
 
 
 def default_claim(spec: Object) -> None:
-    for request in (spec.get("devices") or {}).get("requests") or ():
+    for request in made(spec, "devices").get("requests") or ():
         exact = request.get("exactly")
         for asked in [exact] if exact is not None else request.get("firstAvailable") or ():
             fill_empty(asked, allocationMode="ExactCount")

@@ -17,7 +17,7 @@ _SYSTEM_PREFIX = "system-"
 
 
 def _default(obj: Object) -> None:
-    fill(obj, preemptionPolicy="PreemptLowerPriority")
+    fill(obj, value=0, preemptionPolicy="PreemptLowerPriority")
 
 
 def _validate(obj: Object) -> Errors:

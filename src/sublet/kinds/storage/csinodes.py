@@ -7,12 +7,26 @@ from typing import Any
 
 from sublet.kinds.builtin import builtin
 from sublet.kinds.rules import gotypes, show, volumes
-from sublet.kinds.rules.common import IMMUTABLE, Errors, named, not_negative, rule, spec_of, update_rule
+from sublet.kinds.rules.common import (
+    IMMUTABLE,
+    Errors,
+    fill,
+    made,
+    named,
+    not_negative,
+    rule,
+    spec_of,
+    update_rule,
+)
 from sublet.machinery import names
 from sublet.machinery.kind import Object
 from sublet.machinery.status import duplicate, invalid, required
 
 _MAX_ID = 192
+
+
+def _default(obj: Object) -> None:
+    fill(made(obj, "spec"), drivers=None)
 
 
 def _validate(obj: Object) -> Errors:
@@ -56,6 +70,7 @@ def _cells(obj: Object, now: float) -> list[Any]:
 
 KIND = builtin(
     "csinodes.storage.k8s.io",
+    default=_default,
     validate=rule(_validate),
     validate_update=update_rule(_validate_update),
     cells=_cells,
