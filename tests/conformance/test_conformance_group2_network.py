@@ -61,6 +61,14 @@ def check_endpoints(network: Network, service: str, wanted: list[tuple[int, set[
         return sorted(shown, key=lambda s: s[0]) == wanted
 
     wait_for(ask, f"Endpoints of {service}: {wanted}", LONG)
+    [stated] = network.services.get(service)["spec"]["ports"]
+    for subset in network.endpoints.get(service).get("subsets") or ():
+        [port] = subset["ports"]
+        assert (port["name"], port["protocol"]) == (stated["name"], stated["protocol"])
+        for address in subset["addresses"]:
+            target = address["targetRef"]
+            assert (target["kind"], target["namespace"]) == ("Pod", network.namespace)
+            assert target["uid"] == uid(network.pods.get(target["name"]))
 
 
 def check_slices(network: Network, service: str, wanted: list[tuple[int, set[str]]]) -> list[Object]:
@@ -82,6 +90,7 @@ def check_slices(network: Network, service: str, wanted: list[tuple[int, set[str
             assert endpoint["conditions"]["ready"] is True
             target = network.pods.get(endpoint["targetRef"]["name"])
             assert endpoint["targetRef"]["kind"] == "Pod" and endpoint["targetRef"]["uid"] == uid(target)
+            assert endpoint["targetRef"]["namespace"] == network.namespace
             assert endpoint["nodeName"] == target["spec"]["nodeName"]
     return found
 
@@ -114,7 +123,8 @@ def test_slices_of_pods(network: Network) -> None:
         slices = check_slices(network, service, wanted)
         check_endpoints(network, service, wanted)
     wait_for(lambda: len(network.slices_of("example-no-match")) == 1, "one empty slice")
-    assert not network.slices_of("example-no-match")[0].get("endpoints")
+    [empty] = network.slices_of("example-no-match")
+    assert not empty.get("endpoints") and not empty.get("ports"), "a port of nobody"
     check_endpoints(network, "example-no-match", [])
     before = {uid(s) for s in slices}
     network.slices.delete_collection(f"{SERVICE}=example-named-port")
