@@ -14,7 +14,7 @@ import xml.etree.ElementTree as ElementTree
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
-SELECTED = "crash or kill or soak or concurren or saturat or flood or storm"
+SELECTED = "crash or kill or soak or concurren or saturat or flood or storm or mishaps or bad_input"
 
 
 def main() -> int:

@@ -18,6 +18,7 @@ from sublet.reconcile.controller import Controller
 from sublet.reconcile.expectations import Expectations
 from sublet.reconcile.latest import Latest
 from sublet.reconcile.manager import Context
+from sublet.reconcile.pace import Pace, come_to_nothing
 from sublet.reconcile.result import Result
 
 _PODS = resource("pods")
@@ -131,6 +132,7 @@ class Replicas:
         self._terminating = terminating
         self._expected = Expectations(context.clock)
         self._latest = Latest()
+        self._pace = Pace(context.clock)
         self._owners = context.informers.informer(owner)
         self._pods = context.informers.informer(_PODS)
         for informer in (self._owners, self._pods):
@@ -142,6 +144,7 @@ class Replicas:
     def _on_owner(self, event: str, owner: Object, old: Object | None) -> None:
         if event == "delete":
             self._expected.forget(objects.key(owner))
+            self._pace.forget(objects.key(owner))
             self._latest.forget(objects.uid(owner))
         if old is not None and event == "update" and _only_status_differs(owner, old):
             self._enqueue(owner)  # mostly our own write: at once would mean without a pause
@@ -199,7 +202,7 @@ class Replicas:
         error: Exception | None = None
         if may_change and not objects.is_deleting(owner):
             active = [pod for pod in pods if workloads.is_active(pod)]
-            error = await self._manage(key, owner, active)
+            error = await self._manage(key, owner, pods, active)
         counted = count(owner, pods, self._context.clock.now())
         await self._write_status(owner, counted, error)
         if error is not None:
@@ -224,10 +227,16 @@ class Replicas:
             may_adopt=workloads.is_active,
         )
 
-    async def _manage(self, key: str, owner: Object, active: Sequence[Object]) -> Exception | None:
+    async def _manage(
+        self, key: str, owner: Object, pods: Sequence[Object], active: Sequence[Object]
+    ) -> Exception | None:
         missing = _wanted(owner) - len(active)
         if missing > 0:
-            return await self._create(key, owner, min(missing, workloads.BURST))
+            number = min(missing, workloads.BURST)
+            if come_to_nothing(pods, _wanted(owner), self._context.clock.now()):
+                number, seconds = self._pace.allows(key, missing)
+                self.controller.enqueue_after(key, seconds)
+            return await self._create(key, owner, number) if number else None
         if missing < 0:
             return await self._delete(key, owner, active, min(-missing, workloads.BURST))
         return None

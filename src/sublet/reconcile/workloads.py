@@ -148,18 +148,27 @@ def _restarts(pod: Object) -> int:
     return max((int(status.get("restartCount") or 0) for status in statuses), default=0)
 
 
+_AT_ONCE = 32
+
+
 async def slow_start(
     count: int, create: Callable[[int], Awaitable[object]], *, first: int = 1, largest: int = BURST
 ) -> tuple[int, Exception | None]:
     """Calls ``create(0)`` … in batches of 1, 2, 4 …, stopping after the batch in which one failed.
 
     So a create that must fail (quota, a webhook) is tried once and not a thousand times. Returns how many
-    succeeded, and the first error.
+    succeeded, and the first error. No more than 32 are on their way at once: others ask the API too.
     """
+    gate = asyncio.Semaphore(_AT_ONCE)
+
+    async def one(number: int) -> object:
+        async with gate:
+            return await create(number)
+
     done = started = 0
     batch = min(first, count)
     while batch > 0:
-        results = await asyncio.gather(*(create(started + i) for i in range(batch)), return_exceptions=True)
+        results = await asyncio.gather(*(one(started + i) for i in range(batch)), return_exceptions=True)
         started += batch
         errors = [result for result in results if isinstance(result, BaseException)]
         done += batch - len(errors)

@@ -75,6 +75,7 @@ class StatefulSetReconciler:
     def _wait(self, stateful_set: Object, pods: Mapping[int, Object], now: float) -> Result | None:
         seconds = int(stateful_set["spec"].get("minReadySeconds") or 0)
         waits = [wait for pod in pods.values() if (wait := workloads.available_in(pod, seconds, now))]
+        waits += [wait for pod in pods.values() if (wait := steps.replaced_in(pod, now))]
         return Result(requeue_after=min(waits) + 0.05) if waits else None
 
     async def _claimed(self, stateful_set: Object) -> list[Object]:

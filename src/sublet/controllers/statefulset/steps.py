@@ -14,6 +14,9 @@ from sublet.machinery import objects
 from sublet.machinery.kind import Object
 from sublet.reconcile import workloads
 
+SHORTEST_LIFE = 2.0
+"""Seconds from a pod's creation to its replacement."""
+
 
 @dataclass(frozen=True)
 class Steps:
@@ -47,6 +50,18 @@ def is_healthy(stateful_set: Object, pod: Object, now: float) -> bool:
     )
 
 
+def replaced_in(pod: Object, now: float) -> float:
+    """Seconds for which a finished pod is left alone: one that its node refuses would else be made again at once.
+
+    Upstream needs no such pause, since its client asks the API twenty times a second at most.
+    """
+    created = pod["metadata"].get("creationTimestamp")
+    if not created or not workloads.is_finished(pod):
+        return 0.0
+    age = now - objects.parse_time(created)
+    return SHORTEST_LIFE - age if 0 <= age < SHORTEST_LIFE else 0.0
+
+
 def takes_update(stateful_set: Object, ordinal: int) -> bool:
     """Whether a new pod of this ordinal is made from the update revision."""
     if not is_rolling(stateful_set):
@@ -66,7 +81,7 @@ def plan(stateful_set: Object, pods: Mapping[int, Object], update: str, now: flo
         if pod is None:
             steps.create.append((ordinal, takes_update(stateful_set, ordinal)))
         elif workloads.is_finished(pod):
-            if not objects.is_deleting(pod):
+            if not objects.is_deleting(pod) and not replaced_in(pod, now):
                 steps.delete.append(pod)
         elif is_healthy(stateful_set, pod, now):
             continue
