@@ -335,3 +335,44 @@ async def test_a_metric_that_fails_keeps_its_place_among_the_current_ones(
         return (found.get("status") or {}).get("currentMetrics")
 
     assert await eventually(shown) == [{"type": ""}]
+
+
+async def test_a_scale_that_is_refused_is_told_and_tried_again_in_the_next_round(
+    cluster: Any, eventually: Any
+) -> None:
+    rules = [
+        {
+            "apiGroups": ["apps"],
+            "apiVersions": ["v1"],
+            "operations": ["UPDATE"],
+            "resources": ["deployments/scale"],
+        }
+    ]
+    policy = {
+        "failurePolicy": "Fail", "matchConstraints": {"resourceRules": rules},
+        "validations": [{"expression": "false", "message": "not now"}],
+    }  # fmt: skip
+    await cluster.client.create(
+        resource("validatingadmissionpolicies.admissionregistration.k8s.io"),
+        {"metadata": {"name": "fixed"}, "spec": policy},
+    )
+    binding = {"policyName": "fixed", "validationActions": ["Deny"]}
+    await cluster.client.create(
+        resource("validatingadmissionpolicybindings.admissionregistration.k8s.io"),
+        {"metadata": {"name": "fixed"}, "spec": binding},
+    )
+    await autoscaled(cluster)
+    await cluster.client.patch(AUTOSCALERS, "web", {"spec": {"minReplicas": 4}}, "test")
+
+    async def refused() -> Any:
+        found = await cluster.get("horizontalpodautoscalers.autoscaling", "web")
+        able = objects.condition(found, "AbleToScale") or {}
+        return able.get("reason") == "FailedUpdateScale" and found["status"]
+
+    status = await eventually(refused)
+    assert status["currentReplicas"] == 2 and "lastScaleTime" not in status
+    assert status.get("desiredReplicas", 0) != 4
+    found = [e for e in await cluster.items("events") if e["reason"] == "FailedRescale"]
+    assert found[0]["message"].startswith(
+        "New size: 4; reason: Current number of replicas below Spec.MinReplicas; error: "
+    )

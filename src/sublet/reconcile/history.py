@@ -41,10 +41,16 @@ def by_age(revisions: Sequence[Object]) -> list[Object]:
     return sorted(revisions, key=lambda revision: (number(revision), *workloads.creation_key(revision)))
 
 
-def surplus(revisions: Sequence[Object], in_use: frozenset[str], limit: int) -> list[Object]:
-    """The revisions to delete: the oldest of those no pod uses, beyond ``limit``."""
+def surplus(
+    revisions: Sequence[Object], in_use: frozenset[str], limit: int, *, counts_used: bool = False
+) -> list[Object]:
+    """The revisions to delete: the oldest of those no pod uses, beyond ``limit``.
+
+    ``counts_used``: all but the present one count towards the limit, those that pods use included.
+    """
     unused = [revision for revision in by_age(revisions) if objects.name(revision) not in in_use]
-    return unused[: max(0, len(unused) - limit)]
+    counted = len(revisions) - 1 if counts_used else len(unused)
+    return unused[: max(0, counted - limit)]
 
 
 @dataclass(frozen=True)
@@ -86,10 +92,13 @@ class History:
         created, collisions = await self._create(owner, wanted, following, collisions, labels)
         return Revised([*revisions, created], created, collisions)
 
-    async def truncate(self, owner: Object, revisions: Sequence[Object], in_use: frozenset[str]) -> None:
-        """Deletes what goes beyond ``spec.revisionHistoryLimit`` (10)."""
+    async def truncate(
+        self, owner: Object, revisions: Sequence[Object], in_use: frozenset[str], *, counts_used: bool = False
+    ) -> None:
+        """Deletes what goes beyond ``spec.revisionHistoryLimit`` (10), see :func:`surplus`."""
         limit = owner["spec"].get("revisionHistoryLimit")
-        for revision in surplus(revisions, in_use, 10 if limit is None else int(limit)):
+        limit = 10 if limit is None else int(limit)
+        for revision in surplus(revisions, in_use, limit, counts_used=counts_used):
             try:
                 await self._client.delete(REVISIONS, objects.name(revision), objects.namespace(revision))
             except NotFound:

@@ -215,7 +215,8 @@ class DaemonSetReconciler:
     ) -> None:
         hashes = {objects.labels(pod).get(placement.REVISION) for pod in pods}
         in_use = {objects.name(r) for r in revisions if objects.labels(r).get(placement.REVISION) in hashes}
-        await self._history.truncate(daemon_set, revisions, frozenset({objects.name(update), *in_use}))
+        kept = frozenset({objects.name(update), *in_use})
+        await self._history.truncate(daemon_set, revisions, kept, counts_used=True)
 
     async def _write_status(self, daemon_set: Object, status: Object) -> None:
         if status == (daemon_set.get("status") or {}):

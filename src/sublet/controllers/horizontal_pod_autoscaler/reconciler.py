@@ -109,8 +109,9 @@ class Autoscaler:
         if wanted is None:
             return
         desired, reason = wanted
-        outcome.desired = desired
-        if desired != current:
+        if desired == current:
+            outcome.desired = desired
+        else:
             await self._rescale(autoscaler, target, scale, desired, reason, outcome)
 
     async def _wanted(
@@ -234,19 +235,19 @@ class Autoscaler:
                 "AbleToScale", "False", "FailedUpdateScale",
                 f"the HPA controller was unable to update the target scale: {error}",
             )  # fmt: skip
-            outcome.desired = before
             self._event(
                 autoscaler,
                 "Warning",
                 "FailedRescale",
                 f"New size: {desired}; reason: {reason}; error: {error}",
             )
-            raise
+            return  # to be tried again in the next round, however often it fails
         text = f"the HPA controller was able to update the target scale to {desired}"
         outcome.say("AbleToScale", "True", "SucceededRescale", text)
         self._event(autoscaler, "Normal", "SuccessfulRescale", f"New size: {desired}; reason: {reason}")
         memory = self._memories.setdefault(objects.uid(autoscaler), Memory())
         memory.scaled(self._context.clock.now(), before, desired)
+        outcome.desired = desired
         outcome.scaled = True
 
     async def _write(self, autoscaler: Object, outcome: Outcome) -> None:

@@ -176,8 +176,7 @@ def surplus_pods(job: Object, accounts: Accounts, active: Sequence[Object], coun
         else:
             seen.add(index)
             useful.append(pod)
-    useful.sort(key=lambda pod: -(indexes.of_pod(pod) or 0))
-    return [*useless, *useful][: max(count, len(useless))]
+    return [*useless, *workloads.deletion_order(useful)][: max(count, len(useless))]
 
 
 def backoff(failures: int) -> float:
