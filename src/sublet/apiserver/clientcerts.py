@@ -22,15 +22,15 @@ def accept_any(context: ssl.SSLContext) -> bool:
     Then :mod:`ssl` verifies as it always does: a certificate of a stranger ends the handshake.
     """
     context.verify_mode = ssl.CERT_OPTIONAL
-    library = _library()
-    if library is None:
+    openssl = library()
+    if openssl is None:
         return False
     # CPython's SSLContext is an object header followed by its SSL_CTX.
     pointer = ctypes.c_void_p.from_address(id(context) + object.__basicsize__)
-    if not pointer.value or library.SSL_CTX_get_verify_mode(pointer) != _VERIFY_PEER:
+    if not pointer.value or openssl.SSL_CTX_get_verify_mode(pointer) != _VERIFY_PEER:
         return False
     callback = _CALLBACK(_accept)
-    library.SSL_CTX_set_cert_verify_callback(pointer, callback, None)
+    openssl.SSL_CTX_set_cert_verify_callback(pointer, callback, None)
     context.__dict__["accept_any"] = callback  # lives as long as OpenSSL may call it
     return True
 
@@ -42,22 +42,22 @@ def _accept(_store: int, _argument: int) -> int:
     return 1
 
 
-def _library() -> Any:
+def library() -> Any:
     """The OpenSSL that :mod:`ssl` itself uses, or None."""
     if sys.implementation.name != "cpython" or not ssl.OPENSSL_VERSION.startswith("OpenSSL "):
         return None
     import _ssl
 
     try:
-        library = ctypes.CDLL(getattr(_ssl, "__file__", None))
-        library.OpenSSL_version_num.restype = ctypes.c_ulong
-        same = library.OpenSSL_version_num() == ssl.OPENSSL_VERSION_NUMBER
-        library.SSL_CTX_get_verify_mode.argtypes = [ctypes.c_void_p]
-        library.SSL_CTX_set_cert_verify_callback.argtypes = [ctypes.c_void_p, _CALLBACK, ctypes.c_void_p]
-        library.SSL_CTX_set_cert_verify_callback.restype = None
+        found = ctypes.CDLL(getattr(_ssl, "__file__", None))
+        found.OpenSSL_version_num.restype = ctypes.c_ulong
+        same = found.OpenSSL_version_num() == ssl.OPENSSL_VERSION_NUMBER
+        found.SSL_CTX_get_verify_mode.argtypes = [ctypes.c_void_p]
+        found.SSL_CTX_set_cert_verify_callback.argtypes = [ctypes.c_void_p, _CALLBACK, ctypes.c_void_p]
+        found.SSL_CTX_set_cert_verify_callback.restype = None
     except (OSError, AttributeError):
         return None
-    return library if same else None
+    return found if same else None
 
 
 def intermediates(connection: Any) -> tuple[bytes, ...]:

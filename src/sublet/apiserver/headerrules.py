@@ -1,11 +1,14 @@
-"""Which headers of a request may come twice, and how long the body is that they announce: nothing may be ambiguous."""
+"""Which headers of a request may come twice, how long the body is that they announce (nothing may be ambiguous), and
+the head of a response."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
+from http import HTTPStatus
 
 from sublet.machinery.status import BadRequest
 
+_STATUS_LINES = {s.value: f"HTTP/1.1 {s.value} {s.phrase}\r\n" for s in HTTPStatus}
 _BY_NEWLINE = frozenset(("impersonate-group", "x-remote-group", "x-stream-protocol-version"))
 _BY_NEWLINE_PREFIXES = ("impersonate-extra-", "x-remote-extra-")
 _ONCE = frozenset((
@@ -58,3 +61,22 @@ def body_length(version: str, headers: Mapping[str, str]) -> int:
     if not length.isdigit() or len(length) > 19:
         raise BadRequest("bad Content-Length")
     return int(length)
+
+
+def response_head(
+    status: int, headers: Sequence[tuple[str, str]], date_line: str, keep: bool, length: int | None
+) -> bytes:
+    """The bytes before a response's body; ``length`` None says nothing of the body's length."""
+    lines = [_STATUS_LINES.get(status) or f"HTTP/1.1 {status} Unknown\r\n"]
+    dated = False
+    for name, value in headers:
+        dated = dated or name == "Date"
+        if "\n" in value or "\r" in value:
+            value = value.replace("\r", " ").replace("\n", " ")
+        lines.append(f"{name}: {value}\r\n")
+    if not dated:  # what was proxied brings its own
+        lines.append(date_line)
+    if length is not None:
+        lines.append(f"Content-Length: {length}\r\n")
+    lines.append("\r\n" if keep or status == 101 else "Connection: close\r\n\r\n")
+    return "".join(lines).encode("latin-1", "replace")

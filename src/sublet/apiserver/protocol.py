@@ -10,13 +10,13 @@ import asyncio
 import logging
 from collections import deque
 from collections.abc import AsyncIterator
-from http import HTTPStatus
 from typing import TYPE_CHECKING
 
 import httptools
 
 from sublet.apiserver import compression, headerrules
 from sublet.apiserver.clientcerts import intermediates
+from sublet.apiserver.tlsmemory import Release
 from sublet.apiserver.upgraded import UpgradedConnection
 from sublet.client.exchange import Request, Response
 from sublet.machinery import codec
@@ -45,7 +45,6 @@ _PIECE = 64 * 1024
 
 _FRAMING = 16
 """Bytes around one byte of a chunked body at most, beyond what heads may take: the rest is endless trailers."""
-_STATUS_LINES = {s.value: f"HTTP/1.1 {s.value} {s.phrase}\r\n" for s in HTTPStatus}
 
 
 class HTTPProtocol(asyncio.Protocol):
@@ -55,7 +54,7 @@ class HTTPProtocol(asyncio.Protocol):
         "_body", "_body_size", "_close_after", "_drained", "_expect", "_flush_scheduled", "_framing", "_head_bytes",
         "_headers", "_headers_complete", "_leftover", "_out", "_out_size", "_over_tls",
         "_parser", "_paused", "_peer_certificate", "_peer_intermediates",
-        "_queue", "_reading", "_refused", "_remote", "_server", "_streaming", "_task", "_transport", "_upgraded",
+        "_queue", "_reading", "_refused", "_release", "_remote", "_server", "_streaming", "_task", "_transport", "_upgraded",
         "_upgrading", "_url", "deadline", "ending",
     )  # fmt: skip
 
@@ -90,6 +89,7 @@ class HTTPProtocol(asyncio.Protocol):
         """Bytes that came after the headers."""
         self._expect = False
         self._over_tls = False
+        self._release: Release | None = None
         self.deadline = 0.0
         """Loop time by which the peer must have done its part; 0: it is our turn."""
         self.ending = False
@@ -105,9 +105,11 @@ class HTTPProtocol(asyncio.Protocol):
             self._remote = f"[{peer[0]}]:{peer[1]}" if ":" in peer[0] else f"{peer[0]}:{peer[1]}"
         tls = transport.get_extra_info("ssl_object")
         self._over_tls = tls is not None
+        self._release = self._server.release if self._over_tls else None
         if tls is not None:
-            self._peer_certificate = tls.getpeercert(binary_form=True)
-            if self._peer_certificate is not None:
+            certificate = tls.getpeercert(binary_form=True)
+            if certificate is not None:
+                self._peer_certificate = self._server.certificate(certificate)
                 self._peer_intermediates = intermediates(tls)
         self._await_peer(_HEAD_SECONDS)
         self._server.connections.add(self)
@@ -243,6 +245,7 @@ class HTTPProtocol(asyncio.Protocol):
             remote=self._remote,
             upgradable=upgrading,
         )
+        self._headers = {}
         self._body = []
         keep = parser.should_keep_alive() and not upgrading
         if self._task is None:
@@ -268,23 +271,28 @@ class HTTPProtocol(asyncio.Protocol):
         self._task = self._server.loop.create_task(self._answer(request, keep))
 
     async def _answer(self, request: Request, keep: bool) -> None:
+        asked = request.method, request.path
         try:
             try:
                 response = await self._server.application.handle(request)
             except Exception:
-                _log.exception("the application raised on %s %s", request.method, request.path)
+                _log.exception("the application raised on %s %s", *asked)
                 response = Response(500, [("Content-Type", "text/plain")], b"internal server error\n")
             if response.upgrade is not None and response.status == 101 and self._upgrading:
                 await self._hand_over(response)
                 return
             keep = keep and not self._close_after and not self.ending
-            await self._send(request, response, keep)
+            if isinstance(response.body, bytes):
+                await self._send(request, response, response.body, keep)
+            else:
+                del request  # a stream may last for hours
+                await self._send_stream(asked[0], response, response.body, keep)
         except asyncio.CancelledError:
             if self.ending and self._streaming and not self._transport.is_closing():
                 self._out.append(b"0\r\n\r\n")
             keep = False
         except Exception:
-            _log.exception("answering %s %s failed", request.method, request.path)
+            _log.exception("answering %s %s failed", *asked)
             keep = False
         self._finish(keep)
 
@@ -307,30 +315,34 @@ class HTTPProtocol(asyncio.Protocol):
         else:
             self._await_peer(_IDLE_SECONDS)
 
-    async def _send(self, request: Request, response: Response, keep: bool) -> None:
-        body = response.body
+    async def _send(self, request: Request, response: Response, body: bytes, keep: bool) -> None:
+        headers = list(response.headers)
+        if compression.is_wanted(request, response, len(body)):
+            body = await compression.compressed(self._server.loop, body)
+            headers += (("Content-Encoding", "gzip"), ("Vary", "Accept-Encoding"))
+        bodiless = response.status in (204, 304) or response.status < 200
+        length = None if bodiless else len(body)
+        head = self._head(response.status, headers, keep, length)
+        silent = bodiless or request.method == "HEAD" or not body
+        if silent or len(body) <= _PIECE:
+            self._write(head if silent else head + body)
+        else:
+            await self._write_long(head, body)
+        if self._paused:
+            await self._drain()
+
+    async def _send_stream(
+        self, method: str, response: Response, body: AsyncIterator[bytes], keep: bool
+    ) -> None:
         old = self._parser.get_http_version() == "1.0"
-        if isinstance(body, bytes):
-            headers = list(response.headers)
-            if compression.is_wanted(request, response, len(body)):
-                body = await compression.compressed(self._server.loop, body)
-                headers += (("Content-Encoding", "gzip"), ("Vary", "Accept-Encoding"))
-            bodiless = response.status in (204, 304) or response.status < 200
-            length = None if bodiless else len(body)
-            head = self._head(response.status, headers, keep, length)
-            silent = bodiless or request.method == "HEAD" or not body
-            if silent or len(body) <= _PIECE:
-                self._write(head if silent else head + body)
-            else:
-                await self._write_long(head, body)
-            if self._paused:
-                await self._drain()
-            return
         try:
-            if request.method == "HEAD":
+            if method == "HEAD":
                 self._write(self._head(response.status, response.headers, False, None))
                 self._close_after = True
                 return
+            release, self._release = self._release, None
+            if release is not None:
+                release(self._transport)  # thousands of watches do nothing but wait
             await self._stream(response, body, keep and not old, chunked=not old)
             if old:
                 self._close_after = True
@@ -340,10 +352,10 @@ class HTTPProtocol(asyncio.Protocol):
     async def _stream(
         self, response: Response, body: AsyncIterator[bytes], keep: bool, *, chunked: bool
     ) -> None:
-        headers = list(response.headers)
         if chunked:
-            headers.append(("Transfer-Encoding", "chunked"))
-        self._write(self._head(response.status, headers, keep, None))
+            response.headers.append(("Transfer-Encoding", "chunked"))
+        self._write(self._head(response.status, response.headers, keep, None))
+        response.headers.clear()
         self._streaming = True
         if self._close_after:
             self._transport.close()
@@ -369,19 +381,7 @@ class HTTPProtocol(asyncio.Protocol):
         self._streaming = False
 
     def _head(self, status: int, headers: list[tuple[str, str]], keep: bool, length: int | None) -> bytes:
-        lines = [_STATUS_LINES.get(status) or f"HTTP/1.1 {status} Unknown\r\n"]
-        dated = False
-        for name, value in headers:
-            dated = dated or name == "Date"
-            if "\n" in value or "\r" in value:
-                value = value.replace("\r", " ").replace("\n", " ")
-            lines.append(f"{name}: {value}\r\n")
-        if not dated:  # what was proxied brings its own
-            lines.append(self._server.date_line())
-        if length is not None:
-            lines.append(f"Content-Length: {length}\r\n")
-        lines.append("\r\n" if keep or status == 101 else "Connection: close\r\n\r\n")
-        return "".join(lines).encode("latin-1", "replace")
+        return headerrules.response_head(status, headers, self._server.date_line(), keep, length)
 
     def _write(self, data: bytes) -> None:
         """Queues bytes; everything queued in one loop turn goes out as one write."""

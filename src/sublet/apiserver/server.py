@@ -12,7 +12,7 @@ from collections.abc import Iterable
 from email.utils import formatdate
 from pathlib import Path
 
-from sublet.apiserver import clientcerts
+from sublet.apiserver import clientcerts, tlsmemory
 from sublet.apiserver.headerrules import HeaderRules
 from sublet.apiserver.protocol import HTTPProtocol
 from sublet.client.exchange import Application
@@ -20,6 +20,7 @@ from sublet.client.exchange import Application
 _SWEEP_SECONDS = 2.0
 _LINGER_SECONDS = 0.2
 _NAMES_LIMIT = 512
+_CERTIFICATES_LIMIT = 64
 _KEEP_ALIVE = {"TCP_KEEPIDLE": 60, "TCP_KEEPINTVL": 15, "TCP_KEEPCNT": 4}
 """Seconds of silence before probing, seconds between probes, probes without answer."""
 
@@ -58,6 +59,8 @@ class HTTPServer:
         self.names: dict[bytes, str] = {}
         self.header_rules = HeaderRules(listed_headers, listed_prefixes)
         self.loop: asyncio.AbstractEventLoop
+        self.release = tlsmemory.releasing(ssl_context) if ssl_context is not None else None
+        self.certificates: dict[bytes, bytes] = {}
         self._ssl = ssl_context
         self._backlog = backlog
         self._server: asyncio.AbstractServer | None = None
@@ -175,6 +178,15 @@ class HTTPServer:
         if len(self.names) < _NAMES_LIMIT:
             self.names[name] = key
         return key
+
+    def certificate(self, der: bytes) -> bytes:
+        """A client certificate's bytes: the same object for all connections that show it, while there are few."""
+        known = self.certificates.get(der)
+        if known is None:
+            known = der
+            if len(self.certificates) < _CERTIFICATES_LIMIT:
+                self.certificates[der] = der
+        return known
 
     def date_line(self) -> str:
         now = int(time.time())

@@ -97,12 +97,14 @@ def _watcher(cache: WatchCache, selection: Selection, after: int) -> Watcher:
 
 async def _frames(call: Call, framer: Framer, opened: _Opened, options: ListOptions) -> AsyncIterator[bytes]:
     clock, rng = call.api.clock, call.api.rng
+    counting = _counting(call)
     begun = clock.monotonic()
     ends = begun + (options.timeout or rng.uniform(SHORTEST, LONGEST))
     next_mark = begun + rng.uniform(0.75, 1.0) * BOOKMARK_SECONDS
     counted = _event_labels(call)
     sent = call.api.metrics.watch_events
-    with opened.watcher as watcher, _counting(call):
+    del call  # and the request with it: a watch lasts for long
+    with opened.watcher as watcher, counting:
         if framer.view.converts:
             try:
                 await framer.view.prepare(opened.initial)
