@@ -15,6 +15,7 @@ from conformance_workloads import (
     PAUSE,
     Workloads,
     container,
+    deleting,
     is_controlled,
     is_ready,
     name_of,
@@ -141,12 +142,21 @@ def test_forbidden_concurrency(batch: Batch) -> None:
 
 @conformance("[sig-apps] CronJob should replace jobs when ReplaceConcurrent [Conformance]")
 def test_replaced_jobs(batch: Batch) -> None:
+    version = batch.jobs.list()["metadata"]["resourceVersion"]
     batch.cronjob("replace", "Replace")
-    batch.minute("replace")
-    [first] = batch.active("replace", lambda a: len(a) == 1, "one active job")
-    batch.minute("replace")
-    batch.active("replace", lambda a: len(a) == 1 and a[0]["name"] != first["name"], "another active job")
-    gone(batch.jobs, first["name"], LONG)
+    with batch.jobs.watch(resource_version=version) as watch:
+        batch.minute("replace")
+        [first] = batch.active("replace", lambda a: len(a) == 1, "one active job")
+        batch.minute("replace")
+        batch.active("replace", lambda a: len(a) == 1 and a[0]["name"] != first["name"], "another active job")
+        gone(batch.jobs, first["name"], LONG)
+        alive: set[str] = set()
+        while first["name"] not in alive:
+            alive.add(name_of(watch.next()[1]))
+        while first["name"] in alive or not alive:
+            kind, job = watch.next()
+            (alive.discard if kind == "DELETED" or deleting(job) else alive.add)(name_of(job))
+            assert len(alive) <= 1, "more than one job is alive"
     batch.cronjobs.delete("replace")
 
 

@@ -168,7 +168,7 @@ def test_replication_controllers_count(api: API, namespace: str, quotas: Quotas)
     quotas.used("test-quota", resourcequotas="1", replicationcontrollers="0")
     work.controllers.create(controller("test-rc", 0, {"name": "test-rc"}))
     quotas.used("test-quota", replicationcontrollers="1")
-    work.controllers.delete("test-rc", propagationPolicy="Orphan")
+    work.controllers.delete("test-rc", propagationPolicy="Background")
     quotas.used("test-quota", replicationcontrollers="0")
 
 
