@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Awaitable, Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -146,14 +148,7 @@ async def test_a_controller_that_is_switched_off_does_nothing(tmp_path: Path) ->
     await plane.start()
     try:
         client = plane.client()
-        published = resource("configmaps")
-        async with asyncio.timeout(20):
-            while True:
-                try:
-                    await client.get(published, "kube-root-ca.crt", "default")
-                    break
-                except NotFound:
-                    await asyncio.sleep(0.05)
+        await _there(lambda: client.get(resource("configmaps"), "kube-root-ca.crt", "default"))
         with pytest.raises(NotFound):
             await client.get(resource("serviceaccounts"), "default", "default")
     finally:
@@ -169,3 +164,49 @@ async def test_metrics_name_queues_as_kube_controller_manager_does(tmp_path: Pat
         await plane.stop()
     for name in ("deployment", "endpoint_slice", "garbage_collector_attempt_to_delete", "replicationmanager"):
         assert f'workqueue_depth{{name="{name}"}} ' in text
+
+
+async def test_a_node_is_lost_after_the_time_that_is_set_and_its_pods_are_told(tmp_path: Path) -> None:
+    flags = ["--node-monitor-grace-period=1s", "--node-monitor-period=200ms"]
+    found = workerflags.controlling(flags)
+    plane = ControlPlane(Assembly(tmp_path, store_url="memory://", scheduler=False, **found))
+    await plane.start()
+    nodes, pods, events = resource("nodes"), resource("pods"), resource("events")
+    conditions = [{"type": "Ready", "status": "True", "lastHeartbeatTime": "2026-01-01T00:00:00Z"}]
+    try:
+        client = plane.client()
+        for name in ("silent", "other"):
+            await client.create(nodes, {"metadata": {"name": name}, "status": {"conditions": conditions}})
+        spec = {"nodeName": "silent", "containers": [{"name": "c", "image": "i"}]}
+        await _there(lambda: client.get(resource("serviceaccounts"), "default", "default"))
+        await client.create(pods, {"metadata": {"name": "p"}, "spec": spec}, "default")
+        ready = {"status": {"phase": "Running", "conditions": [{"type": "Ready", "status": "True"}]}}
+        await client.patch(pods, "p", ready, "default", subresource="status")
+
+        async def told() -> bool:
+            reasons = {
+                (each["reason"], each["involvedObject"]["kind"], each["source"].get("component"))
+                for each in (await client.list(events))["items"]
+            }
+            return reasons >= {
+                ("NodeNotReady", "Pod", "node-controller"),
+                ("NodeNotReady", "Node", "node-controller"),
+            }
+
+        await _there(told)
+        lost = await client.get(nodes, "silent")
+        assert {c["type"]: c["status"] for c in lost["status"]["conditions"]}["Ready"] == "Unknown"
+        assert "node.kubernetes.io/unreachable" in {t["key"] for t in lost["spec"]["taints"]}
+    finally:
+        await plane.stop()
+
+
+async def _there(look: Callable[[], Awaitable[Any]]) -> None:
+    for _ in range(500):
+        try:
+            if await look():
+                return
+        except NotFound:
+            pass
+        await asyncio.sleep(0.05)
+    raise AssertionError("it did not happen in 25 s")
