@@ -138,3 +138,62 @@ async def test_a_controller_that_cannot_be_set_up_keeps_no_other_from_running(cl
     await until(ran.is_set)
     assert running.running == {"whole"}
     await running.stop()
+
+
+def values(running, name):
+    """Label ``name`` -> value of one metric."""
+    lines = [line for line in running.lines() if line.startswith(f"{name}{{")]
+    return {line.split('"')[1]: float(line.rsplit(" ", 1)[1]) for line in lines}
+
+
+async def test_metrics_tell_of_work_that_does_not_end(client, informers):
+    begun, end = asyncio.Event(), asyncio.Event()
+    made = []
+
+    def setup(_context):
+        async def reconcile(_key):
+            begun.set()
+            await end.wait()
+
+        made.append(Controller("deployment-controller", reconcile, workers=2))
+        return made
+
+    running = manager(client, informers, Registration("deployment-controller", setup))
+    await running.start()
+    try:
+        for key in ("a", "b", "c"):
+            made[0].enqueue(key)
+        await asyncio.wait_for(begun.wait(), 5)
+        await until(lambda: len(made[0].unfinished()) == 2)
+        await asyncio.sleep(0.02)
+        longest = values(running, "workqueue_longest_running_processor_seconds")["deployment"]
+        together = values(running, "workqueue_unfinished_work_seconds")["deployment"]
+        assert 0.02 <= longest < together
+        assert values(running, "workqueue_depth") == {"deployment": 1}
+        end.set()
+        await until(lambda: made[0].reconciled == 3 and not made[0].unfinished())
+        assert values(running, "workqueue_unfinished_work_seconds") == {"deployment": 0}
+    finally:
+        await running.stop()
+
+
+async def test_the_number_of_workers_may_be_set_by_the_controllers_name(client, informers):
+    made = Controller("test", None, workers=1)
+    inner = Controller("inner", None)
+
+    class Holder:
+        controllers = (inner,)
+
+        async def run(self):
+            await asyncio.Event().wait()
+
+    def context_for(registration):
+        return Context(client, informers, EventRecorder(client, "t"), SystemClock(), random.Random(1))
+
+    registrations = [Registration("test", lambda _c: made), Registration("holder", lambda _c: Holder())]
+    running = Manager(registrations, context_for, {"test": 7, "holder": 3})
+    await running.start()
+    try:
+        assert (made.workers, inner.workers) == (7, 3)
+    finally:
+        await running.stop()

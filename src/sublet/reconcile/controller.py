@@ -33,9 +33,16 @@ class Controller:
         self.errors = 0
         self.worked = Histogram(BUCKETS)
         """Seconds that reconciliations took."""
+        self._since: dict[str, float] = {}
+        """Key that is worked on -> when that began (monotonic)."""
         self._reconcile = reconcile
         self.workers = workers
         """How many keys may be worked on at once; counts when :meth:`run` begins."""
+
+    def unfinished(self) -> list[float]:
+        """For how many seconds each key that is worked on has been."""
+        now = time.monotonic()
+        return [now - since for since in self._since.values()]
 
     def enqueue(self, key: str) -> None:
         self.queue.add(key)
@@ -75,10 +82,11 @@ class Controller:
     async def _work(self) -> None:
         while True:
             key = await self.queue.get()
-            started = time.monotonic()
+            started = self._since[key] = time.monotonic()
             try:
                 await self._one(key)
             finally:
+                del self._since[key]
                 self.queue.done(key)
                 self.worked.observe(time.monotonic() - started)
             # A reconciliation that never waited would keep the loop from everyone else.

@@ -69,10 +69,20 @@ class Registration:
         return self.user or f"system:serviceaccount:kube-system:{self.service_account or self.name}"
 
 
-_QUEUE_METRICS: Sequence[tuple[str, str, str, Callable[[Controller], int]]] = (
-    ("workqueue_adds_total", "[ALPHA] Total number of adds handled by workqueue", "counter", lambda c: c.queue.added),
-    ("workqueue_depth", "[ALPHA] Current depth of workqueue", "gauge", lambda c: len(c.queue)),
-    ("workqueue_retries_total", "[ALPHA] Total number of retries handled by workqueue", "counter", lambda c: c.queue.retries),
+_Several = Sequence[Controller]
+_QUEUE_METRICS: Sequence[tuple[str, str, str, Callable[[_Several], float]]] = (
+    ("workqueue_adds_total", "[ALPHA] Total number of adds handled by workqueue", "counter",
+     lambda some: sum(each.queue.added for each in some)),
+    ("workqueue_depth", "[ALPHA] Current depth of workqueue", "gauge", lambda some: sum(len(each.queue) for each in some)),
+    ("workqueue_retries_total", "[ALPHA] Total number of retries handled by workqueue", "counter",
+     lambda some: sum(each.queue.retries for each in some)),
+    ("workqueue_unfinished_work_seconds",
+     "[ALPHA] How many seconds of work has done that is in progress and hasn't been observed by work_duration. "
+     "Large values indicate stuck threads.", "gauge",
+     lambda some: sum(seconds for each in some for seconds in each.unfinished())),
+    ("workqueue_longest_running_processor_seconds",
+     "[ALPHA] How many seconds has the longest running processor for workqueue been running.", "gauge",
+     lambda some: max((seconds for each in some for seconds in each.unfinished()), default=0)),
 )  # fmt: skip
 _QUEUE_HISTOGRAMS: Sequence[tuple[str, str, Callable[[Controller], Histogram]]] = (
     (
@@ -163,7 +173,7 @@ class Manager:
         for name, what, kind, read in _QUEUE_METRICS:
             yield from heading(name, what, kind)
             for owner, controllers in by_name.items():
-                yield f'{name}{{name="{owner}"}} {sum(map(read, controllers))}'
+                yield f'{name}{{name="{owner}"}} {read(controllers)}'
         for name, what, histogram in _QUEUE_HISTOGRAMS:
             yield from heading(name, what, "histogram")
             for owner, controllers in by_name.items():
