@@ -20,6 +20,7 @@ from sublet.controllers import (
     token_cleaner,
 )
 from sublet.kinds.resources import resource
+from sublet.machinery import objects
 from sublet.pki.authority import Authority
 from sublet.reconcile import certificates
 
@@ -138,6 +139,19 @@ def test_a_pending_request_goes_after_a_day_and_a_decided_one_after_an_hour() ->
     denied = {"type": "Denied", "status": "True", "lastUpdateTime": "1970-01-01T00:10:00Z"}
     decided = {**pending, "status": {"conditions": [denied]}}
     assert certificatesigningrequest_cleaner.expires_in(decided, 600.0) == 3600
+
+
+def test_a_request_goes_when_its_certificate_has_expired() -> None:
+    now = time.time()
+    for seconds, wanted in ((900, 900.0), (7200, 3600.0)):
+        asked = csr(expirationSeconds=seconds)
+        pem = certificatesigningrequest_signing.sign(Authority.create("ca"), asked)
+        asked["status"] = {
+            "certificate": base64.b64encode(pem).decode(),
+            "conditions": [{"type": "Approved", "status": "True", "lastUpdateTime": objects.rfc3339(now)}],
+        }
+        left = certificatesigningrequest_cleaner.expires_in(asked, now)
+        assert left == pytest.approx(wanted, abs=60)
 
 
 def test_an_aggregated_role_has_each_rule_of_the_chosen_roles_once() -> None:

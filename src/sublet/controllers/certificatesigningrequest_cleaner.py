@@ -1,9 +1,12 @@
 """certificatesigningrequest-cleaner-controller: deletes CSRs that are of no more use.
 
-Pending ones after 24 h; approved, denied, failed and issued ones after 1 h.
+Pending ones after 24 h; approved, denied, failed and issued ones after 1 h; those whose certificate has expired at once.
 """
 
 from __future__ import annotations
+
+import base64
+import math
 
 from sublet.kinds.resources import resource
 from sublet.machinery import objects
@@ -27,8 +30,26 @@ def expires_in(csr: Object, now: float) -> float:
         if (time := condition.get("lastUpdateTime") or condition.get("lastTransitionTime"))
     ]
     if times:
-        return max(times) + _DECIDED - now
+        return min(max(times) + _DECIDED, _ends(csr)) - now
     return objects.parse_time(csr["metadata"]["creationTimestamp"]) + _PENDING - now
+
+
+def _ends(csr: Object) -> float:
+    """Unix seconds until which the issued certificate is good; infinite where there is none that can be read.
+
+    Only of those with a stated life is the certificate read: all others live longer than their requests.
+    """
+    issued = (csr.get("status") or {}).get("certificate")
+    stated = (csr.get("spec") or {}).get("expirationSeconds")
+    if not issued or stated is None or stated > _DECIDED:
+        return math.inf
+    from cryptography import x509
+
+    try:
+        certificate = x509.load_pem_x509_certificate(base64.b64decode(issued))
+    except ValueError:
+        return math.inf
+    return certificate.not_valid_after_utc.timestamp()
 
 
 def setup(context: Context) -> Controller:
