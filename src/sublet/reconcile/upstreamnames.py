@@ -16,6 +16,7 @@ QUEUES: Mapping[str, str] = {
     "daemonset-controller": "daemonset",
     "deployment-controller": "deployment",
     "disruption-controller": "disruption",
+    "disruption-controller stale conditions": "stale_pod_disruption",
     "endpoints-controller": "endpoint",
     "endpointslice-controller": "endpoint_slice",
     "endpointslice-mirroring-controller": "endpoint_slice_mirroring",
@@ -35,6 +36,7 @@ QUEUES: Mapping[str, str] = {
     "replicaset-controller": "replicaset",
     "replicationcontroller-controller": "replicationmanager",
     "resourceclaim-controller": "resource_claim",
+    "resourceclaim-pods": "resource_claim",
     "resourcequota-controller": "resourcequota_primary",
     "root-ca-certificate-publisher-controller": "root_ca_cert_publisher",
     "service-cidr-controller": "servicecidrs",
@@ -46,6 +48,7 @@ QUEUES: Mapping[str, str] = {
     "ttl-after-finished-controller": "ttl_jobs_to_delete",
     "ttl-controller": "ttlcontroller",
     "validatingadmissionpolicy-status-controller": "validatingadmissionpolicy-status",
+    "volumeattributesclass-protection-controller": "vacprotection",
 }
 """Name of a :class:`~sublet.reconcile.controller.Controller` -> label ``name`` of its ``workqueue_`` metrics."""
 

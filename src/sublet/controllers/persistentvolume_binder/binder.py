@@ -312,9 +312,8 @@ class Binder:
         """The volume as it is then."""
         if _phase(volume) == phase:
             return volume
-        now = objects.rfc3339(self._context.clock.now())
         kept = {k: v for k, v in (volume.get("status") or {}).items() if k != "message"}
-        status = {**kept, "phase": phase, "lastPhaseTransitionTime": now}
+        status = {**kept, "phase": phase}
         if message:
             status["message"] = message
         written = await self._client.update_status(_VOLUMES, {**volume, "status": status})
