@@ -43,6 +43,12 @@ class Remains:
     def empty(self) -> bool:
         return not self.counts and not self.failures and not self.undiscovered
 
+    def add(self, each: Resource, left: Sequence[Object]) -> None:
+        if left:
+            self.counts[f"{each.plural}.{each.group}"] = len(left)
+        for obj in left:
+            self.finalizers.update(objects.finalizers(obj))
+
 
 _FINE = {
     "NamespaceDeletionDiscoveryFailure": ("ResourcesDiscovered", "All resources successfully discovered"),
@@ -196,6 +202,9 @@ class NamespaceReconciler:
         return remains
 
     async def _delete_all(self, each: Resource, name: str, remains: Remains) -> None:
+        if each == _PODS and (going := self._going_pods(name)):
+            remains.add(each, going)
+            return
         verbs = self._verbs[each.qualified]
         client = self._context.client
         if "list" not in verbs:
@@ -212,10 +221,12 @@ class NamespaceReconciler:
         except MethodNotAllowed:
             for obj in await self._list(each, name):
                 await self._delete_one(each, obj)
-        for obj in await self._list(each, name):
-            kind = f"{each.plural}.{each.group}"
-            remains.counts[kind] = remains.counts.get(kind, 0) + 1
-            remains.finalizers.update(objects.finalizers(obj))
+        remains.add(each, await self._list(each, name))
+
+    def _going_pods(self, name: str) -> list[Object]:
+        """The namespace's pods, once all that are known were told to go: telling thousands again costs seconds."""
+        pods = self._pods.list(name)
+        return pods if all(map(objects.is_deleting, pods)) else []
 
     async def _delete_one(self, each: Resource, obj: Object) -> None:
         try:
