@@ -50,10 +50,10 @@ def refused(name: str, values: Mapping[str, Any]) -> list[str]:
     return [str(error) for error in KINDS[name].validate(stored(KINDS[name], values))]
 
 
-def changed(name: str, values: Mapping[str, Any]) -> list[str]:
-    """Of an update as the registry judges it, besides its metadata."""
+def changed(name: str, before: Mapping[str, Any], values: Mapping[str, Any]) -> list[str]:
+    """Of an update as the registry judges it, besides its metadata; ``before``: what is stored unlike the sample."""
     kind = KINDS[name]
-    old = stored(kind, {})
+    old = stored(kind, before)
     new = copy.deepcopy(old)
     for path, value in values.items():
         put(new, path, value)
@@ -84,4 +84,4 @@ def test_every_cause_of_a_refusal_is_told_in_order(case: Mapping[str, Any]) -> N
     elif "status" in case:
         assert reported(case["of"], case.get("had", {}), case["status"]) == case["causes"]
     else:
-        assert changed(case["of"], case["change"]) == case["causes"]
+        assert changed(case["of"], case.get("stored", {}), case["change"]) == case["causes"]

@@ -157,19 +157,19 @@ def annotation_map(path: str, found: Mapping[str, str] | None) -> Errors:
         yield too_long(path, MAX_ANNOTATION_BYTES)
 
 
-def label_selector(path: str, selector: Object | None) -> Errors:
-    """A LabelSelector: labels and requirements."""
+def label_selector(path: str, selector: Object | None, *, values: bool = True) -> Errors:
+    """A LabelSelector: labels and requirements; ``values`` False: those that requirements list are not judged."""
     if not selector:
         return
     yield from labels(f"{path}.matchLabels", selector.get("matchLabels"))
     for index, requirement in enumerate(selector.get("matchExpressions") or ()):
         where = f"{path}.matchExpressions[{index}]"
-        operator, values = requirement.get("operator"), requirement.get("values") or ()
+        operator, listed = requirement.get("operator"), requirement.get("values") or ()
         if operator in ("In", "NotIn"):
-            if not values:
+            if not listed:
                 yield required(f"{where}.values", "must be specified when `operator` is 'In' or 'NotIn'")
         elif operator in ("Exists", "DoesNotExist"):
-            if values:
+            if listed:
                 yield FieldError(
                     "FieldValueForbidden",
                     f"{where}.values",
@@ -178,7 +178,7 @@ def label_selector(path: str, selector: Object | None) -> Errors:
         else:
             yield invalid(f"{where}.operator", operator or "", "not a valid selector operator")
         yield from named(f"{where}.key", requirement.get("key") or "", names.qualified_name)
-        for number, value in enumerate(values):
+        for number, value in enumerate(listed if values else ()):
             yield from named(f"{where}.values[{number}]", value, names.label_value)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -26,6 +27,7 @@ SCOPES = ("*", "Cluster", "Namespaced")
 _MATCH_POLICIES = ("Equivalent", "Exact")
 _FAILURE_POLICIES = ("Fail", "Ignore")
 _SIDE_EFFECTS = ("None", "NoneOnDryRun")
+_OLD_SIDE_EFFECTS = ("None", "NoneOnDryRun", "Some", "Unknown")
 _REINVOCATION = ("IfNeeded", "Never")
 _MAX_CONDITIONS = 64
 
@@ -43,13 +45,48 @@ def default_webhooks(obj: Object, *, mutating: bool) -> None:
             fill(service, port=443)
 
 
+@dataclass(frozen=True, slots=True)
+class _Strictness:
+    """Rules that came late: a stored configuration that breaks one may go on doing so."""
+
+    side_effects: bool = True
+    review_versions: bool = True
+    unique_names: bool = True
+    selector_values: bool = True
+    conditions: bool = True
+
+
+def _strictness(new: Sequence[Object], old: Sequence[Object]) -> _Strictness:
+    """What is asked of a configuration that takes the place of another."""
+    names_before = [webhook.get("name") or "" for webhook in old]
+    selectors = [w.get(field) for w in old for field in ("namespaceSelector", "objectSelector")]
+    conditions = ([w.get("matchConditions") or [] for w in configured] for configured in (new, old))
+    now, then = conditions
+    return _Strictness(
+        side_effects=all(webhook.get("sideEffects") in _SIDE_EFFECTS for webhook in old),
+        review_versions=all(_recognized(webhook.get("admissionReviewVersions") or ()) for webhook in old),
+        unique_names=len(set(names_before)) == len(names_before),
+        selector_values=not any(True for found in selectors for _ in label_selector("", found)),
+        conditions=now != then,
+    )
+
+
 def webhooks(obj: Object, *, mutating: bool) -> Errors:
+    yield from _webhooks(obj.get("webhooks") or (), _Strictness(), mutating=mutating)
+
+
+def webhooks_update(new: Object, old: Object, *, mutating: bool) -> Errors:
+    now, then = (obj.get("webhooks") or () for obj in (new, old))
+    yield from _webhooks(now, _strictness(now, then), mutating=mutating)
+
+
+def _webhooks(found: Sequence[Object], strictness: _Strictness, *, mutating: bool) -> Errors:
     seen: set[str] = set()
-    for index, webhook in enumerate(obj.get("webhooks") or ()):
+    for index, webhook in enumerate(found):
         where, name = f"webhooks[{index}]", webhook.get("name") or ""
         yield from _qualified(f"{where}.name", name)
-        yield from _webhook(where, webhook, mutating=mutating)
-        if name and name in seen:
+        yield from _webhook(where, webhook, strictness, mutating=mutating)
+        if name and name in seen and strictness.unique_names:
             yield duplicate(f"{where}.name", name)
         seen.add(name)
 
@@ -60,30 +97,39 @@ def _qualified(path: str, name: str) -> Errors:
         yield invalid(path, name, "should be a domain with at least three segments separated by dots")
 
 
-def _webhook(path: str, webhook: Object, *, mutating: bool) -> Errors:
+def _webhook(path: str, webhook: Object, strictness: _Strictness, *, mutating: bool) -> Errors:
     for index, entry in enumerate(webhook.get("rules") or ()):
         yield from rule_with_operations(f"{path}.rules[{index}]", entry)
     yield from one_of(f"{path}.failurePolicy", webhook.get("failurePolicy"), _FAILURE_POLICIES)
     yield from one_of(f"{path}.matchPolicy", webhook.get("matchPolicy"), _MATCH_POLICIES)
     effects = webhook.get("sideEffects")
+    allowed = _SIDE_EFFECTS if strictness.side_effects else _OLD_SIDE_EFFECTS
     if effects is None:
-        yield required(f"{path}.sideEffects", "must specify one of None, NoneOnDryRun")
+        yield required(f"{path}.sideEffects", f"must specify one of {', '.join(allowed)}")
     else:
-        yield from one_of(f"{path}.sideEffects", effects, _SIDE_EFFECTS)
+        yield from one_of(f"{path}.sideEffects", effects, allowed)
     seconds = webhook.get("timeoutSeconds")
     if seconds is not None and not 1 <= seconds <= 30:
         yield invalid(f"{path}.timeoutSeconds", seconds, "the timeout value must be between 1 and 30 seconds")
-    yield from label_selector(f"{path}.namespaceSelector", webhook.get("namespaceSelector"))
-    yield from label_selector(f"{path}.objectSelector", webhook.get("objectSelector"))
+    for field in ("namespaceSelector", "objectSelector"):
+        yield from label_selector(f"{path}.{field}", webhook.get(field), values=strictness.selector_values)
     if mutating:
         yield from one_of(f"{path}.reinvocationPolicy", webhook.get("reinvocationPolicy"), _REINVOCATION)
     yield from client_config(f"{path}.clientConfig", webhook.get("clientConfig") or {})
-    yield from match_conditions(f"{path}.matchConditions", webhook.get("matchConditions") or ())
+    if strictness.conditions:
+        yield from match_conditions(f"{path}.matchConditions", webhook.get("matchConditions") or ())
     versions = webhook.get("admissionReviewVersions") or ()
-    yield from _review_versions(f"{path}.admissionReviewVersions", versions)
+    yield from _review_versions(
+        f"{path}.admissionReviewVersions", versions, recognized=strictness.review_versions
+    )
 
 
-def _review_versions(path: str, versions: Sequence[str]) -> Errors:
+def _recognized(versions: Sequence[str]) -> bool:
+    """Whether a webhook that names versions names one that is spoken here."""
+    return not versions or bool({"v1", "v1beta1"} & set(versions))
+
+
+def _review_versions(path: str, versions: Sequence[str], *, recognized: bool) -> Errors:
     if not versions:
         yield required(path, "must specify one of v1, v1beta1")
         return
@@ -92,7 +138,7 @@ def _review_versions(path: str, versions: Sequence[str]) -> Errors:
             yield invalid(f"{path}[{index}]", version, "duplicate version")
         else:
             yield from named(f"{path}[{index}]", version, names.dns1035_label)
-    if not {"v1", "v1beta1"} & set(versions):
+    if recognized and not _recognized(versions):
         yield invalid(path, versions, "must include at least one of v1, v1beta1")
 
 
@@ -108,9 +154,10 @@ def client_config(path: str, config: Object) -> Errors:
 
 
 def _service(path: str, service: Object) -> Errors:
-    for field in ("name", "namespace"):
+    """Kubernetes takes the one for the other: a missing name is told of the namespace, a missing namespace of the name."""
+    for told, field in (("name", "namespace"), ("namespace", "name")):
         if not service.get(field):
-            yield required(f"{path}.{field}", f"service {field} is required")
+            yield required(f"{path}.{told}")
     number = service.get("port") or 0
     if wrong := names.port_number(number):
         yield invalid(f"{path}.port", number, f"port is not valid: {','.join(wrong)}")
