@@ -14,6 +14,7 @@ from functools import cache
 from typing import Any
 
 from sublet.kinds import resources, schemas
+from sublet.kinds.rules import nulls
 from sublet.machinery.kind import Column, Kind, Object, Resource, Subresource
 from sublet.machinery.schema import Schema
 
@@ -122,6 +123,9 @@ def builtin(
     has_status = "status" in subresources
     if cells is not None and "columns" not in rules:
         rules["columns"] = columns()[_COLUMN_KINDS.get(resource.kind, resource.kind)]
+    default = nulls.completed(resource.kind, rules.pop("default", None))
+    if default is not None:
+        rules["default"] = default
     return Kind(
         resource=resource,
         singular=row["singular"],

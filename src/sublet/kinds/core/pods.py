@@ -26,6 +26,8 @@ def _prepare_create(pod: Object) -> None:
             {
                 "type": "PodScheduled",
                 "status": "False",
+                "lastProbeTime": None,
+                "lastTransitionTime": None,
                 "reason": "SchedulingGated",
                 "message": "Scheduling is blocked due to non-empty scheduling gates",
             }

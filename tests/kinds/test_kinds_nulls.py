@@ -1,0 +1,46 @@
+"""Nulls that Kubernetes writes into objects whose writers left the fields out."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from sublet.kinds import catalog
+from sublet.machinery.kind import Object
+
+KINDS = {kind.resource.kind: kind for kind in catalog.everything().values()}
+
+
+def defaulted(kind: str, **parts: Any) -> Object:
+    obj: Object = {"metadata": {"name": "a"}, **parts}
+    KINDS[kind].default(obj)
+    return obj
+
+
+@pytest.mark.parametrize(
+    ("kind", "times"),
+    [
+        ("Pod", {"lastProbeTime": None, "lastTransitionTime": None}),
+        ("Node", {"lastHeartbeatTime": None, "lastTransitionTime": None}),
+        ("Deployment", {"lastUpdateTime": None, "lastTransitionTime": None}),
+        ("Namespace", {"lastTransitionTime": None}),
+    ],
+)
+def test_a_condition_says_all_its_times(kind: str, times: Object) -> None:
+    obj = defaulted(kind, status={"conditions": [{"type": "T", "status": "True"}]})
+    assert obj["status"]["conditions"] == [{"type": "T", "status": "True", **times}]
+
+
+def test_a_time_that_is_known_stays() -> None:
+    condition = {"type": "T", "status": "True", "lastTransitionTime": "2026-01-01T00:00:00Z"}
+    obj = defaulted("Namespace", status={"conditions": [dict(condition)]})
+    assert obj["status"]["conditions"] == [condition]
+
+
+def test_a_container_is_reported_with_both_states_and_their_times() -> None:
+    reported = {"name": "c", "state": {"running": {}}}
+    obj = defaulted("Pod", status={"containerStatuses": [reported]})
+    assert obj["status"]["containerStatuses"] == [
+        {"name": "c", "state": {"running": {"startedAt": None}}, "lastState": {}}
+    ]
