@@ -39,7 +39,7 @@ def put(conditions: Sequence[Object], new: Object) -> list[Object]:
         if (old.get("status"), old.get("reason")) == (new["status"], new["reason"]):
             return list(conditions)
         if old.get("status") == new["status"]:
-            new = {**new, "lastTransitionTime": old.get("lastTransitionTime", new["lastTransitionTime"])}
+            new = {**new, "lastTransitionTime": old.get("lastTransitionTime") or new["lastTransitionTime"]}
     return [*without_condition(conditions, new["type"]), new]
 
 
@@ -162,7 +162,7 @@ def _progress(
         fresh = condition(PROGRESSING, "True", "ReplicaSetUpdated", text, now)
         old = next((c for c in conditions if c["type"] == PROGRESSING), None)
         if old is not None and old.get("status") == "True":
-            fresh["lastTransitionTime"] = old.get("lastTransitionTime", fresh["lastTransitionTime"])
+            fresh["lastTransitionTime"] = old.get("lastTransitionTime") or fresh["lastTransitionTime"]
         return [*without_condition(conditions, PROGRESSING), fresh]
     if has_timed_out(deployment, now):
         text = f"{what} has timed out progressing."

@@ -6,13 +6,23 @@ from typing import Any
 
 from sublet.kinds.builtin import builtin
 from sublet.kinds.rules import show
-from sublet.kinds.rules.common import Errors, fill, named, needs, rule, spec_of
+from sublet.kinds.rules.common import (
+    Errors,
+    decoded_length,
+    fill,
+    name_rule,
+    named,
+    rule,
+    spec_of,
+    update_rule,
+)
 from sublet.machinery import names
 from sublet.machinery.kind import Column, Object
 from sublet.machinery.objects import condition, name
-from sublet.machinery.status import field_forbidden, invalid, required
+from sublet.machinery.status import invalid, not_supported, required
 
 _MAX_GROUP_PRIORITY, _MAX_VERSION_PRIORITY = 20_000, 1_000
+_STATUSES = ("True", "False", "Unknown")
 
 
 def _default(obj: Object) -> None:
@@ -25,11 +35,13 @@ def _validate(obj: Object) -> Errors:
     spec = spec_of(obj)
     group, version = spec.get("group") or "", spec.get("version") or ""
     wanted = f"{version}.{group}"
-    if name(obj) != wanted:
+    if name(obj) != wanted and not names.path_segment(name(obj)):
         yield invalid("metadata.name", name(obj), f'must be `spec.version+"."+spec.group`: "{wanted}"')
     if group:
         yield from named("spec.group", group, names.dns1123_subdomain)
-    yield from needs("spec.version", version, names.dns1035_label)
+    elif version != "v1":
+        yield required("spec.group", "only v1 may have an empty group and it better be legacy kube")
+    yield from named("spec.version", version, names.dns1035_label)
     for field, most in (
         ("groupPriorityMinimum", _MAX_GROUP_PRIORITY),
         ("versionPriority", _MAX_VERSION_PRIORITY),
@@ -39,15 +51,26 @@ def _validate(obj: Object) -> Errors:
             yield invalid(f"spec.{field}", value, f"must be positive and less than {most}")
     service = spec.get("service")
     if service is None:
-        for field in ("caBundle", "insecureSkipTLSVerify"):
-            if spec.get(field):
-                yield invalid(f"spec.{field}", spec[field], "local APIServices may not have a " + field)
+        if bundle := spec.get("caBundle"):
+            shown = f"{decoded_length(bundle)} bytes"
+            yield invalid("spec.caBundle", shown, "local APIServices may not have a caBundle")
+        if spec.get("insecureSkipTLSVerify"):
+            detail = "local APIServices may not have insecureSkipTLSVerify"
+            yield invalid("spec.insecureSkipTLSVerify", True, detail)
         return
     for field in ("namespace", "name"):
         if not service.get(field):
             yield required(f"spec.service.{field}")
+    for text in names.port_number(port := service.get("port") or 0):
+        yield invalid("spec.service.port", port, f"port is not valid: {text}")
     if spec.get("insecureSkipTLSVerify") and spec.get("caBundle"):
-        yield field_forbidden("spec.insecureSkipTLSVerify", "may not be true if caBundle is present")
+        yield invalid("spec.insecureSkipTLSVerify", True, "may not be true if caBundle is present")
+
+
+def _validate_status(new: Object, _old: Object) -> Errors:
+    for index, found in enumerate((new.get("status") or {}).get("conditions") or ()):
+        if (status := found.get("status") or "") not in _STATUSES:
+            yield not_supported(f"status.conditions[{index}].status", status, _STATUSES)
 
 
 def _cells(obj: Object, now: float) -> list[Any]:
@@ -64,6 +87,8 @@ KIND = builtin(
     "apiservices.apiregistration.k8s.io",
     default=_default,
     validate=rule(_validate),
+    validate_status=update_rule(_validate_status),
+    validate_name=name_rule(names.path_segment),
     columns=(Column("Name", format="name"), Column("Service"), Column("Available"), Column("Age")),
     cells=_cells,
 )

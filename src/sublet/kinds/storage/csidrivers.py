@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from sublet.kinds.builtin import builtin
@@ -9,9 +10,12 @@ from sublet.kinds.rules import show
 from sublet.kinds.rules.common import Errors, fill, immutable, name_rule, one_of, rule, spec_of, update_rule
 from sublet.machinery import names
 from sublet.machinery.kind import Object
-from sublet.machinery.status import not_supported
+from sublet.machinery.status import duplicate, invalid, not_supported
 
-_MODES = ("Ephemeral", "Persistent")
+_MODES = ("Persistent", "Ephemeral")
+_SHORTEST, _LONGEST = 600, 1 << 32
+"""Seconds that a token may be good for."""
+_MIN_PERIOD = 10
 _POLICIES = ("File", "None", "ReadWriteOnceWithFSType")
 
 
@@ -31,10 +35,33 @@ def _default(obj: Object) -> None:
 
 def _validate(obj: Object) -> Errors:
     spec = spec_of(obj)
+    yield from one_of("spec.fsGroupPolicy", spec.get("fsGroupPolicy"), _POLICIES)
+    yield from _token_requests("spec.tokenRequests", spec.get("tokenRequests") or ())
     for mode in spec.get("volumeLifecycleModes") or ():
         if mode not in _MODES:
             yield not_supported("spec.volumeLifecycleModes", mode, _MODES)
-    yield from one_of("spec.fsGroupPolicy", spec.get("fsGroupPolicy"), _POLICIES)
+    period = spec.get("nodeAllocatableUpdatePeriodSeconds")
+    if period is not None and period < _MIN_PERIOD:
+        detail = f"must be greater than or equal to {_MIN_PERIOD} seconds"
+        yield invalid("spec.nodeAllocatableUpdatePeriodSeconds", period, detail)
+
+
+def _token_requests(path: str, requests: Sequence[Object]) -> Errors:
+    """Each audience once; the lifetime of what is not asked for twice."""
+    seen: set[str] = set()
+    for index, request in enumerate(requests):
+        where, audience = f"{path}[{index}]", request.get("audience") or ""
+        if audience in seen:
+            yield duplicate(f"{where}.audience", audience)
+            continue
+        seen.add(audience)
+        seconds = request.get("expirationSeconds")
+        if seconds is not None and seconds < _SHORTEST:
+            detail = "may not specify a duration less than 10 minutes"
+            yield invalid(f"{where}.expirationSeconds", seconds, detail)
+        if seconds is not None and seconds > _LONGEST:
+            detail = "may not specify a duration larger than 2^32 seconds"
+            yield invalid(f"{where}.expirationSeconds", seconds, detail)
 
 
 def _validate_update(new: Object, old: Object) -> Errors:

@@ -6,22 +6,31 @@ from typing import Any
 
 from sublet.kinds.builtin import builtin
 from sublet.kinds.rules import amounts, show
-from sublet.kinds.rules.common import Errors, immutable, label_selector, needs, rule, update_rule
+from sublet.kinds.rules.common import (
+    Errors,
+    immutable,
+    label_selector,
+    named,
+    rule,
+    selector_value,
+    update_rule,
+)
 from sublet.machinery import names
 from sublet.machinery.kind import Object
 
 
 def _validate(obj: Object) -> Errors:
-    yield from needs("storageClassName", obj.get("storageClassName"), names.dns1123_subdomain)
     yield from label_selector("nodeTopology", obj.get("nodeTopology"))
-    for field in ("capacity", "maximumVolumeSize"):
-        if obj.get(field) is not None:
-            yield from amounts.not_negative(field, obj[field])
+    yield from named("storageClassName", obj.get("storageClassName") or "", names.dns1123_subdomain)
+    if (capacity := obj.get("capacity")) is not None:
+        yield from amounts.not_negative("capacity", capacity)
 
 
 def _validate_update(new: Object, old: Object) -> Errors:
-    for field in ("nodeTopology", "storageClassName"):
-        yield from immutable(field, new.get(field), old.get(field))
+    """What was asked of the driver stays; the answer is not judged again."""
+    now, then = (selector_value(obj.get("nodeTopology")) for obj in (new, old))
+    yield from immutable("nodeTopology", now, then)
+    yield from immutable("storageClassName", new.get("storageClassName"), old.get("storageClassName"))
 
 
 def _cells(obj: Object, _now: float) -> list[Any]:
@@ -32,5 +41,6 @@ KIND = builtin(
     "csistoragecapacities.storage.k8s.io",
     validate=rule(_validate),
     validate_update=update_rule(_validate_update),
+    update_alone=True,
     cells=_cells,
 )

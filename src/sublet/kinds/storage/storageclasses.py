@@ -37,13 +37,17 @@ def parameters(path: str, found: Object | None, *, empty: bool = True) -> Errors
         yield too_long(path, _MAX_BYTES)
 
 
+def driver(path: str, name: str | None) -> Errors:
+    """Who makes the volumes of a class."""
+    if not name:
+        yield required(path)
+        return
+    for text in names.qualified_name(name.lower()):
+        yield invalid(path, name, text)
+
+
 def _validate(obj: Object) -> Errors:
-    provisioner = obj.get("provisioner") or ""
-    if not provisioner:
-        yield required("provisioner")
-    else:
-        for text in names.qualified_name(provisioner.lower()):
-            yield invalid("provisioner", provisioner, text)
+    yield from driver("provisioner", obj.get("provisioner"))
     yield from parameters("parameters", obj.get("parameters"))
     if (policy := obj.get("reclaimPolicy")) and policy not in ("Delete", "Retain"):
         yield not_supported("reclaimPolicy", policy, ("Delete", "Retain"))

@@ -6,17 +6,14 @@ from typing import Any
 
 from sublet.kinds.builtin import builtin
 from sublet.kinds.rules import show
-from sublet.kinds.rules.common import Errors, needs, rule, update_rule
-from sublet.kinds.storage.storageclasses import DEFAULT_ANNOTATION, parameters
-from sublet.machinery import names
+from sublet.kinds.rules.common import Errors, rule, update_rule
+from sublet.kinds.storage.storageclasses import DEFAULT_ANNOTATION, driver, parameters
 from sublet.machinery.kind import Object
 from sublet.machinery.status import field_forbidden
 
 
 def _validate(obj: Object) -> Errors:
-    yield from needs(
-        "driverName", obj.get("driverName"), lambda value: names.dns1123_subdomain(value.lower())
-    )
+    yield from driver("driverName", obj.get("driverName"))
     yield from parameters("parameters", obj.get("parameters"), empty=False)
 
 
@@ -25,6 +22,7 @@ def _validate_update(new: Object, old: Object) -> Errors:
         yield field_forbidden("driverName", "updates to driverName are forbidden.")
     if (new.get("parameters") or {}) != (old.get("parameters") or {}):
         yield field_forbidden("parameters", "updates to parameters are forbidden.")
+    yield from _validate(new)
 
 
 def _cells(obj: Object, now: float) -> list[Any]:
@@ -39,5 +37,6 @@ KIND = builtin(
     "volumeattributesclasses.storage.k8s.io",
     validate=rule(_validate),
     validate_update=update_rule(_validate_update),
+    update_alone=True,
     cells=_cells,
 )
