@@ -111,6 +111,8 @@ class HTTPProtocol(asyncio.Protocol):
             if certificate is not None:
                 self._peer_certificate = self._server.certificate(certificate)
                 self._peer_intermediates = intermediates(tls)
+                if self._release is not None:
+                    self._release(transport)
         self._await_peer(_HEAD_SECONDS)
         self._server.connections.add(self)
 
@@ -340,9 +342,8 @@ class HTTPProtocol(asyncio.Protocol):
                 self._write(self._head(response.status, response.headers, False, None))
                 self._close_after = True
                 return
-            release, self._release = self._release, None
-            if release is not None:
-                release(self._transport)  # thousands of watches do nothing but wait
+            if self._release is not None:
+                self._release(self._transport)  # thousands of watches do nothing but wait
             await self._stream(response, body, keep and not old, chunked=not old)
             if old:
                 self._close_after = True

@@ -89,7 +89,10 @@ class Response:
     def header(self, name: str) -> str:
         """The first value of a header, or ``""``."""
         name = name.lower()
-        return next((value for key, value in self.headers if key.lower() == name), "")
+        for key, value in self.headers:
+            if key.lower() == name:
+                return value
+        return ""
 
 
 class Application(Protocol):

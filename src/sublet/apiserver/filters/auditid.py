@@ -20,9 +20,10 @@ class AuditID:
         request.context["audit_id"] = identity
         response = await proceed(request)
         headers = response.headers
+        cached = response.header("cache-control")
         headers.append(("Audit-Id", identity))
         headers += request.context.get("flow", ())
-        if not response.header("cache-control"):
+        if not cached:
             headers.append(_CACHE)
         return response
 
