@@ -111,6 +111,8 @@ def comparable(obj: Object) -> Object:
         (kept.get("spec") or {}).pop(key, None)
     for container in (kept.get("spec") or {}).get("containers") or ():
         container.pop("volumeMounts", None)
+    if "lastPhaseTransitionTime" in (kept.get("status") or {}):
+        kept["status"]["lastPhaseTransitionTime"] = "when it was made"
     text = json.dumps(kept, sort_keys=True).replace(obj["metadata"]["uid"], "UID")
     found: Object = json.loads(text.replace(json.dumps(obj["metadata"]["name"]), '"NAME"'))
     return found
