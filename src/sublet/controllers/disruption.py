@@ -268,7 +268,7 @@ class Disruption:
         if target is None or target.get("status") != "True":
             return None
         now = self._context.clock.now()
-        left = objects.parse_time(target["lastTransitionTime"]) + DELETION_TIMEOUT - now
+        left = objects.since(target) + DELETION_TIMEOUT - now
         if left > 0:
             return Result(requeue_after=left)
         cleared = {"type": "DisruptionTarget", "status": "False", "lastTransitionTime": objects.rfc3339(now)}

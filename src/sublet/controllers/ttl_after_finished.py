@@ -21,7 +21,7 @@ def expires_in(job: Object, now: float) -> float | None:
     for kind in ("Complete", "Failed"):
         condition = objects.condition(job, kind)
         if condition is not None and condition.get("status") == "True":
-            return objects.parse_time(condition["lastTransitionTime"]) + int(ttl) - now
+            return objects.since(condition) + int(ttl) - now
     return None
 
 

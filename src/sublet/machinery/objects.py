@@ -6,7 +6,7 @@ Readers accept absent parts; none of them changes the object.
 import calendar
 import contextlib
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from datetime import datetime
 from typing import Any
 
@@ -97,6 +97,12 @@ def rfc3339_micro(seconds: float) -> str:
     """``2026-01-02T03:04:05.000006Z``: metav1.MicroTime."""
     whole, micro = divmod(round(seconds * 1_000_000), 1_000_000)
     return rfc3339(whole)[:-1] + f".{micro:06d}Z"
+
+
+def since(condition: Mapping[str, Any]) -> float:
+    """When a condition took its status, in seconds; 0 (long ago) where it does not say, as Go's zero time."""
+    text = condition.get("lastTransitionTime")
+    return parse_time(text) if text else 0.0
 
 
 def parse_time(text: str) -> float:

@@ -178,7 +178,8 @@ def seconds_to_deadline(deployment: Object, status: Object, now: float) -> float
         return None
     if found.get("reason") in ("NewReplicaSetAvailable", "ProgressDeadlineExceeded"):
         return None
-    since = objects.parse_time(found.get("lastUpdateTime") or found["lastTransitionTime"])
+    updated = found.get("lastUpdateTime")
+    since = objects.parse_time(updated) if updated else objects.since(found)
     return max(0.0, since + seconds - now) + 1.0
 
 
