@@ -172,3 +172,12 @@ async def test_a_pod_gets_back_the_label_that_names_it(cluster: Any, eventually:
 
     await eventually(again)
     assert (await cluster.get("pods", "web-0"))["metadata"]["uid"] == pod["metadata"]["uid"]
+
+
+async def test_a_number_of_unavailable_pods_is_dropped_as_its_feature_is_off(cluster: Any) -> None:
+    containers = [{"name": "c", "image": "i"}]
+    template = {"metadata": {"labels": {"a": "b"}}, "spec": {"containers": containers}}
+    strategy = {"type": "RollingUpdate", "rollingUpdate": {"maxUnavailable": 2, "partition": 1}}
+    spec = {"replicas": 0, "selector": {"matchLabels": {"a": "b"}}, "template": template, "serviceName": "s"}
+    made = await cluster.make("statefulsets.apps", "web", {**spec, "updateStrategy": strategy})
+    assert made["spec"]["updateStrategy"] == {"type": "RollingUpdate", "rollingUpdate": {"partition": 1}}
