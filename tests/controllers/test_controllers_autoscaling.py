@@ -24,6 +24,7 @@ from sublet.controllers.horizontal_pod_autoscaler.proposals import (
 from sublet.kinds.resources import resource
 from sublet.machinery import objects
 from sublet.machinery.kind import Resource
+from sublet.machinery.status import Invalid
 
 NOW = 1_800_000_000.0
 LONG_AGO = objects.rfc3339(NOW - 3600)
@@ -308,8 +309,9 @@ async def test_two_autoscalers_of_the_same_pods_stand_still_and_say_so(cluster: 
 
 
 async def test_a_target_without_replicas_is_not_scaled_and_shows_no_metrics(
-    cluster: Any, eventually: Any
+    cluster: Any, eventually: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr("sublet.controllers.horizontal_pod_autoscaler.reconciler._PERIOD", 0.2)
     await autoscaled(cluster)
     await cluster.client.patch(DEPLOYMENTS, "web", {"spec": {"replicas": 0}}, "test")
     patch = {"spec": {"maxReplicas": 6}}
@@ -321,7 +323,7 @@ async def test_a_target_without_replicas_is_not_scaled_and_shows_no_metrics(
         return active.get("reason") == "ScalingDisabled" and found["status"]
 
     status = await eventually(disabled)
-    assert "currentMetrics" not in status
+    assert not status.get("currentMetrics")
     assert not status.get("desiredReplicas")
 
 
@@ -338,8 +340,9 @@ async def test_a_metric_that_fails_keeps_its_place_among_the_current_ones(
 
 
 async def test_a_scale_that_is_refused_is_told_and_tried_again_in_the_next_round(
-    cluster: Any, eventually: Any
+    cluster: Any, eventually: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr("sublet.controllers.horizontal_pod_autoscaler.reconciler._PERIOD", 0.2)
     rules = [
         {
             "apiGroups": ["apps"],
@@ -362,6 +365,16 @@ async def test_a_scale_that_is_refused_is_told_and_tried_again_in_the_next_round
         {"metadata": {"name": "fixed"}, "spec": binding},
     )
     await autoscaled(cluster)
+
+    async def forbidden() -> bool:
+        try:
+            scale = await cluster.client.get(DEPLOYMENTS, "web", "test", "scale")
+            await cluster.client.update(DEPLOYMENTS, scale, subresource="scale")
+        except Invalid:
+            return True
+        return False
+
+    await eventually(forbidden)
     await cluster.client.patch(AUTOSCALERS, "web", {"spec": {"minReplicas": 4}}, "test")
 
     async def refused() -> Any:
@@ -372,7 +385,10 @@ async def test_a_scale_that_is_refused_is_told_and_tried_again_in_the_next_round
     status = await eventually(refused)
     assert status["currentReplicas"] == 2 and "lastScaleTime" not in status
     assert status.get("desiredReplicas", 0) != 4
-    found = [e for e in await cluster.items("events") if e["reason"] == "FailedRescale"]
-    assert found[0]["message"].startswith(
+
+    async def told() -> Any:
+        return [e["message"] for e in await cluster.items("events") if e["reason"] == "FailedRescale"]
+
+    assert (await eventually(told))[0].startswith(
         "New size: 4; reason: Current number of replicas below Spec.MinReplicas; error: "
     )

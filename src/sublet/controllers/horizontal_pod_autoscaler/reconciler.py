@@ -272,7 +272,7 @@ class Autoscaler:
         if outcome.scaled:
             status["lastScaleTime"] = now
         status = {key: value for key, value in status.items() if value is not None}
-        if status == old:
+        if status == {key: value for key, value in old.items() if value is not None}:
             return
         try:
             written = await self._client.update_status(_AUTOSCALERS, {**autoscaler, "status": status})
