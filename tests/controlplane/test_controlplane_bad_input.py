@@ -23,6 +23,7 @@ from sublet.machinery.status import TooManyRequests
 from sublet.node.hollow import names, run_hollow
 from sublet.node.hollow_registration import HollowSettings
 
+pytestmark = pytest.mark.timeout(600)
 CALM = 25.0
 """Writes per second that trouble may cause: upstream's controllers are held to twenty by their client's limit."""
 PODS = resource("pods")

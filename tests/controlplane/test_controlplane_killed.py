@@ -83,6 +83,7 @@ async def processes(tmp_path: Path) -> AsyncIterator[Processes]:
         made.end()
 
 
+@pytest.mark.timeout(3600)
 async def test_whatever_is_killed_in_the_middle_of_work_everything_ends_as_asked_for(
     processes: Processes, seed: int
 ) -> None:

@@ -20,6 +20,8 @@ from sublet.client.exchange import User
 from sublet.controlplane.assemble import Assembly, ControlPlane
 from sublet.node.hollow import run_hollow
 
+pytestmark = pytest.mark.timeout(600)
+
 
 class JumpingClock:
     """Real time, except that the date may jump."""
