@@ -78,7 +78,10 @@ def owner_reference(owner: Object, resource: Resource, *, controller: bool = Tru
 def condition(obj: Object, kind: str) -> dict[str, Any] | None:
     """The entry of ``status.conditions`` with this type."""
     found: Iterable[dict[str, Any]] = (obj.get("status") or {}).get("conditions") or ()
-    return next((c for c in found if c.get("type") == kind), None)
+    for each in found:  # a generator would cost twice as much, for every pod of every look at a workload
+        if each.get("type") == kind:
+            return each
+    return None
 
 
 def is_true(obj: Object, kind: str) -> bool:

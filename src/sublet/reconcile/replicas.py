@@ -25,9 +25,9 @@ _PODS = resource("pods")
 _log = logging.getLogger(__name__)
 _BIG = 20
 """From how many replicas on pod events are gathered for a moment before the owner is looked at."""
-_GATHER = 0.0001
-"""Seconds per replica for which they are gathered: as a look at a pod takes some 10 µs, a tenth of the time at most."""
-_LONGEST_GATHER = 0.5
+_GATHER = 0.0002
+"""Seconds per replica for which they are gathered: as a look at a pod takes some 8 µs, a small part of the time."""
+_LONGEST_GATHER = 1.0
 
 
 @dataclass(frozen=True)
@@ -47,16 +47,25 @@ def count(owner: Object, pods: Sequence[Object], now: float) -> PodCounts:
     spec = owner["spec"]
     template_labels = objects.labels(spec.get("template") or {}).items()
     seconds = int(spec.get("minReadySeconds") or 0)
-    active = [pod for pod in pods if workloads.is_active(pod)]
-    waits = [workloads.available_in(pod, seconds, now) for pod in active]
-    return PodCounts(
-        replicas=len(active),
-        fully_labeled=sum(template_labels <= objects.labels(pod).items() for pod in active),
-        ready=sum(wait is not None for wait in waits),
-        available=sum(wait == 0.0 for wait in waits),
-        terminating=sum(objects.is_deleting(pod) and not workloads.is_finished(pod) for pod in pods),
-        next_available=min((wait for wait in waits if wait), default=None),
-    )
+    active = labeled = ready = available = terminating = 0
+    next_available: float | None = None
+    for pod in pods:  # one pass, as there may be thousands
+        if workloads.is_finished(pod):
+            continue
+        if objects.is_deleting(pod):
+            terminating += 1
+            continue
+        active += 1
+        labeled += template_labels <= objects.labels(pod).items()
+        wait = workloads.available_in(pod, seconds, now)
+        if wait is None:
+            continue
+        ready += 1
+        if wait:
+            next_available = min(wait, next_available or wait)
+        else:
+            available += 1
+    return PodCounts(active, labeled, ready, available, terminating, next_available)
 
 
 def status(
