@@ -44,7 +44,7 @@ def _default(obj: Object) -> None:
         strategy["type"] = "RollingUpdate"
         fill(strategy, rollingUpdate={})
     if strategy["type"] == "RollingUpdate" and strategy.get("rollingUpdate") is not None:
-        fill(strategy["rollingUpdate"], partition=0, maxUnavailable=1)
+        fill(strategy["rollingUpdate"], partition=0)
     retention = spec.setdefault("persistentVolumeClaimRetentionPolicy", {})
     fill_empty(retention, whenDeleted="Retain", whenScaled="Retain")
     fill(spec, replicas=1, revisionHistoryLimit=10)
