@@ -136,6 +136,7 @@ def test_a_large_definition_is_applied_and_its_objects_merge_by_their_lists_keys
     body = monitor(spec={"template": {"spec": sidecar}})
     made = monitors.ask("PATCH", f"{MONITORS}/main?{query}", body, APPLY)
     assert [c["name"] for c in made["spec"]["template"]["spec"]["containers"]] == ["c", "sidecar"]
+    assert made["spec"]["template"]["metadata"] == {}  # declared without properties: what it holds is pruned
     for count in range(20):  # a status that changes often
         state = {"type": "Ready", "status": "True", "reason": f"R{count}"}
         made = monitors.apply(

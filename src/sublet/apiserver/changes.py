@@ -232,6 +232,9 @@ def applying(
         if schema is not None and not custom:
             # Whoever applied them owns fields that say nothing, but the object is without them, as after any write.
             strict.check(merged, schema)
+        elif schema is not None:
+            # What an object without declared properties holds may be applied, and is pruned like any other.
+            strict.prune(merged, schema)
         return merged
 
     return change
