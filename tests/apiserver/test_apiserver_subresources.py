@@ -359,6 +359,25 @@ async def test_conditions_of_a_request_tell_their_times(client: Client) -> None:
     assert patched["status"]["conditions"][0]["lastTransitionTime"] == since
 
 
+async def test_a_pods_status_has_what_kubernetes_always_writes(
+    client: Client, default_account: None, make_pod: MAKE
+) -> None:
+    await client.create(PODS, make_pod())
+    told = {
+        "conditions": [{"type": "Ready", "status": "False"}],
+        "containerStatuses": [{"name": "app", "state": {"terminated": {"reason": "Error"}}}],
+    }
+    status = (await client.patch(PODS, "web", {"status": told}, "default", subresource="status"))["status"]
+    times = {"lastProbeTime": None, "lastTransitionTime": None}
+    assert status["conditions"] == [{"type": "Ready", "status": "False", **times}]
+    [container] = status["containerStatuses"]
+    assert container["state"] == {
+        "terminated": {"reason": "Error", "exitCode": 0, "startedAt": None, "finishedAt": None}
+    }
+    assert (container["lastState"], container["ready"], container["restartCount"]) == ({}, False, 0)
+    assert (container["image"], container["imageID"]) == ("", "")
+
+
 async def test_a_volume_tells_since_when_it_is_in_its_phase(client: Client) -> None:
     volumes = resource("persistentvolumes")
     spec = {"capacity": {"storage": "1Gi"}, "accessModes": ["ReadWriteOnce"], "hostPath": {"path": "/x"}}

@@ -231,7 +231,7 @@ def set_condition(conditions: Sequence[Object], new: Object) -> list[Object]:
         found = True
         if all(old.get(part) == new.get(part) for part in ("status", "reason", "message")):
             result.append(old)
-        elif old.get("status") == new.get("status") and "lastTransitionTime" in old:
+        elif old.get("status") == new.get("status") and old.get("lastTransitionTime"):
             result.append({**new, "lastTransitionTime": old["lastTransitionTime"]})
         else:
             result.append(new)

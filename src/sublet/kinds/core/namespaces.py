@@ -7,6 +7,7 @@ from typing import Any
 from sublet.kinds.builtin import builtin
 from sublet.kinds.rules import show
 from sublet.kinds.rules.common import Errors, name_rule, named, rule, spec_of, update_rule
+from sublet.kinds.rules.conditions import untold_times
 from sublet.machinery import names
 from sublet.machinery.kind import Object
 from sublet.machinery.status import invalid
@@ -25,6 +26,7 @@ def _default(namespace: Object) -> None:
     status = namespace.get("status")
     if isinstance(status, dict) and not status.get("phase"):
         status["phase"] = "Active"
+    untold_times(namespace, "lastTransitionTime")
 
 
 def _prepare_create(namespace: Object) -> None:

@@ -8,6 +8,7 @@ from typing import Any
 from sublet.kinds.builtin import builtin
 from sublet.kinds.rules import amounts, gotypes, show, warn
 from sublet.kinds.rules.common import Errors, fill, label_value, made, named, rule, spec_of, update_rule
+from sublet.kinds.rules.conditions import untold_times
 from sublet.kinds.rules.placement import TAINT_EFFECTS
 from sublet.machinery import names
 from sublet.machinery.kind import Object
@@ -37,6 +38,7 @@ def _default(node: Object) -> None:
     if isinstance(status, dict):
         made(status, "daemonEndpoints", "kubeletEndpoint").setdefault("Port", 0)
         fill(made(status, "nodeInfo"), **dict.fromkeys(_NODE_INFO, ""))
+        untold_times(node, "lastHeartbeatTime", "lastTransitionTime")
     if isinstance(status, dict) and status.get("capacity") and status.get("allocatable") is None:
         status["allocatable"] = dict(status["capacity"])
 

@@ -8,6 +8,7 @@ from sublet.kinds.builtin import builtin
 from sublet.kinds.rules import pod_updates, show, warn
 from sublet.kinds.rules.claims import STORAGE, claim_spec
 from sublet.kinds.rules.common import Errors, fill, fill_empty, immutable, rule, spec_of, update_rule
+from sublet.kinds.rules.conditions import untold_times
 from sublet.machinery import quantity
 from sublet.machinery.kind import Object
 from sublet.machinery.status import field_forbidden
@@ -29,6 +30,7 @@ def _default(claim: Object) -> None:
     status = claim.get("status")
     if isinstance(status, dict):
         fill_empty(status, phase="Pending")
+    untold_times(claim, "lastProbeTime", "lastTransitionTime")
 
 
 def _prepare_create(claim: Object) -> None:

@@ -6,16 +6,33 @@ from collections.abc import Callable
 
 from sublet.kinds.builtin import builtin
 from sublet.kinds.rules import pod_defaults, pod_reports, pod_spec, pod_status, pod_updates, warn
-from sublet.kinds.rules.common import Errors, rule, spec_of, update_rule
+from sublet.kinds.rules.common import Errors, fill, rule, spec_of, update_rule
+from sublet.kinds.rules.conditions import untold_times
 from sublet.machinery.kind import Object
 from sublet.machinery.status import field_forbidden
 
 _FINISHED = ("Succeeded", "Failed")
+_CONTAINER_STATUSES = ("initContainerStatuses", "containerStatuses", "ephemeralContainerStatuses")
 
 
 def _default(pod: Object) -> None:
     if isinstance(pod.get("spec"), dict):
         pod_defaults.pod_spec(pod["spec"], whole_pod=True)
+    if isinstance(pod.get("status"), dict):
+        untold_times(pod, "lastProbeTime", "lastTransitionTime")
+        for field in _CONTAINER_STATUSES:
+            for found in pod["status"].get(field) or ():
+                _container_status(found)
+
+
+def _container_status(found: Object) -> None:
+    """What every container's status has, whatever was told."""
+    fill(found, ready=False, restartCount=0, image="", imageID="", state={}, lastState={})
+    for state in (found["state"], found["lastState"]):
+        if (running := state.get("running")) is not None:
+            fill(running, startedAt=None)
+        if (terminated := state.get("terminated")) is not None:
+            fill(terminated, exitCode=0, startedAt=None, finishedAt=None)
 
 
 def _prepare_create(pod: Object) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
-from sublet.kinds.rules.common import Errors, named
+from sublet.kinds.rules.common import Errors, fill, named
 from sublet.machinery import names
 from sublet.machinery.kind import Object
 from sublet.machinery.status import duplicate, invalid, not_supported, required, too_long
@@ -19,6 +19,13 @@ _REASON_TEXT = (
     "characters or '_,:', and must end with an alphanumeric character or '_'"
 )
 _EXAMPLES = ("my_name", "MY_NAME", "MyName", "ReasonA,ReasonB", "ReasonA:ReasonB")
+
+
+def untold_times(obj: Object, *fields: str) -> None:
+    """Times of conditions are written though nobody told them: a time that is no pointer in Go is null then."""
+    status = obj.get("status")
+    for condition in (status.get("conditions") if isinstance(status, dict) else None) or ():
+        fill(condition, **dict.fromkeys(fields))
 
 
 def conditions(path: str, found: Sequence[Object]) -> Errors:
