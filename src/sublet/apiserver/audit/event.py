@@ -9,6 +9,7 @@ from typing import Any
 import msgspec
 
 from sublet.apiserver.audit.policy import API_VERSION, LEVELS, REQUEST, REQUEST_RESPONSE, Decision
+from sublet.apiserver.authentication.userinfo import user_info
 from sublet.apiserver.requestinfo import RequestInfo
 from sublet.client.exchange import Request, Response, User
 from sublet.machinery import codec, objects
@@ -187,14 +188,8 @@ def _reference(info: RequestInfo) -> dict[str, str]:
 
 
 def _user(user: User) -> dict[str, Any]:
-    found: dict[str, Any] = {"username": user.name} if user.name else {}
-    if user.uid:
-        found["uid"] = user.uid
-    if user.groups:
-        found["groups"] = list(user.groups)
-    if user.extra:
-        found["extra"] = {key: list(values) for key, values in user.extra.items()}
-    return found
+    """Nobody, where a request was refused before it was known who asks, has not even a name."""
+    return {key: value for key, value in user_info(user).items() if value}
 
 
 def _status(status: Mapping[str, Any]) -> dict[str, Any]:
