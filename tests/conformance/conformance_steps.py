@@ -162,5 +162,5 @@ def json_patch(resource: Resource, name: str, *steps: Object) -> Object:
 
 
 def condition(obj: Object, kind: str) -> Object | None:
-    found = [c for c in obj.get("status", {}).get("conditions", []) if c["type"] == kind]
+    found = [c for c in obj.get("status", {}).get("conditions") or [] if c["type"] == kind]
     return found[0] if found else None

@@ -41,6 +41,7 @@ def test_a_time_that_is_known_stays() -> None:
 def test_a_container_is_reported_with_both_states_and_their_times() -> None:
     reported = {"name": "c", "state": {"running": {}}}
     obj = defaulted("Pod", status={"containerStatuses": [reported]})
+    always = {"image": "", "imageID": "", "ready": False, "restartCount": 0}
     assert obj["status"]["containerStatuses"] == [
-        {"name": "c", "state": {"running": {"startedAt": None}}, "lastState": {}}
+        {"name": "c", "state": {"running": {"startedAt": None}}, "lastState": {}, **always}
     ]
