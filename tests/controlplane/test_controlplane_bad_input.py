@@ -279,3 +279,26 @@ async def test_replica_sets_of_one_selector_leave_each_other_alone(client: Clien
         await make(client, "replicasets.apps", name, replicated(3, template()))
     await settled(client, 30.0)
     assert await writes_per_second(client, 2.0) < CALM
+
+
+async def test_a_thousand_crashing_pods_cost_no_more_than_their_restarts(client: Client) -> None:
+    """Each restart is told of in a few writes, ever more rarely; nothing else comes of so much trouble."""
+    capacity = {"cpu": "64", "memory": "64Gi", "pods": "250", "ephemeral-storage": "100Gi"}
+    big = HollowSettings(names=names(4, "big"), capacity=capacity)
+    nodes = asyncio.create_task(run_hollow(client, settings=big))
+    try:
+        await make(client, "deployments.apps", "web", replicated(1000, template(FAILS)))
+
+        async def waiting() -> bool:
+            pods = (await client.list(PODS, "default"))["items"]
+            states = [s["state"] for p in pods for s in p["status"].get("containerStatuses") or ()]
+            return sum(s.get("waiting", {}).get("reason") == "CrashLoopBackOff" for s in states) >= 900
+
+        await until(waiting, 60.0)
+        assert await writes_per_second(client, 10.0) < 1000 / 10 * 4
+        assert len((await client.list(PODS, "default"))["items"]) == 1000
+        available = await condition(client, "deployments.apps", "web", "Available")
+        assert (available["status"], available["reason"]) == ("False", "MinimumReplicasUnavailable")
+    finally:
+        nodes.cancel()
+        await asyncio.gather(nodes, return_exceptions=True)
