@@ -86,8 +86,7 @@ class _Claims:
         new = []
         for name, template in missing(pod):
             claim = self._own(pod, name) or await self._create(pod, name, template)
-            if claim is not None:
-                new.append({"name": name, "resourceClaimName": objects.name(claim)})
+            new.append({"name": name, "resourceClaimName": objects.name(claim)})
         if new:
             patch = {
                 "metadata": {"uid": objects.uid(pod)},
@@ -104,7 +103,7 @@ class _Claims:
                 return claim
         return None
 
-    async def _create(self, pod: Object, name: str, template_name: str) -> Object | None:
+    async def _create(self, pod: Object, name: str, template_name: str) -> Object:
         namespace = objects.namespace(pod)
         template = self.templates.get(namespace, template_name)
         if template is None:
