@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from sublet.apiserver.server import HTTPServer, ListenError
+from sublet.apiserver.shutdown import ShuttingDown
 from sublet.client.exchange import Connection, Request, Response
 
 Handle = Callable[[Request], Awaitable[Response]]
@@ -438,3 +439,77 @@ async def test_a_peer_that_never_finishes_its_request_is_disconnected(
     status, _, _ = await asyncio.wait_for(peer.response(), 3)
     assert status == 408
     assert await peer.closed()
+
+
+async def test_stopping_waits_for_an_answer_and_ends_streams_and_upgraded_connections_first(serve) -> None:
+    release = asyncio.Event()
+
+    async def handle(request: Request) -> Response:
+        async def chunks() -> AsyncIterator[bytes]:
+            yield b"first"
+            await asyncio.sleep(60)
+
+        async def hold(connection: Connection) -> None:
+            while await connection.read():
+                pass
+
+        if request.path == "/stream":
+            return Response(200, [], chunks())
+        if request.path == "/exec":
+            return Response(101, [("Connection", "Upgrade"), ("Upgrade", "SPDY/3.1")], upgrade=hold)
+        await release.wait()
+        return Response(200, [], b"done")
+
+    connect = await serve(handle)
+    stream, upgraded, slow = await connect(), await connect(), await connect()
+    stream.send("GET /stream HTTP/1.1\r\nHost: x\r\n\r\n")
+    await stream.reader.readuntil(b"first\r\n")
+    upgraded.send("POST /exec HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: SPDY/3.1\r\n\r\n")
+    await upgraded.reader.readuntil(b"\r\n\r\n")
+    slow.send("GET /slow HTTP/1.1\r\nHost: x\r\n\r\n")
+    await asyncio.sleep(0.05)
+    stopping = asyncio.create_task(connect.server.stop(30))
+    assert await stream.reader.read() == b"0\r\n\r\n"
+    assert await upgraded.closed()
+    assert not stopping.done()
+    release.set()
+    assert (await slow.response())[2] == b"done"
+    await asyncio.wait_for(stopping, 5)
+
+
+async def test_a_server_that_refers_elsewhere_closes_each_connection_with_its_next_answer(serve) -> None:
+    connect = await serve(echo)
+    old = await connect()
+    old.send("GET /1 HTTP/1.1\r\nHost: x\r\n\r\n")
+    assert (await old.response())[0] == 200
+    connect.server.refer(ShuttingDown(connect.server.application))
+    new = await connect()
+    for peer, path, expected in ((old, "/2", 429), (new, "/livez", 200)):
+        peer.send(f"GET {path} HTTP/1.1\r\nHost: x\r\n\r\n")
+        status, headers, body = await peer.response()
+        assert (status, headers["connection"]) == (expected, "close")
+        if status == 429:
+            assert headers["retry-after"] == "5"
+            assert body == b"The apiserver is shutting down, please try again later.\n"
+        assert await peer.closed()
+    assert await connect.server.answered(1)
+
+
+async def test_many_streams_are_ended_over_the_time_that_is_given(serve) -> None:
+    async def handle(_request: Request) -> Response:
+        async def chunks() -> AsyncIterator[bytes]:
+            yield b"first"
+            await asyncio.sleep(60)
+
+        return Response(200, [], chunks())
+
+    connect = await serve(handle)
+    peers = [await connect() for _ in range(60)]
+    for peer in peers:
+        peer.send("GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+        await peer.reader.readuntil(b"first\r\n")
+    begun = asyncio.get_running_loop().time()
+    await connect.server.stop(5, streams=0.2)
+    assert asyncio.get_running_loop().time() - begun > 0.15
+    for peer in peers:
+        assert await peer.reader.read() == b"0\r\n\r\n"

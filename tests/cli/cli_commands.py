@@ -42,6 +42,8 @@ class Commands:
             "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
             "LANG": "C.UTF-8",
         }
+        if "PYTHONPATH" in os.environ:  # of another working tree than the one that is installed
+            self.environment["PYTHONPATH"] = os.environ["PYTHONPATH"]
 
     def run(self, *command: str, given: str = "", timeout: float = 60) -> Ran:
         done = subprocess.run(

@@ -92,7 +92,7 @@ class HTTPProtocol(asyncio.Protocol):
         self._release: Release | None = None
         self.deadline = 0.0
         """Loop time by which the peer must have done its part; 0: it is our turn."""
-        self.ending = False
+        self.ending = server.ending
         """Whether the server wants this connection to end."""
 
     # -- asyncio.Protocol --
@@ -361,6 +361,9 @@ class HTTPProtocol(asyncio.Protocol):
         if self._close_after:
             self._transport.close()
             return
+        if self.ending:  # it was no stream yet when all streams were ended
+            self._write(b"0\r\n\r\n" if chunked else b"")
+            return
         try:
             async for chunk in body:
                 if not chunk:
@@ -431,6 +434,8 @@ class HTTPProtocol(asyncio.Protocol):
         for data in self._leftover:
             connection.feed(data)
         self._leftover.clear()
+        if self.ending:
+            connection.feed_eof()
         try:
             await response.upgrade(connection)
         except (ConnectionError, asyncio.CancelledError):
@@ -474,13 +479,18 @@ class HTTPProtocol(asyncio.Protocol):
         """Whether no request is being answered."""
         return self._task is None
 
+    @property
+    def lasting(self) -> bool:
+        """Whether it carries what may take for ever: a stream, or bytes after an upgrade."""
+        return self._streaming or self._upgraded is not None
+
     def end(self) -> None:
         """Ends the connection in good order: idle ones now, streams with their last chunk, others after their
         answer."""
         self.ending = True
         if self._task is None:
             self._transport.close()
-        elif self._streaming:
+        elif self.lasting:
             self._task.cancel()
 
     def abort(self) -> None:

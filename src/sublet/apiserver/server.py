@@ -19,6 +19,8 @@ from sublet.client.exchange import Application
 
 _SWEEP_SECONDS = 2.0
 _LINGER_SECONDS = 0.2
+_PACE_SECONDS = 0.02
+_STREAMS_PER_SECOND = 200.0
 _NAMES_LIMIT = 512
 _CERTIFICATES_LIMIT = 64
 _KEEP_ALIVE = {"TCP_KEEPIDLE": 60, "TCP_KEEPINTVL": 15, "TCP_KEEPCNT": 4}
@@ -56,6 +58,8 @@ class HTTPServer:
         self.connections: set[HTTPProtocol] = set()
         self.refused = 0
         """Connections that sent what is no acceptable HTTP request."""
+        self.ending = False
+        """Whether connections end with their next answer."""
         self.names: dict[bytes, str] = {}
         self.header_rules = HeaderRules(listed_headers, listed_prefixes)
         self.loop: asyncio.AbstractEventLoop
@@ -128,8 +132,9 @@ class HTTPServer:
             return f"cannot listen on {where}: {self.host} is not an address of this machine"
         return f"cannot listen on {where}: {error.strerror or error}"
 
-    async def stop(self, grace: float = 5.0) -> None:
-        """Stops listening; streams end with their last chunk, requests get ``grace`` seconds for their answers."""
+    async def stop(self, grace: float = 5.0, *, streams: float = 0.0) -> None:
+        """Stops listening. Streams and upgraded connections end in good order, at once or (``streams``) over so many
+        seconds, lest all their clients come back in one moment; requests get ``grace`` seconds for their answers."""
         if self._server is None:
             return
         self._server.close()
@@ -138,9 +143,11 @@ class HTTPServer:
             with contextlib.suppress(asyncio.CancelledError):
                 await self._sweeper
         for connection in tuple(self.connections):
-            connection.end()
-        self._emptied = self.loop.create_future()
+            if not connection.lasting:
+                connection.end()
         deadline = self.loop.time() + grace
+        await self._end_lasting(streams)
+        self._emptied = self.loop.create_future()
         while self.connections and self.loop.time() < deadline:
             await asyncio.wait((self._emptied,), timeout=_LINGER_SECONDS)
             for connection in tuple(self.connections):
@@ -151,6 +158,32 @@ class HTTPServer:
         self._server = None
         if self.path is not None:
             self.path.unlink(missing_ok=True)
+
+    async def _end_lasting(self, seconds: float) -> None:
+        """At least 200 in a second, as upstream."""
+        lasting = [connection for connection in self.connections if connection.lasting]
+        pace = max(_STREAMS_PER_SECOND, len(lasting) / seconds) if seconds > 0 else float("inf")
+        begun = self.loop.time()
+        for index, connection in enumerate(lasting):
+            if (ahead := begun + index / pace - self.loop.time()) > _PACE_SECONDS:
+                await asyncio.sleep(ahead)
+            connection.end()
+
+    def refer(self, application: Application) -> None:
+        """Has another application answer from now on, each time on a connection that ends with the answer."""
+        self.application = application
+        self.ending = True
+        for connection in self.connections:
+            connection.ending = True
+
+    async def answered(self, seconds: float) -> bool:
+        """Waits until no request is owed its answer, streams aside; False where some still is after ``seconds``."""
+        deadline = self.loop.time() + seconds
+        while any(not each.idle and not each.lasting for each in self.connections):
+            if self.loop.time() >= deadline:
+                return False
+            await asyncio.sleep(_PACE_SECONDS)
+        return True
 
     def renew(self, certificate: Path, key: Path) -> None:
         """Serves a renewed certificate to new connections. Raises ``OSError``, ``ssl.SSLError``."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import os
 import signal
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
@@ -41,7 +42,7 @@ def run_until_signal(
 ) -> None:
     """Starts, waits for SIGTERM or SIGINT (or for ``ended`` to return), and stops cleanly.
 
-    A second signal ends the process at once.
+    A second signal ends the process at once, with exit code 1.
     """
     import uvloop
 
@@ -66,7 +67,7 @@ def run_until_signal(
             await asyncio.wait(finishing, return_when=asyncio.FIRST_COMPLETED)
         finally:
             for number in (signal.SIGTERM, signal.SIGINT):
-                loop.remove_signal_handler(number)
+                loop.add_signal_handler(number, os._exit, 1)
             await running.stop()
 
     uvloop.run(main())

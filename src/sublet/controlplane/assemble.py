@@ -21,6 +21,7 @@ from sublet.apiserver.health import ENDPOINTS
 from sublet.apiserver.requestinfo import parse
 from sublet.apiserver.server import HTTPServer, tls_context
 from sublet.apiserver.settings import APIServerSettings
+from sublet.apiserver.shutdown import ShuttingDown
 from sublet.client import kubeconfig
 from sublet.client.client import Client
 from sublet.client.exchange import Application, Request, Response, User
@@ -47,6 +48,9 @@ SANS = (
     "localhost", "127.0.0.1", "::1",
 )  # fmt: skip
 KUBECONFIG = "kubeconfig.yaml"
+_STARTING_SECONDS = 1.0
+_ANSWERED_SECONDS = 2.0
+"""For the answers of a server whose requests have all been answered, or of one that never served."""
 
 
 class Worker(Protocol):
@@ -54,6 +58,18 @@ class Worker(Protocol):
 
     async def start(self) -> None: ...
     async def stop(self) -> None: ...
+
+
+@dataclass(frozen=True)
+class Shutdown:
+    """How the server goes, once it is asked to. ``/readyz`` fails from the first moment."""
+
+    delay: float = 0.0
+    """Seconds it goes on serving as before, so that clients find out and go elsewhere."""
+    retry_after: bool = False
+    """Whether it then goes on listening, and tells whoever comes to come again, until no request is owed its answer."""
+    watches: float = 0.0
+    """Seconds over which watches are ended; 0: all at once."""
 
 
 @dataclass(frozen=True)
@@ -92,8 +108,7 @@ class Assembly:
     """Further fields of :class:`APIServerSettings`; ``authentication`` holds further fields of its own settings."""
     resource_metrics: bool = False
     """Whether ``metrics.k8s.io`` is served, from what nodes report."""
-    shutdown_delay: float = 0.0
-    """Seconds it goes on serving after it was asked to stop, so that clients find out and go elsewhere."""
+    shutdown: Shutdown = field(default_factory=Shutdown)
     nodes: bool = True
     """Whether it has nodes of its own, whose agents serve logs and exec."""
 
@@ -223,25 +238,37 @@ class ControlPlane:
     async def stop(self) -> None:
         """Ends everything in the reverse order; acknowledged writes are on disk.
 
-        ``/readyz`` fails from the first moment; where a delay is set, requests are served for so long as before.
+        Requests that have come get their answers, for which controllers and whatever else works on the API may be
+        needed: those end after them.
         """
         if hasattr(self, "api"):
             self.api.begin_shutdown()
-            if self._server is not None and self.assembly.shutdown_delay:
-                await asyncio.sleep(self.assembly.shutdown_delay)
+        if self._server is not None:
+            await self._stop_serving(self._server)
         if self.rotation is not None:
             await self.rotation.stop()
         for worker in reversed(self._workers):
             await worker.stop()
         if self._controlling is not None:
             await self._controlling.stop()
-        if self._server is not None:
-            await self._server.stop()
         if hasattr(self, "api"):
             await self.api.stop()
         if self._store is not None:
             await self._store.close()
         self._controlling = self._server = self._store = None
+
+    async def _stop_serving(self, server: HTTPServer) -> None:
+        """The order is upstream's. A request may take as long as requests may."""
+        how = self.assembly.shutdown
+        seconds = _STARTING_SECONDS
+        if hasattr(self, "api"):
+            seconds = self.api.settings.request_timeout
+            await asyncio.sleep(how.delay)
+        if how.retry_after:
+            server.refer(ShuttingDown(server.application))
+            await server.answered(seconds)
+            seconds = _ANSWERED_SECONDS
+        await server.stop(seconds, streams=how.watches)
 
     # -- parts --
 

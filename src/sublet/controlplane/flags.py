@@ -48,6 +48,8 @@ class APIServerFlags(AccessFlags):
     max_requests_inflight: int = 400
     request_timeout: float = field(default=60.0, metadata=DURATION)
     shutdown_delay_duration: float = field(default=0.0, metadata=DURATION)
+    shutdown_send_retry_after: bool = False
+    shutdown_watch_termination_grace_period: float = field(default=0.0, metadata=DURATION)
     service_node_port_range: str = "30000-32767"
 
 
@@ -80,6 +82,15 @@ def applied(flags: APIServerFlags, *, files: bool = True) -> dict[str, Any]:
         "max_writing": flags.max_mutating_requests_inflight,
         "request_timeout": _above_zero("--request-timeout", flags.request_timeout),
         "node_ports": _port_range(flags.service_node_port_range),
+    }
+
+
+def shutdown(flags: APIServerFlags) -> dict[str, Any]:
+    """The fields of :class:`~sublet.controlplane.assemble.Shutdown`."""
+    return {
+        "delay": flags.shutdown_delay_duration,
+        "retry_after": flags.shutdown_send_retry_after,
+        "watches": flags.shutdown_watch_termination_grace_period,
     }
 
 

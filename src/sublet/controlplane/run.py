@@ -11,7 +11,7 @@ from typing import Any
 
 from sublet.apiserver.server import ListenError
 from sublet.controlplane import config as configuration
-from sublet.controlplane.assemble import Assembly, ControlPlane
+from sublet.controlplane.assemble import Assembly, ControlPlane, Shutdown
 from sublet.machinery import codec
 from sublet.machinery.settings import ConfigurationError
 from sublet.machinery.status import StatusError
@@ -88,7 +88,7 @@ def flagged(settings: RunSettings, chosen: configuration.Configuration) -> dict[
         from sublet.controlplane import flags
 
         parsed = flags.parse_flags(stated)
-        found = {"settings": flags.applied(parsed), "shutdown_delay": parsed.shutdown_delay_duration}
+        found = {"settings": flags.applied(parsed), "shutdown": Shutdown(**flags.shutdown(parsed))}
     if k8s.controller_manager.extra_args or k8s.scheduler.extra_args:
         from sublet.controlplane import workerflags
 
