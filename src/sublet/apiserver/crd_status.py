@@ -55,6 +55,10 @@ def settle(crd: Object, others: Iterable[Object], built_in: bool, now: str) -> b
             message = "the initial names have been accepted"
             set_condition(crd, "Established", "True", "InitialNamesAccepted", message, now)
     _approve(crd, now)
+    for condition in status.get("conditions") or ():
+        # Off by default upstream (CRDObservedGenerationTracking): one that stays behind the generation, as in
+        # stores that this program wrote before, would hold up ``kubectl wait --for=condition=Established``.
+        condition.pop("observedGeneration", None)
     status.setdefault("storedVersions", [v["name"] for v in crd["spec"]["versions"] if v.get("storage")])
     return codec.encode_json(status) != before
 
@@ -113,17 +117,11 @@ def set_condition(crd: Object, kind: str, value: str, reason: str, message: str,
     status = crd.setdefault("status", {})
     conditions: list[dict[str, Any]] = status.get("conditions") or []
     status["conditions"] = conditions
-    generation = int(crd["metadata"].get("generation") or 1)
-    stated = {"status": value, "reason": reason, "message": message, "observedGeneration": generation}
+    stated = {"status": value, "reason": reason, "message": message}
     for condition in conditions:
         if condition.get("type") == kind:
             if condition.get("status") != value:
                 condition["lastTransitionTime"] = now
-            elif (condition.get("reason"), condition.get("message")) == (reason, message):
-                return
             condition |= stated
             return
-    conditions.append(
-        {"type": kind, "status": value, "lastTransitionTime": now, "reason": reason, "message": message,
-         "observedGeneration": generation}
-    )  # fmt: skip
+    conditions.append({"type": kind, "lastTransitionTime": now, **stated})
