@@ -15,7 +15,7 @@ from typing import Any
 
 from sublet.kinds import resources, schemas
 from sublet.kinds.rules import gates, nulls
-from sublet.machinery.kind import Column, Kind, Object, Resource, Subresource
+from sublet.machinery.kind import CREATED_TEXT, NAME_TEXT, Column, Kind, Object, Resource, Subresource
 from sublet.machinery.schema import Schema
 
 _STRATEGY_SINGULARS = {"core/endpoint": "endpoints", "certificates/certificates": "certificatesigningrequest"}
@@ -25,6 +25,7 @@ _COLUMN_KINDS = {
 }
 """Kinds whose columns upstream registers under a shorter name."""
 
+_TEXTS = {"@name": NAME_TEXT, "@created": CREATED_TEXT}
 _SCALE = ("autoscaling", "v1")
 
 
@@ -68,8 +69,9 @@ def strategies() -> Mapping[tuple[str, str], Strategy]:
 def columns() -> Mapping[str, tuple[Column, ...]]:
     """Kind -> its columns in order."""
     found: dict[str, list[Column]] = {}
-    for kind, _, name, cell_type, cell_format, priority in _table("printer-columns.tsv"):
-        found.setdefault(kind, []).append(Column(name, cell_type, cell_format, priority=int(priority)))
+    for kind, _, name, cell_type, cell_format, priority, text in _table("printer-columns.tsv"):
+        text = _TEXTS.get(text) or text.replace("\\n", "\n")
+        found.setdefault(kind, []).append(Column(name, cell_type, cell_format, text, int(priority)))
     return {kind: tuple(listed) for kind, listed in found.items()}
 
 

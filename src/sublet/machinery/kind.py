@@ -71,6 +71,21 @@ class Subresource:
     """Group and version of ``kind`` where they differ from the parent's; both empty: the parent's."""
 
 
+NAME_TEXT = (
+    "Name must be unique within a namespace. Is required when creating resources, although some resources may allow a "
+    "client to request the generation of an appropriate name automatically. Name is primarily intended for creation "
+    "idempotence and configuration definition. Cannot be updated. More info: "
+    "https://kubernetes.io/docs/concepts/overview/working-with-objects/names#names"
+)
+CREATED_TEXT = (
+    "CreationTimestamp is a timestamp representing the server time when this object was created. It is not guaranteed "
+    "to be set in happens-before order across separate operations. Clients may not set this value. It is represented "
+    "in RFC3339 form and is in UTC.\n\nPopulated by the system. Read-only. Null for lists. More info: "
+    "https://git.k8s.io/community/contributors/devel/sig-architecture/api-conventions.md#metadata"
+)
+"""What columns are described with that show an object's name, and when it was made: the API's own texts."""
+
+
 @dataclass(frozen=True)
 class Column:
     """One column of a server-side Table."""
@@ -179,8 +194,8 @@ class Kind:
 
     # -- views --
     columns: tuple[Column, ...] = (
-        Column("Name", format="name"),
-        Column("Created At", "date"),
+        Column("Name", format="name", description=NAME_TEXT),
+        Column("Created At", "date", description=CREATED_TEXT),
     )
     cells: Callable[[Object, float], list[Any]] | None = None
     """(object, now in Unix seconds) -> one cell per column; None: name and creationTimestamp."""

@@ -10,7 +10,7 @@ from typing import Any
 
 from sublet.machinery.codec import encode_json
 from sublet.machinery.jsonpath import JSONPath
-from sublet.machinery.kind import Column, Kind, Object
+from sublet.machinery.kind import CREATED_TEXT, NAME_TEXT, Column, Kind, Object
 from sublet.machinery.objects import parse_time
 
 API_VERSION = "meta.k8s.io/v1"
@@ -140,11 +140,11 @@ def custom_columns(
             "name": "Age",
             "type": "date",
             "jsonPath": ".metadata.creationTimestamp",
-            "description": "When it was created.",
+            "description": CREATED_TEXT,
         }
     ]
     columns = (
-        Column("Name", format="name", description="Name of the object, unique in its namespace."),
+        Column("Name", format="name", description=NAME_TEXT),
         *(
             Column(
                 str(column["name"]),

@@ -17,7 +17,7 @@ from sublet.kinds.rules.common import (
     update_rule,
 )
 from sublet.machinery import names
-from sublet.machinery.kind import Column, Object
+from sublet.machinery.kind import CREATED_TEXT, NAME_TEXT, Column, Object
 from sublet.machinery.objects import condition, name
 from sublet.machinery.status import invalid, not_supported, required
 
@@ -89,6 +89,11 @@ KIND = builtin(
     validate=rule(_validate),
     validate_status=update_rule(_validate_status),
     validate_name=name_rule(names.path_segment),
-    columns=(Column("Name", format="name"), Column("Service"), Column("Available"), Column("Age")),
+    columns=(
+        Column("Name", format="name", description=NAME_TEXT),
+        Column("Service", description="The reference to the service that hosts this API endpoint."),
+        Column("Available", description="Whether this service is available."),
+        Column("Age", description=CREATED_TEXT),
+    ),
     cells=_cells,
 )
