@@ -119,3 +119,17 @@ async def test_metrics_tell_of_controllers_queues_and_of_the_scheduler(tmp_path)
     assert 'scheduler_pending_pods{queue="active"} 0' in text
     types = [line.split()[2] for line in text.splitlines() if line.startswith("# TYPE")]
     assert len(types) == len(set(types))
+
+
+@pytest.mark.parametrize("controllers", [True, False])
+async def test_component_statuses_are_those_of_the_parts_that_run_here(
+    tmp_path: Path, controllers: bool
+) -> None:
+    plane = ControlPlane(Assembly(data_dir=tmp_path, store_url="memory://", controllers=controllers))
+    await plane.start()
+    try:
+        found = await plane.client().list(resource("componentstatuses"))
+    finally:
+        await plane.stop()
+    names = [each["metadata"]["name"] for each in found["items"] if each["conditions"][0]["status"] == "True"]
+    assert names == [*(["controller-manager"] if controllers else []), "scheduler", "etcd-0"]

@@ -197,3 +197,23 @@ async def test_the_number_of_workers_may_be_set_by_the_controllers_name(client, 
         assert (made.workers, inner.workers) == (7, 3)
     finally:
         await running.stop()
+
+
+async def test_it_names_the_controllers_that_failed_until_they_run_again(client, informers):
+    class Fails:
+        name = "fails"
+
+        async def run(self):
+            raise RuntimeError("out of luck")
+
+    def broken(_context):
+        raise ValueError("cannot be set up")
+
+    running = manager(
+        client, informers, Registration("fails", lambda _context: Fails()), Registration("broken", broken)
+    )
+    await running.start()
+    await until(lambda: "fails" in running.failed)
+    assert running.failed == {"broken": "cannot be set up", "fails": "out of luck"}
+    await running.stop()
+    assert not running.failed

@@ -63,6 +63,8 @@ class Health:
         self._api = api
         self.reached: set[int] = set()
         self.shutting_down = False
+        self.parts: dict[str, Check] = {"etcd-0": api.store.current_revision}
+        """The control plane's parts, by upstream's names, as far as this server was told of them."""
         self._counts: dict[tuple[str, str, str], int] = {}
         self._latest: dict[tuple[str, str], bool] = {}
 

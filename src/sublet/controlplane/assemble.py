@@ -204,6 +204,7 @@ class ControlPlane:
         gate.open(self.api)
         self._controlling = Controlling(assembly, self.api, self.pki, self.clock, self.rng)
         self.api.metrics.sources.append(self._controlling.lines)
+        self.api.health.parts = {**self._controlling.parts(), **self.api.health.parts}
         await self._controlling.start()
         if assembly.nodes:
             self._workers.insert(0, self._joining())

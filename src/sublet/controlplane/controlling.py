@@ -7,10 +7,11 @@ import dataclasses
 import logging
 import random
 import socket
-from collections.abc import Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
 from sublet.apiserver.api import APIServer
+from sublet.apiserver.health import Unhealthy
 from sublet.client.client import Client
 from sublet.client.events import EventRecorder
 from sublet.client.exchange import User
@@ -45,7 +46,7 @@ class Controlling:
         self._rng = rng
         self._informers: InformerFactory | None = None
         self._manager: Manager | None = None
-        self._scheduler: asyncio.Task[None] | None = None
+        self._scheduler: _Forever | None = None
         self._scheduling: Scheduler | None = None
         self._election: asyncio.Task[None] | None = None
         self.leads = False
@@ -57,6 +58,30 @@ class Controlling:
             self._election = asyncio.create_task(self._stand(), name="leader election")
         else:
             await self._begin()
+
+    def parts(self) -> dict[str, Callable[[], Awaitable[None]]]:
+        """What runs here, by upstream's names -> what raises when it is not well. Who waits for its turn is well."""
+        found: dict[str, Callable[[], Awaitable[None]]] = {}
+        if self._assembly.controllers:
+            found["controller-manager"] = self._controllers_run
+        if self._assembly.scheduler:
+            found["scheduler"] = self._scheduler_runs
+        return found
+
+    async def _controllers_run(self) -> None:
+        self._stands()
+        if self._manager is not None and self._manager.failed:
+            name, why = next(iter(self._manager.failed.items()))
+            raise Unhealthy(f"{name} failed: {why}")
+
+    async def _scheduler_runs(self) -> None:
+        self._stands()
+        if self._scheduler is not None and self._scheduler.failure:
+            raise Unhealthy(f"kube-scheduler failed: {self._scheduler.failure}")
+
+    def _stands(self) -> None:
+        if not self.leads and (self._election is None or self._election.done()):
+            raise Unhealthy("not running")
 
     def lines(self) -> Iterator[str]:
         """Metrics of the controllers and the scheduler, as far as they run here."""
@@ -107,8 +132,7 @@ class Controlling:
     async def _end(self) -> None:
         self.leads = False
         if self._scheduler is not None:
-            self._scheduler.cancel()
-            await asyncio.gather(self._scheduler, return_exceptions=True)
+            await self._scheduler.stop()
         if self._manager is not None:
             await self._manager.stop()
         if self._informers is not None:
@@ -166,18 +190,30 @@ class Controlling:
         settings = dataclasses.replace(chosen, devices=devices)
         scheduler = Scheduler(client, informers, events, self._clock, self._rng, settings=settings)
         self._scheduling = scheduler
-        running = _forever("kube-scheduler", scheduler.run)
-        self._scheduler = asyncio.create_task(running, name="scheduler")
+        self._scheduler = _Forever("kube-scheduler", scheduler.run)
 
 
-async def _forever(name: str, run: Callable[[], Any]) -> None:
-    """A worker that fails starts again: one never takes the process with it."""
-    delay = 1.0
-    while True:
-        try:
-            await run()
-            return
-        except Exception:
-            logger.exception("%s failed and starts again in %.0f s", name, delay)
-        await asyncio.sleep(delay)
-        delay = min(delay * 2, 60.0)
+class _Forever:
+    """A worker that starts again when it fails: one never takes the process with it."""
+
+    def __init__(self, name: str, run: Callable[[], Awaitable[None]]) -> None:
+        self.failure = ""
+        """Why it failed, while it waits to start again."""
+        self._task = asyncio.create_task(self._run(name, run), name=name)
+
+    async def stop(self) -> None:
+        self._task.cancel()
+        await asyncio.gather(self._task, return_exceptions=True)
+
+    async def _run(self, name: str, run: Callable[[], Awaitable[None]]) -> None:
+        delay = 1.0
+        while True:
+            try:
+                await run()
+                return
+            except Exception as error:
+                logger.exception("%s failed and starts again in %.0f s", name, delay)
+                self.failure = str(error) or type(error).__name__
+            await asyncio.sleep(delay)
+            self.failure = ""
+            delay = min(delay * 2, 60.0)

@@ -114,12 +114,18 @@ class Manager:
         self._tasks: list[asyncio.Task[None]] = []
         self._contexts: list[Context] = []
         self._running: set[str] = set()
+        self._failed: dict[str, str] = {}
         self._controllers: list[Controller] = []
 
     @property
     def running(self) -> frozenset[str]:
         """The names of the controllers whose informers have synced."""
         return frozenset(self._running)
+
+    @property
+    def failed(self) -> Mapping[str, str]:
+        """Controllers that could not be set up, or have failed and wait to start again, and why."""
+        return self._failed
 
     async def start(self) -> None:
         """Sets all controllers up and returns; they begin to work as their informers sync."""
@@ -129,9 +135,10 @@ class Manager:
             self._contexts.append(context)
             try:
                 made = registration.setup(context)
-            except Exception:
+            except Exception as error:
                 # The others have nothing to do with it.
                 log.exception("%s could not be set up and does not run", registration.name)
+                self._failed[registration.name] = str(error)
                 continue
             runnables: Sequence[Runnable] = made if isinstance(made, Sequence) else (made,)
             await context.informers.start()
@@ -160,6 +167,7 @@ class Manager:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
         self._running.clear()
+        self._failed.clear()
         self._controllers.clear()
         await asyncio.gather(*(context.events.close(0.5) for context in self._contexts))
         self._contexts.clear()
@@ -189,8 +197,10 @@ class Manager:
             try:
                 await runnable.run()
                 return
-            except Exception:
+            except Exception as error:
                 log.exception("%s failed and starts again in %.0f s", name, delay)
+                self._failed[name] = str(error)
             await asyncio.sleep(delay)
+            self._failed.pop(name, None)
             lived = context.clock.monotonic() - started
             delay = _FIRST_RESTART if lived > _LONGEST_RESTART else min(delay * 2, _LONGEST_RESTART)
