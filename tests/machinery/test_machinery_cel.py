@@ -39,6 +39,10 @@ TRUE = """
 0x1F == 31
 1 < 2u && 2.5 > 2 && 1u <= 1.0
 dyn(1) == 1.0
+string(100000.0) == '100000' && string(1000000.0) == '1e+06' && string(0.00001) == '1e-05'
+double('Inf') > 1e300 && double('+.5e1') == 5.0 && int('-0012') == -12
+optional.ofNonZeroValue(duration('0s')) == optional.none() && optional.ofNonZeroValue(duration('1s')).hasValue()
+optional.ofNonZeroValue(timestamp('0001-01-01T00:00:00Z')) == optional.none()
 dyn(1) != '1'
 'a' + "b" == 'ab'
 b'ab' + b'c' == b'abc'
@@ -127,8 +131,15 @@ def test_expression_holds(environment: Environment, text: str) -> None:
         ("[1, 2].all(x, x / 0 > 1)", "division by zero"),
         ("optional.none().value()", "optional.none"),
         ("{'a': 1, 'a': 2}", "repeated key"),
-        ("int('x')", "invalid syntax"),
-        ("timestamp('yesterday')", "parsing time"),
+        ("int('x')", "type conversion error from 'string' to 'int'"),
+        ("int('9223372036854775808')", "type conversion error from 'string' to 'int'"),
+        ("uint('-1')", "type conversion error from 'string' to 'uint'"),
+        ("double('1_0')", "type conversion error from 'string' to 'double'"),
+        ("double(' 1')", "type conversion error from 'string' to 'double'"),
+        ("double('1e999')", "type conversion error from 'string' to 'double'"),
+        ("bool('yes')", "type conversion error from 'string' to 'bool'"),
+        ("timestamp('yester' + 'day')", "type conversion error from 'string' to 'google.protobuf.Timestamp'"),
+        ("duration('1' + 'y')", "type conversion error from 'string' to 'google.protobuf.Duration'"),
         ("quantity('1Zz')", "quantities must match|unable to parse"),
         ("'a'.matches('(' + 'b')", "error parsing regexp"),
     ],
@@ -154,7 +165,7 @@ def test_expression_has_no_value(environment: Environment, text: str, error: str
         ("[1, 'a']", "expected type 'int' but found 'string'"),
         ("unknown(1)", "undeclared reference to 'unknown' (in container '')"),
         ("has(n)", "invalid argument to has() macro"),
-        ("'a'.matches('(')", "missing closing )"),
+        ("'a'.matches('(')", "invalid matches argument"),
         ("(1", "Syntax error: mismatched input '<EOF>' expecting ')'"),
         ("", "Syntax error: mismatched input '<EOF>'"),
         ("1 2", "Syntax error: extraneous input '2' expecting <EOF>"),

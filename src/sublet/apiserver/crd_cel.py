@@ -13,6 +13,7 @@ from typing import Any
 from sublet.apiserver import crd_fieldpaths
 from sublet.apiserver.crd_cel_types import Shape, Shapes
 from sublet.apiserver.crd_structural import has_rules
+from sublet.apiserver.crd_values import TYPE_META
 from sublet.machinery import codec
 from sublet.machinery.cel import types
 from sublet.machinery.cel.environment import BUDGET, QUICK_LIMIT, Budget, Environment, Program
@@ -178,7 +179,7 @@ class Compiling:
             program = environment.compile(text)
         except CompileError as error:
             prefix = "" if is_rule else "messageExpression "
-            self.errors.append(invalid(where, _shown(stated), f"{prefix}compilation failed: {error}"))
+            self.errors.append(invalid(where, _shown(stated), prefix + error.told))
             return None
         if not types.assignable(BOOL if is_rule else STRING, program.type, {}):
             why = (
@@ -307,8 +308,12 @@ class Run:
                 where = f"{path}.{name}" if path else name
                 if child is None:
                     child, where = node.additional, f"{path}[{name}]"
-                if child is not None:
-                    self._node(child, value, below, where, before if below is None else _Before(value, below))
+                if child is None:
+                    continue
+                nearest = before if below is None else _Before(value, below)
+                if not path and name in TYPE_META:
+                    nearest = _Before(value, None)
+                self._node(child, value, below, where, nearest)
         elif isinstance(new, list) and node.items is not None:
             find = _correlated(node, old)
             for index, item in enumerate(new):

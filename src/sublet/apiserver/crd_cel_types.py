@@ -196,4 +196,8 @@ def _object(path: str, shapes: Mapping[str, Shape], needed: Collection[str]) -> 
         changed = {name: convert(value[name]) for name, convert in adapts.items() if name in value}
         return {**value, **changed} if changed else value
 
-    return Shape(types.object_type(f"object{path}", lambda: fields), adapt if adapts else None, least)
+    return Shape(
+        types.object_type(f"object{path}", lambda: fields, null_is_absent=True),
+        adapt if adapts else None,
+        least,
+    )

@@ -6,9 +6,8 @@ import binascii
 import ipaddress
 import re
 from collections.abc import Callable, Mapping
-from urllib.parse import urlsplit
 
-from sublet.machinery import names, objects, quantity
+from sublet.machinery import gourl, names, objects, quantity
 
 Check = Callable[[str], bool]
 
@@ -46,15 +45,6 @@ def _cidr(text: str) -> bool:
 
 def _base64(text: str) -> bool:
     return len(text) % 4 == 0 and re.fullmatch(r"[A-Za-z0-9+/]*={0,2}", text) is not None
-
-
-def _uri(text: str) -> bool:
-    """What Go's ``url.ParseRequestURI`` takes: an absolute URI, or an absolute path."""
-    if re.search(r"[\x00-\x20\x7f]", text):
-        return False
-    if text.startswith("/"):
-        return True
-    return re.match(r"[a-zA-Z][a-zA-Z0-9+.-]*:", text) is not None and _accepted_by(urlsplit)(text)
 
 
 def _isbn10(text: str) -> bool:
@@ -110,7 +100,7 @@ _CHECKS: Mapping[str, Check] = {
     "cidr": _cidr,
     "mac": _matching(r"([0-9a-fA-F]{2}[:-]){5,7}[0-9a-fA-F]{2}|([0-9a-fA-F]{4}\.){2,3}[0-9a-fA-F]{4}"),
     "byte": _base64,
-    "uri": _uri,
+    "uri": _accepted_by(gourl.parse_request),
     "email": _matching(r"[^@\s]+@[^@\s]+|[^<>]*<[^@\s<>]+@[^@\s<>]+>"),
     "hostname": lambda text: len(text) <= 255 and _matching(rf"{_LABEL}(\.{_LABEL})*")(text),
     "uuid": _uuid(),

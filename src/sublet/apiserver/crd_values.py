@@ -26,6 +26,9 @@ from sublet.machinery.status import (
 NEW: Any = object()
 """Instead of a value that was there before: nothing was, or it cannot be told which."""
 
+TYPE_META = ("apiVersion", "kind")
+"""At the root, what is wrong with them is never tolerated: old and new were both brought to the version asked for."""
+
 
 def validate(value: Any, schema: Schema, old: Any = NEW, *, base: str = "") -> list[FieldError]:
     """Every way in which a value breaks its schema.
@@ -193,7 +196,10 @@ class _Walk:
             child = schema.child(key)
             if child is None:
                 continue
-            found, made = self.value(item, child, f"{name}.{key}" if name else key, before.get(key, NEW))
+            was = before.get(key, NEW)
+            if not name and not self.base and key in TYPE_META:
+                was = NEW
+            found, made = self.value(item, child, f"{name}.{key}" if name else key, was)
             errors += found
             count += made
         for key in schema.document.get("required") or ():

@@ -25,12 +25,12 @@ def shown(value: Any) -> str:
         return "map[" + " ".join(f"{key}:{shown(value[key])}" for key in sorted(value)) + "]"
     if isinstance(value, list):
         return "[" + " ".join(map(shown, value)) + "]"
-    return _number(value) if isinstance(value, float) else str(value)
+    return number(value) if isinstance(value, float) else str(value)
 
 
-def _number(value: float) -> str:
-    """``%v`` of a float64: an exponent of two digits from 1e21 on and below 1e-4."""
-    if value == 0 or 1e-4 <= abs(value) < 1e21:
+def number(value: float) -> str:
+    """``%v`` of a finite float64: an exponent of at least two digits from a million on and below 1e-4."""
+    if value == 0 or 1e-4 <= abs(value) < 1e6:
         return str(int(value)) if value == int(value) else repr(value)
     digits, _, exponent = f"{value!r}".partition("e")
     if not exponent:

@@ -149,7 +149,7 @@ def compile_one(
     try:
         program = environment.compile(text)
     except CompileError as error:
-        errors.append(invalid(path, text, f"compilation failed: {error}"))
+        errors.append(invalid(path, text, error.told))
         return None
     if wanted and not any(types.assignable(kind, program.type, {}) for kind in wanted):
         errors.append(invalid(path, text, f"compilation failed: must evaluate to {says}"))

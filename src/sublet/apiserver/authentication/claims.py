@@ -185,7 +185,7 @@ class ClaimMapper:
         try:
             program = Environment(variables).compile(source)
         except CompileError as error:
-            self.errors.append(invalid(where, source, f"compilation failed: {error}"))
+            self.errors.append(invalid(where, source, error.told))
             return None
         if program.type not in wanted[want]:
             named = "string or list of strings" if want == "list" else want

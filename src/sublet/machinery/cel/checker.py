@@ -112,6 +112,7 @@ class Checker:
             if field is None:
                 return self._complain(node, f"undefined field '{node.name}'")
             node.key = field.key
+            node.null_is_absent = operand.null_is_absent
             return field.type
         return self._complain(node, f"type '{operand}' does not support field selection")
 

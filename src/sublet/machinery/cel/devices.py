@@ -40,7 +40,7 @@ def complaint(expression: str) -> str | None:
     try:
         kind = environment().compile(expression).type
     except CompileError as error:
-        return f"compilation failed: {error}"
+        return error.told
     if kind not in (BOOL, DYN):
         return f"must evaluate to bool or the unknown type, not {kind}"
     return None

@@ -6,17 +6,17 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from sublet.machinery.cel import functions, syntax
+from sublet.machinery.cel import functions, syntax, values
 from sublet.machinery.cel.authorizer import AUTHORIZER
 from sublet.machinery.cel.checker import Checker
-from sublet.machinery.cel.errors import CompileError, EvaluationError, Issue
+from sublet.machinery.cel.errors import CompileError, EvaluationError, InstantiationError, Issue
 from sublet.machinery.cel.estimate import Estimator
 from sublet.machinery.cel.evaluator import Activation, Compiler, Step
 from sublet.machinery.cel.lists import LISTS
 from sublet.machinery.cel.network import NETWORK
 from sublet.machinery.cel.parser import parse
 from sublet.machinery.cel.standard import STANDARD
-from sublet.machinery.cel.strings import STRINGS, pattern_error
+from sublet.machinery.cel.strings import STRINGS, compiled
 from sublet.machinery.cel.types import Type
 
 PER_CALL_LIMIT = 1_000_000
@@ -100,9 +100,10 @@ class Environment:
         node = parse(source)
         checker = Checker(self._variables, self._functions, self._constructs)
         kind = checker.check(node)
-        issues = [*checker.issues, *_patterns(node)]
+        issues = checker.issues or _literals(node)
         if issues:
             raise CompileError(source, issues)
+        _check_patterns(node)
         compiler = Compiler(self._slots, self._functions)
         step = compiler.compile(node)
         estimate = Estimator(self._functions, self._variables.get("self")).cost(node)
@@ -120,19 +121,33 @@ def _names(node: syntax.Node) -> frozenset[str]:
     return frozenset(each.name for each in _walk(node) if isinstance(each, syntax.Ident))
 
 
-def _patterns(node: syntax.Node) -> list[Issue]:
-    """Regular expressions written out in the expression must be some."""
+def _literals(node: syntax.Node) -> list[Issue]:
+    """Durations, times and regular expressions that are written out must be some."""
     issues = []
+    for each in _walk(node):
+        read = _READ.get(each.function) if isinstance(each, syntax.Call) else None
+        if read is None or not isinstance(each, syntax.Call) or not each.arguments:
+            continue
+        first = each.arguments[0]
+        if isinstance(first, syntax.Literal) and isinstance(first.value, str):
+            try:
+                read(first.value)
+            except EvaluationError:
+                issues.append(Issue(first.offset, f"invalid {each.function} argument"))
+    return issues
+
+
+def _check_patterns(node: syntax.Node) -> None:
+    """Other regular expressions that are written out. Raises ``InstantiationError``."""
     for each in _walk(node):
         if not isinstance(each, syntax.Call) or each.function not in ("matches", "find", "findAll"):
             continue
-        arguments = each.all()
-        if (
-            len(arguments) > 1
-            and isinstance(arguments[1], syntax.Literal)
-            and isinstance(arguments[1].value, str)
-        ):
-            wrong = pattern_error(arguments[1].value)
-            if wrong:
-                issues.append(Issue(arguments[1].offset, f"invalid matches argument: {wrong}"))
-    return issues
+        pattern = each.all()[1:2]
+        if pattern and isinstance(pattern[0], syntax.Literal) and isinstance(pattern[0].value, str):
+            try:
+                compiled(pattern[0].value)
+            except EvaluationError as error:
+                raise InstantiationError(str(error)) from None
+
+
+_READ = {"duration": values.duration, "timestamp": values.timestamp, "matches": compiled}

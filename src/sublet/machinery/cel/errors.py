@@ -27,9 +27,26 @@ class Issue:
 class CompileError(Exception):
     """The expression does not compile; ``str()`` shows every finding with its place."""
 
+    during = "compilation failed"
+
     def __init__(self, source: str, issues: Sequence[Issue]) -> None:
         self.issues = tuple(issues)
         super().__init__("\n".join(issue.show(source) for issue in issues))
+
+    @property
+    def told(self) -> str:
+        """The findings, after what failed."""
+        return f"{self.during}: {self}"
+
+
+class InstantiationError(CompileError):
+    """The expression is one, but no program can be made of it: a pattern written out in it is none."""
+
+    during = "program instantiation failed"
+
+    def __init__(self, reason: str) -> None:
+        super().__init__("", ())
+        self.args = (reason,)
 
 
 class EvaluationError(Exception):

@@ -120,6 +120,8 @@ class Estimator:
         return Found(own + sum(self._walk(child).cost for child in node.children()), size)
 
     def _select(self, node: syntax.Select) -> Found:
+        if node.qualified:  # it counts as one name
+            return Found(1, self._size(node.type, (node.qualified,)), (node.qualified,))
         operand = self._walk(node.operand)
         if node.test:
             return Found(operand.cost, 1)

@@ -9,6 +9,7 @@ from sublet.machinery.cel import syntax, types
 from sublet.machinery.cel import values as v
 from sublet.machinery.cel.errors import CostExceeded, EvaluationError, no_such_overload
 from sublet.machinery.cel.functions import Function, constant, fits, size_of
+from sublet.machinery.cel.lists import sum_of
 from sublet.machinery.cel.loops import loop
 from sublet.machinery.cel.syntax import Node
 from sublet.machinery.cel.values import NONE, Optional, Struct, TypeValue
@@ -98,20 +99,21 @@ class Compiler:
             kind = TypeValue(types.TYPE_NAMES[node.qualified])
             return lambda a: kind
         operand, key = self.compile(node.operand), node.key
+        holds = _holds_value if node.null_is_absent else _holds
         if node.test:
-            return _has(operand, key)
+            return _has(operand, key, holds)
         if node.optional:
-            return _optional_select(operand, key)
+            return _optional_select(operand, key, holds)
 
         def select(a: Activation) -> Any:
             a.cost += 1
             value = operand(a)
             if isinstance(value, dict):
-                if key in value:
+                if holds(value, key):
                     return value[key]
                 raise EvaluationError(f"no such key: {key}")
             if isinstance(value, Optional):
-                return _within_optional(value, key)
+                return _within_optional(value, key, holds)
             raise no_such_overload()
 
         return select
@@ -120,6 +122,8 @@ class Compiler:
         function = self._functions[node.function]
         steps = [self.compile(argument) for argument in node.all()]
         call: Callable[..., Any] = function.call
+        if node.function == "sum":
+            call = sum_of(node.type.name)
         if not node.exact and node.function[0] not in "_@!-":
             call = _dispatched(function, node.target is not None)
         if function.cost is constant:
@@ -301,7 +305,18 @@ def _dispatched(function: Function, member: bool) -> Callable[..., Any]:
     return call
 
 
-def _has(operand: Step, key: str) -> Step:
+Holds = Callable[[Mapping[Any, Any], str], bool]
+
+
+def _holds(value: Mapping[Any, Any], key: str) -> bool:
+    return key in value
+
+
+def _holds_value(value: Mapping[Any, Any], key: str) -> bool:
+    return value.get(key) is not None
+
+
+def _has(operand: Step, key: str, holds: Holds) -> Step:
     def has(a: Activation) -> Any:
         value = operand(a)
         if isinstance(value, Optional):
@@ -309,25 +324,25 @@ def _has(operand: Step, key: str) -> Step:
                 return False
             value = value.value
         if isinstance(value, dict):
-            return key in value
+            return holds(value, key)
         raise no_such_overload()
 
     return has
 
 
-def _within_optional(value: Optional, key: str) -> Optional:
+def _within_optional(value: Optional, key: str, holds: Holds) -> Optional:
     if not value.present:
         return NONE
     if not isinstance(value.value, dict):
         raise no_such_overload()
-    return Optional(value.value[key], True) if key in value.value else NONE
+    return Optional(value.value[key], True) if holds(value.value, key) else NONE
 
 
-def _optional_select(operand: Step, key: str) -> Step:
+def _optional_select(operand: Step, key: str, holds: Holds) -> Step:
     def select(a: Activation) -> Any:
         a.cost += 1
         value = operand(a)
-        return _within_optional(value if isinstance(value, Optional) else Optional(value, True), key)
+        return _within_optional(value if isinstance(value, Optional) else Optional(value, True), key, holds)
 
     return select
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from sublet.machinery import quantity as quantities
@@ -22,13 +22,23 @@ def _is_sorted(items: list[Any]) -> bool:
     return all(v.compare(a, b) <= 0 for a, b in itertools.pairwise(items))
 
 
-def _sum(items: list[Any]) -> Any:
+_NOTHING: Mapping[str, Any] = {"double": 0.0, "uint": v.UInt(0), "duration": v.Duration(0)}
+"""Sums of no items, where they are not the int 0."""
+
+
+def _sum(items: list[Any], nothing: Any = 0) -> Any:
     if not items:
-        return 0
+        return nothing
     total = items[0]
     for item in items[1:]:
         total = add(total, item)
     return total
+
+
+def sum_of(kind: str) -> Callable[[list[Any]], Any]:
+    """``sum()`` where the type of the result is known."""
+    nothing = _NOTHING.get(kind, 0)
+    return lambda items: _sum(items, nothing)
 
 
 def _extreme(name: str, sign: int) -> Callable[[list[Any]], Any]:

@@ -6,8 +6,8 @@ import ipaddress
 import re
 from collections.abc import Callable
 from typing import Any
-from urllib.parse import SplitResult, parse_qs, quote, urlsplit
 
+from sublet.machinery import gourl
 from sublet.machinery.cel import functions as f
 from sublet.machinery.cel.errors import EvaluationError
 from sublet.machinery.cel.functions import define
@@ -47,15 +47,11 @@ class CIDR(_Wrapped):
 
 
 class URL(_Wrapped):
-    __slots__ = ("text",)
+    __slots__ = ()
     type_name = "kubernetes.URL"
 
-    def __init__(self, inner: SplitResult, text: str) -> None:
-        super().__init__(inner)
-        self.text = text
-
     def __str__(self) -> str:
-        return self.text
+        return str(self.inner.text)
 
 
 # -- addresses --
@@ -128,34 +124,11 @@ def _link_local_multicast(value: IP) -> bool:
 
 def _url(text: str) -> URL:
     try:
-        parts = urlsplit(text)
-        port = parts.port
-    except ValueError as error:
+        gourl.parse_request(text)
+        # Only this one takes fragments for what they are.
+        return URL(gourl.parse(text))
+    except gourl.UnreadableURLError as error:
         raise EvaluationError(f"URL parse error during conversion from string: {error}") from error
-    absolute = bool(parts.scheme and (parts.netloc or parts.path.startswith("/")))
-    if not (absolute or text.startswith("/")) or re.search(r"[\x00-\x20\x7f]", text) or (port or 0) < 0:
-        raise EvaluationError(
-            f'URL parse error during conversion from string: parse "{text[:100]}": invalid URI for request'
-        )
-    if re.search(r"%(?![0-9a-fA-F]{2})", text):
-        raise EvaluationError(
-            f'URL parse error during conversion from string: parse "{text[:100]}": invalid URL escape'
-        )
-    return URL(parts, text)
-
-
-def _hostname(url: URL) -> str:
-    found = re.match(r"(?:.*@)?(\[[^\]]*\]|[^:]*)", url.inner.netloc)
-    return found[1].strip("[]") if found else ""
-
-
-def _port(url: URL) -> str:
-    found = re.search(r":(\d*)$", url.inner.netloc)
-    return found[1] if found else ""
-
-
-def _path(url: URL) -> str:
-    return quote(url.inner.path, safe="/%:@!$&'()*+,;=~-._")
 
 
 _I, _C, _U = IP.type_name, CIDR.type_name, URL.type_name
@@ -178,11 +151,10 @@ NETWORK = (
     define("url", f"(string) {_U}", _url, f.traverse),
     define("isURL", "(string) bool", _good(_url)),
     define("getScheme", f"{_U}.() string", lambda u: u.inner.scheme),
-    define("getHost", f"{_U}.() string", lambda u: u.inner.netloc.rpartition("@")[2]),
-    define("getHostname", f"{_U}.() string", _hostname),
-    define("getPort", f"{_U}.() string", _port),
-    define("getEscapedPath", f"{_U}.() string", _path),
-    define("getQuery", f"{_U}.() map(string, list(string))",
-           lambda u: parse_qs(u.inner.query, keep_blank_values=True, max_num_fields=10_000)),
+    define("getHost", f"{_U}.() string", lambda u: u.inner.host),
+    define("getHostname", f"{_U}.() string", lambda u: u.inner.hostname),
+    define("getPort", f"{_U}.() string", lambda u: u.inner.port),
+    define("getEscapedPath", f"{_U}.() string", lambda u: u.inner.escaped_path),
+    define("getQuery", f"{_U}.() map(string, list(string))", lambda u: u.inner.query()),
     define("string", f"({_I}) string; ({_C}) string", str),
 )  # fmt: skip

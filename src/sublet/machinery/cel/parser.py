@@ -11,7 +11,9 @@ from sublet.machinery.cel.syntax import Node
 from sublet.machinery.cel.values import UInt
 
 MAX_DEPTH = 80
-"""Of nested expressions: what evaluation may need of the stack is bounded by it."""
+"""Of brackets in each other: what parsing may need of the stack is bounded by it."""
+MAX_HEIGHT = 251
+"""Of an expression (250 operators in a row): what evaluation may need of the stack is bounded by it."""
 
 _OR, _AND = 0, 1
 _LEVELS = {
@@ -81,9 +83,11 @@ class _Parser:
     def whole(self) -> Node:
         found = self.expression()
         if self.token.kind != "end":
-            self.fail(self.token, f"Syntax error: extraneous input '{self.token.text}' expecting <EOF>")
-        if _height(found) > MAX_DEPTH:
-            self.fail(0, f"expression recursion limit exceeded: {MAX_DEPTH}")
+            alone = self.tokens[self.at + 1].kind == "end"
+            what = "extraneous" if alone else "mismatched"
+            self.fail(self.token, f"Syntax error: {what} input '{self.token.text}' expecting <EOF>")
+        if _height(found) > MAX_HEIGHT:
+            self.fail(0, "max recursion depth exceeded")
         return found
 
     def expression(self) -> Node:
@@ -313,7 +317,7 @@ def _height(root: Node) -> int:
     deepest, level = 0, [root]
     while level:
         deepest += 1
-        if deepest > MAX_DEPTH:
+        if deepest > MAX_HEIGHT:
             break
         level = [child for node in level for child in node.children()]
     return deepest

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Callable
 from typing import Any
 
+from sublet.machinery import gotext
 from sublet.machinery.cel import functions as f
 from sublet.machinery.cel import values as v
 from sublet.machinery.cel.errors import EvaluationError, no_such_overload
@@ -35,7 +37,8 @@ def _add_times(a: Any, b: Any) -> Any:
         return _duration(a.nanos + b.nanos)
     if isinstance(a, Duration) == isinstance(b, Duration) or not isinstance(b, (Timestamp, Duration)):
         raise no_such_overload("_+_")
-    return v.in_range(Timestamp(a.nanos + b.nanos))
+    east = a.east if isinstance(a, Timestamp) else b.east if isinstance(b, Timestamp) else 0
+    return v.in_range(Timestamp(a.nanos + b.nanos, east))
 
 
 def _duration(nanos: int) -> Duration:
@@ -62,7 +65,7 @@ def _subtract(a: Any, b: Any) -> Any:
     if isinstance(b, Duration) and isinstance(a, (Timestamp, Duration)):
         if isinstance(a, Duration):
             return _duration(a.nanos - b.nanos)
-        return v.in_range(Timestamp(a.nanos - b.nanos))
+        return v.in_range(Timestamp(a.nanos - b.nanos, a.east))
     return _arithmetic("_-_", a, b, lambda x, y: x - y)
 
 
@@ -133,6 +136,14 @@ def _size(a: Any) -> int:
 # -- conversions --
 
 
+_DIGITS = re.compile(r"[0-9]{1,40}\Z")
+_FLOAT = re.compile(r"[-+]?(?:(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][-+]?[0-9]+)?|[iI][nN][fF](?:[iI][nN][iI][tT][yY])?|[nN][aA][nN])\Z")  # fmt: skip
+
+
+def _unconvertible(kind: str) -> EvaluationError:
+    return EvaluationError(f"type conversion error from 'string' to '{kind}'")
+
+
 def _to_int(a: Any) -> int:
     if isinstance(a, float):
         if not -(2.0**63) < a < 2.0**63:
@@ -142,26 +153,28 @@ def _to_int(a: Any) -> int:
         return a.nanos // 1_000_000_000
     if isinstance(a, Duration):
         return a.nanos
-    if isinstance(a, str):
-        digits = a[1:] if a[:1] in ("-", "+") else a
-        if not (digits.isascii() and digits.isdigit()) or len(digits) > 40:
-            raise EvaluationError(f'strconv.ParseInt: parsing "{a[:60]}": invalid syntax')
+    if isinstance(a, str) and not (
+        _DIGITS.match(a[1:] if a[:1] in ("-", "+") else a) and v.INT_MIN <= int(a) <= v.INT_MAX
+    ):
+        raise _unconvertible("int")
     return v.check_int(int(a))
 
 
 def _to_uint(a: Any) -> int:
     if isinstance(a, float) and not 0 <= a < 2.0**64:
         raise EvaluationError("unsigned integer overflow")
-    if isinstance(a, str) and (not (a.isascii() and a.isdigit()) or len(a) > 40):
-        raise EvaluationError(f'strconv.ParseUint: parsing "{a[:60]}": invalid syntax')
+    if isinstance(a, str) and (not _DIGITS.match(a) or int(a) > v.UINT_MAX):
+        raise _unconvertible("uint")
     return v.check_int(int(a), unsigned=True)
 
 
 def _to_double(a: Any) -> float:
-    try:
+    if not isinstance(a, str):
         return float(a)
-    except ValueError as error:
-        raise EvaluationError(f'strconv.ParseFloat: parsing "{a[:60]}": invalid syntax') from error
+    found = float(a) if _FLOAT.match(a) else math.nan
+    if not _FLOAT.match(a) or (math.isinf(found) and "n" not in a.lower()):
+        raise _unconvertible("double")
+    return found
 
 
 def text_of(a: Any) -> str:
@@ -183,12 +196,10 @@ def text_of(a: Any) -> str:
 
 
 def double_text(a: float) -> str:
-    """As Go's shortest notation."""
+    """As Go's ``%g``."""
     if a != a or math.isinf(a):
         return "NaN" if a != a else "+Inf" if a > 0 else "-Inf"
-    if a.is_integer() and abs(a) < 1e21:
-        return str(int(a))
-    return repr(a)
+    return gotext.number(a)
 
 
 def _to_bool(a: Any) -> bool:
@@ -198,17 +209,29 @@ def _to_bool(a: Any) -> bool:
         return True
     if a in ("false", "False", "FALSE", "f", "F", "0"):
         return False
-    raise EvaluationError(f"type conversion error from '{a[:60]}' to 'bool'")
+    raise _unconvertible("bool")
 
 
 def _to_timestamp(a: Any) -> Timestamp:
     if isinstance(a, int):
         return v.in_range(Timestamp(a * 1_000_000_000))
-    return a if isinstance(a, Timestamp) else v.timestamp(a)
+    if isinstance(a, Timestamp):
+        return a
+    try:
+        return v.timestamp(a)
+    except v.Overflow:
+        raise
+    except EvaluationError:
+        raise _unconvertible("google.protobuf.Timestamp") from None
 
 
 def _to_duration(a: Any) -> Duration:
-    return Duration(a) if isinstance(a, int) else a if isinstance(a, Duration) else v.duration(a)
+    if not isinstance(a, str):
+        return a if isinstance(a, Duration) else Duration(a)
+    try:
+        return v.duration(a)
+    except EvaluationError:
+        raise _unconvertible("google.protobuf.Duration") from None
 
 
 # -- times --
@@ -256,8 +279,11 @@ def _value(a: Optional) -> Any:
     return a.value
 
 
+_ZEROS = (Duration(0), v.EARLIEST)
+
+
 def _non_zero(a: Any) -> Optional:
-    empty = a is None or a is False or (v.is_number(a) and a == 0) or (f.size_of(a) == 0)
+    empty = a is None or a is False or (v.is_number(a) and a == 0) or (f.size_of(a) == 0) or a in _ZEROS
     return v.NONE if empty else Optional(a, True)
 
 

@@ -7,7 +7,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
-from sublet.machinery import names, regexp
+from sublet.machinery import gourl, names, regexp
 from sublet.machinery.cel import functions as f
 from sublet.machinery.cel import values as v
 from sublet.machinery.cel.errors import CostExceeded, EvaluationError
@@ -168,34 +168,26 @@ def shown(value: Any) -> str:
 # -- regular expressions --
 
 
-def _pattern(text: str) -> Any:
+def compiled(text: str) -> Any:
+    """A regular expression. Raises ``EvaluationError``."""
     try:
         return regexp.compiled(text)
     except ValueError as error:
         raise EvaluationError(str(error)) from error
 
 
-def pattern_error(text: str) -> str:
-    """Why a pattern is none; empty for a good one."""
-    try:
-        _pattern(text)
-    except EvaluationError as error:
-        return str(error)
-    return ""
-
-
 def _matches(text: str, pattern: str) -> bool:
-    return _pattern(pattern).search(text) is not None
+    return compiled(pattern).search(text) is not None
 
 
 def _find(text: str, pattern: str) -> str:
-    found = _pattern(pattern).search(text)
+    found = compiled(pattern).search(text)
     return "" if found is None else str(found.group())
 
 
 def _find_all(text: str, pattern: str, limit: int = -1) -> list[str]:
     found: list[str] = []
-    for match in _pattern(pattern).finditer(text):
+    for match in compiled(pattern).finditer(text):
         if 0 <= limit <= len(found):
             break
         found.append(match.group())
@@ -206,14 +198,11 @@ def _find_all(text: str, pattern: str, limit: int = -1) -> list[str]:
 
 
 def _uri(text: str) -> Sequence[str]:
-    from urllib.parse import urlsplit
-
     try:
-        parts = urlsplit(text)
-    except ValueError as error:
+        gourl.parse_request(text)
+    except gourl.UnreadableURLError as error:
         return [str(error)]
-    good = bool(parts.scheme) or text.startswith("/")
-    return () if good and not re.search(r"\s", text) else [f"parse {_quote(text)}: invalid URI for request"]
+    return ()
 
 
 def _by(pattern: str, message: str) -> Callable[[str], Sequence[str]]:

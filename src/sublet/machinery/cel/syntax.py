@@ -39,6 +39,8 @@ class Select(Node):
     """``operand.?name``."""
     key: str = field(default="", init=False)
     """The property the name stands for, where the schema escapes it; filled by the checker."""
+    null_is_absent: bool = field(default=False, init=False)
+    """Filled by the checker, from the operand's type."""
     qualified: str = field(default="", init=False)
     """Filled by the checker where the whole is the name of a variable or type."""
 

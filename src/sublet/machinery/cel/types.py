@@ -34,6 +34,9 @@ class Type:
     list_keys: tuple[str, ...] = field(default=(), compare=False)
     """``set`` and ``map`` of lists that are compared and added without regard to order."""
 
+    null_is_absent: bool = field(default=False, compare=False)
+    """Of an object type: a field that is null counts as one that is not there."""
+
     def __str__(self) -> str:
         if self.kind in ("list", "map", "optional", "type") and self.parameters:
             return f"{self.name}({', '.join(map(str, self.parameters))})"
@@ -81,9 +84,9 @@ def optional_of(value: Type) -> Type:
 
 
 def object_type(
-    name: str, fields: Callable[[], Mapping[str, Field]] | None = None, max_size: int = UNBOUNDED
+    name: str, fields: Callable[[], Mapping[str, Field]] | None = None, *, null_is_absent: bool = False
 ) -> Type:
-    return Type(name, (), "object", fields, max_size)
+    return Type(name, (), "object", fields, null_is_absent=null_is_absent)
 
 
 def sized(name: str, max_size: int) -> Type:

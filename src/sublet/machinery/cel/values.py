@@ -8,7 +8,7 @@ from __future__ import annotations
 import datetime
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from sublet.machinery.cel.errors import EvaluationError, no_such_overload
@@ -87,6 +87,8 @@ class Timestamp:
     """Nanoseconds since 1970."""
 
     nanos: int
+    east: int = field(default=0, compare=False)
+    """Seconds that the clock it was read from is ahead of UTC: only texts show it."""
 
     def local(self, zone: str = "") -> datetime.datetime:
         """As a date in a time zone (``Europe/Berlin``, ``+02:00``; UTC by default)."""
@@ -96,7 +98,10 @@ class Timestamp:
     def __str__(self) -> str:
         rest = self.nanos % _NANOS
         fraction = f".{rest:09d}".rstrip("0") if rest else ""
-        return f"{self.local():%Y-%m-%dT%H:%M:%S}".rjust(19, "0") + fraction + "Z"
+        shown = (self.local() + datetime.timedelta(seconds=self.east)).isoformat()[:19]
+        hours, minutes = divmod(abs(self.east) // 60, 60)
+        zone = f"{'-' if self.east < 0 else '+'}{hours:02d}:{minutes:02d}" if self.east else "Z"
+        return f"{shown}{fraction}{zone}"
 
 
 class Opaque:
@@ -154,16 +159,24 @@ def timestamp(text: str) -> Timestamp:
     except ValueError as error:
         raise EvaluationError(f"parsing time {_quoted(text)}: {error}") from error
     seconds = (moment - _EPOCH) // datetime.timedelta(seconds=1)
+    east = 0
     if match[8] not in "Zz":
-        shift = int(match[8][1:3]) * 3600 + int(match[8][4:6]) * 60
-        seconds -= shift if match[8][0] == "+" else -shift
-    return in_range(Timestamp(seconds * _NANOS + int((match[7] or "0").ljust(9, "0"))))
+        east = int(match[8][1:3]) * 3600 + int(match[8][4:6]) * 60
+        east = east if match[8][0] == "+" else -east
+    return in_range(Timestamp((seconds - east) * _NANOS + int((match[7] or "0").ljust(9, "0")), east))
+
+
+class Overflow(EvaluationError):
+    """A time that no year from 1 to 9999 has."""
 
 
 def in_range(moment: Timestamp) -> Timestamp:
     if not _EARLIEST <= moment.nanos // _NANOS <= _LATEST:
-        raise EvaluationError("timestamp overflow")
+        raise Overflow("timestamp overflow")
     return moment
+
+
+EARLIEST = Timestamp(_EARLIEST * _NANOS)
 
 
 def _quoted(text: str) -> str:
