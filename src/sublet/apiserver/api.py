@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import random
 from collections.abc import Awaitable, Callable
@@ -31,6 +32,7 @@ from sublet.apiserver.discovery import Discovery
 from sublet.apiserver.duties import Duties
 from sublet.apiserver.encryption.reload import Reloader
 from sublet.apiserver.encryption.store import EncryptedStore
+from sublet.apiserver.endpoint import OwnEndpoint
 from sublet.apiserver.flowcontrol.control import FlowControl
 from sublet.apiserver.health import Health
 from sublet.apiserver.hosted_services import HostedServiceDuty, ServiceAllocator
@@ -57,13 +59,15 @@ from sublet.kinds.resources import resource
 from sublet.machinery import names
 from sublet.machinery.clock import Clock, SystemClock
 from sublet.machinery.kind import Kind, Object, Resource
-from sublet.store.interface import Store
+from sublet.machinery.status import StatusError
+from sublet.store.interface import Store, StoreError
 
 _log = logging.getLogger(__name__)
 
 SYSTEM_USER = User("system:apiserver", ("system:masters", "system:authenticated"))
 """As whom the server writes what it must have."""
 
+_WITHDRAW_SECONDS = 2.0
 Check = Callable[[], Awaitable[None]]
 
 
@@ -142,7 +146,8 @@ class APIServer:
             else None
         )
         self._duties = Duties(self)
-        self._identity = Identity(self)
+        self.endpoint = OwnEndpoint(self)
+        self.identity = Identity(self)
         self._started = False
         self._chain = chain.build(self)
         self._plug_in()
@@ -220,7 +225,7 @@ class APIServer:
         reached(health.CUSTOM)
         await bootstrap.namespaces(self)
         reached(health.NAMESPACES)
-        await asyncio.gather(bootstrap.objects(self), reconcile_roles(self.client), self._identity.start())
+        await asyncio.gather(bootstrap.objects(self), reconcile_roles(self.client), self.identity.start())
         reached(health.OBJECTS)
         reached(health.ROLES)
         self.registry.admission = self._admission
@@ -242,13 +247,19 @@ class APIServer:
         """From now on ``/readyz`` fails, so that clients go elsewhere; requests are still answered."""
         self.health.shutting_down = True
 
+    async def withdraw(self) -> None:
+        """Tells pods of the other servers only, if there are any. Raises nothing: it is a courtesy."""
+        with contextlib.suppress(StatusError, StoreError, TimeoutError):
+            async with asyncio.timeout(_WITHDRAW_SECONDS):
+                await self.endpoint.withdraw()
+
     async def stop(self) -> None:
         """Ends watches and background work. The store stays open: it belongs to whoever opened it."""
         self._started = False
         await self.metrics.stop()
         if self._reloader is not None:
             await self._reloader.stop()
-        await self._identity.stop()
+        await self.identity.stop()
         await self._duties.stop()
         if self.service_repair is not None:
             await self.service_repair.stop()

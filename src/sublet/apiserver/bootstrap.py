@@ -12,7 +12,7 @@ from sublet.apiserver.flowcontrol.bootstrap import flow_objects
 from sublet.kinds.resources import resource
 from sublet.machinery import objects as fields
 from sublet.machinery.kind import Object
-from sublet.machinery.status import AlreadyExists, Conflict, NotFound
+from sublet.machinery.status import AlreadyExists
 
 if TYPE_CHECKING:
     from sublet.apiserver.api import APIServer
@@ -67,7 +67,7 @@ async def objects(api: APIServer) -> None:
         *(ensure(api, name, obj) for name, obj in wanted),
         *(_api_service(api, each) for each in _api_services(api)),
     )
-    await asyncio.gather(_authentication(api), publish_endpoint(api), _cidr_ready(api), _tracking(api))
+    await asyncio.gather(_authentication(api), api.endpoint.publish(), _cidr_ready(api), _tracking(api))
 
 
 async def ensure(api: APIServer, name: str, obj: Object) -> bool:
@@ -253,73 +253,3 @@ def _header_names(values: Iterable[str], own: str) -> str:
 
 def _listed(values: Iterable[str]) -> str:
     return "[" + ",".join(f'"{value}"' for value in values) + "]"
-
-
-async def publish_endpoint(api: APIServer) -> None:
-    """Endpoints and EndpointSlice of ``default/kubernetes`` with the advertised address, put right where wrong."""
-    address, port = api.settings.advertise_address, api.settings.secure_port
-    if not address or ipaddress.ip_address(address).is_loopback:
-        return
-    ports = [{"name": "https", "port": port, "protocol": "TCP"}]
-    endpoints: Object = {
-        "apiVersion": "v1",
-        "kind": "Endpoints",
-        "metadata": {
-            "name": "kubernetes",
-            "namespace": "default",
-            "labels": {"endpointslice.kubernetes.io/skip-mirror": "true"},
-        },
-        "subsets": [{"addresses": [{"ip": address}], "ports": ports}],
-    }
-    endpoint_slice: Object = {
-        "apiVersion": "discovery.k8s.io/v1",
-        "kind": "EndpointSlice",
-        "metadata": {
-            "name": "kubernetes",
-            "namespace": "default",
-            "labels": {"kubernetes.io/service-name": "kubernetes"},
-        },
-        "addressType": "IPv6" if ":" in address else "IPv4",
-        "endpoints": [{"addresses": [address], "conditions": {"ready": True}}],
-        "ports": ports,
-    }
-    await asyncio.gather(
-        _put(api, "endpoints", endpoints, ("subsets",)),
-        _put(api, "endpointslices.discovery.k8s.io", endpoint_slice, ("endpoints", "ports")),
-    )
-
-
-async def _put(api: APIServer, name: str, wanted: Object, parts: tuple[str, ...]) -> None:
-    if await ensure(api, name, wanted):
-        return
-    where = resource(name)
-    current = await api.reader.get(where.group, where.plural, "default", "kubernetes")
-    if current is None or all(_covers(current.get(part), wanted[part]) for part in parts):
-        return
-    if "addressType" in wanted and current.get("addressType") != wanted["addressType"]:
-        await api.client.delete(where, "kubernetes", "default")
-        await ensure_again(api, name, wanted)
-        return
-    try:
-        await api.client.update(where, {**current, **{part: wanted[part] for part in parts}})
-    except (Conflict, NotFound):
-        # Somebody else was quicker; the next round looks again.
-        return
-
-
-async def ensure_again(api: APIServer, name: str, wanted: Object) -> None:
-    """Creates what has just been deleted."""
-    await api.client.create(resource(name), wanted, fields.namespace(wanted))
-
-
-def _covers(current: Any, wanted: Any) -> bool:
-    """Whether everything wanted is there; defaults that were added do not count."""
-    if isinstance(wanted, dict):
-        return isinstance(current, dict) and all(_covers(current.get(k), v) for k, v in wanted.items())
-    if isinstance(wanted, list):
-        return (
-            isinstance(current, list)
-            and len(current) == len(wanted)
-            and all(_covers(c, w) for c, w in zip(current, wanted, strict=True))
-        )
-    return bool(current == wanted)

@@ -1,4 +1,4 @@
-"""What the API server does by itself while it runs: its own endpoint, old events, values of earlier writers."""
+"""What the API server does by itself while it runs: old events, values of earlier writers."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import asyncio
 import logging
 from typing import TYPE_CHECKING
 
-from sublet.apiserver import bootstrap, service_repair, stored
+from sublet.apiserver import service_repair, stored
 from sublet.apiserver.flowcontrol import maintenance
 from sublet.machinery import objects
 from sublet.machinery.kind import Object
@@ -49,7 +49,6 @@ class Duties:
             await asyncio.sleep(PERIOD)
             round_ += 1
             try:
-                await bootstrap.publish_endpoint(self._api)
                 await maintenance.maintain(self._api)
                 await self.expire_events()
                 await self.rewrite()

@@ -10,6 +10,7 @@ import socket
 import uuid
 from typing import TYPE_CHECKING
 
+from sublet.apiserver.endpoint import ANNOTATION
 from sublet.kinds.resources import resource
 from sublet.machinery import objects
 from sublet.machinery.kind import Object
@@ -28,7 +29,10 @@ _GROUP, _NAMESPACE = "coordination.k8s.io", "kube-system"
 
 
 class Identity:
-    """Runs from :meth:`start` to :meth:`stop`; leases of servers that are long gone are removed."""
+    """Runs from :meth:`start` to :meth:`stop`; leases of servers that are long gone are removed.
+
+    The lease says where pods reach the server, so that all of them can publish the endpoints of all.
+    """
 
     def __init__(self, api: APIServer, host: str = "") -> None:
         self._api = api
@@ -59,15 +63,16 @@ class Identity:
             try:
                 await self.renew()
                 await self.remove_expired()
+                await self._api.endpoint.publish()
             except (StatusError, StoreError) as error:
-                _log.warning("the lease %s could not be renewed: %s", self.name, error)
+                _log.warning("the lease %s or its endpoint could not be renewed: %s", self.name, error)
             await asyncio.sleep(RENEW)
 
     async def _fresh_for(self) -> float:
         """Seconds until the lease is due."""
         lease = await self._api.reader.get(_GROUP, "leases", _NAMESPACE, self.name)
         renewed = ((lease or {}).get("spec") or {}).get("renewTime")
-        if not renewed:
+        if not renewed or self._told(lease or {}) != self._api.endpoint.advertised:
             return 0.0
         return max(0.0, min(RENEW, objects.parse_time(renewed) + RENEW - self._api.clock.now()))
 
@@ -80,6 +85,8 @@ class Identity:
             before = lease.get("spec") or {}
             kept = {key: value for key, value in before.items() if key == "acquireTime"}
             lease["spec"] = {**kept, **spec}
+            if self._told(lease) != self._api.endpoint.advertised:
+                lease["metadata"]["annotations"] = {**objects.annotations(lease), **self._annotations()}
             return True
 
         if await self._api.reader.update(_GROUP, "leases", _NAMESPACE, self.name, edit) is not None:
@@ -92,10 +99,20 @@ class Identity:
             },
             "spec": spec,
         }
+        if annotations := self._annotations():
+            lease["metadata"]["annotations"] = annotations
         try:
             await self._api.client.create(resource(f"leases.{_GROUP}"), lease)
         except AlreadyExists:
             return
+
+    def _annotations(self) -> dict[str, str]:
+        address = self._api.endpoint.advertised
+        return {ANNOTATION: address} if address else {}
+
+    @staticmethod
+    def _told(lease: Object) -> str:
+        return objects.annotations(lease).get(ANNOTATION, "")
 
     async def remove_expired(self) -> None:
         now = self._api.clock.now()

@@ -25,8 +25,9 @@ class APIServerSettings:
     node_ports: tuple[int, int] = (30000, 32767)
     """First and last port for NodePort Services."""
     advertise_address: str = ""
-    """Where pods reach this server: the endpoint of ``default/kubernetes``. Empty or a loopback address, which no
-    pod could use: nothing is published."""
+    """Where pods reach this server: the endpoint of ``default/kubernetes``. Empty or a loopback address: no pod does."""
+    machine_address: str = ""
+    """This machine's address, published as not ready where no pod reaches the server; empty: nothing is published."""
     secure_port: int = 6443
     """The port at that address."""
     disabled_admission: Sequence[str] = ()

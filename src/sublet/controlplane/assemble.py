@@ -27,6 +27,7 @@ from sublet.client.client import Client
 from sublet.client.exchange import Application, Request, Response, User
 from sublet.client.kubeconfig import ClusterAccess, KubeconfigError
 from sublet.client.podstreams import PodStreams
+from sublet.controlplane import addresses
 from sublet.controlplane.config import DEFAULT_MINOR
 from sublet.controlplane.controlling import Controlling
 from sublet.machinery import codec
@@ -244,6 +245,7 @@ class ControlPlane:
         """
         if hasattr(self, "api"):
             self.api.begin_shutdown()
+            await self.api.withdraw()
         if self._server is not None:
             await self._stop_serving(self._server)
         if self.rotation is not None:
@@ -290,6 +292,7 @@ class ControlPlane:
             minor=assembly.minor,
             service_cidr=assembly.service_cidr,
             advertise_address=assembly.advertise_address,
+            machine_address=addresses.of_machine(assembly.advertise_address),
             secure_port=self.port,
             proxy_client_cert=proxy_certificate,
             proxy_client_key=proxy_key,

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from sublet.apiserver.server import ListenError
+from sublet.controlplane import addresses
 from sublet.controlplane import config as configuration
 from sublet.controlplane.assemble import Assembly, ControlPlane, Shutdown
 from sublet.machinery import codec
@@ -71,7 +72,7 @@ def assembly(settings: RunSettings, chosen: configuration.Configuration) -> Asse
         host=settings.host,
         port=settings.port,
         sans=(*settings.sans, *control_plane.proxy.extra_sans),
-        advertise_address=settings.advertise_address or "127.0.0.1",
+        advertise_address=settings.advertise_address or addresses.advertised(settings.host),
         service_cidr=settings.service_cidr or chosen.networking.service_cidr or Assembly.service_cidr,
         pod_cidr=chosen.networking.pod_cidr,
         cluster_domain=chosen.networking.advanced.cluster_domain,

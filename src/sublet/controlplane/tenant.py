@@ -107,7 +107,7 @@ def _assemble(
     made: Assembly = dataclasses.replace(
         base,
         sans=(*base.sans, *_sans(settings.tenant, namespace, service)),
-        advertise_address=os.environ.get("POD_IP") or settings.advertise_address or "127.0.0.1",
+        advertise_address=os.environ.get("POD_IP") or base.advertise_address,
         scheduler=own_scheduler,
         disabled_controllers=base.disabled_controllers
         | (HOST_CONTROLLERS - (_NODE_CONTROLLERS if own_scheduler else frozenset())),

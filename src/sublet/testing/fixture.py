@@ -86,7 +86,7 @@ def running_control_plane(
     """A control plane for the length of a ``with`` block.
 
     Without ``data_dir`` it keeps everything in memory; ``nodes`` hollow nodes report pods as running. Service
-    ``default/kubernetes`` gets endpoints when ``advertise_address`` is no loopback address. ``metrics``: serves
+    ``default/kubernetes`` has a ready endpoint when ``advertise_address`` is no loopback address. ``metrics``: serves
     ``metrics.k8s.io``; a pod uses what its annotation ``sublet.dev/hollow-usage: cpu=250m,memory=64Mi`` says.
     """
     loop = _Loop()

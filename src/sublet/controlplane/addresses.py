@@ -1,0 +1,41 @@
+"""The address under which others reach this machine."""
+
+from __future__ import annotations
+
+import ipaddress
+import socket
+
+_FAR = {socket.AF_INET: "198.51.100.1", socket.AF_INET6: "2001:db8::1"}
+"""Addresses of nobody, to which only the default route leads."""
+
+
+def of_machine(near: str) -> str:
+    """The address of the interface of the default route, of the family of ``near``; ``""`` where there is none.
+
+    No packet is sent: the kernel says from which address it would be.
+    """
+    family = socket.AF_INET6 if ":" in near else socket.AF_INET
+    try:
+        with socket.socket(family, socket.SOCK_DGRAM) as probe:
+            probe.connect((_FAR[family], 9))
+            found = str(probe.getsockname()[0])
+    except OSError:
+        return ""
+    return "" if _special(found) else found
+
+
+def advertised(host: str) -> str:
+    """The address that a server which listens on ``host`` tells others, as upstream: its own, or where it listens on
+    all of them that of the default route. A loopback address where it listens on nothing else, or there is none."""
+    try:
+        address = ipaddress.ip_address(host or "0.0.0.0")
+    except ValueError:
+        return "127.0.0.1"
+    if address.is_unspecified:
+        return of_machine(host) or "127.0.0.1"
+    return host
+
+
+def _special(text: str) -> bool:
+    address = ipaddress.ip_address(text)
+    return address.is_loopback or address.is_link_local or address.is_unspecified
