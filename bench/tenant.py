@@ -27,6 +27,7 @@ from _measuring import (
     Connection,
     Measures,
     Server,
+    cpu_seconds,
     end,
     environment,
     percentile,
@@ -82,7 +83,7 @@ class Bench:
     def tenant(self) -> ClusterAccess:
         return load(self.scratch / "home" / "tenants" / NAME / "data" / "kubeconfig.yaml")
 
-    def tenant_mb(self) -> float:
+    def tenant_pid(self) -> int:
         """Of the tenant's control plane: the process that has its data directory on its command line."""
         for path in Path("/proc").glob("[0-9]*/cmdline"):
             with contextlib.suppress(OSError):
@@ -91,7 +92,7 @@ class Bench:
                     str(self.scratch / "home" / "tenants" / NAME / "data").encode() in words
                     and b"run" in words
                 ):
-                    return resident_mb(int(path.parent.name))
+                    return int(path.parent.name)
         raise RuntimeError("the tenant's process is not there")
 
     def stop(self) -> None:
@@ -283,15 +284,19 @@ async def measure(bench: Bench, options: argparse.Namespace) -> Measures:
     tenant = Client(HTTPTransport(bench.tenant), "bench")
     try:
         await asyncio.sleep(3)  # the tenant's controllers settle
-        measures["memory of the idle tenant"] = (bench.tenant_mb(), "MB", "80")
+        measures["memory of the idle tenant"] = (resident_mb(bench.tenant_pid()), "MB", "80")
         measures |= await to_host(host, bench.tenant, options.samples)
         await all_running(host, options.samples)
         measures |= await from_host(bench.host.access, tenant, options.changes)
+        processes = {"host": bench.host.process.pid, "tenant": bench.tenant_pid()}
+        used = {name: cpu_seconds(pid) for name, pid in processes.items()}
         measures |= await load_of(host, bench.tenant, options.clients, options.pods)
         took = await all_running(host, options.samples + options.pods)
         measures["until they run on hollow nodes, further"] = (took, "s", "")
+        for name, pid in processes.items():
+            measures[f"CPU for it of the {name}'s control plane"] = (cpu_seconds(pid) - used[name], "s", "")
         measures[f"memory of the tenant with {options.samples + options.pods} pods"] = (
-            bench.tenant_mb(),
+            resident_mb(bench.tenant_pid()),
             "MB",
             "",
         )
