@@ -265,8 +265,9 @@ def test_the_life_of_a_deployment(api: API, namespace: str) -> None:
         shown = dynamic.get(name, "status")
         assert shown["status"]["readyReplicas"] == 2 and annotation(shown, REVISION) == "3"
         patch = {
-            "metadata": {"labels": {"test-deployment": "patched-status"}}, "status": {"readyReplicas": 0},
-        }  # fmt: skip
+            "metadata": {"labels": {"test-deployment": "patched-status"}},
+            "status": {"readyReplicas": 0, "availableReplicas": 0},
+        }
         dynamic.patch(name, patch, STRATEGIC, "status")
         watch.until("MODIFIED", lambda o: not o["status"].get("readyReplicas"))
         shown = dynamic.get(name, "status")

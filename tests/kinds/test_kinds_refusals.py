@@ -63,10 +63,12 @@ def changed(name: str, before: Mapping[str, Any], values: Mapping[str, Any]) -> 
     return [str(error) for error in (*first, *kind.validate_update(new, old))]
 
 
-def reported(name: str, had: Mapping[str, Any], status: Mapping[str, Any]) -> list[str]:
-    """Of a write to the status of an object that had another."""
+def reported(
+    name: str, before: Mapping[str, Any], had: Mapping[str, Any], status: Mapping[str, Any]
+) -> list[str]:
+    """Of a write to the status of an object that had another; ``before``: how its rest is unlike the sample."""
     kind = KINDS[name]
-    old = stored(kind, {})
+    old = stored(kind, before)
     new = copy.deepcopy(old)
     old["status"], new["status"] = copy.deepcopy(had), copy.deepcopy(status)
     return [str(error) for error in kind.validate_status(new, old)]
@@ -82,6 +84,7 @@ def test_every_cause_of_a_refusal_is_told_in_order(case: Mapping[str, Any]) -> N
     if "set" in case:
         assert refused(case["of"], case["set"]) == case["causes"]
     elif "status" in case:
-        assert reported(case["of"], case.get("had", {}), case["status"]) == case["causes"]
+        found = reported(case["of"], case.get("stored", {}), case.get("had", {}), case["status"])
+        assert found == case["causes"]
     else:
         assert changed(case["of"], case.get("stored", {}), case["change"]) == case["causes"]

@@ -4,15 +4,26 @@ from __future__ import annotations
 
 import re
 
-_PART = re.compile(r"(\d+(?:\.\d*)?|\.\d+)(ns|us|µs|ms|s|m|h)")
+from sublet.machinery.status import quoted
+
 _SECONDS = {"ns": 1e-9, "us": 1e-6, "µs": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0}
+_PART = re.compile(r"(\d*\.?\d*)([^.\d]*)")
 
 
 def parse(text: str) -> float:
     """Seconds. Raises ``ValueError`` with Go's message; negative durations are none here."""
     if text == "0":
         return 0.0
-    parts = list(_PART.finditer(text))
-    if not parts or "".join(part.group() for part in parts) != text:
-        raise ValueError(f'time: invalid duration "{text}"')
-    return sum(float(part[1]) * _SECONDS[part[2]] for part in parts)
+    parts = [part.groups() for part in _PART.finditer(text) if part.group()]
+    if not parts:
+        raise ValueError(f"time: invalid duration {quoted(text)}")
+    total = 0.0
+    for number, unit in parts:
+        if not number.strip("."):
+            raise ValueError(f"time: invalid duration {quoted(text)}")
+        if not unit:
+            raise ValueError(f"time: missing unit in duration {quoted(text)}")
+        if unit not in _SECONDS:
+            raise ValueError(f"time: unknown unit {quoted(unit)} in duration {quoted(text)}")
+        total += float(number) * _SECONDS[unit]
+    return total

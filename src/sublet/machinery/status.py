@@ -304,8 +304,8 @@ def quoted(text: str) -> str:
 
 
 def invalid(field: str, value: Any, detail: str) -> FieldError:
-    shown = "" if value is OMITTED else f"{_shown(value)}: "
-    return FieldError("FieldValueInvalid", field, f"Invalid value: {shown}{detail}")
+    parts = ("Invalid value", "" if value is OMITTED else _shown(value), detail)
+    return FieldError("FieldValueInvalid", field, ": ".join(filter(None, parts)))
 
 
 def required(field: str, detail: str = "") -> FieldError:

@@ -1,28 +1,14 @@
-"""Cron schedules: five fields, names, steps, macros and ``@every``. Pure.
-
-Source: the CronJob documentation; where day of month and day of week are both restricted, either suffices.
-"""
+"""When a cron schedule is next, in a time zone. Pure."""
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta, tzinfo
 from typing import Protocol
 
-_MACROS = {
-    "@yearly": "0 0 1 1 *",
-    "@annually": "0 0 1 1 *",
-    "@monthly": "0 0 1 * *",
-    "@weekly": "0 0 * * 0",
-    "@daily": "0 0 * * *",
-    "@midnight": "0 0 * * *",
-    "@hourly": "0 * * * *",
-}
-_MONTHS = ("jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec")
-_DAYS = ("sun", "mon", "tue", "wed", "thu", "fri", "sat")
-_UNITS = {"h": 3600.0, "m": 60.0, "s": 1.0, "ms": 0.001}
+from sublet.machinery import cron
+
 _HORIZON_DAYS = 366 * 5
 
 
@@ -33,17 +19,10 @@ class Schedule(Protocol):
 
 
 @dataclass(frozen=True)
-class Fields:
-    """A schedule of five fields, in a time zone."""
+class Times:
+    """Times of the clock, in a time zone."""
 
-    minutes: frozenset[int]
-    hours: frozenset[int]
-    days: frozenset[int]
-    months: frozenset[int]
-    weekdays: frozenset[int]
-    any_day: bool
-    """Day of month begins with ``*``: day of week alone decides."""
-    any_weekday: bool
+    fields: cron.Fields
     zone: tzinfo
 
     def next(self, after: float) -> float | None:
@@ -53,7 +32,7 @@ class Fields:
         first_hour = start.hour - 1
         for _ in range(_HORIZON_DAYS):
             if self._is_on(day):
-                for hour in sorted(hour for hour in self.hours if hour >= first_hour):
+                for hour in sorted(hour for hour in self.fields.hours.values if hour >= first_hour):
                     for found in self._moments(day.replace(hour=hour)):
                         if found > after:
                             return found
@@ -62,11 +41,12 @@ class Fields:
         return None
 
     def _is_on(self, day: datetime) -> bool:
-        if day.month not in self.months:
+        days, weekdays = self.fields.days, self.fields.weekdays
+        if day.month not in self.fields.months.values:
             return False
-        by_day = day.day in self.days
-        by_weekday = day.isoweekday() % 7 in self.weekdays
-        if self.any_day or self.any_weekday:
+        by_day = day.day in days.values
+        by_weekday = day.isoweekday() % 7 in weekdays.values
+        if days.star or weekdays.star:
             return by_day and by_weekday
         return by_day or by_weekday
 
@@ -74,7 +54,7 @@ class Fields:
         """Unix seconds of the minutes of a wall clock hour: none where the clock skips it, twice where it repeats it."""
         seen: set[float] = set()
         for fold in (0, 1):
-            for minute in sorted(self.minutes):
+            for minute in sorted(self.fields.minutes.values):
                 local = hour.replace(minute=minute)
                 utc = local.replace(tzinfo=self.zone, fold=fold).astimezone(UTC)
                 found = utc.timestamp()
@@ -95,64 +75,10 @@ class Every:
 
 def parse(text: str, zone: tzinfo = UTC) -> Schedule:
     """Raises ``ValueError`` saying what is wrong."""
-    text = text.strip()
-    if text.startswith("@every "):
-        return Every(max(1, int(_duration(text.removeprefix("@every ").strip()))))
-    if text.startswith("@"):
-        if text not in _MACROS:
-            raise ValueError(f"unrecognized descriptor: {text}")
-        text = _MACROS[text]
-    parts = text.split()
-    if len(parts) != 5:
-        raise ValueError(f"expected exactly 5 fields, found {len(parts)}: [{' '.join(parts)}]")
-    return Fields(
-        minutes=_field(parts[0], 0, 59),
-        hours=_field(parts[1], 0, 23),
-        days=_field(parts[2], 1, 31),
-        months=_field(parts[3], 1, 12, _MONTHS, 1),
-        weekdays=_field(parts[4], 0, 6, _DAYS, 0),
-        any_day=parts[2][0] in "*?",
-        any_weekday=parts[4][0] in "*?",
-        zone=zone,
-    )
-
-
-def _duration(text: str) -> float:
-    found = re.findall(r"(\d+(?:\.\d+)?)(ms|h|m|s)", text)
-    if not found or "".join(number + unit for number, unit in found) != text:
-        raise ValueError(f"failed to parse duration {text!r}")
-    return sum(float(number) * _UNITS[unit] for number, unit in found)
-
-
-def _field(text: str, low: int, high: int, names: tuple[str, ...] = (), first: int = 0) -> frozenset[int]:
-    found: set[int] = set()
-    for part in text.split(","):
-        span, _, step_text = part.partition("/")
-        if "/" in part and not step_text:
-            raise ValueError(f"failed to parse {part!r}: a step is missing")
-        step = int(step_text) if step_text else 1
-        if step < 1:
-            raise ValueError(f"step of range should be a positive number: {part}")
-        if span in ("*", "?"):
-            begin, end = low, high
-        else:
-            start, dash, stop = span.partition("-")
-            begin = _number(start, names, first)
-            end = _number(stop, names, first) if dash else (high if step_text else begin)
-        if begin < low or end > high:
-            raise ValueError(f"value of {part!r} is outside {low}-{high}")
-        if begin > end:
-            raise ValueError(f"beginning of range ({begin}) beyond end of range ({end}): {part}")
-        found.update(range(begin, end + 1, step))
-    return frozenset(found)
-
-
-def _number(text: str, names: tuple[str, ...], first: int) -> int:
-    if text.lower() in names:
-        return names.index(text.lower()) + first
-    if not text.isdigit():
-        raise ValueError(f"failed to parse number: {text!r}")
-    return int(text)
+    found = cron.parse(text)
+    if isinstance(found, cron.Every):
+        return Every(max(1, int(found.seconds)))
+    return Times(found, zone)
 
 
 @dataclass(frozen=True)

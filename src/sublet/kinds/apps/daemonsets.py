@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from sublet.kinds.builtin import builtin
-from sublet.kinds.rules import pod_defaults, pod_spec, show, warn, workload
+from sublet.kinds.rules import gotypes, pod_defaults, pod_spec, show, warn, workload
 from sublet.kinds.rules.common import (
     Errors,
     at_most_hundred_percent,
@@ -55,7 +55,7 @@ def _strategy(strategy: Object) -> Errors:
     if kind == "OnDelete":
         return
     if kind != "RollingUpdate":
-        shown = {"Type": kind or "", "RollingUpdate": strategy.get("rollingUpdate")}
+        shown = gotypes.shown("UpdateStrategy", strategy)
         yield not_supported("spec.updateStrategy", shown, ("RollingUpdate", "OnDelete"))
         return
     where, rolling = "spec.updateStrategy.rollingUpdate", strategy.get("rollingUpdate")

@@ -30,7 +30,13 @@ def _validate_update(new: Object, old: Object) -> Errors:
 def _validate_status(new: Object, _old: Object) -> Errors:
     status = new.get("status") or {}
     yield from workload.status_counts(
-        status, "replicas", "fullyLabeledReplicas", "readyReplicas", "availableReplicas", "observedGeneration"
+        status,
+        "replicas",
+        "fullyLabeledReplicas",
+        "readyReplicas",
+        "availableReplicas",
+        "observedGeneration",
+        "terminatingReplicas",
     )
     yield from workload.no_more_than_replicas(
         status, "fullyLabeledReplicas", "readyReplicas", "availableReplicas"

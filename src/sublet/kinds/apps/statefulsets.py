@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 from sublet.kinds.builtin import builtin
-from sublet.kinds.rules import pod_defaults, pod_spec, show, warn, workload
+from sublet.kinds.rules import claims, gotypes, pod_defaults, pod_spec, show, warn, workload
 from sublet.kinds.rules.common import (
     Errors,
     at_most_hundred_percent,
@@ -15,6 +15,7 @@ from sublet.kinds.rules.common import (
     is_zero,
     made,
     name_rule,
+    named,
     not_negative,
     rule,
     spec_of,
@@ -67,8 +68,21 @@ def _without_gated(new: Object, old: Object | None = None) -> None:
 
 
 def _validate(obj: Object) -> Errors:
-    """The pod template's spec is not judged: pods that break a rule are refused when they are made."""
-    spec = spec_of(obj)
+    yield from _spec(spec_of(obj), _NEW)
+
+
+class _Judged(NamedTuple):
+    """What of a spec is judged besides the rest: rules that objects from before there were any may break."""
+
+    service: bool
+    claims: bool
+    template: bool
+
+
+_NEW = _Judged(service=True, claims=True, template=True)
+
+
+def _spec(spec: Object, judged: _Judged) -> Errors:
     policy = spec.get("podManagementPolicy") or ""
     if not policy:
         yield required("spec.podManagementPolicy")
@@ -81,14 +95,44 @@ def _validate(obj: Object) -> Errors:
         if retention is not None and value not in _RETENTION:
             where = f"spec.persistentVolumeClaimRetentionPolicy.{field}"
             yield not_supported(where, value or "", _RETENTION)
+    if judged.claims:
+        for index, claim in enumerate(spec.get("volumeClaimTemplates") or ()):
+            yield from claims.claim_spec(f"spec.volumeClaimTemplates[{index}].spec", claim.get("spec") or {})
     yield from workload.counts(spec, "replicas", "minReadySeconds")
     yield from not_negative("spec.ordinals.start", (spec.get("ordinals") or {}).get("start"))
+    if judged.service and (service := spec.get("serviceName")):
+        yield from named("spec.serviceName", service, names.dns1123_label)
     yield from workload.selector(spec, "statefulset")
+    yield from _template(spec, judged)
+    yield from workload.always_running(spec.get("template") or {}, "StatefulSet")
+
+
+def _template(spec: Object, judged: _Judged) -> Errors:
+    """A selector that cannot be read hides what is wrong with the template."""
+    unmatched = list(workload.selects_template(spec, ""))
+    yield from unmatched
+    if any(error.field == "spec.selector" for error in unmatched):
+        return
     template = spec.get("template") or {}
-    yield from workload.selects_template(spec)
-    yield from pod_spec.template_metadata("spec.template", template)
-    yield from workload.always_running(template, "StatefulSet")
-    yield from workload.counts(spec, "revisionHistoryLimit")
+    if judged.template:
+        yield from pod_spec.template("spec.template", _with_claims(template, spec))
+    else:
+        yield from pod_spec.template_metadata("spec.template", template)
+
+
+def _with_claims(template: Object, spec: Object) -> Object:
+    """The template as its pods will be: with a volume of every claim, before those of other names."""
+    claimed = {
+        (claim.get("metadata") or {}).get("name") or "" for claim in spec.get("volumeClaimTemplates") or ()
+    }
+    if not claimed:
+        return template
+    pod = template.get("spec") or {}
+    volumes = [
+        *({"name": name, "persistentVolumeClaim": {"claimName": name}} for name in sorted(claimed)),
+        *(volume for volume in pod.get("volumes") or () if volume.get("name") not in claimed),
+    ]
+    return {**template, "spec": {**pod, "volumes": volumes}}
 
 
 def _strategy(strategy: Object) -> Errors:
@@ -97,10 +141,7 @@ def _strategy(strategy: Object) -> Errors:
     if kind == "OnDelete":
         if rolling is not None:
             detail = "only allowed for updateStrategy 'RollingUpdate'"
-            shown = {
-                "Partition": rolling.get("partition") or 0,
-                "MaxUnavailable": rolling.get("maxUnavailable"),
-            }
+            shown = gotypes.shown("RollingUpdateStatefulSetStrategy", rolling)
             yield invalid(f"{where}.rollingUpdate", shown, detail)
     elif kind == "RollingUpdate":
         yield from not_negative(f"{where}.rollingUpdate.partition", (rolling or {}).get("partition"))
@@ -113,11 +154,16 @@ def _strategy(strategy: Object) -> Errors:
     elif not kind:
         yield required(where)
     else:
-        shown = {"Type": kind, "RollingUpdate": rolling}
+        shown = gotypes.shown("StatefulSetUpdateStrategy", strategy)
         yield invalid(where, shown, "must be 'RollingUpdate' or 'OnDelete'")
 
 
 def _validate_update(new: Object, old: Object) -> Errors:
+    """The service and the claims cannot change; a template is judged where nothing was wrong with the old spec."""
+    kept = _Judged(service=False, claims=False, template=True)
+    sound = not any(_spec(spec_of(old), kept))
+    yield from _spec(spec_of(new), kept._replace(template=sound))
+
     def fixed(obj: Object) -> Object:
         return {key: value for key, value in spec_of(obj).items() if key not in _MUTABLE}
 
@@ -166,6 +212,7 @@ KIND = builtin(
     default=_default,
     validate=rule(_validate),
     validate_update=update_rule(_validate_update),
+    update_alone=True,
     validate_status=update_rule(_validate_status),
     validate_name=name_rule(names.dns1123_label),
     warnings=warn.stateful_set,

@@ -6,7 +6,7 @@ import re
 from typing import Any
 
 from sublet.kinds.builtin import builtin
-from sublet.kinds.rules import pod_defaults, schedule, show, warn
+from sublet.kinds.rules import pod_defaults, show, warn
 from sublet.kinds.rules.common import (
     Errors,
     fill,
@@ -19,14 +19,13 @@ from sublet.kinds.rules.common import (
     update_rule,
 )
 from sublet.kinds.rules.jobs import job_spec
-from sublet.machinery import names
+from sublet.machinery import cron
 from sublet.machinery.kind import Object
 from sublet.machinery.status import invalid, not_supported, required
 
 _MAX_NAME = 52
 _POLICIES = ("Allow", "Forbid", "Replace")
 _ZONE_PART = re.compile(r"[A-Za-z.\-_0-9+]{1,14}").fullmatch
-_EVERY = re.compile(r"@every \d+(\.\d+)?(h|m|s|ms|us|µs|ns)([\d.]+(h|m|s|ms|us|µs|ns))*").fullmatch
 
 
 def _default(obj: Object) -> None:
@@ -39,6 +38,8 @@ def _default(obj: Object) -> None:
 
 def _validate(obj: Object) -> Errors:
     yield from _spec(obj, None)
+    if len(name := show.name(obj)) > _MAX_NAME:
+        yield invalid("metadata.name", name, f"must be no more than {_MAX_NAME} characters")
 
 
 def _validate_update(new: Object, old: Object) -> Errors:
@@ -73,18 +74,26 @@ def _spec(obj: Object, before: Object | None) -> Errors:
 
 
 def _schedule(text: str, zone: str | None, zone_allowed: bool) -> Errors:
-    bare = text.partition(" ")[2].strip() if text.startswith(("TZ=", "CRON_TZ=")) else text
-    if not _EVERY(bare):
-        try:
-            schedule.parse(bare)
-        except ValueError as error:
-            yield invalid("spec.schedule", text, str(error))
+    try:
+        _parse(text)
+    except ValueError as error:
+        yield invalid("spec.schedule", text, str(error))
     if "TZ" in text and not zone_allowed:
         detail = "cannot use TZ or CRON_TZ in schedule, use timeZone field instead"
         yield invalid("spec.schedule", text, detail)
     elif "TZ" in text and zone is not None:
         detail = "cannot use both timeZone field and TZ or CRON_TZ in schedule"
         yield invalid("spec.schedule", text, detail)
+
+
+def _parse(text: str) -> None:
+    """Raises ``ValueError`` where a schedule, or the zone before it, is none."""
+    if text.startswith(("TZ=", "CRON_TZ=")):
+        zone, _, text = text.partition("=")[2].partition(" ")
+        if not _is_zone(zone):
+            raise ValueError(f"provided bad location {zone}: unknown time zone {zone}")
+        text = text.strip()
+    cron.parse(text)
 
 
 def _time_zone(zone: str) -> Errors:
@@ -98,20 +107,20 @@ def _time_zone(zone: str) -> Errors:
     if zone.lower() == "local":
         detail = "timeZone must be an explicit time zone as defined in https://www.iana.org/time-zones"
         yield invalid("spec.timeZone", zone, detail)
-    if zone not in ("Local", "UTC"):
-        import zoneinfo  # only CronJobs with a time zone need its data
-
-        try:
-            zoneinfo.ZoneInfo(zone)
-        except (zoneinfo.ZoneInfoNotFoundError, ValueError, OSError):
-            yield invalid("spec.timeZone", zone, f"unknown time zone {zone}")
+    if not _is_zone(zone):
+        yield invalid("spec.timeZone", zone, f"unknown time zone {zone}")
 
 
-def _validate_name(name: str, prefix: bool) -> list[str]:
-    messages = names.dns1123_subdomain(names.mask_trailing_dash(name) if prefix else name)
-    if not prefix and len(name) > _MAX_NAME:
-        messages.append(f"must be no more than {_MAX_NAME} characters")
-    return messages
+def _is_zone(zone: str) -> bool:
+    if zone in ("", "Local", "UTC"):
+        return True
+    import zoneinfo  # only CronJobs with a time zone need its data
+
+    try:
+        zoneinfo.ZoneInfo(zone)
+    except (zoneinfo.ZoneInfoNotFoundError, ValueError, OSError):
+        return False
+    return True
 
 
 def _cells(obj: Object, now: float) -> list[Any]:
@@ -137,7 +146,6 @@ KIND = builtin(
     validate=rule(_validate),
     validate_update=update_rule(_validate_update),
     update_alone=True,
-    validate_name=_validate_name,
     warnings=warn.cron_job,
     cells=_cells,
 )

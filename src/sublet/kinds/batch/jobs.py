@@ -14,6 +14,7 @@ from sublet.kinds.rules.common import (
     fill_empty,
     immutable,
     label_selector,
+    made,
     rule,
     selector_value,
     spec_of,
@@ -36,9 +37,9 @@ def _default(job: Object) -> None:
         spec["completions"] = 1
     fill(spec, parallelism=1, suspend=False, manualSelector=False)
     fill(spec, backoffLimit=MAX_INT32 if spec.get("backoffLimitPerIndex") is not None else 6)
-    fill_empty(spec, completionMode="NonIndexed")
+    fill(spec, completionMode="NonIndexed")
     failure = spec.get("podFailurePolicy")
-    fill_empty(spec, podReplacementPolicy="Failed" if failure is not None else "TerminatingOrFailed")
+    fill(spec, podReplacementPolicy="Failed" if failure is not None else "TerminatingOrFailed")
     for failure_rule in (failure or {}).get("rules") or ():
         for pattern in failure_rule.get("onPodConditions") or ():
             fill_empty(pattern, status="True")
@@ -52,25 +53,25 @@ def _default(job: Object) -> None:
 def generate_selector(job: Object) -> None:
     """The selector and pod labels that tie pods to this very job; needs its uid and final name.
 
-    Does nothing where the selector is the user's (``manualSelector``).
+    Does nothing where the selector is the user's (``manualSelector``). What the user wrote there all the same stays,
+    for validation to refuse.
     """
     spec, metadata = job.setdefault("spec", {}), job.get("metadata") or {}
     uid, name = metadata.get("uid"), metadata.get("name")
-    if spec.get("manualSelector") or not uid or not name or spec.get("selector"):
+    if spec.get("manualSelector") or not uid or not name:
         return
-    template = spec.setdefault("template", {})
-    labels = template.setdefault("metadata", {}).setdefault("labels", {})
-    for key in _NAME_LABELS:
-        labels[key] = name
-    for key in _UID_LABELS:
-        labels[key] = uid
-    spec["selector"] = {"matchLabels": {_UID_LABELS[1]: uid}}
+    labels = made(spec, "template", "metadata", "labels")
+    for keys, value in ((_NAME_LABELS, name), (_UID_LABELS, uid)):
+        for key in keys:
+            labels.setdefault(key, value)
+    made(spec, "selector", "matchLabels").setdefault(_UID_LABELS[1], uid)
 
 
-def _validate(job: Object) -> Errors:
+def _validate(job: Object, prefixed: bool = True) -> Errors:
+    """``prefixed``: the labels with a prefix must be there too; jobs from before there were any do without."""
     spec, name = spec_of(job), show.name(job)
     if spec.get("selector") is not None and not spec.get("manualSelector"):
-        yield from _generated(job, spec, name)
+        yield from _generated(job, spec, name, prefixed)
     yield from _spec(spec)
     if spec.get("completionMode") == "Indexed" and (spec.get("completions") or 0) > 0:
         longest = f"{name}-{spec['completions'] - 1}"
@@ -79,11 +80,13 @@ def _validate(job: Object) -> Errors:
             yield invalid("metadata.name", name, detail)
 
 
-def _generated(job: Object, spec: Object, name: str) -> Errors:
+def _generated(job: Object, spec: Object, name: str, prefixed: bool) -> Errors:
     """A selector that is not the user's must be the one this server makes."""
     uid = str((job.get("metadata") or {}).get("uid") or "")
     labels = workload.template_labels(spec)
-    wanted = {_UID_LABELS[0]: uid, _NAME_LABELS[0]: name, _UID_LABELS[1]: uid, _NAME_LABELS[1]: name}
+    wanted = {_UID_LABELS[0]: uid, _NAME_LABELS[0]: name}
+    if prefixed:
+        wanted |= {_UID_LABELS[1]: uid, _NAME_LABELS[1]: name}
     for key, value in wanted.items():
         where = f"spec.template.metadata.labels[{key}]"
         if key not in labels:
@@ -107,7 +110,10 @@ def _spec(spec: Object) -> Errors:
 
 
 def _validate_update(new: Object, old: Object) -> Errors:
+    """The job as a new one, then its change: what breaks a rule of the spec is told twice, as Kubernetes does."""
     spec, before = spec_of(new), spec_of(old)
+    labels = workload.template_labels(before)
+    yield from _validate(new, prefixed=_UID_LABELS[1] in labels and _NAME_LABELS[1] in labels)
     yield from _spec(spec)
     yield from _completions(spec, before)
     yield from immutable(
@@ -138,12 +144,13 @@ def _completions(spec: Object, before: Object) -> Errors:
 
 
 def _template(new: Object, old: Object) -> Errors:
-    """While a job is suspended, where and with what its pods run may still be decided."""
+    """While a job has no pods as it is suspended, where and with what they run may still be decided."""
     now, then = spec_of(new).get("template") or {}, spec_of(old).get("template") or {}
     if now == then:
         return
-    idle = spec_of(old).get("suspend") and not (old.get("status") or {}).get("active")
-    if not idle:
+    status = old.get("status") or {}
+    stopped = not status.get("startTime") or is_true(old, "Suspended")
+    if not spec_of(old).get("suspend") or not stopped or status.get("active"):
         yield invalid("spec.template", gotypes.template(now), IMMUTABLE)
         return
     allowed = _with_placement(then, now)

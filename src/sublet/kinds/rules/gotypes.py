@@ -131,8 +131,10 @@ SecurityContext Capabilities:Capabilities Privileged SELinuxOptions:SELinuxOptio
 ServiceAccountTokenProjection Audience= ExpirationSeconds# Path=
 ServicePort Name= Protocol= AppProtocol Port# TargetPort# NodePort#
 SleepAction Seconds#
+UpdateStrategy Type= RollingUpdate:RollingUpdate
+RollingUpdate MaxUnavailable# MaxSurge#
 StatefulSetUpdateStrategy Type= RollingUpdate:RollingUpdateStatefulSetStrategy
-RollingUpdateStatefulSetStrategy Partition MaxUnavailable
+RollingUpdateStatefulSetStrategy Partition# MaxUnavailable
 SuccessPolicy Rules[]SuccessPolicyRule
 SuccessPolicyRule SucceededIndexes SucceededCount
 TCPSocketAction Port# Host=

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterator
 
 
@@ -39,10 +40,15 @@ def _interval(part: str, completions: int) -> tuple[int, int]:
 
 
 def overlap(one: str, other: str, completions: int) -> int | None:
-    """The first index that both lists name; lists that are written badly are another rule's matter."""
-    try:
-        mine, theirs = list(intervals(one, completions)), list(intervals(other, completions))
-    except ValueError:
-        return None
+    """The first index that both lists name; parts that are written badly are another rule's matter."""
+    mine, theirs = _readable(one, completions), _readable(other, completions)
     common = [max(a, c) for a, b in mine for c, d in theirs if a <= d and c <= b]
     return min(common, default=None)
+
+
+def _readable(text: str, completions: int) -> list[tuple[int, int]]:
+    found = []
+    for part in text.split(",") if text else ():
+        with contextlib.suppress(ValueError):
+            found.append(_interval(part, completions))
+    return found

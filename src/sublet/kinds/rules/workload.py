@@ -32,13 +32,16 @@ def not_empty(spec: Object, what: str) -> Errors:
         yield invalid("spec.selector", selector_value(found), f"empty selector is invalid for {what}")
 
 
-def selects_template(spec: Object) -> Errors:
-    """The selector must select what the template makes; no selector selects nothing."""
+def selects_template(spec: Object, unreadable: str = "invalid label selector") -> Errors:
+    """The selector must select what the template makes; no selector selects nothing.
+
+    ``unreadable``: what a selector that breaks a rule of its own is told besides.
+    """
     found, labels = spec.get("selector"), template_labels(spec)
     if found is None:
         yield mismatch(labels)
     elif list(label_selector("spec.selector", found)):
-        yield invalid("spec.selector", selector_value(found), "invalid label selector")
+        yield invalid("spec.selector", selector_value(found), unreadable)
     elif not selectors.from_label_selector(found).matches(labels):
         yield mismatch(labels)
 
@@ -95,7 +98,7 @@ def no_more_than_replicas(
         if count > total:
             yield invalid(f"status.{field}", count, "cannot be greater than status.replicas")
     available = status.get("availableReplicas") or 0
-    if ready and available > (status.get("readyReplicas") or 0):
+    if available > (status.get("readyReplicas") or 0):
         yield invalid("status.availableReplicas", available, ready)
 
 
