@@ -50,3 +50,20 @@ def test_drivers_and_devices_lose_theirs_too() -> None:
     device = {"name": "d", "nodeAllocatableResourceMappings": {"cpu": {}}, "attributes": {"a": {"ints": [1]}}}
     offered = created(KINDS["ResourceSlice"], {"metadata": {}, "spec": {"devices": [device]}})
     assert offered["spec"]["devices"] == [{"name": "d", "attributes": {"a": {}}}]
+
+
+def test_a_lease_is_made_without_what_elects_by_version() -> None:
+    lease = created(KINDS["Lease"], {"metadata": {}, "spec": {"strategy": "x", "preferredHolder": "p"}})
+    assert lease["spec"] == {}
+
+
+def test_a_lease_that_has_it_is_judged_by_it() -> None:
+    def refused(**spec: str) -> list[str]:
+        return [str(error) for error in KINDS["Lease"].validate({"metadata": {}, "spec": spec})]
+
+    assert refused(preferredHolder="p") == [
+        "spec.preferredHolder: Forbidden: may only be specified if `strategy` is defined"
+    ]
+    assert refused(strategy="x", preferredHolder="p") == [
+        'spec.strategy.strategy: Unsupported value: "x": supported values: "OldestEmulationVersion"'
+    ]

@@ -63,7 +63,7 @@ def _port(path: str, port: Object) -> Errors:
         yield from within(f"{path}.port", number, 1, 65535)
         if end is not None:
             if end < number:
-                yield invalid(f"{path}.endPort", end, "must be greater than or equal to `port`")
+                yield invalid(f"{path}.endPort", number, "must be greater than or equal to `port`")
             yield from within(f"{path}.endPort", end, 1, 65535)
     elif number is not None:
         if end is not None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 from sublet.kinds.builtin import builtin
@@ -56,15 +55,6 @@ def _validate_status(new: Object, _old: Object) -> Errors:
         yield from not_negative(f"status.{field}", status.get(field))
 
 
-def _warnings(obj: Object, _old: Object | None) -> Sequence[str]:
-    selector = spec_of(obj).get("selector")
-    if selector is not None and not selector.get("matchLabels") and not selector.get("matchExpressions"):
-        return [
-            "spec.selector: an empty selector in a PodDisruptionBudget of policy/v1 selects every pod in the namespace"
-        ]
-    return []
-
-
 def _cells(obj: Object, now: float) -> list[Any]:
     spec, status = spec_of(obj), obj.get("status") or {}
     return [
@@ -82,6 +72,5 @@ KIND = builtin(
     default=_default,
     validate=rule(_validate),
     validate_status=update_rule(_validate_status),
-    warnings=_warnings,
     cells=_cells,
 )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 from sublet.kinds.rules.common import Errors, named, needs, not_negative, spec_of
 from sublet.machinery import names, quantity
@@ -19,15 +19,41 @@ SOURCES = {
 """Type of a metric -> the field it is described in; the first one there is the one that is read."""
 _SCALES_TO_ZERO = ("Object", "External")
 _MAX_WINDOW, _MAX_PERIOD = 3600, 1800
+_CORE_KIND = "ReplicationController"
+"""The one kind of the core group that can be scaled."""
+
+
+class _Options(NamedTuple):
+    """What is asked of an autoscaler beside the rules that hold for all."""
+
+    fewest: int = 1
+    """The least that ``minReplicas`` may be."""
+    target: bool = True
+    """Whether the version of what is scaled is judged."""
+    objects: bool = True
+    """Whether the versions of objects in metrics are judged."""
 
 
 def whole(obj: Object) -> Errors:
-    yield from _spec(spec_of(obj), 1)
+    yield from _spec(spec_of(obj), _Options())
 
 
 def changed(new: Object, old: Object) -> Errors:
-    """One that scales to zero already may go on doing so."""
-    yield from _spec(spec_of(new), 0 if spec_of(old).get("minReplicas") == 0 else 1)
+    """What an old autoscaler was allowed to hold, it may keep: no replicas, and versions that are none."""
+    spec, before = spec_of(new), spec_of(old)
+    target, was = (each.get("scaleTargetRef") or {} for each in (spec, before))
+    same = all((target.get(key) or "") == (was.get(key) or "") for key in ("apiVersion", "kind"))
+    objects = [
+        (metric.get("object") or {}).get("describedObject") or {}
+        for metric in before.get("metrics") or ()
+        if metric.get("type") == "Object"
+    ]
+    options = _Options(
+        fewest=0 if before.get("minReplicas") == 0 else 1,
+        target=not same,
+        objects=not any(_version(each, grouped=False) for each in objects),
+    )
+    yield from _spec(spec, options)
 
 
 def status(new: Object, _old: Object) -> Errors:
@@ -35,16 +61,19 @@ def status(new: Object, _old: Object) -> Errors:
         yield from not_negative(f"status.{field}", (new.get("status") or {}).get(field))
 
 
-def _spec(spec: Object, bound: int) -> Errors:
+def _spec(spec: Object, options: _Options) -> Errors:
     least, most = spec.get("minReplicas"), spec.get("maxReplicas") or 0
-    if least is not None and least < bound:
-        yield invalid("spec.minReplicas", least, f"must be greater than or equal to {bound}")
+    if least is not None and least < options.fewest:
+        yield invalid("spec.minReplicas", least, f"must be greater than or equal to {options.fewest}")
     if most < 1:
         yield invalid("spec.maxReplicas", most, "must be greater than 0")
     if least is not None and most < least:
         yield invalid("spec.maxReplicas", most, "must be greater than or equal to `minReplicas`")
-    yield from _reference("spec.scaleTargetRef", spec.get("scaleTargetRef") or {})
-    yield from _metrics("spec.metrics", spec.get("metrics") or (), least)
+    target = spec.get("scaleTargetRef") or {}
+    yield from _reference("spec.scaleTargetRef", target)
+    if options.target and (wrong := _version(target, grouped=target.get("kind") != _CORE_KIND)):
+        yield invalid("spec.scaleTargetRef.apiVersion", target.get("apiVersion") or "", wrong)
+    yield from _metrics("spec.metrics", spec.get("metrics") or (), least, objects=options.objects)
     for direction in ("scaleUp", "scaleDown"):
         rules = (spec.get("behavior") or {}).get(direction)
         if rules is not None:
@@ -56,15 +85,24 @@ def _reference(path: str, reference: Object) -> Errors:
         yield from needs(f"{path}.{field}", reference.get(field), names.path_segment)
 
 
-def _metrics(path: str, metrics: Any, least: int | None) -> Errors:
+def _version(reference: Object, *, grouped: bool) -> str:
+    """What is wrong with the apiVersion of a reference; ``grouped``: the core group is no answer."""
+    text = reference.get("apiVersion") or ""
+    if text.count("/") > 1:
+        return f"unexpected GroupVersion string: {text}"
+    group, slash, _ = text.partition("/")
+    return "" if (group and slash) or not grouped else "apiVersion must specify API group"
+
+
+def _metrics(path: str, metrics: Any, least: int | None, *, objects: bool) -> Errors:
     for index, metric in enumerate(metrics):
-        yield from _metric(f"{path}[{index}]", metric)
+        yield from _metric(f"{path}[{index}]", metric, objects=objects)
     if least == 0 and not any(metric.get("type") in _SCALES_TO_ZERO for metric in metrics):
         detail = "must specify at least one Object or External metric to support scaling to zero replicas"
         yield field_forbidden(path, detail)
 
 
-def _metric(path: str, metric: Object) -> Errors:
+def _metric(path: str, metric: Object, *, objects: bool) -> Errors:
     kind = metric.get("type") or ""
     unknown = kind not in SOURCES
     if not kind:
@@ -74,7 +112,7 @@ def _metric(path: str, metric: Object) -> Errors:
     present = [(name, field) for name, field in SOURCES.items() if metric.get(field) is not None]
     if present:
         name, field = present[0]
-        yield from _source(f"{path}.{field}", name, metric[field])
+        yield from _source(f"{path}.{field}", name, metric[field], objects=objects)
     if unknown:
         yield not_supported(f"{path}.type", kind, sorted(SOURCES))
     fields, expected = [field for _, field in present], SOURCES.get(kind, "")
@@ -86,10 +124,13 @@ def _metric(path: str, metric: Object) -> Errors:
                 yield field_forbidden(f"{path}.{field}", "must populate the given metric source only")
 
 
-def _source(path: str, kind: str, source: Object) -> Errors:
+def _source(path: str, kind: str, source: Object, *, objects: bool) -> Errors:
     target = source.get("target") or {}
     if kind == "Object":
-        yield from _reference(f"{path}.describedObject", source.get("describedObject") or {})
+        described = source.get("describedObject") or {}
+        yield from _reference(f"{path}.describedObject", described)
+        if objects and (wrong := _version(described, grouped=False)):
+            yield invalid(f"{path}.describedObject.apiVersion", described.get("apiVersion") or "", wrong)
     if kind in ("Resource", "ContainerResource"):
         if not source.get("name"):
             yield required(f"{path}.name", "must specify a resource name")

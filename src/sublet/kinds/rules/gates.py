@@ -47,6 +47,12 @@ def _csi_driver(obj: Object) -> Fields:
         yield "VolumeLimitScaling", spec, "preventPodSchedulingIfMissing"
 
 
+def _lease(obj: Object) -> Fields:
+    for field in ("strategy", "preferredHolder"):
+        if field in (spec := obj.get("spec") or {}):
+            yield "CoordinatedLeaderElection", spec, field
+
+
 def _resource_slice(obj: Object) -> Fields:
     for device in _at(obj, "spec", "devices") or ():
         if "nodeAllocatableResourceMappings" in device:
@@ -60,6 +66,7 @@ def _resource_slice(obj: Object) -> Fields:
 _KINDS: Mapping[str, Callable[[Object], Fields]] = {
     "CSIDriver": _csi_driver,
     "CronJob": _pod_at("spec", "jobTemplate", *_TEMPLATE),
+    "Lease": _lease,
     "Pod": _pod_at("spec"),
     "PodTemplate": _pod_at("template", "spec"),
     "ResourceSlice": _resource_slice,

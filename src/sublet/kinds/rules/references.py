@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from sublet.kinds.rules.common import Errors, named, needs
+from sublet.kinds.rules.common import Errors, named
 from sublet.machinery import names
 from sublet.machinery.kind import Object
 from sublet.machinery.status import invalid, required
@@ -33,4 +33,7 @@ def typed_reference(path: str, reference: Object) -> Errors:
     if (group := reference.get("apiGroup")) is not None:
         yield from named(f"{path}.apiGroup", group, names.dns1123_subdomain)
     for field in ("kind", "name"):
-        yield from needs(f"{path}.{field}", reference.get(field), names.path_segment)
+        if not (value := reference.get(field)):
+            yield required(f"{path}.{field}", f"{field} is required")
+        else:
+            yield from named(f"{path}.{field}", value, names.path_segment)
