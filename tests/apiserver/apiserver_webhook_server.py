@@ -28,6 +28,8 @@ class WebhookServer:
         self.authority = authority
         self.asked: list[tuple[str, Any]] = []
         """(path with query, review) in the order they came."""
+        self.credentials: list[str] = []
+        """The Authorization header of each, empty where there was none."""
         self.connections = 0
         self.port = 0
         self._names = names
@@ -71,6 +73,7 @@ class WebhookServer:
         body = await request.read()
         review = json.loads(body) if body else None
         self.asked.append((request.path_qs, review))
+        self.credentials.append(request.headers.get("authorization", ""))
         response = self._paths[request.path](review)
         if inspect.isawaitable(response):
             response = await response

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
+from aiohttp import web
+from apiserver_webhook_server import WebhookServer, webhooks
 
 from sublet.apiserver.admission.configuration import AdmissionConfiguration, load
 from sublet.apiserver.api import APIServer
@@ -18,9 +21,10 @@ from sublet.kinds.resources import resource
 from sublet.machinery import codec
 from sublet.machinery.kind import Object
 from sublet.machinery.settings import ConfigurationError
-from sublet.machinery.status import Forbidden, TooManyRequests
+from sublet.machinery.status import Forbidden, StatusError, TooManyRequests
 from sublet.store.interface import Store
 
+__all__ = ["webhooks"]
 PODS, NAMESPACES, EVENTS = resource("pods"), resource("namespaces"), resource("events")
 PREFIX = "pod-security.kubernetes.io/"
 MAKE = Callable[..., Object]
@@ -79,9 +83,9 @@ def client_of(made: APIServer, name: str = "admin") -> Client:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("- name: LimitRanger\n  configuration: {}\n", "'LimitRanger' has nothing to configure here"),
-        ("- name: PodSecurity\n", "PodSecurity has neither a configuration nor a path"),
-        ("- name: PodSecurity\n  path: gone.yaml\n", "gone.yaml: No such file or directory"),
+        ("- name: Limiter\n  configuration: {}\n", "there is no admission plug-in 'Limiter'"),
+        ("- name: PodSecurity\n  configuration: []\n", "the configuration of PodSecurity must be a mapping"),
+        ("- name: PodSecurity\n  path: gone.yaml\n", "gone.yaml: no such file or directory"),
         ("- name: PodSecurity\n  configuration: {default: {}}\n", "did you mean"),
         ("- name: PodSecurity\n  configuration: {defaults: {enforce: strict}}\n", "enforce"),
         ("- name: PodSecurity\n  configuration: {defaults: {warn-version: '1.2'}}\n", 'must be "latest" or "v1.x"'),
@@ -169,3 +173,178 @@ async def test_node_selectors_of_the_cluster_and_of_a_namespace(
             Forbidden, match="pod node label selector labels conflict with its namespace whitelist"
         ):
             await client.create(PODS, make_pod(nodeSelector={"gpu": "yes"}))
+
+
+# -- ImagePolicyWebhook --
+
+IMAGES = """
+- name: ImagePolicyWebhook
+  configuration: {{imagePolicy: {{kubeConfigFile: {file}, allowTTL: 50, denyTTL: -1, retryBackoff: 10, defaultAllow: {open}}}}}
+"""
+
+
+@pytest.fixture
+def images(webhooks: WebhookServer, tmp_path: Path) -> Callable[..., AdmissionConfiguration]:
+    """A configuration that leads to ``/images`` of the webhook server."""
+
+    def made(*, fails_open: bool = False) -> AdmissionConfiguration:
+        cluster = {
+            "server": f"https://localhost:{webhooks.port}/images",
+            "certificate-authority-data": webhooks.ca_bundle,
+        }
+        document = {
+            "current-context": "c", "contexts": [{"name": "c", "context": {"cluster": "c"}}],
+            "clusters": [{"name": "c", "cluster": cluster}],
+        }  # fmt: skip
+        (tmp_path / "images.kubeconfig").write_text(json.dumps(document))
+        return written(tmp_path, IMAGES.format(file="images.kubeconfig", open=str(fails_open).lower()))
+
+    return made
+
+
+def says(**status: Any) -> Callable[[Any], web.Response]:
+    return lambda review: web.json_response({**review, "status": status})
+
+
+async def test_a_webhook_says_which_images_run(
+    store: Store, webhooks: WebhookServer, images: MAKE, make_pod: MAKE
+) -> None:
+    async with server(store, images(), "ImagePolicyWebhook") as made:
+        client = client_of(made)
+        webhooks.on("/images", says(allowed=True))
+        pod = make_pod(initContainers=[{"name": "first", "image": "setup"}])
+        pod["metadata"]["annotations"] = {"mine.image-policy.k8s.io/ticket": "7", "other": "x"}
+        await client.create(PODS, pod)
+        _, review = webhooks.asked[0]
+        assert (review["apiVersion"], review["kind"]) == ("imagepolicy.k8s.io/v1alpha1", "ImageReview")
+        assert review["spec"] == {
+            "containers": [{"image": "busybox"}, {"image": "setup"}], "namespace": "default",
+            "annotations": {"mine.image-policy.k8s.io/ticket": "7"},
+        }  # fmt: skip
+        await client.create(PODS, {**pod, "metadata": {**pod["metadata"], "name": "same"}})
+        assert len(webhooks.asked) == 1
+        debug = {"spec": {"ephemeralContainers": [{"name": "debug", "image": "tools"}]}}
+        await client.patch(PODS, "web", debug, "default", kind="strategic", subresource="ephemeralcontainers")
+        assert webhooks.asked[1][1]["spec"]["containers"] == [{"image": "tools"}]
+
+
+@pytest.mark.parametrize(
+    ("status", "why"),
+    [
+        ({"allowed": False, "reason": "unsigned"}, "image policy webhook backend denied one or more images: unsigned"),
+        ({"allowed": False}, "one or more images rejected by webhook backend"),
+    ],
+)  # fmt: skip
+async def test_refused_images_keep_a_pod_out_and_the_answer_is_not_kept(
+    store: Store, webhooks: WebhookServer, images: MAKE, make_pod: MAKE, status: Any, why: str
+) -> None:
+    async with server(store, images(), "ImagePolicyWebhook") as made:
+        webhooks.on("/images", says(**status))
+        for _ in range(2):
+            with pytest.raises(Forbidden) as refused:
+                await client_of(made).create(PODS, make_pod())
+        assert refused.value.message == f'pods "web" is forbidden: {why}'
+        assert len(webhooks.asked) == 2
+
+
+@pytest.mark.parametrize("fails_open", [True, False])
+async def test_without_an_answer_the_configuration_decides(
+    store: Store, webhooks: WebhookServer, images: MAKE, make_pod: MAKE, fails_open: bool
+) -> None:
+    async with server(store, images(fails_open=fails_open), "ImagePolicyWebhook") as made:
+        webhooks.on("/images", lambda _review: web.Response(status=404))
+        if fails_open:
+            await client_of(made).create(PODS, make_pod())
+            return
+        with pytest.raises(Forbidden, match='pods "web" is forbidden: '):
+            await client_of(made).create(PODS, make_pod())
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "message"),
+    [
+        ("allowTTL", 1, "valid value is between 1s and 30m0s, got 1s"),
+        ("denyTTL", 1801, "valid value is between 1s and 30m0s, got 30m1s"),
+        ("retryBackoff", 300_001, "valid value is between 1ns and 5m0s, got 5m0.001s"),
+        ("allowTTL", -2, "valid value is between 1s and 30m0s, got -2s"),
+    ],
+)
+def test_times_of_the_image_policy_have_bounds(tmp_path: Path, key: str, value: int, message: str) -> None:
+    text = f"- name: ImagePolicyWebhook\n  configuration: {{imagePolicy: {{kubeConfigFile: x, {key}: {value}}}}}\n"
+    with pytest.raises(ConfigurationError) as refused:
+        written(tmp_path, text)
+    assert str(refused.value) == message
+
+
+def test_an_old_file_states_one_plugins_configuration_without_a_frame(tmp_path: Path) -> None:
+    (tmp_path / "a.yaml").write_text("podNodeSelectorPluginConfig: {default: pool=any}\n")
+    assert load(tmp_path / "a.yaml").pod_node_selector == {"default": "pool=any"}
+    (tmp_path / "b.yaml").write_text("imagePolicy: {kubeConfigFile: x.kubeconfig}\n")
+    policy = load(tmp_path / "b.yaml").image_policy
+    assert policy is not None
+    assert (policy.kube_config_file, policy.allow_ttl, policy.deny_ttl) == (
+        str(tmp_path / "x.kubeconfig"),
+        300,
+        30,
+    )
+
+
+# -- ResourceQuota --
+
+LIMITED = """
+- name: ResourceQuota
+  configuration:
+    apiVersion: apiserver.config.k8s.io/v1
+    kind: ResourceQuotaConfiguration
+    limitedResources:
+    - {resource: pods, matchScopes: [{scopeName: PriorityClass, operator: In, values: [vip, vital]}]}
+    - {resource: persistentvolumeclaims, matchContains: [.storageclass.storage.k8s.io/requests.storage]}
+"""
+CLAIMS, QUOTAS = resource("persistentvolumeclaims"), resource("resourcequotas")
+
+
+async def test_what_is_limited_by_default_needs_a_quota_that_covers_it(store: Store, tmp_path: Path) -> None:
+    def claim(name: str, **spec: Any) -> Object:
+        resources = {"requests": {"storage": "1Gi"}}
+        spec = {"accessModes": ["ReadWriteOnce"], "resources": resources, **spec}
+        return {"metadata": {"name": name, "namespace": "default"}, "spec": spec}
+
+    async with server(store, written(tmp_path, LIMITED)) as made:
+        client = client_of(made)
+        await client.create(CLAIMS, claim("plain"))
+        with pytest.raises(Forbidden) as refused:
+            await client.create(CLAIMS, claim("gold", storageClassName="gold"))
+        assert refused.value.message == (
+            'persistentvolumeclaims "gold" is forbidden: insufficient quota to consume: '
+            "gold.storageclass.storage.k8s.io/requests.storage"
+        )
+        hard = {"gold.storageclass.storage.k8s.io/requests.storage": "1Gi"}
+        await client.create(
+            QUOTAS, {"metadata": {"name": "q", "namespace": "default"}, "spec": {"hard": hard}}
+        )
+        await client.create(CLAIMS, claim("gold", storageClassName="gold"))
+
+
+async def test_a_limited_scope_needs_a_quota_of_that_scope(
+    store: Store, tmp_path: Path, make_pod: MAKE
+) -> None:
+    async with server(store, written(tmp_path, LIMITED)) as made:
+        client = client_of(made)
+        for name in ("vip", "usual"):
+            made_class = {"metadata": {"name": name}, "value": 1000}
+            await client.create(resource("priorityclasses.scheduling.k8s.io"), made_class)
+        await client.create(PODS, make_pod("usual", priorityClassName="usual"))
+        with pytest.raises(StatusError) as refused:
+            await client.create(PODS, make_pod(priorityClassName="vip"))
+        assert (refused.value.code, refused.value.message) == (
+            500, "insufficient quota to match these scopes: [{PriorityClass In [vip vital]}]",
+        )  # fmt: skip
+        expression = {"scopeName": "PriorityClass", "operator": "In", "values": ["vip"]}
+        spec = {"hard": {"pods": "1"}, "scopeSelector": {"matchExpressions": [expression]}}
+        await client.create(QUOTAS, {"metadata": {"name": "q", "namespace": "default"}, "spec": spec})
+        await client.create(PODS, make_pod(priorityClassName="vip"))
+
+
+def test_a_limited_resource_has_a_name(tmp_path: Path) -> None:
+    with pytest.raises(ConfigurationError, match=r"limitedResources\[0\].resource: Required value"):
+        written(tmp_path, "- name: ResourceQuota\n  configuration: {limitedResources: [{apiGroup: x}]}\n")

@@ -66,7 +66,8 @@ def test_upstreams_defaults_are_on_by_default() -> None:
     default = {
         "CertificateApproval", "CertificateSigning", "CertificateSubjectRestriction", "DefaultIngressClass",
         "DefaultStorageClass", "DefaultTolerationSeconds", "LimitRanger", "MutatingAdmissionPolicy",
-        "MutatingAdmissionWebhook", "NamespaceLifecycle", "PersistentVolumeClaimResize", "PodSecurity",
+        "MutatingAdmissionWebhook", "NamespaceLifecycle", "NodeDeclaredFeatureValidator",
+        "PersistentVolumeClaimResize", "PodResizeValidator", "PodSecurity",
         "PodTopologyLabels", "Priority", "ResourceQuota", "RuntimeClass", "ServiceAccount",
         "StorageObjectInUseProtection", "TaintNodesByCondition", "ValidatingAdmissionPolicy",
         "ValidatingAdmissionWebhook",
@@ -76,10 +77,33 @@ def test_upstreams_defaults_are_on_by_default() -> None:
     assert default <= names
 
 
-def test_what_is_not_here_can_be_disabled_but_not_enabled() -> None:
-    assert order.load(["ImagePolicyWebhook"])
-    with pytest.raises(ValueError, match="'ImagePolicyWebhook' is not part of sublet"):
-        order.load([], ["ImagePolicyWebhook"])
+def test_upstreams_plugins_without_their_feature_can_be_named_and_do_nothing() -> None:
+    names = {plugin.name for plugin in order.load(["PodGroupProtection"], ["JobValidation"])}
+    assert not names & order.INERT
+
+
+@pytest.mark.parametrize(
+    ("disabled", "enabled", "message"),
+    [
+        ([], ["Nope"], 'enable-admission-plugins plugin "Nope" is unknown'),
+        (["Nope"], [], 'disable-admission-plugins plugin "Nope" is unknown'),
+        ([], ["RBACEscalation"], 'enable-admission-plugins plugin "RBACEscalation" is unknown'),
+        (
+            ["Priority", "AlwaysDeny"], ["Priority", "AlwaysDeny"],
+            "[AlwaysDeny Priority] in enable-admission-plugins and disable-admission-plugins overlapped",
+        ),
+        (
+            ["A"], ["B"],
+            '[enable-admission-plugins plugin "B" is unknown, disable-admission-plugins plugin "A" is unknown]',
+        ),
+    ],
+)  # fmt: skip
+def test_names_that_cannot_be_switched_are_refused_in_upstreams_words(
+    disabled: list[str], enabled: list[str], message: str
+) -> None:
+    with pytest.raises(ValueError, match="admission-plugins") as refused:
+        order.load(disabled, enabled)
+    assert str(refused.value) == message
 
 
 # -- on by default --

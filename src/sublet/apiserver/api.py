@@ -8,11 +8,13 @@ import logging
 import random
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 import sublet
 from sublet.apiserver import bootstrap, chain, customresources, health, metricsources, service_repair
 from sublet.apiserver.access import Access
 from sublet.apiserver.admission import order
+from sublet.apiserver.admission.configuration import WebhookAdmission
 from sublet.apiserver.admission.eventlimits import EventLimits
 from sublet.apiserver.admission.framework import Admission, Context
 from sublet.apiserver.admission.policies import PolicyAdmission
@@ -45,10 +47,12 @@ from sublet.apiserver.openapi import OpenAPI
 from sublet.apiserver.reader import RegistryReader
 from sublet.apiserver.registry import Registry
 from sublet.apiserver.service_ips import ServiceIPs
+from sublet.apiserver.serviceendpoints import Endpoints
 from sublet.apiserver.services import ServiceDuty
 from sublet.apiserver.settings import APIServerSettings
 from sublet.apiserver.watchcache import Computed, WatchCaches
-from sublet.apiserver.webhookclient import Endpoints, Resolve, WebhookClient
+from sublet.apiserver.webhookclient import Resolve, WebhookClient
+from sublet.apiserver.webhookusers import WebhookUsers
 from sublet.client.client import Client
 from sublet.client.events import EventRecorder
 from sublet.client.exchange import Request, Response, User
@@ -61,6 +65,9 @@ from sublet.machinery.clock import Clock, SystemClock
 from sublet.machinery.kind import Kind, Object, Resource
 from sublet.machinery.status import StatusError
 from sublet.store.interface import Store, StoreError
+
+if TYPE_CHECKING:
+    from sublet.apiserver.admission.imagepolicy import ImageReviews
 
 _log = logging.getLogger(__name__)
 
@@ -137,7 +144,11 @@ class APIServer:
         self.resolve_service: Resolve = resolve_service or self.endpoints.resolve
         self.webhook_client = WebhookClient(self.resolve_service, self.clock)
         self.policies = PolicyAdmission(self.registry, self.authorizer)
-        self.webhooks = Webhooks(self.registry, self.webhook_client, conditions=self.policies.conditions)
+        self.webhooks = Webhooks(
+            self.registry, self.webhook_client, conditions=self.policies.conditions,
+            mutating_users=_webhook_users(settings.admission.mutating_webhooks),
+            validating_users=_webhook_users(settings.admission.validating_webhooks),
+        )  # fmt: skip
         self.custom_resources = CustomResources(self.registry, self.webhook_client)
         self.aggregation = Aggregation(self)
         self.flow_control = (
@@ -145,6 +156,7 @@ class APIServer:
             if settings.priority_and_fairness
             else None
         )
+        self._images = _image_reviews(settings, self.clock)
         self._duties = Duties(self)
         self.endpoint = OwnEndpoint(self)
         self.identity = Identity(self)
@@ -159,6 +171,7 @@ class APIServer:
             webhooks=self.webhooks, policies=self.policies, make=self._make, kinds=self._kind_named,
             configuration=self.settings.admission, minor=int(self.settings.minor.partition(".")[2]),
             event_limits=EventLimits(self.settings.admission.event_rate_limit.limits, self.clock),
+            images=self._images,
         )  # fmt: skip
         plugins = order.load(self.settings.disabled_admission, self.settings.enabled_admission)
         # What every cluster must have is made without asking anybody: a webhook that is gone, or a policy that
@@ -270,6 +283,8 @@ class APIServer:
         self.webhooks.stop()
         self.policies.stop()
         await self.webhook_client.close()
+        if self._images is not None:
+            await self._images.close()
         await self.access.stop()
         await self.node_authorizer.stop()
         await self.rbac.stop()
@@ -300,6 +315,21 @@ def _encrypted(settings: APIServerSettings, store: Store) -> EncryptedStore | No
     from sublet.apiserver.encryption.configuration import load
 
     return EncryptedStore(store, load(settings.encryption_config))
+
+
+def _webhook_users(settings: WebhookAdmission) -> WebhookUsers | None:
+    """Raises ``KubeconfigError``."""
+    return WebhookUsers.load(settings.kube_config_file) if settings.kube_config_file else None
+
+
+def _image_reviews(settings: APIServerSettings, clock: Clock) -> ImageReviews | None:
+    """Raises ``KubeconfigError``."""
+    policy = settings.admission.image_policy
+    if policy is None or "ImagePolicyWebhook" not in settings.enabled_admission:
+        return None
+    from sublet.apiserver.admission.imagepolicy import ImageReviews
+
+    return ImageReviews(policy, clock)
 
 
 _RBAC = "rbac.authorization.k8s.io"

@@ -27,18 +27,21 @@ _AGAIN = frozenset((429, 500, 502, 503, 504))
 class RemoteReviews:
     """One webhook; :meth:`close` at the end."""
 
-    def __init__(self, file: Path, clock: Clock, seconds: float = 30.0) -> None:
-        """Raises ``KubeconfigError``."""
+    def __init__(
+        self, file: Path, clock: Clock, seconds: float = 30.0, *, first_wait: float = _FIRST_WAIT
+    ) -> None:
+        """``first_wait``: seconds until the second attempt. Raises ``KubeconfigError``."""
         self._transport = HTTPTransport(
             kubeconfig.load(file), request_seconds=seconds, connections=64, clock=clock
         )
         self._seconds = seconds
+        self._first_wait = first_wait
 
     async def ask(self, review: Object) -> Object:
         """The status that the webhook gave. Raises ``StatusError`` where it gave none, after some attempts."""
         body = codec.encode_json(review)
         headers = {"content-type": "application/json", "accept": "application/json, */*"}
-        wait, tries = _FIRST_WAIT, _TRIES
+        wait, tries = self._first_wait, _TRIES
         try:
             async with asyncio.timeout(self._seconds):
                 while True:
@@ -77,8 +80,9 @@ def _status(code: int, body: bytes, review: Object) -> Object:
 class Answers(Generic[T]):
     """Answers kept for a while, each as long as it says; the oldest go first."""
 
-    def __init__(self, clock: Clock) -> None:
+    def __init__(self, clock: Clock, most: int = _KEPT) -> None:
         self._clock = clock
+        self._most = most
         self._kept: dict[bytes, tuple[float, T]] = {}
 
     def key(self, *parts: object) -> bytes:
@@ -95,6 +99,6 @@ class Answers(Generic[T]):
         if seconds <= 0:
             return
         self._kept.pop(key, None)
-        while len(self._kept) >= _KEPT:
+        while len(self._kept) >= self._most:
             del self._kept[next(iter(self._kept))]
         self._kept[key] = (self._clock.monotonic() + seconds, answer)

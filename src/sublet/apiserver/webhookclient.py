@@ -1,6 +1,7 @@
 """Calls of webhooks: HTTPS to a URL or to a Service, with texts as upstream's clients give them (reference B.17).
 
-aiohttp is loaded with the first call. Connections are kept and used again; redirects are not followed.
+aiohttp is loaded with the first call. Connections are kept and used again. Redirects are followed as Go follows them,
+but never out of TLS: who may name a webhook must not reach what listens in the clear beside the control plane.
 """
 
 from __future__ import annotations
@@ -12,11 +13,13 @@ import json
 import re
 import socket
 import ssl
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urlsplit
+from urllib.parse import urljoin, urlsplit
 
+from sublet.apiserver.webhookusers import NOBODY, WebhookUser
+from sublet.client.credentials import load_chain
 from sublet.machinery.clock import Clock, SystemClock
 from sublet.machinery.codec import DecodeError, decode_json
 from sublet.machinery.kind import Object
@@ -33,6 +36,8 @@ MAX_ANSWER = 32 << 20
 _CONTEXTS = 64
 _KEEPALIVE_SECONDS = 90.0
 _AGAIN = 2
+_REDIRECTS = frozenset((301, 302, 303, 307, 308))
+_MOST_REDIRECTS = 10
 _OUT_OF_TIME = (9, 10)
 """What OpenSSL answers for a certificate that is not valid yet, or no more."""
 _HEADERS = {
@@ -105,6 +110,12 @@ class ClientConfig:
             return self.url
         return f"https://{self.name}.{self.namespace}.svc:{self.port}/{self.path.lstrip('/')}"
 
+    @property
+    def endpoint(self) -> tuple[str, int]:
+        """Name and port."""
+        target = urlsplit(self.address)
+        return str(target.hostname or ""), target.port or 443
+
 
 class WebhookClient:
     """Posts JSON documents to webhooks; used by one event loop, closed with :meth:`close`."""
@@ -113,19 +124,21 @@ class WebhookClient:
         self._resolve = resolve
         self._clock = clock or SystemClock()
         self._sessions: dict[bool, aiohttp.ClientSession] = {}
-        self._contexts: dict[bytes, ssl.SSLContext] = {}
+        self._contexts: dict[tuple[bytes, bytes], ssl.SSLContext] = {}
 
     async def post(
-        self, config: ClientConfig, document: bytes, seconds: float, *, told: bool = True
-    ) -> Object:
+        self, config: ClientConfig, document: bytes, seconds: float, *, told: bool = True,
+        user: WebhookUser = NOBODY,
+    ) -> Object:  # fmt: skip
         """The JSON object that the webhook answered.
 
-        ``told``: the webhook learns of the time it has (``?timeout=10s``). Raises :class:`CallFailed`.
+        ``told``: the webhook learns of the time it has (``?timeout=10s``). ``user``: as whom it is asked. Raises
+        :class:`CallFailed`.
         """
         address = config.address + (f"?timeout={seconds:g}s" if told else "")
         try:
             async with asyncio.timeout(seconds):
-                status, body = await self._answer(config, address, document)
+                status, body = await self._answer(config, address, document, user)
         except TimeoutError:
             raise CallFailed(f'Post "{address}": context deadline exceeded') from None
         if not 200 <= status <= 206:
@@ -143,30 +156,48 @@ class WebhookClient:
         for session in sessions:
             await session.close()
 
-    async def _answer(self, config: ClientConfig, address: str, document: bytes) -> tuple[int, bytes]:
+    async def _answer(
+        self, config: ClientConfig, address: str, document: bytes, user: WebhookUser
+    ) -> tuple[int, bytes]:
+        """Status and body, after any redirects: 307 and 308 are posted on, others become a GET."""
+        url, body = address, document
+        for _ in range(_MOST_REDIRECTS + 1):
+            status, location, answer = await self._once(config, address, url, body, user)
+            if status not in _REDIRECTS or not location:
+                return status, answer
+            url = urljoin(url, location)
+            if urlsplit(url).scheme != "https":
+                raise CallFailed(f'Post "{url}": a redirect of a webhook must lead to https')
+            if status not in (307, 308):
+                body = b""
+        raise CallFailed(f'Post "{url}": stopped after {_MOST_REDIRECTS} redirects')
+
+    async def _once(
+        self, config: ClientConfig, address: str, url: str, document: bytes, user: WebhookUser
+    ) -> tuple[int, str, bytes]:
+        """Status, Location and body of one request; without a document it is a GET."""
         import aiohttp
 
-        context = self._context(config.ca)
-        session = self._session(service=not config.url)
+        context = self._context(config.ca, user)
+        at_home = urlsplit(url).netloc == urlsplit(address).netloc
+        session = self._session(service=at_home and not config.url)
+        headers = {**_HEADERS, **(user.headers if at_home else {})}
+        name = None if config.url or at_home else urlsplit(address).hostname
         for attempt in range(_AGAIN):
             use = _Use()
             try:
-                async with session.post(
-                    address, data=document, headers=_HEADERS, ssl=context, allow_redirects=False,
-                    timeout=aiohttp.ClientTimeout(total=None), trace_request_ctx=use,
+                async with session.request(
+                    "POST" if document else "GET", url, data=document or None, headers=headers, ssl=context,
+                    allow_redirects=False, timeout=aiohttp.ClientTimeout(total=None), trace_request_ctx=use,
+                    server_hostname=name,
                 ) as response:  # fmt: skip
-                    body = await response.content.read(MAX_ANSWER + 1)
-                    while not response.content.at_eof() and len(body) <= MAX_ANSWER:
-                        body += await response.content.read(MAX_ANSWER + 1 - len(body))
-                    if len(body) > MAX_ANSWER:
-                        raise CallFailed(f'Post "{address}": the answer is larger than {MAX_ANSWER} bytes')
-                    return response.status, body
+                    return response.status, response.headers.get("Location", ""), await _read(response, url)
             except (aiohttp.ClientError, OSError) as error:
                 if use.again and attempt + 1 < _AGAIN and _is_stale(error):
                     continue  # the peer had closed a kept connection; nothing of the request was read
                 why = await self._of_certificate(config, error) or reason(error, config)
-                raise CallFailed(f'Post "{address}": {why}') from None
-        raise CallFailed(f'Post "{address}": EOF')
+                raise CallFailed(f'Post "{url}": {why}') from None
+        raise CallFailed(f'Post "{url}": EOF')
 
     async def _of_certificate(self, config: ClientConfig, error: BaseException) -> str:
         """Of a certificate for somebody else for whom it is, of an old one until when it was. Empty where neither is
@@ -177,12 +208,12 @@ class WebhookClient:
         wanted = _mismatch(cause.verify_message)
         if wanted is None and cause.verify_code not in _OUT_OF_TIME:
             return ""
-        target = urlsplit(config.address)
-        host, port = str(target.hostname), target.port or 443
+        name, port = config.endpoint
+        host = name
         try:
             if not config.url:
                 host, port = await self._resolve(config.namespace, config.name, config.port)
-            shown = await _certificate_of(host, port, str(target.hostname))
+            shown = await _certificate_of(host, port, name)
             why = hostname_reason(shown, wanted[1]) if wanted else time_reason(shown, self._clock.now())
         except (CallFailed, OSError, ValueError):
             return ""
@@ -203,14 +234,26 @@ class WebhookClient:
             self._sessions[service] = session
         return session
 
-    def _context(self, ca: bytes) -> ssl.SSLContext:
-        known = self._contexts.pop(ca, None)
+    def _context(self, ca: bytes, user: WebhookUser) -> ssl.SSLContext:
+        key = (ca, user.certificate)
+        known = self._contexts.pop(key, None)
         if known is None:
             known = tls_context(ca)
+            if user.certificate:
+                load_chain(known, user.certificate)
             while len(self._contexts) >= _CONTEXTS:
                 del self._contexts[next(iter(self._contexts))]
-        self._contexts[ca] = known
+        self._contexts[key] = known
         return known
+
+
+async def _read(response: aiohttp.ClientResponse, url: str) -> bytes:
+    body = await response.content.read(MAX_ANSWER + 1)
+    while not response.content.at_eof() and len(body) <= MAX_ANSWER:
+        body += await response.content.read(MAX_ANSWER + 1 - len(body))
+    if len(body) > MAX_ANSWER:
+        raise CallFailed(f'Post "{url}": the answer is larger than {MAX_ANSWER} bytes')
+    return body
 
 
 async def _certificate_of(host: str, port: int, name: str) -> bytes:
@@ -417,67 +460,3 @@ def _meaning(status: int, body: bytes) -> str:
         quoted = json.dumps(text, ensure_ascii=False)
         return f"an error on the server ({quoted}) has prevented the request from succeeding"
     return f"the server responded with the status code {status} but did not return more information"
-
-
-Reader = Callable[[str, str, str, str], Awaitable[Object | None]]
-"""(group, plural, namespace, name) -> the object, or None."""
-Lister = Callable[[str, str, str], Awaitable[Sequence[Object]]]
-"""(group, plural, namespace) -> the objects there."""
-
-
-class Endpoints:
-    """Resolves Services from what the API server itself holds: a ready endpoint, else the ClusterIP."""
-
-    def __init__(self, read: Reader, listed: Lister) -> None:
-        self._read = read
-        self._listed = listed
-        self._turn = 0
-
-    async def resolve(self, namespace: str, name: str, port: int) -> tuple[str, int]:
-        """An address behind a Service's port. Raises :class:`CallFailed`."""
-        service = await self._read("", "services", namespace, name)
-        if service is None:
-            raise CallFailed(f'service "{name}" not found')
-        spec = service.get("spec") or {}
-        stated = next((p for p in spec.get("ports") or () if p.get("port") == port), None)
-        if spec.get("type") == "ExternalName":
-            if not spec.get("externalName"):
-                raise CallFailed(f'no external name for service "{name}"')
-            return str(spec["externalName"]), port
-        if stated is None:
-            raise CallFailed(f'no service port {port} found for service "{name}"')
-        found = await self._ready(namespace, name, str(stated.get("name") or ""))
-        if found:
-            self._turn += 1
-            return found[self._turn % len(found)]
-        address = spec.get("clusterIP") or ""
-        if address in ("", "None"):
-            raise CallFailed(f'no endpoints available for service "{name}"')
-        return str(address), port
-
-    async def ready(self, namespace: str, name: str, port: str) -> bool:
-        """Whether anything is ready behind a Service's port of that name."""
-        return bool(await self._ready(namespace, name, port))
-
-    async def _ready(self, namespace: str, name: str, port: str) -> list[tuple[str, int]]:
-        found: list[tuple[str, int]] = []
-        for each in await self._listed("discovery.k8s.io", "endpointslices", namespace):
-            labels = each["metadata"].get("labels") or {}
-            if labels.get("kubernetes.io/service-name") == name and each.get("addressType") != "FQDN":
-                found += _addresses(each, port)
-        return sorted(set(found))
-
-
-def _addresses(slice_: Object, port: str) -> list[tuple[str, int]]:
-    numbers = [
-        int(p["port"])
-        for p in slice_.get("ports") or ()
-        if str(p.get("name") or "") == port and p.get("port")
-    ]
-    return [
-        (str(address), number)
-        for endpoint in slice_.get("endpoints") or ()
-        if (endpoint.get("conditions") or {}).get("ready") is not False
-        for address in (endpoint.get("addresses") or ())[:1]
-        for number in numbers
-    ]

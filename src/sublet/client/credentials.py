@@ -38,7 +38,7 @@ def ssl_context(access: ClusterAccess) -> ssl.SSLContext | None:
         elif access.ca_data:
             context = _only_authority(context, access.ca_data)
         if access.client_cert:
-            _load_chain(context, access)
+            load_chain(context, access.client_cert + b"\n" + access.client_key)
     except ssl.SSLError as error:
         raise KubeconfigError(f"certificates for {access.server} cannot be used: {error}") from error
     return context
@@ -53,12 +53,13 @@ def _only_authority(context: ssl.SSLContext, ca_data: bytes) -> ssl.SSLContext:
     return own
 
 
-def _load_chain(context: ssl.SSLContext, access: ClusterAccess) -> None:
-    """OpenSSL reads chains from files only: one that only we can read, gone when read."""
+def load_chain(context: ssl.SSLContext, chain: bytes) -> None:
+    """Shows a client certificate (PEM with its key). OpenSSL reads from files only: one that only we can read, gone
+    when read. Raises ``ssl.SSLError``."""
     handle, name = tempfile.mkstemp(prefix="sublet-client-")
     try:
         with os.fdopen(handle, "wb") as file:
-            file.write(access.client_cert + b"\n" + access.client_key)
+            file.write(chain)
         context.load_cert_chain(name)
     finally:
         Path(name).unlink(missing_ok=True)

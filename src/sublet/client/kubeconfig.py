@@ -341,6 +341,17 @@ def _bytes(values: dict[str, Any], key: str, where: str) -> bytes:
     return b""
 
 
+def material(values: Mapping[str, Any], key: str, file: Path) -> bytes:
+    """The certificate or key of an entry of ``file``, stated in it or in a file beside it; empty where there is none.
+
+    Raises :class:`KubeconfigError`.
+    """
+    stated = dict(values)
+    if stated.get(key):
+        stated[key] = str(file.parent / str(stated[key]))
+    return _bytes(stated, key, str(file))
+
+
 def _cluster(access: ClusterAccess) -> dict[str, Any]:
     cluster: dict[str, Any] = {"server": access.server}
     if access.ca_data:

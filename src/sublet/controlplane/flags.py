@@ -143,15 +143,8 @@ def _enabled_admission(flags: APIServerFlags) -> tuple[str, ...]:
     """Those named in ``--enable-admission-plugins``; the names in both flags are checked."""
     from sublet.apiserver.admission import order
 
-    both = set(flags.disable_admission_plugins) & set(flags.enable_admission_plugins)
-    if both:
-        raise ConfigurationError(
-            f"{min(both)} in enable-admission-plugins and disable-admission-plugins overlapped"
-        )
-    try:
-        order.check(flags.disable_admission_plugins, flags.enable_admission_plugins)
-    except ValueError as error:
-        raise ConfigurationError(str(error)) from None
+    if wrong := order.errors(flags.disable_admission_plugins, flags.enable_admission_plugins):
+        raise ConfigurationError(f"[{', '.join(wrong)}]" if len(wrong) > 1 else wrong[0])
     return flags.enable_admission_plugins
 
 

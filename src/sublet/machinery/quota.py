@@ -125,15 +125,20 @@ def _of_devices(claim: Object) -> Amounts:
 
 def in_scope(quota: Object, plural: str, obj: Object) -> bool:
     """Whether a quota's scopes let it count this object; scopes speak of pods (and of claims' classes)."""
+    return all(matches_scope(scope, plural, obj) for scope in scopes(quota))
+
+
+def scopes(quota: Object) -> list[Mapping[str, Any]]:
+    """What a quota's ``scopes`` and ``scopeSelector`` ask for, as requirements."""
     spec = quota.get("spec") or {}
-    scopes: list[Mapping[str, Any]] = [
+    found: list[Mapping[str, Any]] = [
         {"scopeName": s, "operator": "Exists"} for s in spec.get("scopes") or ()
     ]
-    scopes += (spec.get("scopeSelector") or {}).get("matchExpressions") or ()
-    return all(_matches_scope(scope, plural, obj) for scope in scopes)
+    return [*found, *((spec.get("scopeSelector") or {}).get("matchExpressions") or ())]
 
 
-def _matches_scope(scope: Mapping[str, Any], plural: str, obj: Object) -> bool:
+def matches_scope(scope: Mapping[str, Any], plural: str, obj: Object) -> bool:
+    """Whether an object is within one scope."""
     name = scope.get("scopeName")
     spec = obj.get("spec") or {}
     if name == "VolumeAttributesClass":

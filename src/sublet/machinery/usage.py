@@ -59,6 +59,16 @@ def is_extended(name: str) -> bool:
     return bool(slash) and "kubernetes.io" not in domain and not name.startswith("requests.")
 
 
+def has_pod_resources(spec: Mapping[str, Any]) -> bool:
+    """Whether a pod itself, not only its containers, says what it takes of what can be said so."""
+    stated = spec.get("resources") or {}
+    return any(
+        name in _QOS_RESOURCES or name.startswith("hugepages-")
+        for part in ("requests", "limits")
+        for name in stated.get(part) or ()
+    )
+
+
 def is_restartable(container: Mapping[str, Any]) -> bool:
     """Whether an init container keeps running beside the others (a sidecar)."""
     return container.get("restartPolicy") == "Always"

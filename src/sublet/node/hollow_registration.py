@@ -123,6 +123,7 @@ def node_status(settings: HollowSettings, name: str, since: str, now: str) -> Ob
             "operatingSystem": "linux",
             "architecture": "amd64",
         },
+        "declaredFeatures": ["GuaranteedQoSPodCPUResize"],
     }
 
 

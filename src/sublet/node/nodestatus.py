@@ -110,6 +110,7 @@ def node_status(
             if image.repo_digests or image.repo_tags
         ],
         "conditions": _conditions(settings, runtime, old, now),
+        "declaredFeatures": ["GuaranteedQoSPodCPUResize"],
     }
 
 

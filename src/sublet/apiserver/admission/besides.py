@@ -1,7 +1,8 @@
-"""Admission of what is no stored object: the options of a connection, a Binding, an Eviction, a TokenRequest."""
+"""Admission of what is no stored object: the options of a connection, a Binding, an Eviction, a TokenRequest, a review."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 from urllib.parse import unquote
 
@@ -20,10 +21,14 @@ _STREAMS = ("stdin", "stdout", "stderr", "tty")
 
 
 async def admit_created(
-    request: Request, info: RequestInfo, api: APIServer, obj: Object, options: WriteOptions, name: str = ""
-) -> None:
-    """Asks all plug-ins about what is posted to a subresource, which they may change in place."""
-    await _admit(request, info, api, CREATE, obj, options, name or info.name)
+    request: Request, info: RequestInfo, api: APIServer, obj: Object, options: WriteOptions, name: str = "",
+    check: Callable[[], object] | None = None,
+) -> None:  # fmt: skip
+    """Asks all plug-ins about what is posted, which they may change in place.
+
+    ``check`` refuses what has gone through the mutating ones and is wrong, before the validating ones see it.
+    """
+    await _admit(request, info, api, CREATE, obj, options, name or info.name, check)
 
 
 async def admit_connection(request: Request, info: RequestInfo, api: APIServer) -> None:
@@ -33,11 +38,13 @@ async def admit_connection(request: Request, info: RequestInfo, api: APIServer) 
 
 async def _admit(
     request: Request, info: RequestInfo, api: APIServer, operation: str, obj: Object, options: WriteOptions,
-    name: str,
+    name: str, check: Callable[[], object] | None = None,
 ) -> None:  # fmt: skip
     admission = api.registry.admission
     found = api.kinds.find(info.api_group, info.api_version, info.resource)
     if found is None or admission is None:
+        if check is not None:
+            check()
         return
     if request.user is None:
         raise Unauthorized
@@ -49,6 +56,8 @@ async def _admit(
     )  # fmt: skip
     try:
         await admission.admit(attributes)
+        if check is not None:
+            check()
         await admission.validate(attributes)
     finally:
         attributes.settle()

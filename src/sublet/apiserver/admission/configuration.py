@@ -1,6 +1,7 @@
 """What plug-ins can be told: the AdmissionConfiguration that ``--admission-control-config-file`` names.
 
-Plug-ins with something to tell: EventRateLimit, PodNodeSelector, PodSecurity.
+Plug-ins with something to tell: EventRateLimit, ImagePolicyWebhook, MutatingAdmissionWebhook, PodNodeSelector,
+PodSecurity, ResourceQuota, ValidatingAdmissionWebhook.
 """
 
 from __future__ import annotations
@@ -11,11 +12,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
+from sublet.apiserver.admission import imagesettings, order
+from sublet.apiserver.admission.imagesettings import ImagePolicy
 from sublet.machinery import codec
 from sublet.machinery.codec import DecodeError
 from sublet.machinery.settings import ConfigurationError, parse
 
 _GROUP = "apiserver.config.k8s.io/"
+_SELECTORS = "podNodeSelectorPluginConfig"
 _LEVEL = Literal["privileged", "baseline", "restricted"]
 
 
@@ -68,36 +72,92 @@ class EventRateLimit:
 
 
 @dataclass(frozen=True)
+class QuotaScope:
+    """One requirement, as in a quota's ``scopeSelector``."""
+
+    scope_name: str = ""
+    operator: str = ""
+    values: tuple[str, ...] = ()
+
+    def requirement(self) -> dict[str, Any]:
+        return {"scopeName": self.scope_name, "operator": self.operator, "values": list(self.values)}
+
+
+@dataclass(frozen=True)
+class LimitedResource:
+    """What is used in a namespace only where a quota there covers it."""
+
+    resource: str = ""
+    api_group: str = ""
+    match_contains: tuple[str, ...] = ()
+    """Parts of names as in a quota's ``hard``."""
+    match_scopes: tuple[QuotaScope, ...] = ()
+
+
+@dataclass(frozen=True)
+class ResourceQuotaConfiguration:
+    limited_resources: tuple[LimitedResource, ...] = ()
+
+
+@dataclass(frozen=True)
+class WebhookAdmission:
+    kube_config_file: str = field(default="", metadata={"key": "kubeConfigFile"})
+    """Whose users are who this server is to webhooks."""
+
+
+@dataclass(frozen=True)
 class AdmissionConfiguration:
     """Defaults are those without a file."""
 
     pod_security: PodSecurityConfiguration = PodSecurityConfiguration()
     event_rate_limit: EventRateLimit = EventRateLimit()
+    image_policy: ImagePolicy | None = None
+    resource_quota: ResourceQuotaConfiguration = ResourceQuotaConfiguration()
+    mutating_webhooks: WebhookAdmission = WebhookAdmission()
+    validating_webhooks: WebhookAdmission = WebhookAdmission()
     pod_node_selector: Mapping[str, str] = field(default_factory=dict)
     """By namespace the node selectors that its pods may have, and ``clusterDefaultNodeSelector`` of all pods."""
 
 
 def load(path: Path) -> AdmissionConfiguration:
     """Reads a file and those it names. Raises :class:`ConfigurationError`."""
-    document = _read(path)
-    if not isinstance(document, dict) or not str(document.get("apiVersion") or "").startswith(_GROUP):
-        raise ConfigurationError(f"{path}: must be an AdmissionConfiguration of {_GROUP}v1")
-    if document.get("kind") != "AdmissionConfiguration":
-        raise ConfigurationError(f"{path}: kind must be AdmissionConfiguration, not {document.get('kind')!r}")
+    document = _read(path, f'unable to read admission control configuration from "{path}"')
     found: dict[str, Any] = {}
-    for index, stated in enumerate(document.get("plugins") or ()):
+    for index, stated in enumerate(_plugins(document, path)):
         where = f"{path}: plugins[{index}]"
         name = str(stated.get("name") or "")
         configuration = stated.get("configuration")
         if configuration is None and stated.get("path"):
-            configuration = _read(path.parent / str(stated["path"]))
-        found |= _plugin(name, configuration, where)
+            file = path.parent / str(stated["path"])
+            configuration = _read(file, f"Couldn't open admission plugin configuration {file}")
+        for key, value in _plugin(name, configuration, where, path.parent).items():
+            found.setdefault(key, value)  # the first that is stated counts
     return AdmissionConfiguration(**found)
 
 
-def _plugin(name: str, configuration: Any, where: str) -> dict[str, Any]:
+def _plugins(document: Any, path: Path) -> list[dict[str, Any]]:
+    """What a file states about plug-ins; two of them may have one without any frame, for old times' sake."""
+    if not isinstance(document, dict):
+        raise ConfigurationError(f"{path}: must be an AdmissionConfiguration of {_GROUP}v1")
+    for key, name in (("imagePolicy", "ImagePolicyWebhook"), (_SELECTORS, "PodNodeSelector")):
+        if key in document and not document.get("kind"):
+            return [{"name": name, "configuration": {key: document[key]}}]
+    version, kind = str(document.get("apiVersion") or ""), document.get("kind")
+    if version not in (f"{_GROUP}v1", f"{_GROUP}v1alpha1"):
+        raise ConfigurationError(f"{path}: must be an AdmissionConfiguration of {_GROUP}v1")
+    if kind != "AdmissionConfiguration":
+        raise ConfigurationError(f"{path}: kind must be AdmissionConfiguration, not {kind!r}")
+    found = document.get("plugins") or []
+    if not isinstance(found, list) or not all(isinstance(each, dict) for each in found):
+        raise ConfigurationError(f"{path}: plugins must be a list of mappings")
+    return found
+
+
+def _plugin(name: str, configuration: Any, where: str, directory: Path) -> dict[str, Any]:
+    if configuration is None:
+        return {}
     if not isinstance(configuration, dict):
-        raise ConfigurationError(f"{where}: {name or 'a plug-in'} has neither a configuration nor a path")
+        raise ConfigurationError(f"{where}: the configuration of {name} must be a mapping")
     stated = {key: value for key, value in configuration.items() if key not in ("apiVersion", "kind")}
     match name:
         case "PodSecurity":
@@ -105,11 +165,27 @@ def _plugin(name: str, configuration: Any, where: str) -> dict[str, Any]:
         case "EventRateLimit":
             return {"event_rate_limit": _limits(parse(EventRateLimit, stated, where), where)}
         case "PodNodeSelector":
-            selectors = stated.get("podNodeSelectorPluginConfig") or {}
+            selectors = stated.get(_SELECTORS) or {}
             return {"pod_node_selector": {str(key): str(value) for key, value in selectors.items()}}
-    raise ConfigurationError(
-        f"{where}: {name!r} has nothing to configure here; EventRateLimit, PodNodeSelector and PodSecurity have"
-    )
+        case "ImagePolicyWebhook":
+            return {"image_policy": imagesettings.load(stated, where, directory)}
+        case "ResourceQuota":
+            return {"resource_quota": _quota(parse(ResourceQuotaConfiguration, stated, where), where)}
+        case "MutatingAdmissionWebhook" | "ValidatingAdmissionWebhook":
+            made = parse(WebhookAdmission, stated, where)
+            if made.kube_config_file:
+                made = WebhookAdmission(str(directory / made.kube_config_file))
+            return {f"{name.removesuffix('AdmissionWebhook').lower()}_webhooks": made}
+    if name not in order.ORDER and name not in order.INERT:
+        raise ConfigurationError(f"{where}: there is no admission plug-in {name!r}")
+    return {}  # as upstream: a plug-in without anything to configure does not look
+
+
+def _quota(stated: ResourceQuotaConfiguration, where: str) -> ResourceQuotaConfiguration:
+    for index, each in enumerate(stated.limited_resources):
+        if not each.resource:
+            raise ConfigurationError(f"{where}: limitedResources[{index}].resource: Required value")
+    return stated
 
 
 def _pod_security(stated: PodSecurityConfiguration, where: str) -> PodSecurityConfiguration:
@@ -131,10 +207,11 @@ def _limits(stated: EventRateLimit, where: str) -> EventRateLimit:
     return stated
 
 
-def _read(path: Path) -> Any:
+def _read(path: Path, what: str) -> Any:
     try:
         return codec.decode_yaml_file(path.read_bytes())
     except OSError as error:
-        raise ConfigurationError(f"{path}: {error.strerror or error}") from None
+        why = (error.strerror or str(error)).lower()
+        raise ConfigurationError(f"{what} [open {path}: {why}]") from None
     except DecodeError as error:
         raise ConfigurationError(f"{path}: {error}") from None

@@ -188,6 +188,17 @@ class Limits(Protocol):
         ...
 
 
+class ImageReviews(Protocol):
+    """Who says which images pods may run."""
+
+    fails_open: bool
+    """Whether every image is fine while nobody can be asked."""
+
+    async def ask(self, spec: Object) -> Object:
+        """The status for an ImageReview's spec. Raises ``StatusError``."""
+        ...
+
+
 FindKind = Callable[[str, str, str], Resource | None]
 
 
@@ -209,6 +220,7 @@ class Context:
     """(group, Kind, version) -> what serves it."""
     configuration: AdmissionConfiguration = field(default_factory=AdmissionConfiguration)
     event_limits: Limits | None = None
+    images: ImageReviews | None = None
     minor: int = 36
     """Of the Kubernetes version that is served."""
 

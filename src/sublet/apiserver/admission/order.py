@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Iterable
+from typing import TYPE_CHECKING
 
-from sublet.apiserver.admission.framework import Plugin
+if TYPE_CHECKING:
+    from sublet.apiserver.admission.framework import Plugin
 
 ORDER = (
     "AlwaysAdmit",
@@ -18,6 +20,7 @@ ORDER = (
     "NodeRestriction",
     "TaintNodesByCondition",
     "AlwaysPullImages",
+    "ImagePolicyWebhook",
     "PodSecurity",
     "PodNodeSelector",
     "Priority",
@@ -37,6 +40,8 @@ ORDER = (
     "DefaultIngressClass",
     "DenyServiceExternalIPs",
     "PodTopologyLabels",
+    "NodeDeclaredFeatureValidator",
+    "PodResizeValidator",
     "RBACEscalation",
     "MutatingAdmissionPolicy",
     "MutatingAdmissionWebhook",
@@ -49,34 +54,42 @@ ORDER = (
 not be refused afterwards."""
 OFF = frozenset((
     "AlwaysAdmit", "NamespaceAutoProvision", "NamespaceExists", "LimitPodHardAntiAffinityTopology", "AlwaysPullImages",
-    "PodNodeSelector", "PodTolerationRestriction", "EventRateLimit", "ExtendedResourceToleration",
+    "ImagePolicyWebhook", "PodNodeSelector", "PodTolerationRestriction", "EventRateLimit", "ExtendedResourceToleration",
     "OwnerReferencesPermissionEnforcement", "DenyServiceExternalIPs", "AlwaysDeny",
 ))  # fmt: skip
 """Those that run only where they are asked for."""
-ABSENT = frozenset((
-    "ImagePolicyWebhook", "ClusterTrustBundleAttest", "PodGroupProtection", "PodGroupWorkloadExists",
-    "NodeDeclaredFeatureValidator", "JobValidation", "PodResizeValidator",
-))  # fmt: skip
-"""Upstream's that are not here: they may be disabled, which they are, but not enabled."""
+OWN = frozenset(("CertificateRequester", "RBACEscalation"))
+"""Rules that upstream has elsewhere than in a plug-in: nobody can switch them."""
+INERT = frozenset(
+    ("ClusterTrustBundleAttest", "PodGroupProtection", "PodGroupWorkloadExists", "JobValidation")
+)
+"""Upstream's that have nothing to look at, as their features are off and their kinds not served."""
 
 
 def load(disabled: Iterable[str] = (), enabled: Iterable[str] = ()) -> list[Plugin]:
     """The plug-ins to run: those on by default and the ``enabled``, without the ``disabled``.
 
-    Raises ``ValueError`` for a name that cannot be switched so.
+    Raises ``ValueError`` for names that cannot be switched so.
     """
     off, on = set(disabled), set(enabled)
-    check(off, on)
+    if wrong := errors(off, on):
+        raise ValueError(f"[{', '.join(wrong)}]" if len(wrong) > 1 else wrong[0])
     return [plugin(name) for name in ORDER if name not in off and (name in on or name not in OFF)]
 
 
-def check(disabled: Iterable[str], enabled: Iterable[str]) -> None:
-    """Raises ``ValueError`` for a name that cannot be switched so."""
-    unknown = (set(disabled) - set(ORDER) - ABSENT) | (set(enabled) - set(ORDER))
-    if unknown:
-        name = min(unknown)
-        why = "is not part of sublet" if name in ABSENT else "is unknown"
-        raise ValueError(f"admission plug-in {name!r} {why}; there are {', '.join(ORDER)}")
+def errors(disabled: Iterable[str], enabled: Iterable[str]) -> list[str]:
+    """What is wrong with names of plug-ins to switch, in upstream's words."""
+    known = (set(ORDER) - OWN) | INERT
+    found = [
+        f'{flag} plugin "{name}" is unknown'
+        for flag, names in (("enable-admission-plugins", enabled), ("disable-admission-plugins", disabled))
+        for name in names
+        if name not in known
+    ]
+    if both := set(disabled) & set(enabled):
+        listed = " ".join(sorted(both))
+        found.append(f"[{listed}] in enable-admission-plugins and disable-admission-plugins overlapped")
+    return found
 
 
 def plugin(name: str) -> Plugin:

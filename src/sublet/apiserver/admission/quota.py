@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from sublet.machinery.quota import Amounts, in_scope, of_object, tracked
+from sublet.machinery.quota import Amounts, in_scope, matches_scope, of_object, scopes, tracked
 
-__all__ = ["Amounts", "Place", "Promises", "in_scope", "of_object", "tracked"]
+__all__ = ["Amounts", "Place", "Promises", "in_scope", "matches_scope", "of_object", "scopes", "tracked"]
 
 _PROMISED_SECONDS = 10.0
 

@@ -21,6 +21,14 @@ POLICIES = frozenset((
 """Resources of :data:`GROUP` that neither webhooks nor policies may guard: a broken one could not be put right."""
 EXEMPT = POLICIES | {MUTATING, VALIDATING}
 """Resources of :data:`GROUP` that no webhook may guard."""
+REVIEWS = frozenset((
+    ("authentication.k8s.io", "selfsubjectreviews"), ("authentication.k8s.io", "tokenreviews"),
+    ("authorization.k8s.io", "localsubjectaccessreviews"), ("authorization.k8s.io", "selfsubjectaccessreviews"),
+    ("authorization.k8s.io", "selfsubjectrulesreviews"), ("authorization.k8s.io", "subjectaccessreviews"),
+))  # fmt: skip
+"""(group, plural) of what asks who may what."""
+_REVIEWS_LEFT_ALONE = 37
+"""From this minor on webhooks are not asked about them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,9 +92,11 @@ def _selector(stated: Mapping[str, Any] | None) -> Selector:
     return selectors.from_label_selector(stated or {})
 
 
-def is_exempt(attributes: Attributes) -> bool:
-    """Whether no webhook is asked about the write."""
-    return attributes.group == GROUP and attributes.plural in EXEMPT
+def is_exempt(attributes: Attributes, minor: int) -> bool:
+    """Whether no webhook is asked about the write, in Kubernetes 1.``minor``."""
+    if attributes.group == GROUP:
+        return attributes.plural in EXEMPT
+    return minor >= _REVIEWS_LEFT_ALONE and attributes.target in REVIEWS
 
 
 def is_policy(attributes: Attributes) -> bool:
@@ -96,10 +106,7 @@ def is_policy(attributes: Attributes) -> bool:
 
 def is_review(attributes: Attributes) -> bool:
     """Whether somebody asks who may what: no policy may keep them from that."""
-    return (
-        attributes.group in ("authentication.k8s.io", "authorization.k8s.io")
-        and attributes.operation == CREATE
-    )
+    return attributes.target in REVIEWS
 
 
 def namespace_of(attributes: Attributes) -> str:

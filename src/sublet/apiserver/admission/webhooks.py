@@ -22,6 +22,7 @@ from sublet.apiserver.admission.webhookrules import Webhook
 from sublet.apiserver.conversion import CustomKind
 from sublet.apiserver.registry import Registry
 from sublet.apiserver.webhookclient import CallFailed, WebhookClient
+from sublet.apiserver.webhookusers import NOBODY, WebhookUsers
 from sublet.machinery import codec, objects, patch
 from sublet.machinery.kind import Object, Resource
 from sublet.machinery.status import BadRequest, StatusError, forbidden, not_found
@@ -77,13 +78,17 @@ class Webhooks:
     """The admission webhooks of one API server."""
 
     def __init__(
-        self, registry: Registry, client: WebhookClient, *, conditions: Conditions | None = None
-    ) -> None:
+        self, registry: Registry, client: WebhookClient, *, conditions: Conditions | None = None,
+        mutating_users: WebhookUsers | None = None, validating_users: WebhookUsers | None = None,
+    ) -> None:  # fmt: skip
         self.metrics = WebhookMetrics()
         self.conditions = conditions
         """None: nobody evaluates matchConditions, and configurations with them are refused."""
         self._registry = registry
         self._client = client
+        self._users = {True: mutating_users, False: validating_users}
+        """As whom mutating webhooks are asked, and validating ones."""
+        self._minor = int(registry.minor.partition(".")[2])
         self._mutating = Configurations(registry, webhookrules.MUTATING)
         self._validating = Configurations(registry, webhookrules.VALIDATING)
 
@@ -96,7 +101,7 @@ class Webhooks:
     async def mutate(self, attributes: Attributes) -> None:
         """Lets the webhooks change the object, in place. Raises what refuses the write."""
         hooks = self._mutating.current()
-        if not hooks or webhookrules.is_exempt(attributes):
+        if not hooks or webhookrules.is_exempt(attributes, self._minor):
             return
         reinvocation, passes = attributes.reinvocation, Passes.of(attributes, _STATE)
         for place, hook in enumerate(hooks):
@@ -167,7 +172,7 @@ class Webhooks:
     async def validate(self, attributes: Attributes) -> None:
         """Asks all webhooks at once. Raises the first refusal, after all have answered."""
         hooks = self._validating.current()
-        if not hooks or webhookrules.is_exempt(attributes):
+        if not hooks or webhookrules.is_exempt(attributes, self._minor):
             return
         calls = []
         errors: list[StatusError] = []
@@ -302,7 +307,9 @@ class Webhooks:
         version = webhookreview.version_for(hook)
         uid = str(uuid.UUID(int=self._registry.rng.getrandbits(128), version=4))
         document = webhookreview.review(attributes, resource, version, uid, new, old)
-        answered = await self._client.post(hook.client, document, hook.seconds)
+        users = self._users[mutating]
+        user = users.of(*hook.client.endpoint) if users is not None else NOBODY
+        answered = await self._client.post(hook.client, document, hook.seconds, user=user)
         return webhookreview.read(answered, version, uid, mutating=mutating)
 
 

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from sublet.apiserver import negotiation, reviewselectors
+from sublet.apiserver.admission.besides import admit_created
 from sublet.apiserver.authentication.userinfo import user_info
 from sublet.apiserver.authorization.authorizer import Decision
 from sublet.apiserver.calls import Call
@@ -24,7 +25,11 @@ async def handle(request: Request, info: RequestInfo, api: APIServer) -> Respons
     """201 with the review, its status filled in. Nothing is stored."""
     accepted = negotiation.accept(request, info)
     call = Call.of(request, info, api)
-    review = call.decode(write_options(request, info, "CreateOptions"))
+    options = write_options(request, info, "CreateOptions")
+    review = call.decode(options)
+    await admit_created(
+        request, info, api, review, options, objects.name(review), lambda: _check(info, review)
+    )
     match info.resource:
         case "selfsubjectreviews":
             review["metadata"] = {"creationTimestamp": objects.rfc3339(api.clock.now())}
@@ -34,10 +39,8 @@ async def handle(request: Request, info: RequestInfo, api: APIServer) -> Respons
             # Upstream answers without what was asked.
             review["spec"] = {}
         case "selfsubjectaccessreviews":
-            _validate(info, review, self_review=True)
             review["status"] = _access(await api.authorizer.decide(call.user, _asked(_spec(review))))
         case _:
-            _validate(info, review)
             spec = _spec(review)
             who = User(
                 spec.get("user", ""), tuple(spec.get("groups") or ()), spec.get("uid", ""), _extra(spec)
@@ -45,6 +48,18 @@ async def handle(request: Request, info: RequestInfo, api: APIServer) -> Respons
             review["status"] = _access(await api.authorizer.decide(who, _asked(spec)))
     review.setdefault("metadata", {})
     return negotiation.respond(review, accepted, 201)
+
+
+def _check(info: RequestInfo, review: Object) -> None:
+    """Refuses a review that asks nothing that can be answered."""
+    match info.resource:
+        case "selfsubjectreviews":
+            return
+        case "selfsubjectrulesreviews":
+            if not _spec(review).get("namespace"):
+                raise BadRequest("no namespace on request")
+        case resource:
+            _validate(info, review, self_review=resource == "selfsubjectaccessreviews")
 
 
 def _spec(review: Object) -> Mapping[str, Any]:
@@ -130,10 +145,7 @@ def _access(decision: Decision) -> Object:
 
 
 def _rules(api: APIServer, user: User, review: Object) -> Object:
-    namespace = _spec(review).get("namespace", "")
-    if not namespace:
-        raise BadRequest("no namespace on request")
-    found = api.authorizer.resolve(user, namespace)
+    found = api.authorizer.resolve(user, _spec(review)["namespace"])
     status: Object = {
         "resourceRules": [
             _picked(rule, ("verbs", "apiGroups", "resources", "resourceNames"))

@@ -198,15 +198,22 @@ def _shown(version: str, kind: str) -> str:
     return f"{group}/{version}, Kind={kind}"
 
 
+def _check_token(review: Object) -> None:
+    if not (review.get("spec") or {}).get("token"):
+        raise BadRequest("token is required for TokenReview in authentication")
+
+
 async def _token_review(request: Request, info: RequestInfo, api: APIServer) -> Response:
     """POST ``tokenreviews``."""
     accepted = negotiation.accept(request, info)
     call = Call.of(request, info, api)
-    review = call.decode(write_options(request, info, "CreateOptions"))
-    spec: dict[str, Any] = review.get("spec") or {}
-    token = spec.get("token", "")
-    if not token:
-        raise BadRequest("token is required for TokenReview in authentication")
+    options = write_options(request, info, "CreateOptions")
+    review = call.decode(options)
+    await admit_created(
+        request, info, api, review, options, objects.name(review), lambda: _check_token(review)
+    )
+    spec: dict[str, Any] = review["spec"]
+    token = spec["token"]
     bearer = api.authenticator.tokens
     try:
         found = await bearer.review(token, tuple(spec.get("audiences") or ()) or bearer.audiences)

@@ -84,6 +84,8 @@ def stand_in(name: str, version: str, fake_label: str, now: float) -> Object:
                 "osImage": "A node of the host cluster", "kernelVersion": "0.0.0", "machineID": "", "systemUUID": "",
                 "bootID": "",
             },
+            # Whether the host's node can is the host's to say when a pod is resized there.
+            "declaredFeatures": ["GuaranteedQoSPodCPUResize"],
         },
     }  # fmt: skip
 

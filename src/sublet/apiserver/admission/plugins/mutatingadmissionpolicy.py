@@ -7,7 +7,7 @@ from sublet.apiserver.admission.framework import Attributes, Context, Plugin
 
 
 def _handles(attributes: Attributes) -> bool:
-    return attributes.object is not None and not webhookrules.is_exempt(attributes)
+    return attributes.object is not None and not webhookrules.is_policy(attributes)
 
 
 async def _admit(attributes: Attributes, context: Context) -> None:

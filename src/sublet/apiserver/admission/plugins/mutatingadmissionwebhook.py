@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from sublet.apiserver.admission import webhookrules
 from sublet.apiserver.admission.framework import Attributes, Context, Plugin
 
 
-def _handles(attributes: Attributes) -> bool:
-    return not webhookrules.is_exempt(attributes)
+def _handles(_attributes: Attributes) -> bool:
+    return True
 
 
 async def _admit(attributes: Attributes, context: Context) -> None:

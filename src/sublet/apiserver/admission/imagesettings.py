@@ -1,0 +1,71 @@
+"""What the file of ImagePolicyWebhook states, with upstream's bounds and defaults."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from sublet.machinery.settings import ConfigurationError, parse
+
+_MILLI = 1e-3
+
+
+@dataclass(frozen=True)
+class ImagePolicy:
+    """Seconds, once :func:`load` has gone over them."""
+
+    kube_config_file: str = field(default="", metadata={"key": "kubeConfigFile"})
+    allow_ttl: float = field(default=0.0, metadata={"key": "allowTTL"})
+    deny_ttl: float = field(default=0.0, metadata={"key": "denyTTL"})
+    retry_backoff: float = 0.0
+    default_allow: bool = False
+
+
+@dataclass(frozen=True)
+class _File:
+    image_policy: ImagePolicy = ImagePolicy()
+
+
+def load(stated: Any, where: str, directory: Path) -> ImagePolicy:
+    """From ``{imagePolicy: ...}``; paths are relative to ``directory``. Raises :class:`ConfigurationError`."""
+    found = parse(_File, stated, where).image_policy
+    if not found.kube_config_file:
+        raise ConfigurationError(f"{where}: imagePolicy.kubeConfigFile must be set")
+    return replace(
+        found,
+        kube_config_file=str(directory / found.kube_config_file),
+        retry_backoff=_seconds(found.retry_backoff, _MILLI, 0.5, ("1ns", 1e-9), ("5m0s", 300.0)),
+        allow_ttl=_seconds(found.allow_ttl, 1.0, 300.0, ("1s", 1.0), ("30m0s", 1800.0)),
+        deny_ttl=_seconds(found.deny_ttl, 1.0, 30.0, ("1s", 1.0), ("30m0s", 1800.0)),
+    )
+
+
+def _seconds(
+    stated: float, unit: float, default: float, least: tuple[str, float], most: tuple[str, float]
+) -> float:
+    """0 stands for the default, -1 for none at all; the bounds are a text and seconds each."""
+    if stated == -1:
+        return 0.0
+    if stated == 0:
+        return default
+    seconds = stated * unit
+    if seconds <= least[1] or seconds > most[1]:
+        raise ConfigurationError(f"valid value is between {least[0]} and {most[0]}, got {_go(seconds)}")
+    return seconds
+
+
+def _go(seconds: float) -> str:
+    """A duration as Go writes it."""
+    sign, nanoseconds = "-" if seconds < 0 else "", round(abs(seconds) * 1e9)
+    if nanoseconds == 0:
+        return "0s"
+    for unit, size in (("ns", 1), ("µs", 1_000), ("ms", 1_000_000)):
+        if nanoseconds < size * 1000:
+            return f"{sign}{nanoseconds / size:g}{unit}"
+    minutes, rest = divmod(nanoseconds, 60 * 10**9)
+    hours, minutes = divmod(minutes, 60)
+    text = f"{rest / 1e9:g}s"
+    if hours or minutes:
+        text = f"{minutes}m{text}"
+    return sign + (f"{hours}h{text}" if hours else text)
