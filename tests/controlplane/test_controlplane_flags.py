@@ -51,7 +51,7 @@ def test_flags_take_their_value_after_an_equals_sign_or_as_the_next_argument() -
         (["--audit-policy-file=p"], "neither --audit-log-path nor --audit-webhook-config-file"),
         (["--audit-log-path=-"], "set --audit-policy-file"),
         (["--service-node-port-range=5-1"], "must be like 30000-32767"),
-        (["--disable-admission-plugins=Nothing"], 'enable-admission-plugins plugin "Nothing" is unknown'),
+        (["--disable-admission-plugins=Nothing"], 'disable-admission-plugins plugin "Nothing" is unknown'),
         (["--feature-gates=Nothing=true"], "unrecognized feature gate: Nothing"),
         (["--feature-gates=ServerSideAply=true"], "did you mean ServerSideApply?"),
         (["--feature-gates=ServerSideApply=false"], "feature is locked to true"),
