@@ -138,11 +138,10 @@ def test_gated_pods_say_why_they_wait() -> None:
     assert KIND.cells is not None and KIND.cells(made, NOW)[2] == "SchedulingGated"
 
 
-def test_label_keys_narrow_an_affinity_to_pods_of_the_same_values_once() -> None:
+def test_label_keys_narrow_an_affinity_to_pods_of_the_same_values() -> None:
     term = {"topologyKey": "z", "labelSelector": {}, "matchLabelKeys": ["v"], "mismatchLabelKeys": ["w", "x"]}
     made = pod(affinity={"podAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": [term]}})
     made["metadata"]["labels"] = {"v": "1", "w": "2"}
-    KIND.prepare_create(made)
     KIND.prepare_create(made)
     assert term["labelSelector"] == {
         "matchExpressions": [
@@ -150,6 +149,39 @@ def test_label_keys_narrow_an_affinity_to_pods_of_the_same_values_once() -> None
             {"key": "w", "operator": "NotIn", "values": ["2"]},
         ]
     }
+
+
+def test_label_keys_narrow_a_spread_among_pods_of_the_same_values() -> None:
+    spread = {
+        "topologyKey": "z",
+        "labelSelector": {},
+        "matchLabelKeys": ["v", "x"],
+        "maxSkew": 1,
+        "whenUnsatisfiable": "DoNotSchedule",
+    }
+    nothing = {key: value for key, value in spread.items() if key != "labelSelector"}
+    made = pod(topologySpreadConstraints=[spread, nothing])
+    made["metadata"]["labels"] = {"v": "1"}
+    KIND.prepare_create(made)
+    assert spread["labelSelector"] == {"matchExpressions": [{"key": "v", "operator": "In", "values": ["1"]}]}
+    assert "labelSelector" not in nothing
+
+
+def test_a_profile_that_only_an_annotation_names_is_copied_to_its_container() -> None:
+    made = pod({"name": "c"}, securityContext={"appArmorProfile": {"type": "RuntimeDefault"}})
+    notes = made["metadata"].setdefault("annotations", {})
+    key = "container.apparmor.security.beta.kubernetes.io/c"
+    container = made["spec"]["containers"][0]
+    for note, profile in (
+        ("runtime/default", None),
+        ("localhost/ x", None),
+        ("strange", None),
+        ("localhost/x", {"type": "Localhost", "localhostProfile": "x"}),
+        ("unconfined", {"type": "Localhost", "localhostProfile": "x"}),
+    ):
+        notes[key] = note
+        KIND.prepare_create(made)
+        assert (container.get("securityContext") or {}).get("appArmorProfile") == profile, note
 
 
 # -- validation --

@@ -1,4 +1,4 @@
-"""What new objects and changes are refused for: every cause, in order (``refusals.yaml``)."""
+"""What new objects and changes are refused for: every cause, in order (``refusals.yaml``, ``refusals_core.yaml``)."""
 
 from __future__ import annotations
 
@@ -17,9 +17,11 @@ HERE = Path(__file__).parent
 SAMPLES: Mapping[str, Object] = {
     sample["kind"]: sample for sample in yaml.safe_load((HERE / "samples.yaml").read_text("utf-8"))
 }
-CASES = (
-    yaml.safe_load((HERE / "refusals.yaml").read_text("utf-8")) if (HERE / "refusals.yaml").exists() else []
-)
+CASES = [
+    case
+    for name in ("refusals.yaml", "refusals_core.yaml")
+    for case in yaml.safe_load((HERE / name).read_text("utf-8"))
+]
 KINDS = {kind.resource.kind: kind for kind in catalog.everything().values()}
 
 

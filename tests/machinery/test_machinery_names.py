@@ -88,8 +88,37 @@ def test_port_names():
 
 
 def test_addresses_and_networks():
-    assert names.ip_address("10.0.0.1") == names.ip_address("fe80::1") == names.cidr("10.0.0.1/8") == []
-    assert names.ip_address("fe80::1%eth0") and names.ip_address("010.0.0.1") and names.cidr("10.0.0.0")
+    assert names.ip_address("10.0.0.1") == names.ip_address("fe80::1") == names.cidr("10.0.0.0/8") == []
+    assert names.ip_address("fe80::1%eth0") and names.ip_address("1.2.3.400") and names.cidr("10.0.0.0")
+
+
+@pytest.mark.parametrize(
+    ("value", "wrong"),
+    [
+        ("1.1.1.01", "must not have leading 0s"),
+        ("::ffff:1.1.1.1", "must not be an IPv4-mapped IPv6 address"),
+        ("0:0:0:0:0:0:0:0", 'must be in canonical form ("::")'),
+        ("1234::ABCD", 'must be in canonical form ("1234::abcd")'),
+    ],
+)
+def test_addresses_are_written_the_one_way(value, wrong):
+    assert names.canonical_ip_address(value) == [wrong]
+    assert names.ip_address(value) == ([wrong] if "canonical" not in wrong else [])
+
+
+@pytest.mark.parametrize(
+    ("value", "wrong"),
+    [
+        ("010.0.0.0/8", "must not have leading 0s in IP or prefix length"),
+        ("10.0.0.0/08", "must not have leading 0s in IP or prefix length"),
+        ("::ffff:10.0.0.0/104", "must not have an IPv4-mapped IPv6 address"),
+        ("10.1.0.0/8", "must not have bits set beyond the prefix length"),
+        ("2001:DB8::/32", 'must be in canonical form ("2001:db8::/32")'),
+    ],
+)
+def test_ranges_are_written_the_one_way(value, wrong):
+    assert names.canonical_cidr(value) == [wrong]
+    assert names.cidr(value) == ([wrong] if "canonical" not in wrong else [])
 
 
 def test_environment_names_are_printable_without_equals():

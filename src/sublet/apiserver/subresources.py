@@ -8,14 +8,14 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from sublet.kinds.rules import pod_spec, pod_status
+from sublet.kinds.core import namespaces
+from sublet.kinds.rules import pod_resize, pod_spec
+from sublet.kinds.rules.pod_annotations import MIRROR
 from sublet.machinery.kind import Object
 from sublet.machinery.status import FieldError, field_forbidden, invalid
 
 Prepare = Callable[[Object, Object], None]
 Validate = Callable[[Object, Object], Sequence[FieldError]]
-_MIRROR = "kubernetes.io/config.mirror"
-_RESIZABLE = frozenset(("cpu", "memory"))
 
 
 def _only(new: Object, old: Object, **parts: Any) -> None:
@@ -41,8 +41,13 @@ def _finalize(new: Object, old: Object) -> None:
     _only(new, old, spec=spec)
 
 
-def _no_errors(_new: Object, _old: Object) -> Sequence[FieldError]:
-    return ()
+def _validate_finalize(new: Object, _old: Object) -> Sequence[FieldError]:
+    found = (new.get("spec") or {}).get("finalizers") or ()
+    return [
+        error
+        for index, finalizer in enumerate(found)
+        for error in namespaces.finalizer_rules(f"spec.finalizers[{index}]", finalizer)
+    ]
 
 
 # -- certificatesigningrequests/approval --
@@ -88,7 +93,7 @@ def _ephemeral(new: Object, old: Object) -> None:
 
 def _is_static(pod: Object) -> bool:
     """A node's own pod, whose object is only told of."""
-    return _MIRROR in ((pod.get("metadata") or {}).get("annotations") or {})
+    return MIRROR in ((pod.get("metadata") or {}).get("annotations") or {})
 
 
 def _validate_ephemeral(new: Object, old: Object) -> Sequence[FieldError]:
@@ -96,7 +101,7 @@ def _validate_ephemeral(new: Object, old: Object) -> Sequence[FieldError]:
     if _is_static(old):
         return [field_forbidden("", "static pods do not support ephemeral containers")]
     path = "spec.ephemeralContainers"
-    errors = list(pod_spec.whole_pod(new))
+    errors = list(pod_spec.whole_pod(new, old))
     after = {c.get("name"): c for c in new["spec"].get("ephemeralContainers") or ()}
     for container in old["spec"].get("ephemeralContainers") or ():
         name = container.get("name")
@@ -113,53 +118,17 @@ def _validate_ephemeral(new: Object, old: Object) -> Sequence[FieldError]:
 
 
 def _resize(new: Object, old: Object) -> None:
-    spec = dict(old["spec"])
-    for key in ("containers", "initContainers"):
-        if key in spec:
-            wanted = {c.get("name"): c for c in (new.get("spec") or {}).get(key) or ()}
-            spec[key] = [_resized(container, wanted.get(container.get("name"))) for container in spec[key]]
-    _only(new, old, spec=spec)
-
-
-def _resized(container: dict[str, Any], wanted: Mapping[str, Any] | None) -> dict[str, Any]:
-    if wanted is None:
-        return container
-    changed = {**container}
-    for key in ("resources", "resizePolicy"):
-        if key in wanted:
-            changed[key] = wanted[key]
-    return changed
+    spec = pod_resize.prepare(new, old)
+    if spec is not None:
+        _only(new, old, spec=spec)
 
 
 def _validate_resize(new: Object, old: Object) -> Sequence[FieldError]:
-    """Amounts of processor time and memory may change, not the class of service they make."""
-    if _is_static(old):
-        return [field_forbidden("", "static pods cannot be resized")]
-    if (old["spec"].get("os") or {}).get("name") == "windows":
-        return [field_forbidden("", "windows pods cannot be resized")]
-    errors = list(pod_spec.whole_pod(new))
-    if pod_status.qos_class(new["spec"]) != pod_status.qos_class(old["spec"]):
-        shown = (new.get("status") or {}).get("qosClass") or ""
-        errors.append(invalid("spec", shown, "Pod QOS Class may not change as a result of resizing"))
-    other = False
-    for key in ("containers", "initContainers"):
-        pairs = zip(new["spec"].get(key) or (), old["spec"].get(key) or (), strict=False)
-        for index, (after, before) in enumerate(pairs):
-            for part in ("requests", "limits"):
-                mine = (after.get("resources") or {}).get(part) or {}
-                theirs = (before.get("resources") or {}).get(part) or {}
-                if theirs.keys() - mine.keys():
-                    where = f"spec.{key}[{index}].resources.{part}"
-                    errors.append(field_forbidden(where, f"resource {part} cannot be removed"))
-                changed = {name for name in mine.keys() | theirs.keys() if mine.get(name) != theirs.get(name)}
-                other = other or bool(changed - _RESIZABLE)
-    if other:
-        errors.append(field_forbidden("spec", "only cpu and memory resources are mutable"))
-    return errors
+    return list(pod_resize.rules(new, old))
 
 
 RULES: Mapping[str, tuple[Prepare, Validate]] = {
-    "finalize": (_finalize, _no_errors),
+    "finalize": (_finalize, _validate_finalize),
     "approval": (_approval, _validate_approval),
     "ephemeralcontainers": (_ephemeral, _validate_ephemeral),
     "resize": (_resize, _validate_resize),

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     import random
+    from ipaddress import IPv4Address, IPv6Address
 
 SUFFIX_ALPHABET = "bcdfghjklmnpqrstvwxz2456789"
 """Letters and digits that make no words and cannot be mistaken for one another."""
@@ -268,34 +269,75 @@ def port_name(value: str) -> list[str]:
     return messages
 
 
+def decimal_integer(value: str) -> list[str]:
+    """A whole number of 64 bits, written the one way."""
+    if not re.fullmatch("0|-?[1-9][0-9]*", value):
+        return ["must be a valid decimal integer in canonical form"]
+    if not -(1 << 63) <= int(value) < 1 << 63:
+        return [f'strconv.ParseInt: parsing "{value}": value out of range']
+    return []
+
+
 def port_number(value: int) -> list[str]:
     return [] if 1 <= value <= 65535 else ["must be between 1 and 65535, inclusive"]
 
 
-def ip_address(value: str) -> list[str]:
-    """IPv4 or IPv6 without a zone."""
+def read_ip(value: str) -> tuple[IPv4Address | IPv6Address | None, bool]:
+    """(address or None, whether one of its numbers has leading zeros, which Go's old parser let pass)."""
     import ipaddress
 
+    head, colon, tail = value.rpartition(":")
+    octets = tail.split(".")
+    plain = value
+    if len(octets) == 4:
+        plain = head + colon + ".".join(octet.lstrip("0") or octet[-1:] for octet in octets)
     try:
-        if "%" not in value:
-            ipaddress.ip_address(value)
-            return []
+        return (ipaddress.ip_address(plain) if "%" not in value else None), plain != value
     except ValueError:
-        pass
-    return ["must be a valid IP address, (e.g. 10.9.8.7 or 2001:db8::ffff)"]
+        return None, False
+
+
+def ip_address(value: str) -> list[str]:
+    """IPv4 or IPv6 without a zone, leading zeros of decimal numbers, or IPv4 in the clothes of IPv6."""
+    found, zeros = read_ip(value)
+    if found is None:
+        return ["must be a valid IP address, (e.g. 10.9.8.7 or 2001:db8::ffff)"]
+    if zeros:
+        return ["must not have leading 0s"]
+    return ["must not be an IPv4-mapped IPv6 address"] if getattr(found, "ipv4_mapped", None) else []
+
+
+def canonical_ip_address(value: str) -> list[str]:
+    """:func:`ip_address`, written the one way that Kubernetes writes it itself."""
+    return ip_address(value) or _canonical(value, str(read_ip(value)[0]))
 
 
 def cidr(value: str) -> list[str]:
-    """``ADDRESS/BITS``; host bits may be set."""
+    """``ADDRESS/BITS`` without host bits, and an address as :func:`ip_address` wants it."""
     import ipaddress
 
-    try:
-        if re.fullmatch(r"[0-9A-Fa-f.:]+/\d{1,3}", value):
-            ipaddress.ip_network(value, strict=False)
-            return []
-    except ValueError:
-        pass
-    return ["must be a valid CIDR value, (e.g. 10.9.8.0/24 or 2001:db8::/64)"]
+    head, _, bits = value.partition("/")
+    found, zeros = read_ip(head)
+    if found is None or not re.fullmatch(r"[0-9]{1,9}", bits) or int(bits) > found.max_prefixlen:
+        return ["must be a valid CIDR value, (e.g. 10.9.8.0/24 or 2001:db8::/64)"]
+    if zeros or str(int(bits)) != bits:
+        return ["must not have leading 0s in IP or prefix length"]
+    if getattr(found, "ipv4_mapped", None):
+        return ["must not have an IPv4-mapped IPv6 address"]
+    if ipaddress.ip_network(value, strict=False).network_address != found:
+        return ["must not have bits set beyond the prefix length"]
+    return []
+
+
+def canonical_cidr(value: str) -> list[str]:
+    """:func:`cidr`, written the one way that Kubernetes writes it itself."""
+    import ipaddress
+
+    return cidr(value) or _canonical(value, str(ipaddress.ip_network(value)))
+
+
+def _canonical(value: str, wanted: str) -> list[str]:
+    return [] if value == wanted else [f'must be in canonical form ("{wanted}")']
 
 
 def mask_trailing_dash(prefix: str) -> str:

@@ -103,10 +103,10 @@ def container_status(
     if last is None or last.state == m.CREATED:
         _never_started(status, seen, old, waits, initialized)
         return status
-    if wanted := seen.resources.get(name) or container.get("resources"):
-        status["resources"] = wanted
-        if wanted.get("requests"):
-            status["allocatedResources"] = wanted["requests"]
+    wanted = seen.resources.get(name) or container.get("resources") or {}
+    status["resources"] = wanted  # also where it is empty: the API server sees that this node can resize
+    if wanted.get("requests"):
+        status["allocatedResources"] = wanted["requests"]
     status["image"] = last.image or status["image"]
     status["imageID"] = last.image_ref
     status["containerID"] = f"containerd://{last.id}"

@@ -69,7 +69,10 @@ def _validate(obj: Object) -> Errors:
         seen.add(kind)
         yield from _names(where, kind, item)
         for name in dict.fromkeys(name for field in _NAMES for name in item.get(field) or ()):
-            yield from _amounts(where, name, {field: (item.get(field) or {}).get(name) for field in _NAMES})
+            compared = {field: (item.get(field) or {}).get(name) for field in _NAMES}
+            if kind == _POD:
+                compared.update(default=None, defaultRequest=None)
+            yield from _amounts(where, name, compared)
 
 
 def _type(path: str, kind: str) -> Errors:

@@ -2,12 +2,23 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from typing import Any
 
 from sublet.kinds.builtin import builtin
 from sublet.kinds.rules import amounts, gotypes, show, warn
-from sublet.kinds.rules.common import Errors, fill, label_value, made, named, rule, spec_of, update_rule
+from sublet.kinds.rules.common import (
+    Errors,
+    fill,
+    label_value,
+    made,
+    named,
+    needs,
+    rule,
+    spec_of,
+    update_rule,
+)
 from sublet.kinds.rules.conditions import untold_times
 from sublet.kinds.rules.placement import TAINT_EFFECTS
 from sublet.machinery import names
@@ -23,6 +34,11 @@ from sublet.machinery.status import (
 )
 
 _ROLE_PREFIX = "node-role.kubernetes.io/"
+_is_feature = re.compile("([A-Z][a-zA-Z0-9]*)(/[a-zA-Z0-9]+)*").fullmatch
+_NO_FEATURE = (
+    "must start with an UpperCamelCase segment, with subsequent segments separated by '/' (e.g., MyFeature or "
+    "MyFeature/mySubFeature), and contain only alphanumeric characters and slashes"
+)
 _ROLE_LABEL = "kubernetes.io/role"
 
 
@@ -79,18 +95,42 @@ def _validate(node: Object) -> Errors:
     # Kubernetes says of taints that they are in the metadata.
     yield from _taints("metadata.taints", spec.get("taints") or ())
     yield from _resources(node)
+    yield from _status(node)
     cidrs = spec.get("podCIDRs") or []
     for index, cidr in enumerate(cidrs):
         yield from named(f"spec.podCIDRs[{index}]", cidr, names.cidr)
     if len(cidrs) > 2 or (len(cidrs) == 2 and len({":" in cidr for cidr in cidrs}) == 1):
         yield invalid("spec.podCIDRs", cidrs, "may specify no more than one CIDR for each IP family")
-    for index, cidr in enumerate(cidrs):
-        if cidr in cidrs[:index]:
-            yield duplicate(f"spec.podCIDRs[{index}]", cidr)
+
+
+def _status(node: Object) -> Errors:
+    swap = ((node.get("status") or {}).get("nodeInfo") or {}).get("swap") or {}
+    if (capacity := swap.get("capacity")) is not None and capacity <= 0:
+        # The path is Kubernetes' own.
+        yield invalid("metadata.nodeSwapStatus.capacity", capacity, "must be greater than zero")
+    yield from _features(node)
+
+
+def _features(node: Object) -> Errors:
+    """What a node says that it can do: sorted, each thing once."""
+    found = (node.get("status") or {}).get("declaredFeatures") or ()
+    for index, feature in enumerate(found):
+        where, before = f"status.declaredFeatures[{index}]", found[index - 1] if index else ""
+        if index and feature == before:
+            yield duplicate(where, feature)
+        elif index and feature < before:
+            yield invalid(where, feature, "list must be sorted alphabetically")
+        if len(feature) > names.SUBDOMAIN_LIMIT:
+            limit = names.SUBDOMAIN_LIMIT
+            detail = f'invalid feature name "{feature}": must be no more than {limit} characters'
+            yield invalid(where, feature, detail)
+        elif not _is_feature(feature):
+            yield invalid(where, feature, f'invalid feature name "{feature}": {_NO_FEATURE}')
 
 
 def _validate_update(new: Object, old: Object) -> Errors:
     yield from _resources(new)
+    yield from _features(new)
     seen: list[Object] = []
     for index, address in enumerate((new.get("status") or {}).get("addresses") or ()):
         if address in seen:
@@ -102,9 +142,31 @@ def _validate_update(new: Object, old: Object) -> Errors:
     if before.get("providerID") and spec.get("providerID") != before["providerID"]:
         detail = 'node updates may not change providerID except from "" to valid'
         yield field_forbidden("spec.providerID", detail)
+    if (source := spec.get("configSource")) is not None:
+        yield from _config_source("spec.configSource", source, of_status=False)
+    for use in ("assigned", "active", "lastKnownGood"):
+        if (source := ((new.get("status") or {}).get("config") or {}).get(use)) is not None:
+            yield from _config_source(f"status.config.{use}", source, of_status=True)
     yield from _taints("metadata.taints", spec.get("taints") or ())
     if (spec.get("externalID") or "") != (before.get("externalID") or ""):
         yield field_forbidden("spec.externalID", "may not be updated")
+
+
+def _config_source(path: str, source: Object, *, of_status: bool) -> Errors:
+    """Where a kubelet's configuration once came from; nobody reads it, but it is still judged."""
+    found, where = source.get("configMap"), f"{path}.configMap"
+    if found is None:
+        shown = {"ConfigMap": None}
+        yield invalid(path, shown, "exactly one reference subfield must be non-nil")
+        return
+    for field in ("uid", "resourceVersion"):
+        if of_status and not found.get(field):
+            yield required(f"{where}.{field}")
+        elif not of_status and found.get(field):
+            yield field_forbidden(f"{where}.{field}", f"{field} must not be set in spec")
+    yield from needs(f"{where}.namespace", found.get("namespace"), names.dns1123_label)
+    yield from needs(f"{where}.name", found.get("name"), names.dns1123_subdomain)
+    yield from needs(f"{where}.kubeletConfigKey", found.get("kubeletConfigKey"), names.config_key)
 
 
 def _fixed_cidrs(now: Sequence[str], then: Sequence[str]) -> Errors:
@@ -167,7 +229,6 @@ KIND = builtin(
     prepare_status=_prepare_status,
     validate=rule(_validate),
     validate_update=update_rule(_validate_update),
-    update_alone=True,
     validate_status=update_rule(_validate_update),
     warnings=warn.node,
     cells=_cells,

@@ -5,13 +5,22 @@ from __future__ import annotations
 from typing import Any
 
 from sublet.kinds.builtin import builtin
-from sublet.kinds.rules import pod_updates, show, warn
+from sublet.kinds.rules import amounts, pod_updates, show, warn
 from sublet.kinds.rules.claims import STORAGE, claim_spec
-from sublet.kinds.rules.common import Errors, fill, fill_empty, immutable, rule, spec_of, update_rule
+from sublet.kinds.rules.common import (
+    Errors,
+    fill,
+    fill_empty,
+    immutable,
+    named,
+    rule,
+    spec_of,
+    update_rule,
+)
 from sublet.kinds.rules.conditions import untold_times
-from sublet.machinery import quantity
+from sublet.machinery import names, quantity
 from sublet.machinery.kind import Object
-from sublet.machinery.status import field_forbidden
+from sublet.machinery.status import field_forbidden, not_supported
 
 _CLASS_ANNOTATION = "volume.beta.kubernetes.io/storage-class"
 _SHORT_MODES = {
@@ -22,6 +31,10 @@ _SHORT_MODES = {
 }
 _OLD_SOURCES = (("", "PersistentVolumeClaim"), ("snapshot.storage.k8s.io", "VolumeSnapshot"))
 _SOURCE_FIELDS = ("apiGroup", "kind", "name")
+_RESIZE_STATES = (
+    "ControllerResizeInProgress", "ControllerResizeInfeasible", "NodeResizeInProgress", "NodeResizeInfeasible",
+    "NodeResizePending",
+)  # fmt: skip
 _IMMUTABLE = "spec is immutable after creation except resources.requests and volumeAttributesClassName for bound claims"
 
 
@@ -59,6 +72,29 @@ def _validate(claim: Object) -> Errors:
     yield from claim_spec("spec", spec_of(claim))
 
 
+def _validate_status(new: Object, _old: Object) -> Errors:
+    status = new.get("status") or {}
+    for name, amount in (status.get("capacity") or {}).items():
+        yield from amounts.basic(f"status.capacity[{name}]", amount)
+    path = "status.allocatedResourceStatuses"
+    for name, state in (status.get("allocatedResourceStatuses") or {}).items():
+        yield from _allocated_name(path, name)
+        if state not in _RESIZE_STATES:
+            yield not_supported(path, name, _RESIZE_STATES)
+    path = "status.allocatedResources"
+    for name, amount in (status.get("allocatedResources") or {}).items():
+        wrong = list(_allocated_name(path, name))
+        yield from wrong or amounts.basic(f"{path}[{name}]", amount)
+
+
+def _allocated_name(path: str, name: str) -> Errors:
+    """Of Kubernetes' own resources volumes have but one."""
+    wrong = list(named(path, name, names.qualified_name))
+    yield from wrong
+    if not wrong and amounts.is_native(name) and name != STORAGE:
+        yield not_supported(path, name, (STORAGE,))
+
+
 def _annotation(claim: Object) -> str | None:
     found: str | None = ((claim.get("metadata") or {}).get("annotations") or {}).get(_CLASS_ANNOTATION)
     return found
@@ -77,8 +113,7 @@ def _comparable(new: Object, old: Object) -> tuple[Object, Object]:
         if requests is not None:
             had = ((then.get("resources") or {}).get("requests") or {}).get(STORAGE, "0")
             now["resources"] = {**now["resources"], "requests": {**requests, STORAGE: had}}
-        if now.get("volumeAttributesClassName") is not None:
-            now["volumeAttributesClassName"] = then.get("volumeAttributesClassName")
+        now["volumeAttributesClassName"] = then.get("volumeAttributesClassName")
     return _without_nulls(now), _without_nulls(then)
 
 
@@ -88,10 +123,10 @@ def _without_nulls(spec: Object) -> Object:
 
 def _validate_update(new: Object, old: Object) -> Errors:
     # Kubernetes judges a changed claim twice, and tells of it twice.
-    errors = list(_validate(new))
-    yield from errors
-    yield from errors
     spec, before = spec_of(new), spec_of(old)
+    errors = list(claim_spec("spec", spec, before))
+    yield from errors
+    yield from errors
     annotation, was = _annotation(new) or "", _annotation(old) or ""
     upgraded = was and before.get("storageClassName") is None and spec.get("storageClassName") == was
     if annotation != was and not (upgraded and not annotation):
@@ -107,11 +142,11 @@ def _validate_update(new: Object, old: Object) -> Errors:
         yield field_forbidden("spec.resources.requests.storage", "field can not be less than status.capacity")
     yield from immutable("volumeMode", spec.get("volumeMode"), before.get("volumeMode"))
     attributes = spec.get("volumeAttributesClassName")
-    if before.get("volumeAttributesClassName") is not None and not attributes:
-        to = "nil" if attributes is None else "an empty string"
-        yield field_forbidden(
-            "spec.volumeAttributesClassName", f"update from non-nil value to {to} is forbidden"
-        )
+    current = (old.get("status") or {}).get("currentVolumeAttributesClassName")
+    if current is not None and not attributes and attributes != before.get("volumeAttributesClassName"):
+        to = "nil" if attributes is None else "empty string"
+        detail = f"update to {to} is forbidden when status.currentVolumeAttributesClassName is not nil"
+        yield field_forbidden("spec.volumeAttributesClassName", detail)
 
 
 def short_modes(modes: list[str] | None) -> str:
@@ -155,6 +190,7 @@ KIND = builtin(
     validate=rule(_validate),
     validate_update=update_rule(_validate_update),
     update_alone=True,
+    validate_status=update_rule(_validate_status),
     warnings=warn.persistent_volume_claim,
     cells=_cells,
 )

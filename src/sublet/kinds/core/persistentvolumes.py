@@ -6,7 +6,7 @@ from typing import Any
 
 from sublet.kinds.builtin import builtin
 from sublet.kinds.core.persistentvolumeclaims import short_modes, storage_class
-from sublet.kinds.rules import persistent, pod_defaults, pod_updates, show, warn
+from sublet.kinds.rules import persistent, placement, pod_defaults, pod_updates, show, warn
 from sublet.kinds.rules.claims import STORAGE
 from sublet.kinds.rules.common import Errors, fill, fill_empty, immutable, rule, spec_of, update_rule
 from sublet.machinery.kind import Object
@@ -45,11 +45,14 @@ def _validate(volume: Object) -> Errors:
 
 
 def _validate_update(new: Object, old: Object) -> Errors:
-    # Kubernetes judges a changed volume twice, and tells of it twice.
-    errors = list(_validate(new))
-    yield from errors
-    yield from errors
     spec, before = spec_of(new), spec_of(old)
+    terms = ((before.get("nodeAffinity") or {}).get("required") or {}).get("nodeSelectorTerms") or ()
+    requirements = [r for term in terms for r in term.get("matchExpressions") or ()]
+    odd = any(any(placement.label_values("", requirement)) for requirement in requirements)
+    # Kubernetes judges a changed volume twice, and tells of it twice.
+    errors = list(persistent.spec_rules("spec", spec, show.name(new), values=not odd))
+    yield from errors
+    yield from errors
     now, then = dict(persistent.sources(spec)), dict(persistent.sources(before))
     # A driver that learned to grow volumes needs a secret that older volumes lack.
     if "csi" in now and then.get("csi", now["csi"]).get("controllerExpandSecretRef") is None:

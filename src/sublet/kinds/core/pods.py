@@ -5,9 +5,19 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from sublet.kinds.builtin import builtin
-from sublet.kinds.rules import pod_defaults, pod_reports, pod_spec, pod_status, pod_updates, warn
+from sublet.kinds.rules import (
+    placement,
+    pod_annotations,
+    pod_defaults,
+    pod_reports,
+    pod_spec,
+    pod_status,
+    pod_updates,
+    warn,
+)
 from sublet.kinds.rules.common import Errors, fill, rule, spec_of, update_rule
 from sublet.kinds.rules.conditions import untold_times
+from sublet.machinery import usage
 from sublet.machinery.kind import Object
 from sublet.machinery.status import field_forbidden
 
@@ -37,7 +47,7 @@ def _container_status(found: Object) -> None:
 
 def _prepare_create(pod: Object) -> None:
     spec = pod.setdefault("spec", {})
-    status: Object = {"phase": "Pending", "qosClass": pod_status.qos_class(spec)}
+    status: Object = {"phase": "Pending", "qosClass": usage.qos_class(pod)}
     if spec.get("schedulingGates"):
         status["conditions"] = [
             {
@@ -51,32 +61,24 @@ def _prepare_create(pod: Object) -> None:
         ]
     pod["status"] = status
     _merge_label_keys(pod, spec)
+    pod_annotations.confine(spec, (pod.get("metadata") or {}).get("annotations") or {})
 
 
 def _merge_label_keys(pod: Object, spec: Object) -> None:
     """``matchLabelKeys`` name labels whose values, taken from this pod, narrow the selector beside them."""
     labels = (pod.get("metadata") or {}).get("labels") or {}
-    for kind in ("podAffinity", "podAntiAffinity"):
-        rules = (spec.get("affinity") or {}).get(kind) or {}
-        terms = [
-            *(rules.get("requiredDuringSchedulingIgnoredDuringExecution") or ()),
-            *(
-                weighted.get("podAffinityTerm") or {}
-                for weighted in rules.get("preferredDuringSchedulingIgnoredDuringExecution") or ()
-            ),
-        ]
-        for term in terms:
-            _narrow(term, "matchLabelKeys", "In", labels)
-            _narrow(term, "mismatchLabelKeys", "NotIn", labels)
+    for term in placement.pod_terms(spec):
+        _narrow(term, "matchLabelKeys", "In", labels)
+        _narrow(term, "mismatchLabelKeys", "NotIn", labels)
+    for spread in spec.get("topologySpreadConstraints") or ():
+        _narrow(spread, "matchLabelKeys", "In", labels)
 
 
 def _narrow(term: Object, field: str, operator: str, labels: Object) -> None:
     for key in term.get(field) or ():
         if key in labels and term.get("labelSelector") is not None:
             expressions = term["labelSelector"].setdefault("matchExpressions", [])
-            expression = {"key": key, "operator": operator, "values": [labels[key]]}
-            if expression not in expressions:
-                expressions.append(expression)
+            expressions.append({"key": key, "operator": operator, "values": [labels[key]]})
 
 
 def _prepare_status(new: Object, old: Object) -> None:
@@ -88,7 +90,8 @@ def _prepare_status(new: Object, old: Object) -> None:
         metadata.pop("ownerReferences", None)
     status = new.setdefault("status", {})
     if not status.get("qosClass"):
-        status["qosClass"] = (old.get("status") or {}).get("qosClass") or pod_status.qos_class(new["spec"])
+        status["qosClass"] = (old.get("status") or {}).get("qosClass") or usage.qos_class(old)
+    pod_reports.keep_generations(status, old.get("status") or {})
 
 
 def _validate(pod: Object) -> Errors:
@@ -98,6 +101,7 @@ def _validate(pod: Object) -> Errors:
         yield field_forbidden("spec.ephemeralContainers", "cannot be set on create")
     if spec.get("nodeName") and spec.get("schedulingGates"):
         yield field_forbidden("spec.nodeName", "cannot be set until all schedulingGates have been cleared")
+    yield from pod_annotations.matching((pod.get("metadata") or {}).get("annotations") or {}, "spec", spec)
 
 
 def _grace(pod: Object, requested: int | None) -> int:

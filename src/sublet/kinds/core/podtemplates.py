@@ -6,7 +6,7 @@ from typing import Any
 
 from sublet.kinds.builtin import builtin
 from sublet.kinds.rules import pod_defaults, pod_spec, show, warn
-from sublet.kinds.rules.common import Errors, made, rule
+from sublet.kinds.rules.common import Errors, made, rule, update_rule
 from sublet.machinery.kind import Object
 
 
@@ -15,8 +15,8 @@ def _default(obj: Object) -> None:
     pod_defaults.pod_spec(made(obj, "template", "spec"), whole_pod=False)
 
 
-def _validate(obj: Object) -> Errors:
-    yield from pod_spec.template("template", obj.get("template"))
+def _validate(obj: Object, old: Object | None = None) -> Errors:
+    yield from pod_spec.template("template", obj.get("template"), (old or {}).get("template"))
 
 
 def _cells(obj: Object, _now: float) -> list[Any]:
@@ -26,5 +26,11 @@ def _cells(obj: Object, _now: float) -> list[Any]:
 
 
 KIND = builtin(
-    "podtemplates", default=_default, validate=rule(_validate), warnings=warn.pod_template, cells=_cells
+    "podtemplates",
+    default=_default,
+    validate=rule(_validate),
+    validate_update=update_rule(_validate),
+    update_alone=True,
+    warnings=warn.pod_template,
+    cells=_cells,
 )

@@ -25,7 +25,7 @@ def _default(obj: Object) -> None:
         pod_defaults.template(obj)
 
 
-def _validate(obj: Object) -> Errors:
+def _validate(obj: Object, old: Object | None = None) -> Errors:
     spec = spec_of(obj)
     yield from workload.counts(spec, "minReadySeconds")
     selector, template = spec.get("selector") or {}, spec.get("template")
@@ -38,7 +38,7 @@ def _validate(obj: Object) -> Errors:
     found = workload.template_labels(spec)
     if any(found.get(key) != value for key, value in selector.items()):
         yield workload.mismatch(found)
-    yield from pod_spec.template("spec.template", template)
+    yield from pod_spec.template("spec.template", template, spec_of(old or {}).get("template"))
     yield from workload.always_running(template, "ReplicationController")
 
 
@@ -71,6 +71,8 @@ KIND = builtin(
     default_propagation="Orphan",
     default=_default,
     validate=rule(_validate),
+    validate_update=update_rule(_validate),
+    update_alone=True,
     validate_status=update_rule(_validate_status),
     warnings=warn.named_workload,
     cells=_cells,

@@ -7,8 +7,7 @@ from typing import Any
 
 from sublet.kinds.builtin import builtin
 from sublet.kinds.rules import amounts, gotypes, show
-from sublet.kinds.rules.common import IMMUTABLE, Errors, made, named, rule, spec_of, update_rule
-from sublet.machinery import names
+from sublet.kinds.rules.common import IMMUTABLE, Errors, made, rule, spec_of, update_rule
 from sublet.machinery.kind import Object
 from sublet.machinery.status import NIL, invalid, required
 
@@ -35,10 +34,9 @@ _STANDARD = frozenset(
 
 
 def _resource_name(path: str, name: str) -> Errors:
-    wrong = list(named(path, name, names.qualified_name))
-    yield from wrong
+    yield from amounts.resource_name(path, name)
     known = "/" in name or name in _STANDARD or amounts.is_hugepages(name.removeprefix("requests."))
-    if not wrong and not known:
+    if not known:
         yield invalid(path, name, "must be a standard resource for quota")
 
 

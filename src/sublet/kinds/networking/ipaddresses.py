@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ipaddress
 from typing import Any
 
 from sublet.kinds.builtin import builtin
@@ -32,11 +31,7 @@ def _validate_update(new: Object, old: Object) -> Errors:
 
 
 def _validate_name(name: str, _prefix: bool) -> list[str]:
-    wrong = names.ip_address(name)
-    if wrong:
-        return wrong
-    canonical = str(ipaddress.ip_address(name))
-    return [] if canonical == name else [f'must be in canonical form ("{canonical}")']
+    return names.canonical_ip_address(name)
 
 
 def _cells(obj: Object, _now: float) -> list[Any]:

@@ -22,7 +22,9 @@ def _validate(obj: Object) -> Errors:
     if len(cidrs) > 2:
         yield invalid(_PATH, {"CIDRs": cidrs}, "may only hold up to 2 values")
         return
-    wrong = [error for i, cidr in enumerate(cidrs) for error in named(f"{_PATH}[{i}]", cidr, names.cidr)]
+    wrong = [
+        error for i, cidr in enumerate(cidrs) for error in named(f"{_PATH}[{i}]", cidr, names.canonical_cidr)
+    ]
     yield from wrong
     if len(cidrs) == 2 and not wrong and len({":" in cidr for cidr in cidrs}) == 1:
         detail = "may specify no more than one IP for each IP family, i.e 192.168.0.0/24 and 2001:db8::/64"

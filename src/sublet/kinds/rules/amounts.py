@@ -120,6 +120,8 @@ def requirements(
     found: Object | None,
     claims: Collection[str] = (),
     name_rule: NameRule = container_resource_name,
+    *,
+    even_pages: bool = True,
 ) -> Errors:
     """``resources`` of a container, or with another ``name_rule`` of a pod; ``claims``: the pod's claims by name."""
     if not found:
@@ -130,17 +132,26 @@ def requirements(
         where = f"{path}.limits[{name}]"
         yield from name_rule(where, name)
         yield from amount(where, name, value)
-        yield from _whole_pages(where, name, value)
+        if even_pages:
+            yield from _whole_pages(where, name, value)
     for name, value in requests.items():
         where = f"{path}.requests[{name}]"
         yield from name_rule(where, name)
         yield from amount(where, name, value)
         yield from _within_limit(path, name, value, limits)
-        yield from _whole_pages(where, name, value)
+        if even_pages:
+            yield from _whole_pages(where, name, value)
     asked = {*limits, *requests}
     if any(map(is_hugepages, asked)) and not asked & {"cpu", "memory"}:
         yield field_forbidden(path, "HugePages require cpu or memory")
     yield from _claims(f"{path}.claims", found, claims)
+
+
+def uneven(path: str, found: Object) -> Errors:
+    """Amounts of huge pages that are no multiple of a page."""
+    for field in ("limits", "requests"):
+        for name, value in (found.get(field) or {}).items():
+            yield from _whole_pages(f"{path}.{field}[{name}]", name, value)
 
 
 def _whole_pages(path: str, name: str, value: str) -> Errors:

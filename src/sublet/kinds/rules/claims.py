@@ -29,11 +29,13 @@ def _supported_modes(path: str, found: list[str]) -> Errors:
         yield field_forbidden(path, "may not use ReadWriteOncePod with other access modes")
 
 
-def claim_spec(path: str, spec: Object) -> Errors:
+def claim_spec(path: str, spec: Object, old: Object | None = None) -> Errors:
+    """``old``: the spec that it takes the place of, which may go on selecting and referring as no new one may."""
     modes = spec.get("accessModes") or []
     if not modes:
         yield required(f"{path}.accessModes", "at least 1 access mode is required")
-    yield from label_selector(f"{path}.selector", spec.get("selector"))
+    odd = any(label_selector("", (old or {}).get("selector")))
+    yield from label_selector(f"{path}.selector", spec.get("selector"), values=not odd)
     yield from _supported_modes(f"{path}.accessModes", modes)
     requests = (spec.get("resources") or {}).get("requests") or {}
     if STORAGE not in requests:
@@ -46,14 +48,18 @@ def claim_spec(path: str, spec: Object) -> Errors:
     if mode is not None and mode not in VOLUME_MODES:
         yield not_supported(f"{path}.volumeMode", mode, VOLUME_MODES)
     source, reference = spec.get("dataSource"), spec.get("dataSourceRef")
-    yield from _data_source(f"{path}.dataSource", source)
-    yield from _data_source(f"{path}.dataSourceRef", reference)
+    any_group = any(
+        ((old or {}).get(field) or {}).get("apiGroup") is not None
+        for field in ("dataSource", "dataSourceRef")
+    )
+    yield from _data_source(f"{path}.dataSource", source, any_group=any_group)
+    yield from _data_source(f"{path}.dataSourceRef", reference, any_group=any_group)
     yield from _same_source(path, source, reference)
     if attributes := spec.get("volumeAttributesClassName"):
         yield from named(f"{path}.volumeAttributesClassName", attributes, names.dns1123_subdomain)
 
 
-def _data_source(path: str, source: Object | None) -> Errors:
+def _data_source(path: str, source: Object | None, *, any_group: bool) -> Errors:
     if source is None:
         return
     kind, group = source.get("kind") or "", source.get("apiGroup") or ""
@@ -63,7 +69,7 @@ def _data_source(path: str, source: Object | None) -> Errors:
         yield required(f"{path}.kind")
     if not group and kind != "PersistentVolumeClaim":
         yield invalid(path, kind, "must be 'PersistentVolumeClaim' when referencing the default apiGroup")
-    if group:
+    if group and not any_group:
         yield from named(f"{path}.apiGroup", group, names.dns1123_subdomain)
     if namespace := source.get("namespace"):
         yield from named(f"{path}.namespace", namespace, names.dns1123_label)

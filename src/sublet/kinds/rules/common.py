@@ -36,6 +36,18 @@ def named(path: str, value: str, rule: Callable[[str], Sequence[str]]) -> Errors
         yield invalid(path, value, text)
 
 
+def legacy_ip(path: str, value: str, kept: Sequence[str] = ()) -> Errors:
+    """An address in a field that once took more than now; ``kept``: what is there already may stay."""
+    if value not in kept:
+        yield from named(path, value, names.ip_address)
+
+
+def legacy_cidr(path: str, value: str, kept: Sequence[str] = ()) -> Errors:
+    """As :func:`legacy_ip`, a range of addresses."""
+    if value not in kept:
+        yield from named(path, value, names.cidr)
+
+
 def needs(path: str, value: Any, rule: Callable[[str], Sequence[str]] | None = None) -> Errors:
     """A string that must be there, and be a good name where a rule is given."""
     if not value:

@@ -7,23 +7,26 @@ from typing import NamedTuple
 
 from sublet.kinds.rules import amounts, environment, probes, security, volumes
 from sublet.kinds.rules.common import Errors, named, needs, within
+from sublet.kinds.rules.pod_allowances import NEW, Allowances
 from sublet.machinery import names
 from sublet.machinery.kind import Object
 from sublet.machinery.status import (
-    FieldError,
     duplicate,
     field_forbidden,
     field_not_found,
     invalid,
     not_supported,
     required,
+    too_many,
 )
 
 PROTOCOLS = ("SCTP", "TCP", "UDP")
 RESTART_POLICIES = ("Always", "OnFailure", "Never")
 _OF_CONTAINERS = ("Always", "Never", "OnFailure")
 
+_POLICY_NEEDED = "must specify restartPolicy when restart rules are used"
 _ONLY_SIDECARS = "may not be set for init containers without restartPolicy=Always"
+_ACTIONS = ("Restart", "RestartAllContainers")
 _MAX_RESTART_RULES, _MAX_EXIT_CODES = 20, 255
 _NOT_EPHEMERAL = (
     "ports", "resources", "resizePolicy", "restartPolicy", "restartPolicyRules", "livenessProbe", "readinessProbe",
@@ -39,6 +42,7 @@ class Context(NamedTuple):
     claims: Collection[str]
     whole_pod: bool
     """False in templates."""
+    allowed: Allowances = NEW
 
     @property
     def grace(self) -> int | None:
@@ -46,8 +50,10 @@ class Context(NamedTuple):
         return seconds
 
     @property
-    def system(self) -> str:
-        return str((self.spec.get("os") or {}).get("name") or "")
+    def system(self) -> str | None:
+        """``linux``, ``windows``, or whatever is said; None: nothing is."""
+        found = self.spec.get("os")
+        return None if found is None else str(found.get("name") or "")
 
 
 def containers(path: str, pod: Context) -> Errors:
@@ -73,7 +79,10 @@ def init_containers(path: str, pod: Context) -> Errors:
     for index, container in enumerate(pod.spec.get("initContainers") or ()):
         where, name = f"{path}[{index}]", container.get("name") or ""
         yield from _common(where, container, pod)
-        yield from _restart_policy(where, container)
+        if container.get("restartPolicy") is None and container.get("restartPolicyRules"):
+            yield required(f"{where}.restartPolicy", _POLICY_NEEDED)
+        elif container.get("restartPolicy") is not None:
+            yield from _restart_policy(where, container)
         if name in seen:
             yield duplicate(f"{where}.name", name)
         elif name:
@@ -86,15 +95,17 @@ def init_containers(path: str, pod: Context) -> Errors:
             for key in ("lifecycle", *probes.PROBES):
                 if container.get(key) is not None:
                     yield field_forbidden(f"{where}.{key}", _ONLY_SIDECARS)
-            if container.get("resizePolicy"):
-                shown = [
-                    {
-                        "ResourceName": p.get("resourceName") or "",
-                        "RestartPolicy": p.get("restartPolicy") or "",
-                    }
-                    for p in container["resizePolicy"]
-                ]
-                yield invalid(f"{where}.resizePolicy", shown, "must not be set for init containers")
+        for number in () if pod.allowed.restarted_init else restarting(container):
+            detail = "must not be set to 'RestartContainer' for non-sidecar initContainers"
+            yield invalid(f"{where}.resizePolicy[{number}].restartPolicy", "RestartContainer", detail)
+
+
+def restarting(container: Object) -> list[int]:
+    """Where an ordinary init container's ``resizePolicy`` says that a resize restarts it."""
+    if container.get("restartPolicy") == "Always":
+        return []
+    policies = container.get("resizePolicy") or ()
+    return [index for index, p in enumerate(policies) if p.get("restartPolicy") == "RestartContainer"]
 
 
 def ephemeral_containers(path: str, pod: Context) -> Errors:
@@ -139,11 +150,16 @@ def _common(path: str, container: Object, pod: Context) -> Errors:
     elif policy not in ("File", "FallbackToLogsOnError"):
         yield not_supported(f"{path}.terminationMessagePolicy", policy, ("File", "FallbackToLogsOnError"))
     yield from _ports(f"{path}.ports", container.get("ports") or ())
-    yield from environment.variables(f"{path}.env", container.get("env") or (), pod.volumes)
+    yield from environment.variables(f"{path}.env", container.get("env") or ())
     yield from environment.sources(f"{path}.envFrom", container.get("envFrom") or ())
     yield from volumes.mounts(path, container, pod.volumes)
     yield from volumes.pull_policy(f"{path}.imagePullPolicy", container.get("imagePullPolicy"))
-    yield from amounts.requirements(f"{path}.resources", container.get("resources"), pod.claims)
+    yield from amounts.requirements(
+        f"{path}.resources",
+        container.get("resources"),
+        pod.claims,
+        even_pages=not pod.allowed.uneven_pages,
+    )
     yield from _resize_policy(f"{path}.resizePolicy", container, pod.spec)
     yield from security.container(
         f"{path}.securityContext",
@@ -168,7 +184,7 @@ def _resize_policy(path: str, container: Object, spec: Object) -> Errors:
             elif value not in supported:
                 yield not_supported(path, value, supported)
         if spec.get("restartPolicy") == "Never" and restart != "NotRequired":
-            yield invalid(path, restart, "must be 'NotRequired' when `restartPolicy` is 'Never'")
+            yield invalid(path, restart, "must be 'NotRequired' when pod `restartPolicy` is 'Never'")
 
 
 def _restart_policy(path: str, container: Object) -> Errors:
@@ -178,25 +194,22 @@ def _restart_policy(path: str, container: Object) -> Errors:
     if policy is not None and policy not in _OF_CONTAINERS:
         yield not_supported(where, policy, _OF_CONTAINERS)
     if policy is None and rules:
-        yield required(where, "must specify restartPolicy when restart rules are used")
+        yield required(where, _POLICY_NEEDED)
     where = f"{path}.restartPolicyRules"
     if len(rules) > _MAX_RESTART_RULES:
-        yield FieldError(
-            "FieldValueTooLong", where, f"Too long: may not be more than {_MAX_RESTART_RULES} bytes"
-        )
+        yield too_many(where, len(rules), _MAX_RESTART_RULES)
     for index, rule in enumerate(rules):
         place = f"{where}[{index}]"
-        if rule.get("action") != "Restart":
-            yield not_supported(f"{place}.action", rule.get("action") or "", ("Restart",))
+        if rule.get("action") not in _ACTIONS:
+            yield not_supported(f"{place}.action", rule.get("action") or "", _ACTIONS)
         codes = rule.get("exitCodes")
         if codes is None:
             yield required(f"{place}.exitCodes", "must be specified")
             continue
         if codes.get("operator") not in ("In", "NotIn"):
             yield not_supported(f"{place}.exitCodes.operator", codes.get("operator") or "", ("In", "NotIn"))
-        if len(codes.get("values") or ()) > _MAX_EXIT_CODES:
-            detail = f"Too long: may not be more than {_MAX_EXIT_CODES} bytes"
-            yield FieldError("FieldValueTooLong", f"{place}.exitCodes.values", detail)
+        if (count := len(codes.get("values") or ())) > _MAX_EXIT_CODES:
+            yield too_many(f"{place}.exitCodes.values", count, _MAX_EXIT_CODES)
 
 
 def _ports(path: str, found: Sequence[Object]) -> Errors:

@@ -136,11 +136,12 @@ def _network(path: str, found: Object) -> Errors:
 def _interface_address(path: str, value: str) -> Errors:
     import ipaddress
 
-    if names.cidr(value):
+    try:
+        found = ipaddress.ip_interface(value if "/" in value and "%" not in value else "")
+    except ValueError:
         detail = "must be a valid address in CIDR form, (e.g. 10.9.8.7/24 or 2001:db8::1/64)"
         yield invalid(path, value, detail)
         return
-    found = ipaddress.ip_interface(value)
     if str(found) != value:
         yield invalid(path, value, f'must be in canonical form ("{found}")')
 

@@ -18,6 +18,7 @@ _PROJECTIONS = {
     "clusterTrustBundle": "ClusterTrustBundleProjection",
     "podCertificate": "PodCertificateRequest",
 }
+_CONTAINERS = ("initContainers", "containers", "ephemeralContainers")
 _ATTRIBUTE_LISTS = ("bools", "ints", "strings", "versions")
 _TEMPLATE = ("spec", "template", "spec")
 
@@ -36,6 +37,16 @@ def _pod_spec(spec: Object) -> Fields:
             for field, feature in _PROJECTIONS.items():
                 if field in source:
                     yield feature, source, field
+    for key in _CONTAINERS:
+        for container in spec.get(key) or ():
+            lifecycle = container.get("lifecycle") or {}
+            if "stopSignal" in lifecycle:
+                alone = len(lifecycle) == 1
+                yield (
+                    "ContainerStopSignals",
+                    container if alone else lifecycle,
+                    "lifecycle" if alone else "stopSignal",
+                )
 
 
 def _pod_at(*path: str) -> Callable[[Object], Fields]:

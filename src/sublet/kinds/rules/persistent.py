@@ -9,10 +9,10 @@ from typing import Any
 from sublet.kinds.rules import amounts, placement, volumes
 from sublet.kinds.rules.claims import STORAGE, VOLUME_MODES, access_modes
 from sublet.kinds.rules.common import Errors, named, needs, no_backsteps
-from sublet.kinds.rules.volumes_intree import INTREE, portal_length, secret_place
+from sublet.kinds.rules.volumes_intree import INTREE, iscsi_persistent, secret_place
 from sublet.machinery import names
 from sublet.machinery.kind import Object
-from sublet.machinery.status import NIL, field_forbidden, not_supported, required
+from sublet.machinery.status import NIL, field_forbidden, invalid, not_supported, required
 
 _POLICIES = ("Delete", "Recycle", "Retain")
 _SECRETS = (
@@ -21,8 +21,11 @@ _SECRETS = (
 _INLINE = "in the context of inline volumes"
 
 
-def spec_rules(path: str, spec: Object, name: str, *, inline: bool = False) -> Errors:
-    """Every rule of a defaulted spec; ``inline`` ones belong to no PersistentVolume and must be CSI's."""
+def spec_rules(path: str, spec: Object, name: str, *, inline: bool = False, values: bool = True) -> Errors:
+    """Every rule of a defaulted spec; ``inline`` ones belong to no PersistentVolume and must be CSI's.
+
+    ``values``: whether nodes' labels may be compared only with what labels can be.
+    """
     if inline:
         yield from _inline(path, spec)
     yield from access_modes(f"{path}.accessModes", spec.get("accessModes"), "")
@@ -34,7 +37,10 @@ def spec_rules(path: str, spec: Object, name: str, *, inline: bool = False) -> E
             yield field_forbidden(f"{path}.persistentVolumeReclaimPolicy", f"may only be Retain {_INLINE}")
     elif policy and policy not in _POLICIES:
         yield not_supported(f"{path}.persistentVolumeReclaimPolicy", policy, _POLICIES)
-    yield from _affinity(f"{path}.nodeAffinity", spec.get("nodeAffinity"), inline=inline)
+    if inline and spec.get("nodeAffinity") is not None:
+        yield field_forbidden(f"{path}.nodeAffinity", f"may not be specified {_INLINE}")
+    elif spec.get("nodeAffinity") is not None:
+        yield from _affinity(f"{path}.nodeAffinity", spec["nodeAffinity"], values=values)
     yield from _sources(path, spec, name)
     root = posixpath.normpath((spec.get("hostPath") or {}).get("path") or ".") == "/"
     if root and policy == "Recycle":
@@ -62,15 +68,11 @@ def _capacity(path: str, capacity: Object) -> Errors:
         yield from amounts.positive(f"{path}[{name}]", value)
 
 
-def _affinity(path: str, affinity: Object | None, *, inline: bool) -> Errors:
-    if affinity is None:
-        return
-    if inline:
-        yield field_forbidden(path, f"may not be specified {_INLINE}")
-    elif affinity.get("required") is None:
+def _affinity(path: str, affinity: Object, *, values: bool) -> Errors:
+    if affinity.get("required") is None:
         yield required(f"{path}.required", "must specify required node constraints")
     else:
-        yield from placement.node_selector(f"{path}.required", affinity["required"])
+        yield from placement.node_selector(f"{path}.required", affinity["required"], values=values)
 
 
 def _classes(path: str, spec: Object, *, inline: bool) -> Errors:
@@ -112,11 +114,10 @@ def _sources(path: str, spec: Object, name: str) -> Errors:
             yield field_forbidden(f"{path}.{shown}", "may not specify more than 1 volume type")
             continue
         place = "persistentDisk" if kind == "gcePersistentDisk" else kind
-        yield from _RULES[kind](f"{path}.{place}", source)
         if kind == "iscsi":
-            yield from portal_length(
-                f"{path}.iscsi.targetportal", source.get("targetPortal") or "", name, source
-            )
+            yield from iscsi_persistent(f"{path}.iscsi", source, name)
+        else:
+            yield from _RULES[kind](f"{path}.{place}", source)
         if kind == "local" and spec.get("nodeAffinity") is None:
             yield required(f"{path}.nodeAffinity", "Local volume requires node affinity")
 
@@ -129,16 +130,13 @@ def _with_secret_place(kind: str) -> volumes.Rule:
     return rule
 
 
-def _iscsi(path: str, source: Object) -> Errors:
-    yield from INTREE["iscsi"](path, source)
-    if source.get("secretRef") is not None:
-        yield from needs(f"{path}.secretRef.name", source["secretRef"].get("name"))
-
-
 def _glusterfs(path: str, source: Object) -> Errors:
     yield from INTREE["glusterfs"](path, source)
     namespace = source.get("endpointsNamespace")
-    if namespace is not None:
+    if namespace == "":
+        detail = "if the endpointnamespace is set, it must be a valid namespace name"
+        yield invalid(f"{path}.endpointsNamespace", namespace, detail)
+    elif namespace is not None:
         yield from named(f"{path}.endpointsNamespace", namespace, names.dns1123_label)
 
 
@@ -174,7 +172,7 @@ _RULES: Mapping[str, volumes.Rule] = {
     "rbd": INTREE["rbd"],
     "quobyte": INTREE["quobyte"],
     "cephfs": INTREE["cephfs"],
-    "iscsi": _iscsi,
+    "iscsi": INTREE["iscsi"],
     "cinder": _with_secret_place("cinder"),
     "fc": INTREE["fc"],
     "flexVolume": INTREE["flexVolume"],

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from sublet.kinds.rules.common import Errors, label_selector, label_value, named
+from sublet.kinds.rules.pod_allowances import NEW, Allowances
 from sublet.machinery import names
 from sublet.machinery.kind import Object
 from sublet.machinery.status import duplicate, field_forbidden, invalid, not_supported, required
@@ -12,10 +13,13 @@ from sublet.machinery.status import duplicate, field_forbidden, invalid, not_sup
 TAINT_EFFECTS = ("NoSchedule", "PreferNoSchedule", "NoExecute")
 _REQUIRED = "requiredDuringSchedulingIgnoredDuringExecution"
 _PREFERRED = "preferredDuringSchedulingIgnoredDuringExecution"
+_OF_PODS = ("podAffinity", "podAntiAffinity")
+_OPERATORS = ("Equal", "Exists")
+_COMPARING = ("Lt", "Gt")
 _TWICE = "exists in both matchLabelKeys and labelSelector"
 
 
-def tolerations(path: str, found: Sequence[Object]) -> Errors:
+def tolerations(path: str, found: Sequence[Object], allowed: Allowances = NEW) -> Errors:
     for index, toleration in enumerate(found):
         where = f"{path}[{index}]"
         key, operator = toleration.get("key") or "", toleration.get("operator") or ""
@@ -35,25 +39,44 @@ def tolerations(path: str, found: Sequence[Object]) -> Errors:
         elif operator == "Exists":
             if value:
                 yield invalid(f"{where}.operator", value, "value must be empty when `operator` is 'Exists'")
+        elif operator in _COMPARING and allowed.comparisons:
+            yield from named(f"{where}.value", value, names.decimal_integer)
         else:
-            yield not_supported(f"{where}.operator", operator, ("Equal", "Exists"))
+            supported = (*_OPERATORS, *_COMPARING) if operator in _COMPARING else _OPERATORS
+            yield not_supported(f"{where}.operator", operator, supported)
         if effect and effect not in TAINT_EFFECTS:
             yield not_supported(f"{where}.effect", effect, TAINT_EFFECTS)
 
 
-def affinity(path: str, found: Object | None) -> Errors:
+def affinity(path: str, found: Object | None, allowed: Allowances = NEW) -> Errors:
     if not found:
         return
     if node := found.get("nodeAffinity"):
-        yield from _node_affinity(f"{path}.nodeAffinity", node)
-    for kind in ("podAffinity", "podAntiAffinity"):
+        yield from _node_affinity(f"{path}.nodeAffinity", node, values=not allowed.node_values)
+    for kind in _OF_PODS:
         if pods := found.get(kind):
-            yield from _pod_affinity(f"{path}.{kind}", pods)
+            yield from _pod_affinity(f"{path}.{kind}", pods, values=not allowed.affinity_values)
 
 
-def _node_affinity(path: str, found: Object) -> Errors:
+def pod_terms(spec: Object) -> Iterator[Object]:
+    """The terms of affinity and anti-affinity to pods of a pod's spec, required and preferred."""
+    for kind in _OF_PODS:
+        rules = (spec.get("affinity") or {}).get(kind) or {}
+        for weighted in rules.get(_PREFERRED) or ():
+            yield weighted.get("podAffinityTerm") or {}
+        yield from rules.get(_REQUIRED) or ()
+
+
+def node_requirements(spec: Object) -> Iterator[Object]:
+    """What a pod's spec requires of its node's labels."""
+    selector = ((spec.get("affinity") or {}).get("nodeAffinity") or {}).get(_REQUIRED) or {}
+    for term in selector.get("nodeSelectorTerms") or ():
+        yield from term.get("matchExpressions") or ()
+
+
+def _node_affinity(path: str, found: Object, *, values: bool) -> Errors:
     if (selector := found.get(_REQUIRED)) is not None:
-        yield from node_selector(f"{path}.{_REQUIRED}", selector)
+        yield from node_selector(f"{path}.{_REQUIRED}", selector, values=values)
     for index, preference in enumerate(found.get(_PREFERRED) or ()):
         where = f"{path}.{_PREFERRED}[{index}]"
         yield from _weight(where, preference)
@@ -67,28 +90,34 @@ def _weight(path: str, found: Object) -> Errors:
         yield invalid(f"{path}.weight", weight, "must be in the range 1-100")
 
 
-def _pod_affinity(path: str, found: Object) -> Errors:
+def _pod_affinity(path: str, found: Object, *, values: bool) -> Errors:
     for index, term in enumerate(found.get(_REQUIRED) or ()):
-        yield from _pod_affinity_term(f"{path}.{_REQUIRED}[{index}]", term)
+        yield from _pod_affinity_term(f"{path}.{_REQUIRED}[{index}]", term, values=values)
     for index, weighted in enumerate(found.get(_PREFERRED) or ()):
         where = f"{path}.{_PREFERRED}[{index}]"
         yield from _weight(where, weighted)
-        yield from _pod_affinity_term(f"{where}.podAffinityTerm", weighted.get("podAffinityTerm") or {})
+        term = weighted.get("podAffinityTerm") or {}
+        yield from _pod_affinity_term(f"{where}.podAffinityTerm", term, values=values)
 
 
-def _pod_affinity_term(path: str, term: Object) -> Errors:
-    yield from label_selector(f"{path}.labelSelector", term.get("labelSelector"))
-    yield from label_selector(f"{path}.namespaceSelector", term.get("namespaceSelector"))
+def term_selectors(path: str, term: Object, *, values: bool = True) -> Errors:
+    """The selectors of a term of affinity to pods; ``values``: whether what they list is judged."""
+    for field in ("labelSelector", "namespaceSelector"):
+        yield from label_selector(f"{path}.{field}", term.get(field), values=values)
+
+
+def _pod_affinity_term(path: str, term: Object, *, values: bool) -> Errors:
+    yield from term_selectors(path, term, values=values)
     for namespace in term.get("namespaces") or ():
         yield from named(f"{path}.namespace", namespace, names.dns1123_label)
-    yield from _label_keys(path, term)
+    yield from label_keys(path, term)
     topology = term.get("topologyKey") or ""
     if not topology:
         yield required(f"{path}.topologyKey", "can not be empty")
     yield from named(f"{path}.topologyKey", topology, names.qualified_name)
 
 
-def _label_keys(path: str, term: Object) -> Errors:
+def label_keys(path: str, term: Object) -> Errors:
     """``matchLabelKeys`` and ``mismatchLabelKeys``, which were merged into the selector when the pod was made."""
     selector = term.get("labelSelector")
     match, mismatch = term.get("matchLabelKeys") or [], term.get("mismatchLabelKeys") or []
@@ -103,7 +132,8 @@ def _label_keys(path: str, term: Object) -> Errors:
         for expression in selector.get("matchExpressions") or ():
             key = expression.get("key") or ""
             if key in match and key in seen:
-                yield invalid(f"{path}[{match.index(key)}]", key, _TWICE)
+                last = len(match) - 1 - match[::-1].index(key)
+                yield invalid(f"{path}[{last}]", key, _TWICE)
             seen.add(key)
     for index, key in enumerate(match):
         if key in mismatch:
@@ -111,12 +141,13 @@ def _label_keys(path: str, term: Object) -> Errors:
             yield invalid(f"{path}.matchLabelKeys[{index}]", key, detail)
 
 
-def node_selector(path: str, selector: Object) -> Errors:
+def node_selector(path: str, selector: Object, *, values: bool = True) -> Errors:
+    """``values``: whether what labels are compared with must be possible values of labels."""
     terms = selector.get("nodeSelectorTerms") or ()
     if not terms:
         yield required(f"{path}.nodeSelectorTerms", "must have at least one node selector term")
     for index, term in enumerate(terms):
-        yield from node_selector_term(f"{path}.nodeSelectorTerms[{index}]", term)
+        yield from node_selector_term(f"{path}.nodeSelectorTerms[{index}]", term, values=values)
 
 
 def node_selector_term(path: str, term: Object, *, values: bool = True) -> Errors:
@@ -125,10 +156,16 @@ def node_selector_term(path: str, term: Object, *, values: bool = True) -> Error
         where = f"{path}.matchExpressions[{index}]"
         yield from _node_requirement(where, requirement)
         yield from named(f"{where}.key", requirement.get("key") or "", names.qualified_name)
-        for number, value in enumerate((requirement.get("values") or ()) if values else ()):
-            yield from named(f"{where}.values[{number}]", value, names.label_value)
+        if values:
+            yield from label_values(f"{where}.values", requirement)
     for index, requirement in enumerate(term.get("matchFields") or ()):
         yield from _field_requirement(f"{path}.matchFields[{index}]", requirement)
+
+
+def label_values(path: str, requirement: Object) -> Errors:
+    """What a requirement compares labels with."""
+    for number, value in enumerate(requirement.get("values") or ()):
+        yield from named(f"{path}[{number}]", value, names.label_value)
 
 
 def _field_requirement(path: str, requirement: Object) -> Errors:
@@ -162,7 +199,7 @@ def _node_requirement(path: str, requirement: Object) -> Errors:
         yield invalid(f"{path}.operator", operator, "not a valid selector operator")
 
 
-def topology_spread(path: str, found: Sequence[Object]) -> Errors:
+def topology_spread(path: str, found: Sequence[Object], allowed: Allowances = NEW) -> Errors:
     pairs = [(c.get("topologyKey") or "", c.get("whenUnsatisfiable") or "") for c in found]
     for index, constraint in enumerate(found):
         where, (topology, action) = f"{path}[{index}]", pairs[index]
@@ -176,6 +213,10 @@ def topology_spread(path: str, found: Sequence[Object]) -> Errors:
         if pairs[index] in pairs[index + 1 :]:
             yield duplicate(f"{where}.{{topologyKey, whenUnsatisfiable}}", f"{{{topology}, {action}}}")
         yield from _spread_details(where, constraint, action)
+        keys = _label_keys_once if allowed.spread_keys else label_keys
+        yield from keys(where, constraint)
+        if not allowed.spread_selectors:
+            yield from label_selector(f"{where}.labelSelector", constraint.get("labelSelector"))
 
 
 def _spread_details(path: str, constraint: Object, action: str) -> Errors:
@@ -190,6 +231,10 @@ def _spread_details(path: str, constraint: Object, action: str) -> Errors:
         chosen = constraint.get(policy)
         if chosen is not None and chosen not in ("Honor", "Ignore"):
             yield not_supported(f"{path}.{policy}", chosen, ("Honor", "Ignore"))
+
+
+def _label_keys_once(path: str, constraint: Object) -> Errors:
+    """``matchLabelKeys`` as they were judged before they were merged into the selector."""
     selector, keys = constraint.get("labelSelector"), constraint.get("matchLabelKeys") or ()
     selected = set((selector or {}).get("matchLabels") or ())
     selected |= {e.get("key") for e in (selector or {}).get("matchExpressions") or ()}
@@ -199,4 +244,3 @@ def _spread_details(path: str, constraint: Object, action: str) -> Errors:
         yield from named(f"{path}.matchLabelKeys[{index}]", key, names.qualified_name)
         if key in selected:
             yield invalid(f"{path}.matchLabelKeys[{index}]", key, _TWICE)
-    yield from label_selector(f"{path}.labelSelector", selector)

@@ -2,39 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 from sublet.kinds.rules.show import NONE, age, human_duration, name, or_none
-from sublet.machinery import quantity
 from sublet.machinery.kind import Object
 from sublet.machinery.objects import condition, is_true, parse_time
-
-_QOS_RESOURCES = ("cpu", "memory")
-
-
-def qos_class(spec: Object) -> str:
-    """``Guaranteed``, ``Burstable`` or ``BestEffort`` (Kubernetes' documentation of quality of service)."""
-    asking: Sequence[Object] = [*(spec.get("containers") or ()), *(spec.get("initContainers") or ())]
-    if (spec.get("resources") or {}).get("requests") or (spec.get("resources") or {}).get("limits"):
-        asking = [spec]
-    some, guaranteed = False, True
-    for asker in asking:
-        resources = asker.get("resources") or {}
-        requests, limits = resources.get("requests") or {}, resources.get("limits") or {}
-        for resource in _QOS_RESOURCES:
-            request, limit = _positive(requests.get(resource)), _positive(limits.get(resource))
-            some = some or request is not None or limit is not None
-            if limit is None or (request is not None and request != limit):
-                guaranteed = False
-    if not some:
-        return "BestEffort"
-    return "Guaranteed" if guaranteed else "Burstable"
-
-
-def _positive(amount: str | None) -> quantity.Quantity | None:
-    found = quantity.parse(amount) if amount else None
-    return found or None
 
 
 def cells(pod: Object, now: float) -> list[Any]:

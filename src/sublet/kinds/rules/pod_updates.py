@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from sublet.kinds.rules import gotypes, placement, pod_annotations, pod_spec
+from sublet.kinds.rules import gotypes, placement, pod_annotations, pod_before, pod_spec
 from sublet.kinds.rules.common import MAX_INT32, Errors
 from sublet.kinds.rules.containers import image_blanks
+from sublet.kinds.rules.pod_allowances import Allowances
 from sublet.machinery.codec import decode_json, encode_json
 from sublet.machinery.kind import Object
 from sublet.machinery.status import FieldError, field_forbidden, invalid, required
@@ -22,12 +23,13 @@ _REQUIRED_RULE = "requiredDuringSchedulingIgnoredDuringExecution"
 
 def update(new: Object, old: Object) -> Errors:
     """Everything that is wrong with a changed pod, besides its metadata."""
-    yield from pod_spec.whole_pod(new)
+    allowed = pod_before.allowances(old)
+    yield from pod_spec.whole_pod(new, old)
     metadata, was = new.get("metadata") or {}, old.get("metadata") or {}
     found: Mapping[str, str] = metadata.get("annotations") or {}
     spec, before = new.get("spec") or {}, old.get("spec") or {}
     yield from pod_annotations.changed(found, was.get("annotations") or {})
-    yield from pod_annotations.meaningful("metadata.annotations", found, spec)
+    yield from pod_annotations.meaningful("metadata.annotations", found, spec, allowed)
     errors = list(_containers(spec, before))
     yield from errors
     if any(error.field in ("spec.containers", "spec.initContainers") for error in errors):
@@ -36,7 +38,7 @@ def update(new: Object, old: Object) -> Errors:
     yield from errors
     if errors and spec.get("activeDeadlineSeconds") is not None:
         return
-    yield from _tolerations(spec.get("tolerations") or (), before.get("tolerations") or ())
+    yield from _tolerations(spec.get("tolerations") or (), before.get("tolerations") or (), allowed)
     yield from _gates(spec.get("schedulingGates") or (), before.get("schedulingGates") or ())
     yield from _rest(spec, before)
 
@@ -69,13 +71,13 @@ def _without_seconds(toleration: Object) -> Object:
     return {key: value for key, value in toleration.items() if key != "tolerationSeconds"}
 
 
-def _tolerations(new: Sequence[Object], old: Sequence[Object]) -> Errors:
+def _tolerations(new: Sequence[Object], old: Sequence[Object], allowed: Allowances) -> Errors:
     kept = [_without_seconds(toleration) for toleration in new]
     if any(_without_seconds(toleration) not in kept for toleration in old):
         detail = "existing toleration can not be modified except its tolerationSeconds"
         yield field_forbidden("spec.tolerations", detail)
     else:
-        yield from placement.tolerations("spec.tolerations", new)
+        yield from placement.tolerations("spec.tolerations", new, allowed)
 
 
 def _gates(new: Sequence[Object], old: Sequence[Object]) -> Errors:

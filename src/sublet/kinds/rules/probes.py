@@ -13,21 +13,39 @@ from sublet.machinery.status import field_forbidden, invalid, not_supported, req
 PROBES = ("livenessProbe", "readinessProbe", "startupProbe")
 _OF_PROBES = ("exec", "httpGet", "tcpSocket", "grpc")
 _OF_MOMENTS = ("exec", "httpGet", "tcpSocket", "sleep")
+_SIGNALS = (
+    "SIGABRT", "SIGALRM", "SIGBUS", "SIGCHLD", "SIGCLD", "SIGCONT", "SIGFPE", "SIGHUP", "SIGILL", "SIGINT", "SIGIO",
+    "SIGIOT", "SIGKILL", "SIGPIPE", "SIGPOLL", "SIGPROF", "SIGPWR", "SIGQUIT", "SIGRTMAX", "SIGRTMIN", "SIGSEGV",
+    "SIGSTKFLT", "SIGSTOP", "SIGSYS", "SIGTERM", "SIGTRAP", "SIGTSTP", "SIGTTIN", "SIGTTOU", "SIGURG", "SIGUSR1",
+    "SIGUSR2", "SIGVTALRM", "SIGWINCH", "SIGXCPU", "SIGXFSZ",
+)  # fmt: skip
+_REAL_TIME = (
+    *(f"SIGRTMAX-{number}" for number in range(1, 15)),
+    *(f"SIGRTMIN+{number}" for number in range(1, 16)),
+)
+STOP_SIGNALS = {"linux": tuple(sorted((*_SIGNALS, *_REAL_TIME))), "windows": ("SIGKILL", "SIGTERM")}
+"""Operating system -> the signals that may stop its containers."""
 _COUNTS = ("initialDelaySeconds", "timeoutSeconds", "periodSeconds", "successThreshold", "failureThreshold")
 
 
-def all_of(path: str, container: Object, grace: int | None, system: str) -> Errors:
+def all_of(path: str, container: Object, grace: int | None, system: str | None) -> Errors:
     """``lifecycle`` and the probes; ``grace``: the pod's termination grace period; ``system``: its ``os.name``."""
     if (lifecycle := container.get("lifecycle")) is not None:
         for moment in ("postStart", "preStop"):
             if (handler := lifecycle.get(moment)) is not None:
                 yield from _handler(f"{path}.lifecycle.{moment}", handler, grace, _OF_MOMENTS)
-        if lifecycle.get("stopSignal") is not None and not system:
-            detail = "may not be set for containers with empty `spec.os.name`"
-            yield field_forbidden(f"{path}.lifecycle.stopSignal", detail)
+        if (signal := lifecycle.get("stopSignal")) is not None:
+            yield from _stop_signal(f"{path}.lifecycle.stopSignal", signal, system)
     for kind in PROBES:
         if (probe := container.get(kind)) is not None:
             yield from _probe(f"{path}.{kind}", probe, grace, readiness=kind == "readinessProbe")
+
+
+def _stop_signal(path: str, signal: str, system: str | None) -> Errors:
+    if system is None:
+        yield field_forbidden(path, "may not be set for containers with empty `spec.os.name`")
+    elif signal not in STOP_SIGNALS.get(system, (signal,)):
+        yield not_supported(path, signal, STOP_SIGNALS[system])
 
 
 def _probe(path: str, probe: Object, grace: int | None, *, readiness: bool) -> Errors:

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 
 from sublet.kinds.rules import gotypes
 from sublet.kinds.rules.common import MAX_INT32, Errors, descending, named, within
+from sublet.kinds.rules.pod_allowances import NEW, Allowances
 from sublet.machinery import names
 from sublet.machinery.kind import Object
 from sublet.machinery.status import duplicate, field_forbidden, invalid, not_supported, required, too_long
@@ -65,7 +66,7 @@ def container(path: str, context: Object | None, *, host_users: bool) -> Errors:
     yield from _app_armor(f"{path}.appArmorProfile", context.get("appArmorProfile"))
 
 
-def pod(path: str, context: Object | None, spec: Object) -> Errors:
+def pod(path: str, context: Object | None, spec: Object, allowed: Allowances = NEW) -> Errors:
     """``securityContext`` of a pod, whose spec is given."""
     context = context or {}
     yield from within(f"{path}.fsGroup", context.get("fsGroup"), 0, MAX_INT32)
@@ -76,13 +77,14 @@ def pod(path: str, context: Object | None, spec: Object) -> Errors:
     if spec.get("shareProcessNamespace") and spec.get("hostPID"):
         detail = "ShareProcessNamespace and HostPID cannot both be enabled"
         yield invalid(f"{path}.shareProcessNamespace", True, detail)
-    yield from _sysctls(f"{path}.sysctls", context, spec)
+    yield from _sysctls(f"{path}.sysctls", context, spec, of_host=allowed.host_sysctls)
     yield from _choice(path, context, "fsGroupChangePolicy", ("Always", "OnRootMismatch"))
     yield from _seccomp(f"{path}.seccompProfile", context.get("seccompProfile"))
     yield from _windows_options(f"{path}.windowsOptions", context.get("windowsOptions"))
     yield from _app_armor(f"{path}.appArmorProfile", context.get("appArmorProfile"))
     yield from _choice(path, context, "supplementalGroupsPolicy", ("Merge", "Strict"))
-    yield from _choice(path, context, "seLinuxChangePolicy", ("MountOption", "Recursive"))
+    policies = ("MountOption", "Recursive") if allowed.selinux_policy else ("Recursive",)
+    yield from _choice(path, context, "seLinuxChangePolicy", policies)
 
 
 def _choice(path: str, context: Object, field: str, supported: tuple[str, ...]) -> Errors:
@@ -91,13 +93,17 @@ def _choice(path: str, context: Object, field: str, supported: tuple[str, ...]) 
         yield not_supported(f"{path}.{field}", value, supported)
 
 
-def host_users(path: str, spec: Object) -> Errors:
-    """A pod with a user namespace of its own shares no other namespace with its node."""
+def host_users(path: str, spec: Object, allowed: Allowances = NEW) -> Errors:
+    """A pod with a user namespace of its own shares no other namespace with its node, nor block devices."""
     if spec.get("hostUsers") is not False:
         return
+    detail = "when `hostUsers` is false"
     for flag, shown in (("hostNetwork", "hostNetwork"), ("hostPID", "HostPID"), ("hostIPC", "HostIPC")):
-        if spec.get(flag):
-            yield field_forbidden(f"{path}.{shown}", "when `pod.Spec.HostUsers` is false")
+        if spec.get(flag) and not (flag == "hostNetwork" and allowed.own_users_on_host_network):
+            yield field_forbidden(f"{path}.{shown}", detail)
+    for where, found in () if allowed.own_users_with_devices else every_container(path, spec):
+        if found.get("volumeDevices"):
+            yield field_forbidden(f"{where}.volumeDevices", detail)
 
 
 def _seccomp(path: str, profile: Object | None) -> Errors:
@@ -143,7 +149,7 @@ def _app_armor(path: str, profile: Object | None) -> Errors:
         yield not_supported(f"{path}.type", chosen, _PROFILES)
 
 
-def _sysctls(path: str, context: Object, spec: Object) -> Errors:
+def _sysctls(path: str, context: Object, spec: Object, *, of_host: bool) -> Errors:
     seen: set[str] = set()
     for index, sysctl in enumerate(context.get("sysctls") or ()):
         where, name = f"{path}[{index}].name", sysctl.get("name") or ""
@@ -155,12 +161,17 @@ def _sysctls(path: str, context: Object, spec: Object) -> Errors:
         elif name in seen:
             yield duplicate(where, name)
         seen.add(name)
-        dotted = name.replace("/", ".")
-        ipc = dotted.startswith(("kernel.shm", "kernel.msg", "fs.mqueue.")) or dotted == "kernel.sem"
-        if spec.get("hostNetwork") and dotted.startswith("net."):
-            yield invalid(where, name, "may not be specified when 'hostNetwork' is true")
-        elif spec.get("hostIPC") and ipc:
-            yield invalid(where, name, "may not be specified when 'hostIPC' is true")
+        if not of_host and (namespace := is_of_host(name, spec)):
+            yield invalid(where, name, f"may not be specified when '{namespace}' is true")
+
+
+def is_of_host(sysctl: str, spec: Object) -> str:
+    """The field by which a pod shares the namespace of a sysctl with its node; empty where it does not."""
+    dotted = sysctl.replace("/", ".")
+    if dotted.startswith("net."):
+        return "hostNetwork" if spec.get("hostNetwork") else ""
+    ipc = dotted.startswith(("kernel.shm", "kernel.msg", "fs.mqueue.")) or dotted == "kernel.sem"
+    return "hostIPC" if ipc and spec.get("hostIPC") else ""
 
 
 # -- operating systems --
@@ -180,7 +191,7 @@ def operating_system(path: str, spec: Object) -> Errors:
         return
     name = system.get("name") or ""
     if not name:
-        yield required(f"{path}.os.name", "cannot be empty")
+        yield required(f"{path}.os.name")
     elif name == "linux":
         yield from _linux(path, spec)
     elif name == "windows":

@@ -7,7 +7,15 @@ from collections.abc import Sequence
 from typing import Any
 
 from sublet.kinds.rules import gotypes
-from sublet.kinds.rules.common import Errors, labels, named, port_number_or_name, within
+from sublet.kinds.rules.common import (
+    Errors,
+    labels,
+    legacy_cidr,
+    legacy_ip,
+    named,
+    port_number_or_name,
+    within,
+)
 from sublet.kinds.rules.containers import protocol
 from sublet.machinery import names
 from sublet.machinery.kind import Object
@@ -17,7 +25,7 @@ TYPES = ("ClusterIP", "ExternalName", "LoadBalancer", "NodePort")
 _WITH_IP = ("ClusterIP", "LoadBalancer", "NodePort")
 WITH_NODE_PORTS = ("LoadBalancer", "NodePort")
 _DAY = 86400
-_DISTRIBUTIONS = ("PreferClose", "PreferSameNode", "PreferSameZone")
+_DISTRIBUTIONS = ("PreferClose", "PreferSameZone", "PreferSameNode")
 _FAMILY_POLICIES = ("PreferDualStack", "RequireDualStack", "SingleStack")
 _ONLY_BALANCERS = "may only be used when `type` is 'LoadBalancer'"
 _RANGES = "service.beta.kubernetes.io/load-balancer-source-ranges"
@@ -45,9 +53,9 @@ def needs_health_port(spec: Object) -> bool:
     return spec.get("type") == "LoadBalancer" and spec.get("externalTrafficPolicy") == "Local"
 
 
-def validate(service: Object) -> Errors:
-    """Every rule of a defaulted Service."""
-    spec = service.get("spec") or {}
+def validate(service: Object, old: Object | None = None) -> Errors:
+    """Every rule of a defaulted Service; ``old``: as it was, which may keep addresses that no new one may have."""
+    spec, before = service.get("spec") or {}, (old or {}).get("spec") or {}
     notes = (service.get("metadata") or {}).get("annotations") or {}
     if _MODE in notes and _HINTS in notes and notes[_MODE] != notes[_HINTS]:
         detail = f"must match annotations[{_HINTS}] when both are specified"
@@ -63,17 +71,17 @@ def validate(service: Object) -> Errors:
     yield from labels("spec.selector", spec.get("selector"))
     yield from _affinity(spec)
     if kind != "ExternalName":
-        yield from _cluster_addresses(spec)
+        yield from _cluster_addresses(spec, before)
     for index, address in enumerate(spec.get("externalIPs") or ()):
         where = f"spec.externalIPs[{index}]"
-        wrong = list(named(where, address, names.ip_address))
+        wrong = list(legacy_ip(where, address, before.get("externalIPs") or ()))
         yield from wrong or not_special(where, address)
     if not kind:
         yield required("spec.type")
     elif kind not in TYPES:
         yield not_supported("spec.type", kind, TYPES)
     yield from _repeated_ports(spec.get("ports") or (), kind)
-    yield from _balancer(spec, notes)
+    yield from _balancer(spec, notes, old or {})
     yield from _traffic(spec, kind)
 
 
@@ -150,7 +158,7 @@ def _affinity(spec: Object) -> Errors:
         yield field_forbidden(where, "must not be set when session affinity is None")
 
 
-def _cluster_addresses(spec: Object) -> Errors:
+def _cluster_addresses(spec: Object, before: Object) -> Errors:
     first, found = spec.get("clusterIP") or "", spec.get("clusterIPs") or []
     where, families = "spec.clusterIPs", spec.get("ipFamilies") or []
     if first and found and found[0] != first:
@@ -165,10 +173,12 @@ def _cluster_addresses(spec: Object) -> Errors:
     policy = spec.get("ipFamilyPolicy")
     if policy is not None and policy not in _FAMILY_POLICIES:
         yield not_supported("spec.ipFamilyPolicy", policy, _FAMILY_POLICIES)
-    yield from _judged_addresses(where, cluster_ips(spec), families)
+    yield from _judged_addresses(where, cluster_ips(spec), families, cluster_ips(before))
 
 
-def _judged_addresses(where: str, found: Sequence[str], families: Sequence[str]) -> Errors:
+def _judged_addresses(
+    where: str, found: Sequence[str], families: Sequence[str], kept: Sequence[str]
+) -> Errors:
     bad = False
     for index, address in enumerate(found):
         if index == 0 and address == "None":
@@ -176,7 +186,7 @@ def _judged_addresses(where: str, found: Sequence[str], families: Sequence[str])
                 bad = True
                 yield invalid(where, found, "'None' must be the first and only value")
             continue
-        wrong = list(named(f"{where}[{index}]", address, names.ip_address))
+        wrong = list(legacy_ip(f"{where}[{index}]", address, kept))
         bad = bad or bool(wrong)
         yield from wrong
     if len(found) > 2:
@@ -193,7 +203,9 @@ def _judged_addresses(where: str, found: Sequence[str], families: Sequence[str])
 
 def not_special(path: str, address: str) -> Errors:
     """An address that means the same machine from everywhere."""
-    parsed = ipaddress.ip_address(address)
+    parsed, _ = names.read_ip(address)
+    if parsed is None:
+        return
     if parsed.is_unspecified:
         yield invalid(path, address, f"may not be unspecified ({address})")
     if parsed.is_loopback:
@@ -205,20 +217,23 @@ def not_special(path: str, address: str) -> Errors:
         yield invalid(path, address, "may not be in the link-local multicast range (224.0.0.0/24, ff02::/10)")
 
 
-def _balancer(spec: Object, notes: Object) -> Errors:
+def _balancer(spec: Object, notes: Object, old: Object) -> Errors:
     is_balanced = spec.get("type") == "LoadBalancer"
     ranges, where = spec.get("loadBalancerSourceRanges") or (), "spec.LoadBalancerSourceRanges"
     if ranges:
         if not is_balanced:
             yield field_forbidden(where, _ONLY_BALANCERS)
+        kept = [source.strip() for source in (old.get("spec") or {}).get("loadBalancerSourceRanges") or ()]
         for index, source in enumerate(ranges):
-            yield from named(f"{where}[{index}]", source.strip(), names.cidr)
+            yield from legacy_cidr(f"{where}[{index}]", source.strip(), kept)
     elif _RANGES in notes:
         where = f"metadata.annotations[{_RANGES}]"
         if not is_balanced:
             yield field_forbidden(where, _ONLY_BALANCERS)
-        for source in notes[_RANGES].split(",") if notes[_RANGES].strip() else ():
-            yield from named(where, source.strip(), names.cidr)
+        text = notes[_RANGES].strip()
+        if text and text != ((old.get("metadata") or {}).get("annotations") or {}).get(_RANGES, "").strip():
+            for source in text.split(","):
+                yield from legacy_cidr(where, source.strip())
     if spec.get("allocateLoadBalancerNodePorts") is not None and not is_balanced:
         yield field_forbidden("spec.allocateLoadBalancerNodePorts", _ONLY_BALANCERS)
     yield from _class(spec)
@@ -275,7 +290,7 @@ def update(new: Object, old: Object) -> Errors:
     checked = needs_health_port(before) and needs_health_port(spec)
     if checked and spec.get("healthCheckNodePort") != before.get("healthCheckNodePort"):
         yield field_forbidden("spec.healthCheckNodePort", "field is immutable")
-    yield from validate(new)
+    yield from validate(new, old)
 
 
 def _changed_addresses(spec: Object, before: Object) -> Errors:
@@ -310,7 +325,11 @@ def _changed_families(spec: Object, before: Object) -> Errors:
         yield invalid("spec.ipFamilyPolicy", spec.get("ipFamilyPolicy"), detail)
 
 
-def balancer_status(new: Object, _old: Object) -> Errors:
+def balancer_status(new: Object, old: Object) -> Errors:
+    kept = [
+        ingress.get("ip")
+        for ingress in ((old.get("status") or {}).get("loadBalancer") or {}).get("ingress") or ()
+    ]
     found = ((new.get("status") or {}).get("loadBalancer") or {}).get("ingress") or ()
     if found and (new.get("spec") or {}).get("type") != "LoadBalancer":
         detail = "may only be used when `spec.type` is 'LoadBalancer'"
@@ -320,7 +339,7 @@ def balancer_status(new: Object, _old: Object) -> Errors:
         where = f"status.loadBalancer.ingress[{index}]"
         address, mode, host = ingress.get("ip") or "", ingress.get("ipMode"), ingress.get("hostname") or ""
         if address:
-            yield from named(f"{where}.ip", address, names.ip_address)
+            yield from legacy_ip(f"{where}.ip", address, kept)
         if mode is None:
             if address:
                 yield required(f"{where}.ipMode", "must be specified when `ip` is set")
@@ -335,5 +354,5 @@ def host_name(path: str, host: str) -> Errors:
     """A name that is no address; empty is fine."""
     if host:
         yield from named(path, host, names.dns1123_subdomain)
-        if not names.ip_address(host):
+        if names.read_ip(host)[0] is not None:
             yield invalid(path, host, "must be a DNS name, not an IP address")

@@ -17,6 +17,7 @@ from sublet.kinds.rules.common import (
     no_backsteps,
     not_reserved,
 )
+from sublet.kinds.rules.pod_allowances import NEW, Allowances
 from sublet.kinds.rules.volumes_intree import INTREE, portal_length
 from sublet.machinery import names
 from sublet.machinery.kind import Object
@@ -43,7 +44,7 @@ Rule = Callable[[str, Object], Errors]
 
 
 def checked(
-    path: str, found: Sequence[Object], pod: Object | None
+    path: str, found: Sequence[Object], pod: Object | None, allowed: Allowances = NEW
 ) -> tuple[dict[str, Object], list[FieldError]]:
     """``spec.volumes`` of a pod, whose metadata is given, or of a template (None): (usable ones by name, errors)."""
     pod_name = (pod or {}).get("name") or ""
@@ -54,7 +55,10 @@ def checked(
     all_errors: list[FieldError] = []
     for index, volume in enumerate(found):
         where, name = f"{path}[{index}]", volume.get("name") or ""
-        errors = [*_source(where, volume, pod, pod_name), *needs(f"{where}.name", name, names.dns1123_label)]
+        errors = [
+            *_source(where, volume, pod_name, allowed),
+            *needs(f"{where}.name", name, names.dns1123_label),
+        ]
         if name in usable:
             errors.append(duplicate(f"{where}.name", name))
         if not errors:
@@ -67,27 +71,26 @@ def checked(
     return usable, all_errors
 
 
-def _source(path: str, volume: Object, pod: Object | None, pod_name: str) -> Errors:
-    first = True
+def _source(path: str, volume: Object, pod_name: str, allowed: Allowances) -> Errors:
+    first, name = True, volume.get("name") or ""
     for kind, (rule, shown) in SOURCES.items():
         source = volume.get(kind)
         if source is None:
             continue
         if first:
-            yield from rule(f"{path}.{_PLACES.get(kind, kind)}", source)
-            first = False
-            if kind == "iscsi":
-                yield from portal_length(
-                    f"{path}.name", volume.get("name") or "", volume.get("name") or "", source
-                )
-            if kind == "image" and pod is not None and not source.get("reference"):
+            if kind == "image" and not source.get("reference") and not allowed.unnamed_images:
                 yield required(f"{path}.image.reference")
-            if kind == "ephemeral" and pod_name and volume.get("name"):
-                claim = f"{pod_name}-{volume['name']}"
+            where = f"{path}.{_PLACES.get(kind, kind)}"
+            yield from _projected(where, source, allowed) if kind == "projected" else rule(where, source)
+            first = False
+            if kind == "ephemeral" and pod_name and name:
+                claim = f"{pod_name}-{name}"
                 for text in names.dns1123_subdomain(claim):
-                    yield invalid(f"{path}.name", volume["name"], f'PVC name "{claim}": {text}')
+                    yield invalid(f"{path}.name", name, f'PVC name "{claim}": {text}')
         else:
             yield field_forbidden(f"{path}.{shown}", _SECOND)
+        if kind == "iscsi":
+            yield from portal_length(f"{path}.name", name, name, source)
     if first:
         yield required(path, "must specify a volume type")
 
@@ -157,7 +160,7 @@ def _downward_file(path: str, item: Object) -> Errors:
     yield from mode(f"{path}.mode", item.get("mode"))
 
 
-def _projected(path: str, source: Object) -> Errors:
+def _projected(path: str, source: Object, allowed: Allowances = NEW) -> Errors:
     yield from mode(f"{path}.defaultMode", source.get("defaultMode"))
     taken: set[str] = set()
     for index, projection in enumerate(source.get("sources") or ()):
@@ -165,6 +168,9 @@ def _projected(path: str, source: Object) -> Errors:
         kinds = [kind for kind in _PROJECTIONS if projection.get(kind) is not None]
         for kind in kinds:
             yield from _PROJECTIONS[kind](path, f"{where}.{kind}", projection[kind], taken)
+            if kind == "serviceAccountToken" and not allowed.token_paths:
+                # The path of the error is the volume's, as it is in Kubernetes.
+                yield from not_reserved(f"{path}.path", projection[kind].get("path") or "")
         if len(kinds) > 1:
             yield field_forbidden(where, "may not specify more than 1 volume type per source")
 
@@ -197,9 +203,7 @@ def _token(volume: str, path: str, part: Object, _taken: set[str]) -> Errors:
         yield invalid(where, seconds, "may not specify a duration less than 10 minutes")
     if seconds > 1 << 32:
         yield invalid(where, seconds, "may not specify a duration larger than 2^32 seconds")
-    # The path of the error is the volume's, as it is in Kubernetes.
     yield from needs(f"{volume}.path", part.get("path"))
-    yield from not_reserved(f"{volume}.path", part.get("path") or "")
 
 
 def _trust_bundle(volume: str, path: str, part: Object, taken: set[str]) -> Errors:

@@ -15,6 +15,7 @@ _INITIATORS = {
     "eui": re.compile(r"^eui.[a-zA-Z0-9]{16}$").search,
     "naa": re.compile(r"^naa.[a-zA-Z0-9]{32}$").search,
 }
+_FORMAT = "must be valid format"
 _REGISTRY = "must be a host:port pair or multiple pairs separated by commas"
 _PORTAL_LIMIT = 64
 _PORTAL = (
@@ -51,23 +52,41 @@ def _git(path: str, source: Object) -> Errors:
 
 def iscsi(path: str, source: Object) -> Errors:
     yield from needs(f"{path}.targetPortal", source.get("targetPortal"))
-    name = source.get("iqn") or ""
-    if not name:
+    yield from _iscsi_target(path, source, f"{_FORMAT} starting with iqn, eui, or naa")
+    yield from _initiator(f"{path}.initiatorname", source, f"{_FORMAT} starting with iqn, eui, or naa")
+
+
+def iscsi_persistent(path: str, source: Object, volume: str) -> Errors:
+    """The same of the PersistentVolume called ``volume``; its errors say less."""
+    portal = source.get("targetPortal") or ""
+    yield from needs(f"{path}.targetPortal", portal)
+    yield from portal_length(f"{path}.targetportal", portal, volume, source)
+    yield from _iscsi_target(path, source, _FORMAT)
+    yield from _secret_name(path, source)
+    yield from _initiator(f"{path}.initiatorname", source, _FORMAT)
+
+
+def _iscsi_target(path: str, source: Object, no_type: str) -> Errors:
+    if source.get("iqn"):
+        yield from _qualified(f"{path}.iqn", source["iqn"], no_type)
+    else:
         yield required(f"{path}.iqn")
-    elif name[:3] not in _INITIATORS:
-        yield invalid(f"{path}.iqn", name, "must be valid format starting with iqn, eui, or naa")
-    elif not _INITIATORS[name[:3]](name):
-        yield invalid(f"{path}.iqn", name, "must be valid format")
     yield from within(f"{path}.lun", source.get("lun") or 0, 0, 255)
     if (source.get("chapAuthDiscovery") or source.get("chapAuthSession")) and source.get("secretRef") is None:
         yield required(f"{path}.secretRef")
-    initiator = source.get("initiatorName")
-    if initiator is not None:
-        if initiator[:3] not in _INITIATORS:
-            detail = "must be valid format starting with iqn, eui, or naa"
-            yield invalid(f"{path}.initiatorname", initiator, detail)
-        elif not _INITIATORS[initiator[:3]](initiator):
-            yield invalid(f"{path}.initiatorname", initiator, "must be valid format")
+
+
+def _initiator(path: str, source: Object, no_type: str) -> Errors:
+    if (initiator := source.get("initiatorName")) is not None:
+        yield from _qualified(path, initiator, no_type)
+
+
+def _qualified(path: str, name: str, no_type: str) -> Errors:
+    """An iSCSI name; ``no_type``: what is said of one that is of no type."""
+    if name[:3] not in _INITIATORS:
+        yield invalid(path, name, no_type)
+    elif not _INITIATORS[name[:3]](name):
+        yield invalid(path, name, _FORMAT)
 
 
 def portal_length(path: str, shown: str, name: str, source: Object | None) -> Errors:

@@ -18,10 +18,10 @@ def translate(spec: Object, namespace: str, mapping: Mapping) -> None:
         for weighted in rules.get("preferredDuringSchedulingIgnoredDuringExecution") or ():
             _term(weighted["podAffinityTerm"], namespace, mapping)
     for constraint in spec.get("topologySpreadConstraints") or ():
+        _match_keys(constraint, mapping)
         if constraint.get("labelSelector") is not None:
             selector = mapping.label_selector(constraint["labelSelector"])
             constraint["labelSelector"] = _within(selector, [namespace], mapping)
-        _match_keys(constraint, mapping)
 
 
 def _term(term: Object, namespace: str, mapping: Mapping) -> None:
@@ -62,9 +62,13 @@ def _within(selector: dict[str, Any], namespaces: list[str], mapping: Mapping) -
 
 
 def _match_keys(term: Object, mapping: Mapping) -> None:
+    """Keys that the tenant's API server has merged into the selector go: the host's would merge them again, and refuse."""
+    expressions = (term.get("labelSelector") or {}).get("matchExpressions") or ()
+    merged = {expression.get("key") for expression in expressions}
     for field in ("matchLabelKeys", "mismatchLabelKeys"):
-        if term.get(field):
-            term[field] = [mapping.label_key(key) for key in term[field]]
+        keys = [mapping.label_key(key) for key in term.pop(field, None) or () if key not in merged]
+        if keys:
+            term[field] = keys
 
 
 def merged_tolerations(host: list[Any], tenant: list[Any]) -> list[Any]:
