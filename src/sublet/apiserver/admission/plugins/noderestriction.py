@@ -29,7 +29,7 @@ def _handles(attributes: Attributes) -> bool:
     return _GROUP in attributes.user.groups and attributes.user.name.startswith(_PREFIX)
 
 
-async def _validate(attributes: Attributes, context: Context) -> None:
+async def _admit(attributes: Attributes, context: Context) -> None:
     node = attributes.user.name[len(_PREFIX) :]
     match attributes.target:
         case ("", "pods"):
@@ -301,4 +301,4 @@ def _refused(attributes: Attributes, why: str) -> Forbidden:
     return forbidden(attributes.group, attributes.plural, attributes.name, why)
 
 
-PLUGIN = Plugin("NodeRestriction", _handles, validate=_validate)
+PLUGIN = Plugin("NodeRestriction", _handles, admit=_admit)
