@@ -39,6 +39,15 @@ TRUE = """
 0x1F == 31
 1 < 2u && 2.5 > 2 && 1u <= 1.0
 dyn(1) == 1.0
+!quantity('1000m').isInteger() && !quantity('1.0').isInteger() && quantity('1.5k').isInteger() && quantity('1500m').add(quantity('500m')).compareTo(quantity('2')) == 0
+!quantity('9999999999999999999999G').isInteger() && !quantity('1Ki').add(quantity('9999999999999999999999G')).isInteger() && quantity('1Mi').asInteger() == 1048576
+quantity('0.5').sub(quantity('0')).add(1) == quantity('1500m') && quantity('50k').add(20).sub(quantity('100k')).sub(-50000).asInteger() == 20
+!isSemver('01.1.1') && isSemver('01', true) && semver('v1.02', true) == semver('1.2.0') && semver('1.0.0-a.2').isLessThan(semver('1.0.0-a.b'))
+'%s'.format([['a', 'b']]) == '["a", "b"]' && '%s'.format([{'k': [1.5], 'a': []}]) == '{"a":[], "k":[1.500000]}'
+'%s'.format([[timestamp('2023-02-03T23:31:20Z')]]) == '[timestamp("2023-02-03T23:31:20Z")]' && '%s'.format([[duration('90m')]]) == '[duration("5400s")]'
+'%.2f %.0f'.format([1234.567, 2.5]) == '1,234.57 2' && '%f'.format(['Infinity']) == '∞' && '%e'.format([0.0125]) == '1.250000\u202f×\u202f10⁻⁰²'
+'100%% %s %d %b %x %X %o'.format([b'x', 7, true, 'hi', 255, 8]) == '100% x 7 1 6869 FF 10'
+format.date().validate('2020-01-32').value() == ['invalid date'] && format.datetime().validate('x').value() == ['invalid datetime']
 string(100000.0) == '100000' && string(1000000.0) == '1e+06' && string(0.00001) == '1e-05'
 double('Inf') > 1e300 && double('+.5e1') == 5.0 && int('-0012') == -12
 optional.ofNonZeroValue(duration('0s')) == optional.none() && optional.ofNonZeroValue(duration('1s')).hasValue()
@@ -96,8 +105,8 @@ strings.quote('a"b') == '"a\\\\"b"'
 'foobar'.startsWith('foo') && 'foobar'.endsWith('bar') && 'foobar'.contains('oba')
 [1, 2, 2].isSorted() && [3, 1].min() == 1 && [3, 1].max() == 3 && [1, 2].sum() == 3 && ['a', 'b', 'a'].lastIndexOf('a') == 2
 sets.contains([1, 2, 3], [1, 3]) && sets.equivalent([1, 1], [1]) && sets.intersects([1], [1, 2])
-quantity('1Gi').isGreaterThan(quantity('1G')) && quantity('500m').add(quantity('1.5')).asInteger() == 2
-isQuantity('1Mi') && !isQuantity('1Zz') && quantity('50k').compareTo(quantity('50000')) == 0 && quantity('-1').sign() == -1
+quantity('1Gi').isGreaterThan(quantity('1G')) && quantity('500m').add(quantity('1.5')) == quantity('2')
+isQuantity('1Mi') && !isQuantity('1Zz') && quantity('50k').compareTo(quantity('50000')) == 0 && sign(quantity('-1')) == -1
 ip('10.0.0.1').family() == 4 && isIP('::1') && !isIP('300.1.1.1') && !isIP('::ffff:1.2.3.4') && ip('::1').isLoopback()
 ip.isCanonical('::1') && !ip.isCanonical('0:0::1') && string(ip('::1')) == '::1'
 cidr('10.0.0.0/8').containsIP('10.1.2.3') && cidr('10.0.0.0/8').containsCIDR(cidr('10.1.0.0/16')) && cidr('10.1.2.3/8').masked() == cidr('10.0.0.0/8')
@@ -131,6 +140,37 @@ def test_expression_holds(environment: Environment, text: str) -> None:
         ("[1, 2].all(x, x / 0 > 1)", "division by zero"),
         ("optional.none().value()", "optional.none"),
         ("{'a': 1, 'a': 2}", "repeated key"),
+        ("quantity('9999999999999999999999G').asInteger()", "cannot convert value to integer"),
+        ("quantity('0.5').asInteger()", "cannot convert value to integer"),
+        (
+            "ip('1.2.3')",
+            r'^IP Address "1.2.3" parse error during conversion from string: ParseAddr\("1.2.3"\): IPv4 address too short$',
+        ),
+        ("ip('fe80::1%eth0')", '^IP Address "fe80::1%eth0" with zone value is not allowed$'),
+        ("ip('::ffff:1.2.3.4')", '^IPv4-mapped IPv6 address "::ffff:1.2.3.4" is not allowed$'),
+        (
+            "cidr('1.2.3.4/033')",
+            r'^(network address parse error during conversion from string: ){2}netip.ParsePrefix\("1.2.3.4/033"\): bad bits after slash: "033"$',
+        ),
+        ("semver('1.2')", "^No Major.Minor.Patch elements found$"),
+        ("semver('1.2.3-01')", '^Numeric PreRelease version must not contain leading zeroes "01"$'),
+        ("semver('1.02.3')", '^Minor number must not contain leading zeroes "02"$'),
+        ("semver('1-rc', true)", "^short version cannot contain PreRelease/Build meta data$"),
+        (
+            "'%d'.format(['a'])",
+            "^error during formatting: decimal clause can only be used on integers, was given string$",
+        ),
+        (
+            "'%f'.format([1])",
+            "^error during formatting: fixed-point clause can only be used on doubles, was given int$",
+        ),
+        ("'%q'.format([1])", '^could not parse formatting clause: unrecognized formatting clause "q"$'),
+        (
+            "'%.3'.format([1])",
+            "^could not parse formatting clause: error while parsing precision: could not find end of precision specifier$",
+        ),
+        ("'%s %s'.format([1])", "^index 1 out of range$"),
+        ("'%s'.format([quantity('1')])", "was given kubernetes.Quantity$"),
         ("int('x')", "type conversion error from 'string' to 'int'"),
         ("int('9223372036854775808')", "type conversion error from 'string' to 'int'"),
         ("uint('-1')", "type conversion error from 'string' to 'uint'"),

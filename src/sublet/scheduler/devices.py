@@ -110,7 +110,7 @@ class _Domains(dict[str, Any]):
 
 def cel_value(device: Device) -> dict[str, Any]:
     """The device as selectors see it: ``device.driver``, ``device.attributes[D].name``, ``device.capacity[D].name``."""
-    from sublet.machinery.cel.lists import Quantity
+    from sublet.machinery.cel.amounts import parse_quantity
 
     driver = device.id[0]
     attributes, capacity = _Domains(), _Domains()
@@ -119,7 +119,7 @@ def cel_value(device: Device) -> dict[str, Any]:
         attributes.setdefault(domain or driver, {})[rest] = _attribute(stated)
     for name, stated in (device.stated.get("capacity") or {}).items():
         domain, _, rest = str(name).rpartition("/")
-        capacity.setdefault(domain or driver, {})[rest] = Quantity(quantity.parse(str(stated["value"])))
+        capacity.setdefault(domain or driver, {})[rest] = parse_quantity(str(stated["value"]))
     return {
         "driver": driver,
         "attributes": attributes,
@@ -130,7 +130,7 @@ def cel_value(device: Device) -> dict[str, Any]:
 
 def _attribute(stated: Mapping[str, Any]) -> Any:
     if "version" in stated:
-        from sublet.machinery.cel.lists import semver
+        from sublet.machinery.cel.amounts import semver
 
         return semver(stated["version"])
     return next(iter(stated.values()), None)

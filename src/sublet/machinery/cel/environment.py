@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from sublet.machinery.cel import functions, syntax, values
+from sublet.machinery.cel.amounts import AMOUNTS
 from sublet.machinery.cel.authorizer import AUTHORIZER
 from sublet.machinery.cel.checker import Checker
 from sublet.machinery.cel.errors import CompileError, EvaluationError, InstantiationError, Issue
@@ -78,7 +79,7 @@ class Environment:
         self._variables = variables
         self._slots = tuple(variables)
         self._constructs = constructs or {}
-        self._functions = functions.table(STANDARD, STRINGS, LISTS, NETWORK, AUTHORIZER)
+        self._functions = functions.table(STANDARD, STRINGS, LISTS, AMOUNTS, NETWORK, AUTHORIZER)
 
     def extended(self, variables: Mapping[str, Type]) -> Environment:
         """With other variables, sharing the rest."""

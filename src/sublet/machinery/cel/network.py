@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import ipaddress
-import re
 from collections.abc import Callable
 from typing import Any
 
-from sublet.machinery import gourl
+from sublet.machinery import goaddr, gourl
 from sublet.machinery.cel import functions as f
 from sublet.machinery.cel.errors import EvaluationError
 from sublet.machinery.cel.functions import define
 from sublet.machinery.cel.values import Opaque
-
-Address = ipaddress.IPv4Address | ipaddress.IPv6Address
+from sublet.machinery.status import quoted
 
 
 class _Wrapped(Opaque):
@@ -57,18 +55,22 @@ class URL(_Wrapped):
 # -- addresses --
 
 
-def _address(text: str) -> Address:
-    if "%" in text:
-        raise EvaluationError(f'IP Address "{text[:60]}" with zone value is not allowed')
+def _address(text: str) -> goaddr.Address:
     try:
-        found = ipaddress.ip_address(text)
+        found = goaddr.parse_address(text)
     except ValueError as error:
         raise EvaluationError(
-            f"IP Address '{text[:60]}' parse error during conversion from string: {error}"
+            f"IP Address {quoted(text)} parse error during conversion from string: {error}"
         ) from error
-    if isinstance(found, ipaddress.IPv6Address) and found.ipv4_mapped is not None:
-        raise EvaluationError(f'IPv4-mapped IPv6 address "{text[:60]}" is not allowed')
-    return found
+    if "%" in text:
+        raise EvaluationError(f"IP Address {quoted(text)} with zone value is not allowed")
+    return _unmapped(found, text)
+
+
+def _unmapped(address: goaddr.Address, text: str) -> goaddr.Address:
+    if isinstance(address, ipaddress.IPv6Address) and address.ipv4_mapped is not None:
+        raise EvaluationError(f"IPv4-mapped IPv6 address {quoted(text)} is not allowed")
+    return address
 
 
 def _ip(value: Any) -> IP:
@@ -76,11 +78,14 @@ def _ip(value: Any) -> IP:
 
 
 def _cidr(text: str) -> CIDR:
-    host, slash, bits = text.partition("/")
-    address = _address(host)
-    if not slash or not re.fullmatch(r"0|[1-9]\d{0,2}", bits) or int(bits) > address.max_prefixlen:
-        raise EvaluationError(f"CIDR '{text[:60]}' parse error during conversion from string")
-    return CIDR(ipaddress.ip_interface(f"{host}/{bits}"))
+    try:
+        found = goaddr.parse_prefix(text)
+        _unmapped(found.ip, text)
+    except (ValueError, EvaluationError) as error:
+        # Upstream says so twice.
+        told = "network address parse error during conversion from string: "
+        raise EvaluationError(f"{told}{told if isinstance(error, ValueError) else ''}{error}") from error
+    return CIDR(found)
 
 
 def _good(make: Callable[[str], Any]) -> Callable[[str], bool]:
@@ -107,13 +112,13 @@ def _contains_cidr(network: CIDR, value: Any) -> bool:
 
 
 def _global_unicast(value: IP) -> bool:
-    a: Address = value.inner
+    a: goaddr.Address = value.inner
     broadcast = a.version == 4 and int(a) == 2**32 - 1
     return not (broadcast or a.is_unspecified or a.is_loopback or a.is_multicast or a.is_link_local)
 
 
 def _link_local_multicast(value: IP) -> bool:
-    a: Address = value.inner
+    a: goaddr.Address = value.inner
     if a.version == 4:
         return a in ipaddress.ip_network("224.0.0.0/24")
     return a.is_multicast and a.packed[1] & 0x0F == 2

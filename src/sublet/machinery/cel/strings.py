@@ -3,31 +3,20 @@
 from __future__ import annotations
 
 import re
-from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from sublet.machinery import gourl, names, regexp
 from sublet.machinery.cel import functions as f
 from sublet.machinery.cel import values as v
-from sublet.machinery.cel.errors import CostExceeded, EvaluationError
+from sublet.machinery.cel.errors import EvaluationError
+from sublet.machinery.cel.formatting import affordable, format_text
 from sublet.machinery.cel.functions import define
-from sublet.machinery.cel.standard import double_text, text_of
 from sublet.machinery.cel.values import NONE, Opaque, Optional
 
 _UPPER = {ord(c): ord(c) + 32 for c in "ABCDEFGHIJKLMNOPQRSTUVWXYZ"}
 _LOWER = {after: before for before, after in _UPPER.items()}
 _SPACE = " \t\n\v\f\r\x85\xa0\u1680\u2000\u2001\u2002\u2003\u2004\u2005\u2006\u2007\u2008\u2009\u200a\u2028\u2029\u202f\u205f\u3000"
-
-
-MOST_MADE = 5_000_000
-"""Characters of a text that a call may make: what reading it twice would cost is the limit of one evaluation."""
-
-
-def _affordable(length: int) -> None:
-    """Raises ``CostExceeded`` before a text is made that nobody could pay for."""
-    if length > MOST_MADE:
-        raise CostExceeded("operation cancelled: actual cost limit exceeded")
 
 
 def _char_at(text: str, index: int) -> str:
@@ -54,7 +43,7 @@ def _last_index_of(text: str, part: str, start: int | None = None) -> int:
 
 def _replace(text: str, old: str, new: str, count: int = -1) -> str:
     grown = len(text) + (len(text) + 1 if not old else text.count(old)) * len(new)
-    _affordable(grown)
+    affordable(grown)
     return text.replace(old, new, count)
 
 
@@ -81,7 +70,7 @@ def _substring(text: str, start: int, end: int | None = None) -> str:
 
 
 def _join(items: list[str], separator: str = "") -> str:
-    _affordable(sum(map(len, items)) + len(separator) * len(items))
+    affordable(sum(map(len, items)) + len(separator) * len(items))
     return separator.join(items)
 
 
@@ -91,78 +80,6 @@ _ESCAPES = {"\a": "\\a", "\b": "\\b", "\f": "\\f", "\n": "\\n", "\r": "\\r", "\t
 
 def _quote(text: str) -> str:
     return '"' + "".join(_ESCAPES.get(c, c) for c in text) + '"'
-
-
-# -- "…".format([…]) --
-
-_CLAUSE = re.compile(r"%(?:%|(?:\.(\d+))?([sdfebxXo]))")
-
-
-def _format(template: str, arguments: list[Any]) -> str:
-    rest = deque(arguments)
-    made = 0
-
-    def clause(match: re.Match[str]) -> str:
-        nonlocal made
-        if match.group() == "%%":
-            return "%"
-        if not rest:
-            raise EvaluationError(f"index {len(arguments)} out of range")
-        text = _clause(match[2], int(match[1]) if match[1] else 6, rest.popleft())
-        made += len(text)
-        _affordable(made)
-        return text
-
-    if re.search(r"%(?!%|(\.\d+)?[sdfebxXo])", template.replace("%%", "")):
-        raise EvaluationError("unrecognized formatting clause")
-    return _CLAUSE.sub(clause, template)
-
-
-def _clause(kind: str, precision: int, value: Any) -> str:
-    if kind == "s":
-        return shown(value)
-    if kind in "fe":
-        if not v.is_number(value):
-            raise EvaluationError("fixed-point clause can only be used on doubles" if kind == "f" else "scientific clause can only be used on doubles")  # fmt: skip
-        return format(float(value), f".{min(precision, 100)}{kind}")
-    if kind in "xX" and isinstance(value, (str, bytes)):
-        data = value.encode() if isinstance(value, str) else value
-        return data.hex().upper() if kind == "X" else data.hex()
-    if kind == "b" and isinstance(value, bool):
-        return "1" if value else "0"
-    if not isinstance(value, int) or isinstance(value, bool):
-        raise EvaluationError(
-            f"error during formatting: %{kind} clause cannot be used on {v.type_name(value)}"
-        )
-    return format(int(value), kind)
-
-
-def _bounded(parts: Iterable[str]) -> Iterator[str]:
-    """The parts, as long as they are affordable together."""
-    made = 0
-    for part in parts:
-        made += len(part)
-        _affordable(made)
-        yield part
-
-
-def shown(value: Any) -> str:
-    """As ``%s`` shows it."""
-    if isinstance(value, list):
-        return "[" + ", ".join(_bounded(shown(item) for item in value)) + "]"
-    if isinstance(value, dict):
-        return (
-            "{"
-            + ", ".join(f"{shown(k)}: {shown(x)}" for k, x in sorted(value.items(), key=lambda i: str(i[0])))
-            + "}"
-        )
-    if value is None:
-        return "null"
-    if isinstance(value, float):
-        return double_text(value)
-    if isinstance(value, v.TypeValue):
-        return value.name
-    return text_of(value)
 
 
 # -- regular expressions --
@@ -219,8 +136,8 @@ def _date(time: bool) -> Callable[[str], Sequence[str]]:
     def check(text: str) -> Sequence[str]:
         try:
             v.timestamp(text if time else f"{text}T00:00:00Z")
-        except EvaluationError as error:
-            return [str(error)]
+        except EvaluationError:
+            return ["invalid datetime" if time else "invalid date"]
         return ()
 
     return check
@@ -283,7 +200,7 @@ STRINGS = (
     define("substring", "string.(int) string; string.(int, int) string", _substring, f.traverse),
     define("trim", "string.() string", lambda t: t.strip(_SPACE), f.traverse),
     define("join", "list(string).() string; list(string).(string) string", _join, f.each),
-    define("format", "string.(list(dyn)) string", _format, f.traverse),
+    define("format", "string.(list(dyn)) string", format_text, f.traverse),
     define("strings.quote", "(string) string", _quote, f.traverse),
     define("matches", "string.(string) bool; (string, string) bool", _matches, f.search),
     define("find", "string.(string) string", _find, f.search),
