@@ -15,6 +15,7 @@ from apiserver_webhook_server import WebhookServer
 from sublet.apiserver.access import AuthorizationSettings
 from sublet.apiserver.authentication.webhook import TokenWebhookSettings
 from sublet.apiserver.authorization import configuration
+from sublet.client.exchange import User
 from sublet.machinery.settings import ConfigurationError
 from sublet.pki.authority import Authority
 
@@ -176,6 +177,32 @@ async def test_masters_need_no_webhook(remote: Remote) -> None:
         assert len(remote.asked) == asked
 
 
+async def test_expressions_of_policies_ask_the_webhook_too(remote: Remote) -> None:
+    async with await authorized(remote, RBAC_ONLY, remote.authorizer()) as front:
+        remote.status = lambda review: {"allowed": review["spec"]["user"] == "bob", "reason": "it is bob"}
+        expression = "authorizer.group('apps').resource('widgets').check('paint').allowed()"
+        group = "/apis/admissionregistration.k8s.io/v1"
+        rules = [
+            {"apiGroups": [""], "apiVersions": ["v1"], "operations": ["CREATE"], "resources": ["configmaps"]}
+        ]
+        spec = {"matchConstraints": {"resourceRules": rules}, "validations": [{"expression": expression}]}
+        await front.create(f"{group}/validatingadmissionpolicies", {"metadata": {"name": "p"}, "spec": spec})
+        bound = {"policyName": "p", "validationActions": ["Deny"]}
+        await front.create(
+            f"{group}/validatingadmissionpolicybindings", {"metadata": {"name": "p"}, "spec": bound}
+        )
+        for user, status in ((BOB, 201), (User("eve", ("system:authenticated",)), 422)):
+            await front.bind("edit", user=user.name)
+            body = {"metadata": {"name": user.name}}
+            answer = await front.ask("POST", "/api/v1/namespaces/default/configmaps", body, user=user)
+            assert answer.status == status
+        assert {"bob", "eve"} <= {
+            review["spec"]["user"]
+            for review in remote.asked
+            if (review["spec"].get("resourceAttributes") or {}).get("verb") == "paint"
+        }
+
+
 async def test_answers_are_kept_as_long_as_each_kind_says(remote: Remote) -> None:
     async with await authorized(remote, remote.authorizer()) as front:
         remote.status = lambda review: {"allowed": review["spec"]["resourceAttributes"]["resource"] == "pods"}
@@ -242,7 +269,7 @@ async def test_a_changed_authorization_file_is_taken_and_a_broken_one_is_not(rem
     ("authorizers", "text"),
     [
         ([], "authorizers: Required value: at least one authorization mode must be defined"),
-        ([{"type": "ABAC", "name": "a"}], 'authorizers[0].type: Unsupported value: "ABAC"'),
+        ([{"type": "ABCA", "name": "a"}], 'authorizers[0].type: Unsupported value: "ABCA"'),
         ([RBAC_ONLY, RBAC_ONLY], 'authorizers[1].type: Duplicate value: "RBAC"'),
         ([{"type": "RBAC"}], "authorizers[0].name: Required value"),
         ([{"type": "Webhook", "name": "w"}], "authorizers[0].webhook: Required value: required when type=Webhook"),

@@ -16,7 +16,9 @@ from sublet.apiserver.authentication.authenticator import Authenticator
 from sublet.apiserver.authentication.build import AuthenticationSettings
 from sublet.apiserver.authentication.claims import ClaimMapper
 from sublet.apiserver.authentication.configuration import AuthenticationConfiguration
+from sublet.apiserver.authorization import abac
 from sublet.apiserver.authorization import configuration as authorization
+from sublet.apiserver.authorization.abac import ABAC
 from sublet.apiserver.authorization.authorizer import AlwaysAllow, AlwaysDeny, Authority, Authorizer
 from sublet.apiserver.authorization.configuration import AuthorizationConfiguration
 from sublet.apiserver.authorization.webhook import WebhookAuthorizer
@@ -35,6 +37,8 @@ class AuthorizationSettings:
     configuration: AuthorizationConfiguration = authorization.DEFAULT
     configuration_file: Path | None = None
     """An AuthorizationConfiguration instead; read again when it changes."""
+    policy_file: Path | None = None
+    """The policies of the authorizer ABAC."""
 
 
 class Access:
@@ -57,6 +61,8 @@ class Access:
         self._builtin: dict[str, Authority] = {
             **builtin, "AlwaysAllow": AlwaysAllow(), "AlwaysDeny": AlwaysDeny()
         }  # fmt: skip
+        if authorization_settings.policy_file is not None:
+            self._builtin["ABAC"] = ABAC(abac.load(authorization_settings.policy_file))
         self._clock = clock
         self._webhooks: list[WebhookAuthorizer] = []
         self._retired: list[WebhookAuthorizer] = []
@@ -144,8 +150,10 @@ class Access:
                 if each.type == "Webhook":
                     webhooks.append(WebhookAuthorizer(each, self._clock))
                     authorities.append(webhooks[-1])
-                else:
+                elif each.type in self._builtin:
                     authorities.append(self._builtin[each.type])
+                else:
+                    raise ConfigurationError("authorization-mode ABAC's authorization policy file not passed")
         except BadRequest as error:
             raise ConfigurationError(str(error)) from None
         return authorities, webhooks

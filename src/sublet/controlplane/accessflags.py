@@ -33,6 +33,7 @@ class AccessFlags:
     authentication_token_webhook_version: Literal["v1", "v1beta1"] = "v1beta1"
     authorization_config: str = ""
     authorization_mode: tuple[str, ...] = ()
+    authorization_policy_file: str = ""
     authorization_webhook_cache_authorized_ttl: float = field(default=300.0, metadata=_DURATION)
     authorization_webhook_cache_unauthorized_ttl: float = field(default=30.0, metadata=_DURATION)
     authorization_webhook_config_file: str = ""
@@ -128,6 +129,9 @@ def authentication(flags: AccessFlags, *, files: bool = True) -> dict[str, Any]:
 def authorizers(flags: AccessFlags, *, files: bool = True) -> AuthorizationSettings:
     """As :func:`authentication`."""
     read = _Files(files)
+    policies = None
+    if flags.authorization_policy_file:
+        policies = read.path("--authorization-policy-file", flags.authorization_policy_file)
     if flags.authorization_config:
         if flags.authorization_mode or flags.authorization_webhook_config_file:
             raise ConfigurationError(
@@ -135,9 +139,15 @@ def authorizers(flags: AccessFlags, *, files: bool = True) -> AuthorizationSetti
                 "flags are defined"
             )
         return AuthorizationSettings(
-            configuration_file=read.path("--authorization-config", flags.authorization_config)
+            configuration_file=read.path("--authorization-config", flags.authorization_config),
+            policy_file=policies,
         )
-    if not flags.authorization_mode and not flags.authorization_webhook_config_file:
+    stated = (
+        flags.authorization_mode,
+        flags.authorization_webhook_config_file,
+        flags.authorization_policy_file,
+    )
+    if not any(stated):
         return AuthorizationSettings()
     webhook = None
     if flags.authorization_webhook_config_file:
@@ -151,7 +161,13 @@ def authorizers(flags: AccessFlags, *, files: bool = True) -> AuthorizationSetti
             connection_info=authorization.ConnectionInfo("KubeConfigFile", str(file.absolute())),
         )
     return AuthorizationSettings(
-        authorization.of_modes(flags.authorization_mode or ("Node", "RBAC"), webhook, files=files)
+        authorization.of_modes(
+            flags.authorization_mode or ("Node", "RBAC"),
+            webhook,
+            flags.authorization_policy_file,
+            files=files,
+        ),
+        policy_file=policies,
     )
 
 

@@ -86,7 +86,7 @@ def _decide(user: User, authorize: Authorize) -> Callable[[Check], Verdict]:
             )  # fmt: skip
             info.field_selector, info.label_selector = check.field_selector, check.label_selector
         decision = authorize(who, info)
-        return Verdict(decision.allowed, decision.reason)
+        return Verdict(decision.allowed, decision.reason, decision.error)
 
     return decide
 

@@ -125,9 +125,11 @@ class Authorizer:
 
 def _refusal(decisions: Sequence[Decision]) -> Decision:
     """What several refusals say together."""
-    reasons = ", ".join(each.reason for each in decisions if each.reason)
-    errors = ", ".join(each.error for each in decisions if each.error)
-    return Decision(False, reasons, error=errors) if reasons or errors else REFUSED
+    reasons = "\n".join(each.reason for each in decisions if each.reason)
+    errors = list(dict.fromkeys(each.error for each in decisions if each.error))
+    if not reasons and not errors:
+        return REFUSED
+    return Decision(False, reasons, error=f"[{', '.join(errors)}]" if len(errors) > 1 else "".join(errors))
 
 
 def _drop(unasked: Awaitable[Decision]) -> None:

@@ -15,7 +15,7 @@ from sublet.machinery import durations, names
 from sublet.machinery.settings import ConfigurationError, parse
 from sublet.machinery.status import FieldError, duplicate, invalid, not_supported, required, too_many
 
-TYPES = ("AlwaysAllow", "AlwaysDeny", "Node", "RBAC", "Webhook")
+TYPES = ("ABAC", "AlwaysAllow", "AlwaysDeny", "Node", "RBAC", "Webhook")
 _MOST_CONDITIONS = 64
 _LONGEST = 30.0
 
@@ -68,23 +68,29 @@ def load(document: Any) -> AuthorizationConfiguration:
 
 
 def of_modes(
-    modes: Sequence[str], webhook: Webhook | None = None, *, files: bool = True
+    modes: Sequence[str], webhook: Webhook | None = None, policy_file: str = "", *, files: bool = True
 ) -> AuthorizationConfiguration:
-    """As ``--authorization-mode`` and the flags of the webhook state it. Raises :class:`ConfigurationError`.
+    """As ``--authorization-mode`` and the flags beside it state it. Raises :class:`ConfigurationError`.
 
     ``files`` False: whether the webhook's kubeconfig is there is not looked at.
     """
+    wrong: list[str] = []
     for mode in modes:
         if mode not in TYPES:
-            raise ConfigurationError(
-                f'authorization-mode "{mode}" is not a valid mode here; there are {", ".join(TYPES)}'
-            )
+            wrong.append(f'authorization-mode "{mode}" is not a valid mode')
+        if mode == "ABAC" and not policy_file:
+            wrong.append("authorization-mode ABAC's authorization policy file not passed")
+        if mode == "Webhook" and webhook is None:
+            wrong.append("authorization-mode Webhook's authorization config file not passed")
+    if policy_file and "ABAC" not in modes:
+        wrong.append("cannot specify --authorization-policy-file without mode ABAC")
+    if webhook is not None and "Webhook" not in modes:
+        wrong.append("cannot specify --authorization-webhook-config-file without mode Webhook")
     if len(set(modes)) != len(modes):
-        raise ConfigurationError(f"authorization-mode {list(modes)} has mode specified more than once")
-    if ("Webhook" in modes) != (webhook is not None):
-        raise ConfigurationError(
-            "authorization-mode Webhook and --authorization-webhook-config-file are to be given together"
-        )
+        listed = " ".join(f'"{mode}"' for mode in modes)
+        wrong.append(f"authorization-mode [{listed}] has mode specified more than once")
+    if wrong:
+        raise ConfigurationError(f"[{', '.join(wrong)}]" if len(wrong) > 1 else wrong[0])
     made = AuthorizationConfiguration(
         tuple(
             AuthorizerSettings(mode, mode.lower(), webhook if mode == "Webhook" else None) for mode in modes
