@@ -6,9 +6,11 @@ from typing import Any
 
 import pytest
 
+from sublet.apiserver import crd_values
 from sublet.apiserver.crd_cel import Compiling, Run, run_rules
 from sublet.machinery.cel.environment import BUDGET
 from sublet.machinery.kind import Object
+from sublet.machinery.schema import Schema
 
 STRING: Object = {"type": "string"}
 INTEGER: Object = {"type": "integer"}
@@ -93,6 +95,24 @@ def test_types_and_names_with_dots_cost_as_one_name() -> None:
 
 
 @pytest.mark.parametrize(
+    ("stated", "errors"),
+    [
+        ({"rule": "dyn(true)"}, ["must evaluate to a bool"]),
+        ({"rule": "true", "messageExpression": "dyn('a')"}, ["messageExpression must evaluate to a string"]),
+        ({"rule": "true", "messageExpression": "self.find('(')"},
+         ["messageExpression instantiation failed: error parsing regexp: missing closing ): `(`"]),
+        ({"rule": "self.x", "optionalOldSelf": True},
+         ["compilation failed", "may not be set if oldSelf is not used in rule"]),
+    ],
+)  # fmt: skip
+def test_what_rules_and_messages_must_be(stated: Object, errors: list[str]) -> None:
+    compiling = Compiling()
+    compiling.node({**STRING, "maxLength": 9, RULES: [stated]}, "")
+    assert len(compiling.errors) == len(errors)
+    assert all(part in str(error) for part, error in zip(errors, compiling.errors, strict=True))
+
+
+@pytest.mark.parametrize(
     ("rule", "error"),
     [
         ("self.matches(')')", "compilation failed: ERROR: <input>:1:14: invalid matches argument\n | self.matches(')')\n | .............^"),
@@ -108,6 +128,38 @@ def test_literals_that_cannot_be_read_are_refused_with_the_definition(rule: str,
     compiling = Compiling()
     compiling.node({**STRING, "maxLength": 9, RULES: [{"rule": rule}]}, "")
     assert error in str(compiling.errors[0])
+
+
+KEYED: Object = a_list(
+    an_object(name=STRING, port=INTEGER, note=STRING),
+    **{"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["name"]},
+)
+HERE = [{"name": "a", "port": 1}, {"name": "b", "port": 3}]
+
+
+@pytest.mark.parametrize(
+    ("items", "tolerated"),
+    [
+        (HERE[::-1], True),
+        ([*HERE[::-1], {"name": "c", "port": 2}], False),
+        ([{"name": "b", "port": 1}, {"name": "a", "port": 3}], False),
+        ([{"name": "a", "port": 1}, {"name": "c", "port": 3}], False),
+    ],
+)
+def test_a_list_with_keys_is_unchanged_in_any_order(items: list[Object], tolerated: bool) -> None:
+    rule = {"rule": "self.size() > 5", "message": "too few"}
+    found = run({**KEYED, RULES: [rule]}, items, HERE)
+    assert bool(found.errors) is not tolerated
+    assert bool(found.warnings) is tolerated
+    limited = Schema({**KEYED, "maxItems": 1})
+    assert bool(crd_values.validate(items, limited, HERE)) is not tolerated
+
+
+def test_items_with_keys_are_tolerated_one_by_one() -> None:
+    port = {**INTEGER, "multipleOf": 2}
+    keyed = Schema({**KEYED, "items": an_object(name=STRING, port=port, note=STRING)})
+    assert crd_values.validate([HERE[1], {**HERE[0], "note": "new"}], keyed, HERE) == []
+    assert len(crd_values.validate([HERE[0], {**HERE[1], "port": 5}], keyed, HERE)) == 1
 
 
 def test_apiversion_and_kind_at_the_root_are_never_tolerated() -> None:

@@ -175,8 +175,8 @@ def test_defaults_have_to_fit(keywords: Object, error: str) -> None:
         ({"rule": "self.a", "messageExpression": "1"}, f"{SPEC}.x-kubernetes-validations[0].rule: Invalid value: "
          '{"Rule":"self.a","Message":"","MessageExpression":"1","Reason":null,"FieldPath":"","OptionalOldSelf":null}: '
          "cel expression must evaluate to a bool"),
-        ({"rule": "self.a > 1", "fieldPath": ".b"}, f'{SPEC}.x-kubernetes-validations[0].fieldPath: Invalid value: ".b": must be a valid path'),
-        ({"rule": "self.a > 1", "message": "a\nb"}, f'{SPEC}.x-kubernetes-validations[0].message: Invalid value: "a\\nb": must not contain line breaks'),
+        ({"rule": "self.a > 1", "fieldPath": ".b"}, f'{SPEC}.x-kubernetes-validations[0].fieldPath: Invalid value: ".b": fieldPath must be a valid path'),
+        ({"rule": "self.a > 1", "message": "a\nb"}, f'{SPEC}.x-kubernetes-validations[0].message: Invalid value: "a\\nb": message must not contain line breaks'),
         ({"rule": "self.a > 1\n&& true"}, f"{SPEC}.x-kubernetes-validations[0].message: Required value: message must be specified if rule contains line breaks"),
         ({"rule": "self.free == 1"}, "undefined field 'free'"),
     ],

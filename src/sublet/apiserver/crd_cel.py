@@ -13,7 +13,7 @@ from typing import Any
 from sublet.apiserver import crd_fieldpaths
 from sublet.apiserver.crd_cel_types import Shape, Shapes
 from sublet.apiserver.crd_structural import has_rules
-from sublet.apiserver.crd_values import TYPE_META
+from sublet.apiserver.crd_values import TYPE_META, unchanged
 from sublet.machinery import codec
 from sublet.machinery.cel import types
 from sublet.machinery.cel.environment import BUDGET, QUICK_LIMIT, Budget, Environment, Program
@@ -21,6 +21,7 @@ from sublet.machinery.cel.errors import CompileError, CostExceeded, EvaluationEr
 from sublet.machinery.cel.types import BOOL, STRING
 from sublet.machinery.cel.values import NONE, Optional
 from sublet.machinery.kind import Object
+from sublet.machinery.schema import Schema
 from sublet.machinery.status import OMITTED, FieldError, duplicate, field_forbidden, invalid, required
 
 RULES = "x-kubernetes-validations"
@@ -61,6 +62,7 @@ class Node:
 
     type_name: str
     adapt: Callable[[Any], Any] | None
+    schema: Schema
     rules: list[Rule] = field(default_factory=list)
     properties: dict[str, Node] = field(default_factory=dict)
     items: Node | None = None
@@ -87,7 +89,7 @@ class Compiling:
         found = self._shapes.of(document, path, root=root) if has_rules(document) else None
         if found is None:
             return None
-        made = Node(str(document.get("type") or ""), found.adapt)
+        made = Node(str(document.get("type") or ""), found.adapt, Schema(document))
         made.rules = self.rules(document, path, 1, "", root=root)
         for name, child in (document.get("properties") or {}).items():
             inner = self.node(child, f"{path}.properties[{name}]")
@@ -146,6 +148,7 @@ class Compiling:
         environment = self._base.extended({"self": found.type, "oldSelf": old})
         program = self._compile(environment, f"{where}.rule", text, stated, "rule")
         if program is None:
+            self._check_old_self(stated, where, used=False)
             return None
         times = found.most if cardinality is None else cardinality
         self._charge(program.estimate * times, f"{where}.rule", "rule")
@@ -163,13 +166,16 @@ class Compiling:
                 f"oldSelf cannot be used on the uncorrelatable portion of the schema within {uncorrelatable}"
             )
             self.errors.append(invalid(f"{where}.rule", text, why))
-        if not transition and stated.get("optionalOldSelf") is not None:
-            why = "may not be set if oldSelf is not used in rule"
-            self.errors.append(invalid(f"{where}.optionalOldSelf", optional_old, why))
+        self._check_old_self(stated, where, used=transition)
         return Rule(
             text, program, str(stated.get("message") or "").strip(), message,
             str(stated.get("reason") or "FieldValueInvalid"), _field_path(stated, document), transition, optional_old,
         )  # fmt: skip
+
+    def _check_old_self(self, stated: Document, where: str, *, used: bool) -> None:
+        if not used and stated.get("optionalOldSelf") is not None:
+            why = "may not be set if oldSelf is not used in rule"
+            self.errors.append(invalid(f"{where}.optionalOldSelf", bool(stated["optionalOldSelf"]), why))
 
     def _compile(
         self, environment: Environment, where: str, text: str, stated: Document, what: str
@@ -178,10 +184,10 @@ class Compiling:
         try:
             program = environment.compile(text)
         except CompileError as error:
-            prefix = "" if is_rule else "messageExpression "
-            self.errors.append(invalid(where, _shown(stated), prefix + error.told))
+            told = error.told if is_rule else f"messageExpression {error.told.removeprefix('program ')}"
+            self.errors.append(invalid(where, _shown(stated), told))
             return None
-        if not types.assignable(BOOL if is_rule else STRING, program.type, {}):
+        if program.type != (BOOL if is_rule else STRING):
             why = (
                 "cel expression must evaluate to a bool"
                 if is_rule
@@ -251,7 +257,7 @@ async def validate(
 def run_rules(root: Node, new: Object, old: Object | None, budget: float) -> Run:
     """One run of all rules for at most ``budget`` cost units."""
     run = Run(Budget(budget))
-    run.node(root, new, old, "", _Before(new, old))
+    run.node(root, new, old, "", _Before(new, old, root.schema))
     return run
 
 
@@ -262,16 +268,16 @@ class _Stop(Exception):
 class _Before:
     """A value and what it was, where that can be told: whether anything changed is found out once, when asked."""
 
-    __slots__ = ("_same", "new", "old")
+    __slots__ = ("_same", "new", "old", "schema")
 
-    def __init__(self, new: Any, old: Any) -> None:
-        self.new, self.old = new, old
+    def __init__(self, new: Any, old: Any, schema: Schema) -> None:
+        self.new, self.old, self.schema = new, old, schema
         self._same: bool | None = None
 
     @property
     def same(self) -> bool:
         if self._same is None:
-            self._same = self.old is not None and codec.same(self.new, self.old)
+            self._same = self.old is not None and unchanged(self.new, self.old, self.schema)
         return self._same
 
 
@@ -310,15 +316,15 @@ class Run:
                     child, where = node.additional, f"{path}[{name}]"
                 if child is None:
                     continue
-                nearest = before if below is None else _Before(value, below)
+                nearest = before if below is None else _Before(value, below, child.schema)
                 if not path and name in TYPE_META:
-                    nearest = _Before(value, None)
+                    nearest = _Before(value, None, child.schema)
                 self._node(child, value, below, where, nearest)
         elif isinstance(new, list) and node.items is not None:
             find = _correlated(node, old)
             for index, item in enumerate(new):
                 below = find(item)
-                nearest = before if below is None else _Before(item, below)
+                nearest = before if below is None else _Before(item, below, node.items.schema)
                 self._node(node.items, item, below, f"{path}[{index}]", nearest)
 
     def _rules(self, node: Node, new: Any, old: Any, path: str, before: _Before) -> None:

@@ -256,9 +256,9 @@ def _stated(rule: Document, where: str, node: Document) -> Iterator[FieldError]:
     if not text.strip():
         yield required(f"{where}.rule", "rule is not specified")
     elif message and not message.strip():
-        yield invalid(f"{where}.message", message, "must be non-empty if specified")
+        yield invalid(f"{where}.message", message, "message must be non-empty if specified")
     elif _BREAK.search(message.strip()):
-        yield invalid(f"{where}.message", message, "must not contain line breaks")
+        yield invalid(f"{where}.message", message, "message must not contain line breaks")
     elif _BREAK.search(text.strip()) and not message.strip():
         yield required(f"{where}.message", "message must be specified if rule contains line breaks")
     expression = str(rule.get("messageExpression") or "")
@@ -271,10 +271,10 @@ def _stated(rule: Document, where: str, node: Document) -> Iterator[FieldError]:
     if not path:
         return
     if not path.strip():
-        yield invalid(f"{where}.fieldPath", path, "must be non-empty if specified")
+        yield invalid(f"{where}.fieldPath", path, "fieldPath must be non-empty if specified")
     if _BREAK.search(path):
-        yield invalid(f"{where}.fieldPath", path, "must not contain line breaks")
+        yield invalid(f"{where}.fieldPath", path, "fieldPath must not contain line breaks")
     try:
         crd_fieldpaths.resolve(path, node)
     except ValueError:
-        yield invalid(f"{where}.fieldPath", path, "must be a valid path")
+        yield invalid(f"{where}.fieldPath", path, "fieldPath must be a valid path")

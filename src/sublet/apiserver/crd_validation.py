@@ -49,6 +49,7 @@ def validate(new: Object, old: Object | None) -> list[FieldError]:
     spec: Document = new.get("spec") or {}
     before: Document = (old or {}).get("spec") or {}
     errors = [*_name(new, spec), *_group(spec), *_scope(spec), *_versions(spec, before), *_names(spec)]
+    errors += _shared(spec, before)
     errors += [
         *_conversion(spec, before, established=old is not None and objects.is_true(old, "Established"))
     ]
@@ -165,17 +166,24 @@ def _label_list(stated: Document, path: str, key: str) -> Iterator[FieldError]:
 # -- versions --
 
 
-def _versions(spec: Document, before: Document) -> Iterator[FieldError]:
-    versions: Sequence[Document] = spec.get("versions") or ()
-    shared = {
+def _common(versions: Sequence[Document]) -> frozenset[str]:
+    """What all versions have the same of."""
+    common = {
         key for key in _SHARED if all(codec.same(v.get(key), versions[0].get(key)) for v in versions[1:])
     }
-    if "schema" not in shared:
-        shared.discard("selectableFields")
-    known = {v.get("name"): v.get("schema") for v in before.get("versions") or ()}
+    return frozenset(common if "schema" in common else common - {"selectableFields"})
+
+
+def _schemas(spec: Document) -> Mapping[Any, Any]:
+    return {v.get("name"): v.get("schema") for v in spec.get("versions") or ()}
+
+
+def _versions(spec: Document, before: Document) -> Iterator[FieldError]:
+    versions: Sequence[Document] = spec.get("versions") or ()
+    shared, known = _common(versions), _schemas(before)
     for index, version in enumerate(versions):
         if not (version.get("schema") or {}).get("openAPIV3Schema"):
-            yield required(f"spec.versions[{index}].schema.openAPIV3Schema")
+            yield required(f"spec.versions[{index}].schema.openAPIV3Schema", "schemas are required")
     for index, version in enumerate(versions):
         where = f"spec.versions[{index}]"
         name = str(version.get("name") or "")
@@ -186,12 +194,16 @@ def _versions(spec: Document, before: Document) -> Iterator[FieldError]:
             if key not in shared:
                 yield from _PARTS[key](version, f"{where}.{key}", known)
     yield from _version_set(versions)
-    if versions:
-        if wrong := names.dns1035_label(str(versions[0].get("name") or "")):
-            yield invalid("spec.version", versions[0].get("name") or "", ",".join(wrong))
-        for key, place in _SHARED.items():
-            if key in shared:
-                yield from _PARTS[key](versions[0], f"spec.{place}", known)
+    if versions and (wrong := names.dns1035_label(str(versions[0].get("name") or ""))):
+        yield invalid("spec.version", versions[0].get("name") or "", ",".join(wrong))
+
+
+def _shared(spec: Document, before: Document) -> Iterator[FieldError]:
+    versions: Sequence[Document] = spec.get("versions") or ()
+    shared, known = _common(versions), _schemas(before)
+    for key, place in _SHARED.items():
+        if versions and key in shared:
+            yield from _PARTS[key](versions[0], f"spec.{place}", known)
 
 
 def _version_set(versions: Sequence[Document]) -> Iterator[FieldError]:

@@ -38,6 +38,26 @@ def validate(value: Any, schema: Schema, old: Any = NEW, *, base: str = "") -> l
     return _Walk(base).value(value, schema, "", old)[0]
 
 
+def unchanged(new: Any, old: Any, schema: Schema | None) -> bool:
+    """Whether a value says the same as before: the order of a list with keys does not count."""
+    if isinstance(new, dict):
+        if not isinstance(old, dict) or new.keys() != old.keys():
+            return False
+        return all(
+            unchanged(value, old[key], None if schema is None else schema.child(key))
+            for key, value in new.items()
+        )
+    if not isinstance(new, list):
+        return codec.same(new, old)
+    if not isinstance(old, list) or len(new) != len(old):
+        return False
+    items = None if schema is None else schema.items
+    if schema is None or schema.list_type != "map":
+        return all(unchanged(one, other, items) for one, other in zip(new, old, strict=True))
+    before = correlated(schema, new, old)
+    return all(unchanged(item, before(index), items) for index, item in enumerate(new))
+
+
 def correlated(schema: Schema, new: Sequence[Any], old: Any) -> Callable[[int], Any]:
     """What an item of a list was before (:data:`NEW` if that cannot be told): only lists with keys tell."""
     if schema.list_type != "map" or not isinstance(old, list):
@@ -73,7 +93,7 @@ class _Walk:
 
     def value(self, value: Any, schema: Schema, name: str, old: Any = NEW) -> Found:
         errors, count = self._node(value, schema, name, old)
-        if errors and old is not NEW and codec.same(value, old):
+        if errors and old is not NEW and unchanged(value, old, schema):
             return [], count
         return errors, count
 
