@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from sublet.machinery import managedfields
 from sublet.machinery.apply import LAST_APPLIED, apply
+from sublet.machinery.managedfields import Scope
 from sublet.machinery.schema import Schema
 from sublet.machinery.status import BadRequest, Conflict
 
@@ -84,6 +85,10 @@ def config(spec=None, **metadata):
     )
 
 
+STATUS = Scope(reset=(("f:metadata",), ("f:spec",)))
+MAIN = Scope(reset=(("f:status",),))
+
+
 def applied(
     live, spec, manager="a", force=False, now=0.0, schema=SCHEMA, subresource="", status=None, **metadata
 ):
@@ -100,6 +105,8 @@ def applied(
         force=force,
         now=now,
         schema=schema,
+        scope=STATUS if subresource else MAIN,
+        versions={"v1"},
     )
     assert (live, wanted) == before
     result["metadata"].setdefault("uid", "u")
@@ -257,11 +264,11 @@ def test_items_follow_the_configurations_order_and_others_keep_their_place():
     assert [c["name"] for c in after["spec"]["containers"]] == ["a", "c", "d", "n", "b"]
 
 
-def test_status_is_set_through_its_endpoint_only():
+def test_what_an_endpoint_resets_is_nobodys_and_conflicts_with_nobody():
     made = applied(None, {"replicas": 1}, status={"ready": 1})
-    assert "status" not in made and "f:status" not in fields(made)
-    after = applied(made, {"replicas": 5}, subresource="status", status={"ready": 1}, labels={"l": "1"})
-    assert after["status"] == {"ready": 1} and after["spec"] == {"replicas": 1}
+    assert "f:status" not in fields(made)
+    after = applied(made, {"replicas": 5}, subresource="status", status={"ready": 2}, labels={"l": "1"})
+    assert after["status"] == {"ready": 2}
     assert after["metadata"]["managedFields"][1] | {"time": ""} == {
         "manager": "a",
         "operation": "Apply",
@@ -293,6 +300,96 @@ def test_managed_fields_cannot_be_applied():
         applied(None, {}, managedFields=[{}])
 
 
+def test_an_empty_keyed_list_is_nobodys():
+    made = applied(None, {"containers": [], "args": []})
+    assert made["spec"] == {"containers": [], "args": []}
+    assert fields(made) == {"f:spec": {"f:args": {}}}
+
+
+def test_what_loses_all_it_had_is_not_set_though_another_owns_it():
+    made = applied(applied(None, {}, labels={"a": "1"}), {}, "b", labels={})
+    after = applied(made, {"replicas": 1})
+    assert "labels" not in after["metadata"]
+    assert fields(after, "b") == {"f:metadata": {"f:labels": {}}}
+
+
+REPEATED = [{"name": "a", "image": "1"}, {"name": "a", "image": "2"}, {"name": "b", "image": "3"}]
+
+
+def test_items_that_a_list_repeats_are_one_field():
+    made = updated(config(), lambda obj: obj.update(spec={"containers": copy.deepcopy(REPEATED)}))
+    b = {".": {}, "f:name": {}, "f:image": {}}
+    assert fields(made, "u")["f:spec"]["f:containers"] == {".": {}, 'k:{"name":"a"}': {}, 'k:{"name":"b"}': b}
+    more = updated(made, lambda obj: obj["spec"]["containers"][1].update(image="4"), "v")
+    assert fields(more, "v") == {"f:spec": {"f:containers": {'k:{"name":"a"}': {}}}}
+    assert 'k:{"name":"a"}' not in fields(more, "u")["f:spec"]["f:containers"]
+    single = updated(made, lambda obj: obj["spec"]["containers"].pop(1), "v")
+    assert fields(single, "v") == {"f:spec": {"f:containers": {'k:{"name":"a"}': b}}}
+
+
+def test_repeated_items_stay_beside_what_is_applied_and_go_where_they_are_applied():
+    made = updated(config(), lambda obj: obj.update(spec={"containers": copy.deepcopy(REPEATED)}))
+    beside = applied(made, {"containers": [{"name": "b", "image": "4"}]}, force=True)
+    assert beside["spec"]["containers"] == [*REPEATED[:2], {"name": "b", "image": "4"}]
+    wanted = {"containers": [{"name": "a", "image": "5"}]}
+    with pytest.raises(Conflict) as caught:
+        applied(made, wanted)
+    assert [cause.field for cause in caught.value.causes] == ['.spec.containers[name="a"]']
+    instead = applied(made, wanted, force=True)
+    assert instead["spec"]["containers"] == [{"name": "a", "image": "5"}, REPEATED[2]]
+
+
+def test_an_applied_set_drops_only_the_repetition_it_names():
+    made = updated(config(), lambda obj: obj["metadata"].update(finalizers=["a", "a", "b", "c"]))
+    assert applied(made, {}, finalizers=["d"])["metadata"]["finalizers"] == ["a", "a", "b", "c", "d"]
+    assert applied(made, {}, force=True, finalizers=["a"])["metadata"]["finalizers"] == ["a", "b", "c"]
+
+
+def test_what_was_owned_in_a_version_that_is_no_more_is_forgotten():
+    made = applied(applied(None, {"replicas": 1}, "old"), {"paused": True}, "other")
+    for entry in made["metadata"]["managedFields"]:
+        if entry["manager"] == "old":
+            entry["apiVersion"] = "v0"
+    after = applied(made, {"replicas": 2}, "new")
+    assert [entry["manager"] for entry in after["metadata"]["managedFields"]] == ["new", "other"]
+    # Of the applier itself, what it set then stays: nobody knows any more what that was.
+    mine = applied(made, {"args": ["x"]}, "old")
+    assert mine["spec"] == {"replicas": 1, "paused": True, "args": ["x"]}
+    assert fields(mine, "old") == {"f:spec": {"f:args": {}}}
+
+
+def _custom(strategy):
+    return Schema({
+        "type": "object",
+        "properties": {
+            "metadata": SCHEMA.document["properties"]["metadata"],
+            "spec": {"type": "object", "properties": {"strategy": {
+                "type": "object", "properties": {"type": TEXT, "size": NUMBER}, **strategy,
+            }}},
+        },
+    })  # fmt: skip
+
+
+def test_whoever_owned_parts_of_what_has_become_atomic_owns_all_of_it():
+    granular, atomic = _custom({}), _custom({"x-kubernetes-map-type": "atomic"})
+    made = applied(None, {"strategy": {"size": 1}}, "one", schema=granular)
+    wanted = {"strategy": {"type": "x"}}
+    with pytest.raises(Conflict) as caught:
+        applied(made, wanted, "two", schema=atomic)
+    assert [cause.field for cause in caught.value.causes] == [".spec.strategy"]
+    after = applied(made, wanted, "two", schema=atomic, force=True)
+    assert after["spec"] == wanted and fields(after, "one") is None
+    assert fields(after, "two") == {"f:spec": {"f:strategy": {}}}
+
+
+def test_what_was_atomic_and_has_fields_now_is_shared_without_conflict():
+    granular, atomic = _custom({}), _custom({"x-kubernetes-map-type": "atomic"})
+    made = applied(None, {"strategy": {"size": 1, "type": "x"}}, "one", schema=atomic)
+    after = applied(made, {"strategy": {"type": "y"}}, "two", schema=granular)
+    assert after["spec"] == {"strategy": {"size": 1, "type": "y"}}
+    assert fields(after, "two") == {"f:spec": {"f:strategy": {"f:type": {}}}}
+
+
 def test_nulls_count_as_not_set():
     made = applied(None, {"replicas": None, "args": ["a"]}, creationTimestamp=None)
     assert made["spec"] == {"args": ["a"]} and fields(made) == {"f:spec": {"f:args": {}}}
@@ -300,7 +397,8 @@ def test_nulls_count_as_not_set():
 
 def test_without_a_schema_fields_are_deduced():
     made = applied(None, {"a": {"b": 1, "c": 2}, "l": [1]}, schema=None)
-    assert fields(made) == {"f:spec": {"f:a": {"f:b": {}, "f:c": {}}, "f:l": {}}}
+    a = {".": {}, "f:b": {}, "f:c": {}}
+    assert fields(made) == {"f:spec": {".": {}, "f:a": a, "f:l": {}}}
     after = applied(made, {"a": {"b": 1}, "l": [1, 2]}, schema=None)
     assert after["spec"] == {"a": {"b": 1}, "l": [1, 2]}
 
@@ -336,12 +434,13 @@ _specs = st.fixed_dictionaries(
         "paused": st.booleans(),
         "args": st.lists(st.sampled_from("ab"), max_size=2),
         "strategy": st.fixed_dictionaries(
-            {}, optional={"type": st.sampled_from("xy"), "size": st.integers(0, 2)}
+            {"type": st.sampled_from("xy")}, optional={"size": st.integers(0, 2)}
         ),
         "containers": st.lists(
             st.fixed_dictionaries(
                 {"name": st.sampled_from("abc")}, optional={"image": st.sampled_from("12")}
             ),
+            min_size=1,
             max_size=3,
             unique_by=lambda c: c["name"],
         ),

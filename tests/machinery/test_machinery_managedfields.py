@@ -179,6 +179,17 @@ def test_nonsense_is_replaced_by_what_was_there(given):
     assert written(made, setting) == made
 
 
+def test_of_entries_that_became_one_managers_the_last_one_counts():
+    made = written(None, obj({"replicas": 1}), "one")
+    both = written(made, obj({"replicas": 1, "args": ["a"]}), "two")
+    renamed = copy.deepcopy(both)
+    for entry in renamed["metadata"]["managedFields"]:
+        entry["manager"] = "same"
+    managedfields.update(both, renamed, manager="three", api_version="v1", now=9.0, schema=SCHEMA)
+    (entry,) = renamed["metadata"]["managedFields"]
+    assert entry["manager"] == "same" and entry["fieldsV1"] == {"f:spec": {"f:args": {}}}
+
+
 def test_a_subresource_cannot_set_the_list():
     made = written(None, obj({"replicas": 1}))
     setting = obj({"replicas": 1})

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any, cast
 
 from sublet.apiserver import decoding
 from sublet.apiserver.calls import Call, warnings
 from sublet.apiserver.conversion import CustomKind
 from sublet.apiserver.options import WriteOptions
-from sublet.apiserver.writing import Change, Write, name_matches
+from sublet.apiserver.writing import Change, Write, name_matches, scope, versions
 from sublet.machinery import codec, duplicates, gotext, objects, patch, strategicmerge, strict
 from sublet.machinery.kind import Object, Resource
 from sublet.machinery.schema import Schema
@@ -217,9 +217,8 @@ def applying(
     custom = isinstance(call.kind, CustomKind) and resource == call.resource
     _check_types(document, schema, custom)
 
-    # Without /status a custom resource's status is a field like any other.
-    plain = resource == call.resource and "status" not in call.kind.subresources
-    reset: Sequence[str] | None = () if plain else None
+    within = scope(call.kind, resource.version, call.info.subresource)
+    known = versions(call.kind) if resource == call.resource else None
 
     def change(current: Object | None) -> Object:
         if current is None and not named:
@@ -227,7 +226,7 @@ def applying(
         merged = apply.apply(
             current, document, manager=options.manager, api_version=resource.api_version,
             subresource=call.info.subresource, force=options.force, now=call.api.registry.clock.now(),
-            schema=schema, reset=reset,
+            schema=schema, scope=within, versions=known,
         )  # fmt: skip
         if schema is not None and not custom:
             # Whoever applied them owns fields that say nothing, but the object is without them, as after any write.

@@ -57,7 +57,8 @@ def build(crd: Object, minor: str, converter: Converter | None = None) -> Custom
         ),
         schema=lambda _minor: typed[storage["name"]],
         default=default,
-        prepare_status=_keep_all_but_status,
+        reset={"": ("status",)},
+        only={"status": ("status",)},
         unconditional_update=False,
         generation=True,
         columns=columns,
@@ -118,19 +119,6 @@ def _with_parts(document: Mapping[str, Any], parts: Mapping[str, Any]) -> dict[s
 
 def _nothing(_obj: Object) -> None:
     return None
-
-
-def _keep_all_but_status(new: Object, old: Object) -> None:
-    status, managed = new.get("status"), new["metadata"].get("managedFields")
-    new.clear()
-    new.update(old)
-    new["metadata"] = dict(old["metadata"])
-    if managed is not None:
-        new["metadata"]["managedFields"] = managed
-    if status is None:
-        new.pop("status", None)
-    else:
-        new["status"] = status
 
 
 def _defaulting(schema: Schema) -> Callable[[Object], None]:

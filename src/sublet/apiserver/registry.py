@@ -28,7 +28,9 @@ from sublet.apiserver.writing import (
     Written,
     keep_all_but_status,
     restore,
+    scope,
     unchanged,
+    versions,
 )
 from sublet.machinery import managedfields, objects
 from sublet.machinery.clock import Clock
@@ -314,6 +316,11 @@ class Registry:
         changed = change(current)
         preconditions.check_update(kind, changed, old, patched=write.patched)
         new = await crd_conversion.to_stored(kind, write.resource, changed)
+        kind.default(new)
+        if not write.applied:
+            await self._manage(
+                kind, old, new, write
+            )  # before anything is restored, and admission's part is nobody's
         self._prepare_update(kind, new, old, write)
         kind.default(new)
         attributes = self._attributes(UPDATE, kind, write, new, old)
@@ -332,8 +339,6 @@ class Registry:
                 attributes.shown = write.present(new), write.present(old)
             if not write.admitted:
                 await self._validate(attributes)
-            if not write.applied:
-                await self._manage(kind, old, new, write)
             if unchanged(new, old) and not self.stale(entry.key):
                 return Written(old, entry.value, entry.revision)
             return await self._store_changed(kind, fmt, entry, new, old, write)
@@ -378,10 +383,8 @@ class Registry:
         if write.prepare is not None:
             write.prepare(new, old)
         elif write.subresource == "status":
-            if kind.prepare_status is not None:
-                kind.prepare_status(new, old)
-            else:
-                keep_all_but_status(new, old)
+            keep_all_but_status(new, old, kind)
+            kind.prepare_status(new, old)
         else:
             if "status" in kind.below(write.resource.version):
                 restore(new, old, "status")
@@ -549,7 +552,7 @@ class Registry:
         managedfields.update(
             before, after, manager=write.options.manager, api_version=resource.api_version,
             subresource=write.subresource, now=self.clock.now(), schema=self.schema(kind, resource),
-            reset=("status",) if not write.subresource and "status" in kind.subresources else (),
+            scope=scope(kind, resource.version, write.subresource), versions=versions(kind),
         )  # fmt: skip
         if after is not new:
             managed = after["metadata"].get("managedFields")

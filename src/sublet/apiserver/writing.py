@@ -7,10 +7,12 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from sublet.apiserver import objectmeta
+from sublet.apiserver.conversion import CustomKind
 from sublet.apiserver.options import WriteOptions
 from sublet.apiserver.watchcache import CachedEntry
 from sublet.client.exchange import User
-from sublet.machinery.kind import Object, Resource
+from sublet.machinery.kind import Kind, Object, Resource
+from sublet.machinery.managedfields import EVERYTHING, Scope
 from sublet.machinery.status import BadRequest, FieldError
 from sublet.store.interface import Entry
 
@@ -92,12 +94,38 @@ def restore(new: Object, old: Object, key: str) -> None:
         new.pop(key, None)
 
 
-def keep_all_but_status(new: Object, old: Object) -> None:
+_RESTORED = ("labels", "annotations", "finalizers", "ownerReferences")
+"""What of the metadata an endpoint that leaves it alone restores; the rest no client changes anywhere."""
+
+
+def keep_all_but_status(new: Object, old: Object, kind: Kind) -> None:
+    """Restores in place what ``/status`` does not write: all besides status and what of the metadata the kind lets through."""
     for key in [*new, *old]:
         if key not in ("metadata", "status", "apiVersion", "kind"):
             restore(new, old, key)
-    for key in ("ownerReferences", "finalizers"):
-        restore(new["metadata"], old["metadata"], key)
+    reset = kind.reset.get("status", ("metadata",))
+    for key in _RESTORED:
+        if "metadata" in reset or f"metadata.{key}" in reset:
+            restore(new["metadata"], old["metadata"], key)
+
+
+def scope(kind: Kind, version: str, subresource: str) -> Scope:
+    """What can be owned through an endpoint of a kind."""
+    if not subresource and "status" not in kind.below(version):
+        return EVERYTHING
+    return Scope(_paths(kind.reset.get(subresource, ())), _paths(kind.only.get(subresource, ())))
+
+
+def versions(kind: Kind) -> frozenset[str]:
+    """The API versions (``apps/v1``) that a kind has, served or not: what was owned in others is forgotten."""
+    known = {resource.api_version for resource in kind.served()}
+    if isinstance(kind, CustomKind):
+        known |= {f"{kind.resource.group}/{version}" for version in kind.schemas}
+    return frozenset(known)
+
+
+def _paths(stated: Sequence[str]) -> tuple[tuple[str, ...], ...]:
+    return tuple(tuple(step if step == "*" else f"f:{step}" for step in path.split(".")) for path in stated)
 
 
 def unchanged(new: Object, old: Object) -> bool:

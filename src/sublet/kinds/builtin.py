@@ -28,6 +28,17 @@ _COLUMN_KINDS = {
 _TEXTS = {"@name": NAME_TEXT, "@created": CREATED_TEXT}
 _SCALE = ("autoscaling", "v1")
 
+_METADATA_BY_STATUS = frozenset(
+    (
+        "certificatesigningrequests.certificates.k8s.io", "cronjobs.batch",
+        "customresourcedefinitions.apiextensions.k8s.io", "daemonsets.apps", "horizontalpodautoscalers.autoscaling",
+        "ingresses.networking.k8s.io", "jobs.batch", "namespaces", "nodes", "persistentvolumeclaims",
+        "persistentvolumes", "poddisruptionbudgets.policy", "replicasets.apps", "replicationcontrollers",
+        "resourcequotas", "services", "statefulsets.apps",
+    )
+)  # fmt: skip
+"""Kinds older than the rule that ``/status`` leaves metadata alone: who reports their status may label them too."""
+
 
 @dataclass(frozen=True)
 class Strategy:
@@ -125,6 +136,7 @@ def builtin(
     has_status = "status" in subresources
     if cells is not None and "columns" not in rules:
         rules["columns"] = columns()[_COLUMN_KINDS.get(resource.kind, resource.kind)]
+    rules["reset"] = _resets(name, has_status) | rules.get("reset", {})
     default = nulls.completed(resource.kind, rules.pop("default", None))
     if default is not None:
         rules["default"] = default
@@ -146,6 +158,12 @@ def builtin(
         generation=rules.pop("generation", strategy.generation),
         **rules,
     )
+
+
+def _resets(name: str, has_status: bool) -> dict[str, tuple[str, ...]]:
+    if not has_status:
+        return {}
+    return {"": ("status",), "status": ("spec",) if name in _METADATA_BY_STATUS else ("metadata", "spec")}
 
 
 def _schema_of(resource: Resource) -> Callable[[str], Schema | None]:

@@ -6,16 +6,27 @@ Source: structured-merge-diff's merge package and apimachinery's managedfields; 
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Collection, Container
 from typing import Any
 
 from sublet.machinery import fieldsets, managedfields, objects, typed
 from sublet.machinery.codec import DecodeError, copied, decode_json, encode_json
 from sublet.machinery.fieldsets import Fields
 from sublet.machinery.kind import Object
-from sublet.machinery.managedfields import APPLY, UPDATE, Entry
+from sublet.machinery.managedfields import APPLY, EVERYTHING, UPDATE, Entry, Scope
 from sublet.machinery.schema import Schema
-from sublet.machinery.shapes import ATOMIC, KEYED, MAP, SET, STRUCT, Shape, kind_for, owned, shape_of
+from sublet.machinery.shapes import (
+    ATOMIC,
+    KEYED,
+    MAP,
+    SET,
+    STRUCT,
+    Shape,
+    kind_for,
+    owned,
+    repeated_in,
+    shape_of,
+)
 from sublet.machinery.status import BadRequest, Cause, Conflict
 
 LAST_APPLIED = "kubectl.kubernetes.io/last-applied-configuration"
@@ -33,21 +44,23 @@ def apply(
     force: bool,
     now: float,
     schema: Schema | None,
-    reset: Sequence[str] | None = None,
+    scope: Scope = EVERYTHING,
+    versions: Collection[str] | None = None,
 ) -> Object:
     """The object after ``manager`` applied its configuration, managedFields included.
 
-    ``reset`` names top-level fields that cannot be set through this endpoint; None: everything but status on
-    ``/status``, and status elsewhere when the schema declares it (pass ``()`` for a kind without ``/status``).
+    ``scope``: what can be owned through this endpoint; the rest of the configuration is merged too, for the caller to
+    restore, but is nobody's and conflicts with nobody. ``versions``: as of ``managedfields.update``.
     Raises :class:`Conflict` with a cause per field, :class:`BadRequest` for what the schema does not declare. An
     apply that changes nothing gives an object equal to ``live``.
     """
     if (applied.get("metadata") or {}).get("managedFields"):
         raise BadRequest("metadata.managedFields must be nil")
     shape = shape_of(schema)
-    config = _configuration(applied, live, shape, subresource, schema, reset)
+    config = _configuration(applied, shape, schema)
     base, entries = _base(live, applied, schema, api_version, now)
-    attempt = _Attempt(base, entries, config, shape, schema, manager, api_version, subresource, now)
+    entries = managedfields.renewed(entries, schema, versions)
+    attempt = _Attempt(base, entries, config, shape, schema, manager, api_version, subresource, now, scope)
     try:
         result = attempt.run(force)
     except _ConflictsError as error:
@@ -59,27 +72,11 @@ def apply(
     return result
 
 
-def _configuration(
-    applied: Object,
-    live: Object | None,
-    shape: Shape,
-    subresource: str,
-    schema: Schema | None,
-    reset: Sequence[str] | None,
-) -> Object:
+def _configuration(applied: Object, shape: Shape, schema: Schema | None) -> Object:
     suspects: list[Shape] = []
     config: Object = _cleaned(copied(applied), shape, suspects)
     if suspects and (found := typed.problems(config, schema)):
         raise refused(applied, typed.listed(found))
-    if reset is None:
-        if subresource == "status":
-            reset = [name for name in config if name not in ("apiVersion", "kind", "metadata", "status")]
-            kept = ("name", "namespace", "uid", "resourceVersion")
-            config["metadata"] = {k: v for k, v in (config.get("metadata") or {}).items() if k in kept}
-        else:
-            reset = ["status"] if schema is not None and "status" in schema.properties else []
-    for name in reset:
-        config.pop(name, None)
     return config
 
 
@@ -159,16 +156,19 @@ class _Attempt:
         api_version: str,
         subresource: str,
         now: float,
+        scope: Scope,
     ) -> None:
+        self.scope = scope
         self.base, self.entries, self.config, self.shape, self.schema = base, entries, config, shape, schema
         self.manager, self.api_version, self.subresource, self.now = manager, api_version, subresource, now
 
     def run(self, force: bool) -> Object:
         mine = [entry for entry in self.entries if self._is_mine(entry)]
         others = [entry for entry in self.entries if not self._is_mine(entry)]
-        config_set = owned(self.shape, self.config)
+        config_set = self.scope.of(owned(self.shape, self.config))
         merged = merge(self.shape, self.base, self.config)
         last: Fields = {}
+        emptied: list[tuple[dict[str, Any], str]] = []
         for entry in mine:
             last = fieldsets.union(last, entry.get("fieldsV1") or {})
         if last:
@@ -176,8 +176,12 @@ class _Attempt:
             for entry in others:
                 held = fieldsets.union(held, entry.get("fieldsV1") or {})
             gone = fieldsets.difference(_with_parents(self.shape, last), _with_parents(self.shape, held))
-            merged = _removed(self.shape, merged, gone)
-        changed, vanished = managedfields.changes(self.base, merged, self.schema)
+            merged = _removed(self.shape, merged, gone, emptied)
+        changed, vanished = map(self.scope.of, managedfields.changes(self.base, merged, self.schema))
+        if managedfields.is_built_in(self.schema):
+            # Upstream leaves null, which Go's types read as "not set".
+            for holder, name in emptied:
+                del holder[name]
         if not force:
             self._refuse_conflicts(others, changed)
         config_set = fieldsets.difference(config_set, managedfields.STRIPPED)
@@ -281,31 +285,43 @@ def merge(shape: Shape, live: Any, config: Any) -> Any:
 
 
 def _merge_list(shape: Shape, live: list[Any], config: list[Any]) -> list[Any]:
-    """Items of the configuration in its order, the others where they stood among them."""
-    before, wanted = shape.elements(live), shape.elements(config)
-    item = shape.items() if shape.kind == KEYED else None
-    left, right = list(before), list(wanted)
+    """Items of the configuration in its order, the others where they stood among them.
+
+    An item that the live list repeats is replaced, not merged; the configuration repeats none.
+    """
+    pairs, wanted = shape.pairs(live), dict(shape.pairs(config))
+    before = dict(pairs)
+    repeated: Container[str] = repeated_in(shape, live) if len(before) < len(pairs) else ()
+    item = shape.items()
+    left, right = [element for element, _ in pairs], list(wanted)
     shared = [element for element in right if element in before]
-    result = []
+    result: list[Any] = []
+    done: set[str] = set()
     i = j = 0
+
+    def take(element: str) -> None:
+        both = element in before and element not in repeated and shape.kind == KEYED
+        result.append(merge(item, before[element], wanted[element]) if both else wanted[element])
+        done.add(element)
+        if shared[:1] == [element]:
+            del shared[0]
+
     while i < len(left) or j < len(right):
         if i < len(left) and left[i] not in wanted:
-            result.append(before[left[i]])
+            result.append(pairs[i][1])
             i += 1
-        elif i < len(left) and j < len(right) and left[i] != right[j] and shared[:1] != [left[i]]:
-            # A shared item whose turn, by the configuration's order, is not now.
+        elif i < len(left) and (left[i] in done or (j < len(right) and _waits(left[i], right[j], shared))):
             i += 1
-        elif j < len(right):
-            element = right[j]
-            i += i < len(left) and left[i] == element
-            j += 1
-            if shared[:1] == [element]:
-                del shared[0]
-            both = item is not None and element in before
-            result.append(merge(shape.items(), before[element], wanted[element]) if both else wanted[element])
         else:
-            i += 1
+            i += i < len(left) and left[i] == right[j]
+            take(right[j])
+            j += 1
     return result
+
+
+def _waits(one: str, other: str, shared: list[str]) -> bool:
+    """Whether a shared item's turn, by the configuration's order, is not now."""
+    return one != other and bool(shared) and shared[0] != one
 
 
 # -- pruning --
@@ -334,28 +350,34 @@ def _below(shape: Shape, element: str) -> tuple[Shape, bool]:
     return shape.items(), False
 
 
-def _removed(shape: Shape, value: Any, gone: Fields) -> Any:
-    """``value`` without the members of ``gone`` and what is below them."""
+def _removed(shape: Shape, value: Any, gone: Fields, emptied: list[tuple[dict[str, Any], str]]) -> Any:
+    """``value`` without the members of ``gone`` and what is below them.
+
+    Notes in ``emptied`` which field of what has lost all it had.
+    """
     if not gone:
         return value
     kind = kind_for(shape, value)
     if kind in (STRUCT, MAP):
-        result = {}
+        result: dict[str, Any] = {}
         for name, child in value.items():
             node = gone.get(f"f:{name}")
             if node is None:
                 result[name] = child
             elif node and "." not in node:
-                result[name] = _removed(shape.field(name)[1], child, node)
+                below = shape.field(name)[1]
+                result[name] = _removed(below, child, node, emptied)
+                if child and not result[name]:
+                    emptied.append((result, name))
         return result
     if kind in (KEYED, SET):
         kept = []
-        for element, item in shape.elements(value).items():
+        for element, item in shape.pairs(value):
             node = gone.get(element)
             if node is None:
                 kept.append(item)
             elif node and "." not in node:
-                kept.append(_removed(shape.items(), item, node))
+                kept.append(_removed(shape.items(), item, node, emptied))
         return kept
     return value
 

@@ -8,6 +8,7 @@ could be meant. Source: structured-merge-diff's fieldpath package.
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
 from typing import Any
 
@@ -118,6 +119,57 @@ def without(a: Fields, path: tuple[str, ...]) -> Fields:
     result = {key: node for key, node in a.items() if key != path[0]}
     if rest:
         result[path[0]] = rest
+    return result
+
+
+def ordered(a: Fields) -> Fields:
+    """The set in the order in which it is written: ``"."`` first, fields by name, items by their keys' values.
+
+    Clients of Go compare the bytes. Source: structured-merge-diff's fieldpath/element.go.
+    """
+    keys = sorted(a)
+    if len(keys) > 1 and keys[-1][0] != "f" and any(map(_is_numbered, keys)):
+        keys.sort(key=_place)
+    result = dict.fromkeys(keys, LEAF)
+    for key, child in a.items():
+        if child:
+            result[key] = ordered(child)
+    return result
+
+
+_is_numbered = re.compile(r'i:|v:[^"]|k:.*":[^"]').match
+_KINDS = {"f": 0, "k": 1, "v": 2, "i": 3}
+
+
+def _place(element: str) -> tuple[Any, ...]:
+    if element == ".":
+        return (-1,)
+    kind, _, rest = element.partition(":")
+    if kind == "k":
+        return (1, [(name, *_rank(value)) for name, value in sorted(json.loads(rest).items())])
+    if kind == "v":
+        return (2, *_rank(json.loads(rest)))
+    return (_KINDS[kind], int(rest) if kind == "i" else rest)
+
+
+def _rank(value: Any) -> tuple[int, Any]:
+    """Numbers come before texts, those before everything else."""
+    if isinstance(value, bool) or not isinstance(value, (int, float, str)):
+        return 2, json.dumps(value, sort_keys=True)
+    return (1, value) if isinstance(value, str) else (0, value)
+
+
+def only(a: Fields, path: tuple[str, ...]) -> Fields:
+    """What ``a`` has at and below a path, whose elements may be ``*``."""
+    result: Fields = {}
+    for key in a if path[0] == "*" else (path[0],):
+        child = a.get(key)
+        if child is None or key == ".":
+            continue
+        if len(path) == 1:
+            result[key] = child
+        elif inner := only(child, path[1:]):
+            result[key] = inner
     return result
 
 

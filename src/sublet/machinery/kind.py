@@ -164,8 +164,13 @@ class Kind:
     """Drops, in place, what a client may not set on creation (status, generation-like fields)."""
     prepare_update: Callable[[Object, Object], None] = _keep
     """(new, old) on the main endpoint: restores in place what it may not change (status)."""
-    prepare_status: Callable[[Object, Object], None] | None = None
-    """(new, old) on ``/status``: restores in place everything but status. None: spec and most metadata restored."""
+    prepare_status: Callable[[Object, Object], None] = _keep
+    """(new, old) on ``/status``, once all that :attr:`reset` names is restored: restores or completes the rest."""
+    reset: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    """Endpoint (``""``: the main one, else a subresource) -> paths (``metadata.labels``) that the server restores there
+    and nobody can own through it."""
+    only: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    """Subresource -> the paths that alone can be owned through it; a step may be ``*``."""
     stamp: Callable[[Object, Object | None, float], None] | None = None
     """(new, old or None, now in Unix seconds), once prepared: sets in place the times that the server tells."""
     validate: Callable[[Object], Sequence[FieldError]] = _no_errors

@@ -6,14 +6,15 @@ the one schema given: field names of a kind do not differ between the versions s
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from sublet.machinery import fieldsets, objects
 from sublet.machinery.fieldsets import LEAF, Fields
 from sublet.machinery.kind import Object
 from sublet.machinery.schema import Schema
-from sublet.machinery.shapes import compare, shape_of
+from sublet.machinery.shapes import compare, reconciled, shape_of
 
 UPDATE, APPLY = "Update", "Apply"
 UPDATERS_LIMIT = 10
@@ -43,6 +44,30 @@ STRIPPED: Fields = {
 }
 """What belongs to nobody."""
 
+
+@dataclass(frozen=True, slots=True)
+class Scope:
+    """What a write through one endpoint can make somebody own. Paths are tuples of path elements."""
+
+    reset: tuple[tuple[str, ...], ...] = ()
+    """The server restores these whatever a client says of them."""
+    only: tuple[tuple[str, ...], ...] = ()
+    """When given, everything else is reset too; an element may be ``*``."""
+
+    def of(self, fields: Fields) -> Fields:
+        """The part of a set that is in the scope."""
+        if self.only:
+            found: Fields = {}
+            for path in self.only:
+                found = fieldsets.union(found, fieldsets.only(fields, path))
+            fields = found
+        for path in self.reset:
+            fields = fieldsets.without(fields, path)
+        return fields
+
+
+EVERYTHING = Scope()
+
 _VALUE_STRUCTS = ("metadata", "spec", "status", "template", "strategy", "updateStrategy", "jobTemplate")
 """Parts that built-in kinds always have, though perhaps empty: nobody adds them."""
 
@@ -56,22 +81,23 @@ def update(
     subresource: str = "",
     now: float,
     schema: Schema | None,
-    reset: Sequence[str] = (),
+    scope: Scope = EVERYTHING,
+    versions: Collection[str] | None = None,
 ) -> None:
     """Sets ``new["metadata"]["managedFields"]`` after a create or update by ``manager``.
 
     A client may set the list itself (on the main endpoint); ``[]`` and ``[{}]`` wipe it, nonsense is replaced by the old list.
     An object whose list was wiped stays without one until it is applied. Times move only where fields were taken.
-    ``reset`` names top-level fields that nobody sets through this endpoint, whatever they say of them.
+    ``scope``: what can be owned through this endpoint. ``versions``: the API versions that the kind has (None: any);
+    what was owned in others is forgotten.
     """
     metadata = new["metadata"]
     entries = _current(old, metadata.pop("managedFields", None), bool(subresource))
+    entries = renewed(entries, schema, versions)
     if old is not None and not entries and (old.get("metadata") or {}).get("uid"):
         return
     changed, removed = changes(old, new, schema)
-    for name in reset:
-        if f"f:{name}" in changed:
-            changed = {element: child for element, child in changed.items() if element != f"f:{name}"}
+    changed, removed = scope.of(changed), scope.of(removed)
     entries = taken(
         entries,
         changed,
@@ -94,7 +120,24 @@ def _current(old: Object | None, given: Any, ignore_given: bool) -> list[Entry]:
         return []
     if not valid_entries(given):
         return stored
-    return list(given)
+    # Of entries that a client has made the same manager's, the last one counts.
+    last = {identity(entry): entry for entry in given}
+    return [entry | {"fieldsV1": fieldsets.ordered(entry.get("fieldsV1") or {})} for entry in last.values()]
+
+
+def renewed(entries: list[Entry], schema: Schema | None, versions: Collection[str] | None) -> list[Entry]:
+    """Stored entries as they are read today: without versions that the kind has no more, by a custom schema's new shape."""
+    if versions is not None and any(entry.get("apiVersion") not in versions for entry in entries):
+        entries = [entry for entry in entries if entry.get("apiVersion") in versions]
+    if schema is None or is_built_in(schema):
+        return entries
+    shape = shape_of(schema)
+    found = []
+    for entry in entries:
+        fields = entry.get("fieldsV1") or {}
+        now = reconciled(shape, fields)
+        found.append(entry if now is fields else entry | {"fieldsV1": now})
+    return found
 
 
 def valid_entries(entries: object) -> bool:
@@ -104,6 +147,7 @@ def valid_entries(entries: object) -> bool:
         and entry.get("operation") in (UPDATE, APPLY)
         and entry.get("fieldsType") == "FieldsV1"
         and isinstance(entry.get("apiVersion"), str)
+        and entry["apiVersion"] != ""
         and isinstance(entry.get("manager", ""), str)
         and fieldsets.valid(entry.get("fieldsV1", {}))
         for entry in entries
@@ -116,7 +160,7 @@ def changes(old: Object | None, new: Object, schema: Schema | None) -> tuple[Fie
     The objects' managedFields must be absent or equal.
     """
     before = _skeleton(new, schema) if old is None else old
-    if _is_built_in(schema) and "status" in new and "status" not in before:
+    if is_built_in(schema) and "status" in new and "status" not in before:
         before = {**before, "status": {}}
     changed: Fields = {}
     removed: Fields = {}
@@ -124,13 +168,14 @@ def changes(old: Object | None, new: Object, schema: Schema | None) -> tuple[Fie
     return fieldsets.difference(changed, STRIPPED), fieldsets.difference(removed, STRIPPED)
 
 
-def _is_built_in(schema: Schema | None) -> bool:
+def is_built_in(schema: Schema | None) -> bool:
+    """Whether objects of this schema are Go structs to upstream, not free documents."""
     return schema is not None and "x-kubernetes-group-version-kind" in schema.document
 
 
 def _skeleton(new: Object, schema: Schema | None) -> Object:
     """What an object has before anything is set: a custom resource nothing but metadata."""
-    if schema is None or not _is_built_in(schema):
+    if schema is None or not is_built_in(schema):
         return {"metadata": {}}
     return _bones(new, schema)
 
@@ -185,7 +230,7 @@ def identity(entry: Entry) -> tuple[str, str, str, str]:
     return (
         entry.get("manager", ""),
         entry.get("operation", ""),
-        entry.get("apiVersion", ""),
+        entry.get("apiVersion", "") if entry.get("operation") != APPLY else "",
         entry.get("subresource", ""),
     )
 
@@ -199,7 +244,7 @@ def entry_for(
         "apiVersion": api_version,
         "time": objects.rfc3339(now),
         "fieldsType": "FieldsV1",
-        "fieldsV1": fields,
+        "fieldsV1": fieldsets.ordered(fields),
     }
     if subresource:
         entry["subresource"] = subresource

@@ -7,7 +7,7 @@ looking at what differs. Source: structured-merge-diff's typed package.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from typing import Any
 
 from sublet.machinery.fieldsets import LEAF, Fields
@@ -22,7 +22,17 @@ _KEPT = "_shape"
 class Shape:
     """One node. ``labels`` caches field name -> (path element, shape of the value)."""
 
-    __slots__ = ("declared", "defaults", "element", "keys", "kind", "labels", "nullable", "single_key")
+    __slots__ = (
+        "declared",
+        "defaults",
+        "element",
+        "keys",
+        "kind",
+        "labels",
+        "nullable",
+        "single_key",
+        "whole",
+    )
 
     def __init__(self, kind: str) -> None:
         self.kind = kind
@@ -34,6 +44,8 @@ class Shape:
         self.single_key = ""
         self.defaults: Mapping[str, Any] = {}
         self.nullable = False
+        self.whole = False
+        """An atomic list or map: nobody owns a part of it."""
 
     def field(self, name: str) -> tuple[str, Shape]:
         """The path element and shape of a field of a struct or map, declared or not."""
@@ -56,11 +68,16 @@ class Shape:
 
     def elements(self, values: list[Any]) -> dict[str, Any]:
         """Path element -> item of a keyed list or set, in order; the last of equal ones counts."""
+        return dict(self.pairs(values))
+
+    def pairs(self, values: list[Any]) -> list[tuple[str, Any]]:
+        """(path element, item) for each item of a keyed list or set; other writes than applies may repeat some."""
         if self.kind == SET:
-            return {
-                "v:" + json.dumps(value, separators=(",", ":"), ensure_ascii=False): value for value in values
-            }
-        return {self.element_of(item, index): item for index, item in enumerate(values)}
+            return [
+                ("v:" + json.dumps(value, separators=(",", ":"), ensure_ascii=False), value)
+                for value in values
+            ]
+        return [(self.element_of(item, index), item) for index, item in enumerate(values)]
 
     def element_of(self, item: Any, index: int) -> str:
         """``k:{"name":"a"}``; ``i:N`` for an item that lacks a key."""
@@ -102,7 +119,7 @@ def _compile(schema: Schema) -> Shape:
         return _compile_list(schema)
     properties, additional = schema.properties, schema.additional
     if schema.map_type == "atomic":
-        return _nullable(schema, ATOMIC)
+        return _whole(schema)
     if schema.embedded_resource or schema.preserve_unknown:
         shape = _nullable(schema, MAP if properties else DEDUCED)
         shape.declared = properties
@@ -124,7 +141,7 @@ def _compile_list(schema: Schema) -> Shape:
     if schema.list_type == "set":
         return _nullable(schema, SET)
     if schema.list_type != "map" or not schema.list_keys or items is None:
-        return _nullable(schema, ATOMIC)
+        return _whole(schema)
     shape = _nullable(schema, KEYED)
     shape.element = items
     shape.keys = tuple(sorted(schema.list_keys))
@@ -134,6 +151,12 @@ def _compile_list(schema: Schema) -> Shape:
         for key in shape.keys
         if (child := items.properties.get(key)) is not None and child.has_default
     } | ({"protocol": "TCP"} if "protocol" in shape.keys else {})
+    return shape
+
+
+def _whole(schema: Schema) -> Shape:
+    shape = _nullable(schema, ATOMIC)
+    shape.whole = True
     return shape
 
 
@@ -163,6 +186,8 @@ def compare(shape: Shape, old: Any, new: Any, changed: Fields, removed: Fields) 
     if kind_for(shape, new) in (KEYED, SET):
         before, after = shape.elements(old), shape.elements(new)
         item = shape.items() if shape.kind == KEYED else _ATOMIC
+        if len(before) != len(old) or len(after) != len(new):
+            before, after = _compare_repeated(shape, old, new, changed, removed)
         for element, value in after.items():
             if element not in before:
                 changed[element] = everything(item, value)
@@ -183,6 +208,44 @@ def compare(shape: Shape, old: Any, new: Any, changed: Fields, removed: Fields) 
         if name not in new:
             element, child = shape.field(name)
             removed[element] = everything(child, value)
+
+
+def _compare_repeated(
+    shape: Shape, old: list[Any], new: list[Any], changed: Fields, removed: Fields
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Compares what either list repeats: equal elements are one field. Returns the elements that are left to compare."""
+    before, after = _grouped(shape, old), _grouped(shape, new)
+    for element in [*before, *(element for element in after if element not in before)]:
+        one, other = before.get(element, []), after.get(element, [])
+        if len(one) < 2 and len(other) < 2:
+            continue
+        if len(one) > 1:
+            if len(other) < 2:
+                removed[element] = LEAF
+            elif one != other:
+                changed[element] = LEAF
+        else:
+            changed[element] = LEAF
+        before[element], after[element] = (
+            (one, []) if len(one) == 1 else ([], other if len(other) == 1 else [])
+        )
+    return _single(before), _single(after)
+
+
+def _grouped(shape: Shape, values: list[Any]) -> dict[str, list[Any]]:
+    groups: dict[str, list[Any]] = {}
+    for element, value in shape.pairs(values):
+        groups.setdefault(element, []).append(value)
+    return groups
+
+
+def repeated_in(shape: Shape, values: list[Any]) -> set[str]:
+    """The elements that more than one item of a keyed list or set has."""
+    return {element for element, items in _grouped(shape, values).items() if len(items) > 1}
+
+
+def _single(groups: dict[str, list[Any]]) -> dict[str, Any]:
+    return {element: items[0] for element, items in groups.items() if items}
 
 
 def _descend(shape: Shape, element: str, old: Any, new: Any, changed: Fields, removed: Fields) -> None:
@@ -208,7 +271,11 @@ def everything(shape: Shape, value: Any) -> Fields:
         return LEAF
     if kind == KEYED:
         item = shape.items()
-        return {".": LEAF} | {key: everything(item, child) for key, child in shape.elements(value).items()}
+        found = shape.elements(value)
+        repeated: Container[str] = () if len(found) == len(value) else repeated_in(shape, value)
+        return {".": LEAF} | {
+            key: LEAF if key in repeated else everything(item, child) for key, child in found.items()
+        }
     if kind == SET:
         return {".": LEAF} | dict.fromkeys(shape.elements(value), LEAF)
     node: Fields = {".": LEAF}
@@ -219,6 +286,28 @@ def everything(shape: Shape, value: Any) -> Fields:
     return node
 
 
+def reconciled(shape: Shape, fields: Fields) -> Fields:
+    """A set made before the schema was changed: whoever owned parts of what is atomic now owns all of it.
+
+    What was atomic and has fields now stays as it is. Source: structured-merge-diff's typed/reconcile_schema.go.
+    """
+    result: Fields | None = None
+    for element, child in fields.items():
+        if not child:
+            continue
+        if element.startswith("f:"):
+            below = shape.field(element[2:])[1]
+        elif shape.kind == KEYED:
+            below = shape.items()
+        else:
+            continue
+        renewed = LEAF if below.whole else reconciled(below, child)
+        if renewed is not child:
+            result = result or dict(fields)
+            result[element] = renewed
+    return fields if result is None else result
+
+
 def owned(shape: Shape, value: Any) -> Fields:
     """The set, as a whole, of what an applied configuration owns: its leaves, and the items of keyed lists."""
     kind = kind_for(shape, value)
@@ -227,13 +316,13 @@ def owned(shape: Shape, value: Any) -> Fields:
         for name, child in value.items():
             element, below = shape.field(name)
             sort = kind_for(below, child)
-            if sort == ATOMIC or not child:
+            if sort == ATOMIC or (not child and sort in (STRUCT, MAP)):
                 node[element] = LEAF
                 continue
             inner = owned(below, child)
-            if name not in shape.declared and shape.kind != DEDUCED and inner:
-                inner = {".": LEAF} | inner
-            if inner:
+            if name not in shape.declared:
+                node[element] = {".": LEAF} | inner if inner else LEAF
+            elif inner:
                 node[element] = inner
     elif kind == KEYED:
         item = shape.items()

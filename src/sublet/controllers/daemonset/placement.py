@@ -45,10 +45,9 @@ def pod_for(daemon_set: Object, node: str, revision_hash: str) -> Object:
         generate_name=pod_prefix(objects.name(daemon_set)),
     )
     made["metadata"]["namespace"] = objects.namespace(daemon_set)
-    generation = objects.annotations(daemon_set).get(_TEMPLATE_GENERATION)
     own = {
         REVISION: revision_hash,
-        GENERATION: generation or str(daemon_set["metadata"].get("generation", 1)),
+        GENERATION: objects.annotations(daemon_set).get(_TEMPLATE_GENERATION, "1"),
     }
     made["metadata"]["labels"] = {**(made["metadata"].get("labels") or {}), **own}
     made["spec"] = {

@@ -20,11 +20,17 @@ from sublet.kinds.rules.common import (
     spec_of,
     update_rule,
 )
+from sublet.machinery import objects
 from sublet.machinery.kind import Object
 from sublet.machinery.status import invalid, not_supported, required
 
+_GENERATION = "deprecated.daemonset.template.generation"
+"""apps/v1 shows in this annotation, which no client can set, how often the template has changed."""
+
 
 def _default(obj: Object) -> None:
+    if _GENERATION not in objects.annotations(obj):
+        _note(obj, 0)
     spec = obj.setdefault("spec", {})
     strategy = spec.setdefault("updateStrategy", {})
     fill_empty(strategy, type="RollingUpdate")
@@ -33,6 +39,29 @@ def _default(obj: Object) -> None:
         fill(strategy["rollingUpdate"], maxUnavailable=1, maxSurge=0)
     fill(spec, revisionHistoryLimit=10)
     pod_defaults.template(obj)
+
+
+def _note(obj: Object, generation: int) -> None:
+    metadata = obj.setdefault("metadata", {})
+    metadata["annotations"] = {**(metadata.get("annotations") or {}), _GENERATION: str(generation)}
+
+
+def _noted(obj: Object) -> int:
+    stated = objects.annotations(obj).get(_GENERATION, "")
+    return int(stated) if isinstance(stated, str) and stated.isascii() and stated.isdigit() else 0
+
+
+def _prepare_create(new: Object) -> None:
+    _note(new, max(_noted(new), 1))
+
+
+def _prepare_update(new: Object, old: Object) -> None:
+    changed = spec_of(new).get("template") != spec_of(old).get("template")
+    _note(new, max(_noted(old), 1) + changed)
+
+
+def _prepare_status(new: Object, old: Object) -> None:
+    _note(new, max(_noted(old), 1))
 
 
 def _validate(obj: Object) -> Errors:
@@ -120,6 +149,9 @@ KIND = builtin(
         "numberReady": 0,
     },
     default=_default,
+    prepare_create=_prepare_create,
+    prepare_update=_prepare_update,
+    prepare_status=_prepare_status,
     validate=rule(_validate),
     validate_update=update_rule(_validate_update),
     validate_status=update_rule(_validate_status),

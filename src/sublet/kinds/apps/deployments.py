@@ -108,24 +108,12 @@ def _cells(obj: Object, now: float) -> list[Any]:
     ]
 
 
-def _prepare_status(new: Object, old: Object) -> None:
-    """Of the metadata, too, the labels stay."""
-    for part, before, keys in (
-        (new, old, ("spec",)), (new["metadata"], old["metadata"], ("labels", "ownerReferences", "finalizers"))
-    ):  # fmt: skip
-        for key in keys:
-            if key in before:
-                part[key] = before[key]
-            else:
-                part.pop(key, None)
-
-
 KIND = builtin(
     "deployments.apps",
     default=_default,
     validate=rule(_validate),
     validate_update=update_rule(_validate_update),
-    prepare_status=_prepare_status,
+    reset={"status": ("spec", "metadata.labels")},
     validate_status=update_rule(_validate_status),
     warnings=warn.named_workload,
     cells=_cells,

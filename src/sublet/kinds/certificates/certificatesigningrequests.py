@@ -142,6 +142,11 @@ KIND = builtin(
     "certificatesigningrequests.certificates.k8s.io",
     validate=rule(_validate),
     prepare_update=_prepare_update,
+    reset={
+        "": ("spec", "status"),
+        "status": ("spec", "status.conditions"),
+        "approval": ("spec", "status.certificate"),
+    },
     stamp=_stamp,
     validate_status=update_rule(_validate_status),
     validate_name=name_rule(names.path_segment),

@@ -71,6 +71,7 @@ def _cells(namespace: Object, now: float) -> list[Any]:
 
 KIND = builtin(
     "namespaces",
+    reset={"finalize": ("status",)},
     status={"phase": "Active"},
     default=_default,
     prepare_create=_prepare_create,

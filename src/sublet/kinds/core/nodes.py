@@ -59,14 +59,6 @@ def _default(node: Object) -> None:
         status["allocatable"] = dict(status["capacity"])
 
 
-def _prepare_status(new: Object, old: Object) -> None:
-    """Whoever reports on a node may label it too, but not change its spec."""
-    if "spec" in old:
-        new["spec"] = old["spec"]
-    else:
-        new.pop("spec", None)
-
-
 def _taints(path: str, found: Sequence[Object]) -> Errors:
     seen: set[tuple[str, str]] = set()
     for index, taint in enumerate(found):
@@ -226,7 +218,6 @@ KIND = builtin(
     "nodes",
     keeps_status=True,
     default=_default,
-    prepare_status=_prepare_status,
     validate=rule(_validate),
     validate_update=update_rule(_validate_update),
     validate_status=update_rule(_validate_update),

@@ -82,12 +82,6 @@ def _narrow(term: Object, field: str, operator: str, labels: Object) -> None:
 
 
 def _prepare_status(new: Object, old: Object) -> None:
-    new["spec"] = old.get("spec") or {}
-    metadata, before = new["metadata"], old["metadata"]
-    if "ownerReferences" in before:
-        metadata["ownerReferences"] = before["ownerReferences"]
-    else:
-        metadata.pop("ownerReferences", None)
     status = new.setdefault("status", {})
     if not status.get("qosClass"):
         status["qosClass"] = (old.get("status") or {}).get("qosClass") or usage.qos_class(old)
@@ -132,6 +126,15 @@ KIND = builtin(
     default=_default,
     prepare_create=_prepare_create,
     prepare_status=_prepare_status,
+    reset={"status": ("spec", "metadata.deletionTimestamp", "metadata.ownerReferences")},
+    only={
+        "ephemeralcontainers": ("spec.ephemeralContainers",),
+        "resize": tuple(
+            f"spec.{containers}.*.{field}"
+            for containers in ("containers", "initContainers")
+            for field in ("resources", "resizePolicy")
+        ),
+    },
     validate=rule(_validate),
     validate_update=update_rule(pod_updates.update),
     update_alone=True,
