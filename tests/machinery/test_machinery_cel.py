@@ -36,6 +36,7 @@ TRUE = """
 7u - 2u == 5u
 1.5 + 1.0 == 2.5
 -9223372036854775808 < 0
+type(1) != type('a') && type(n) == type(2) && type(null) != int
 0x1F == 31
 1 < 2u && 2.5 > 2 && 1u <= 1.0
 dyn(1) == 1.0
@@ -196,12 +197,21 @@ def test_expression_has_no_value(environment: Environment, text: str, error: str
         ("n ==\n  nothing", "ERROR: <input>:2:3: undeclared reference to 'nothing' (in container '')\n |   nothing\n | ..^"),
         ("typed.nothing", "<input>:1:6: undefined field 'nothing'"),
         ("n.size", "type 'int' does not support field selection"),
+        ("!has(typed.size) || (isMAC(typed.size))", "ERROR: <input>:1:27: undeclared reference to 'isMAC' (in container '')\n | !has(typed.size) || (isMAC(typed.size))\n | ..........................^"),
+        ("!has(typed.absent)", "ERROR: <input>:1:5: undefined field 'absent'\n | !has(typed.absent)\n | ....^"),
+        ("typed.a__dash__b.size(1)", "ERROR: <input>:1:22: found no matching overload for 'size' applied to 'string.(int)'"),
+        ("has(n)", "<input>:1:5: invalid argument to has() macro"),
+        ("[n].all(e, e)", "<input>:1:8: found no matching overload for '_&&_' applied to '(bool, int)'"),
+        ("[n].exists(e, e)", "<input>:1:11: found no matching overload for '_||_' applied to '(bool, int)'"),
+        ("[n].exists_one(e, e) ", "<input>:1:15: found no matching overload for '_?_:_' applied to '(int, int, int)'"),
+        ("[n].filter(e, 'a') == []", "<input>:1:11: found no matching overload for '_?_:_' applied to '(string, list(int), list(int))'"),
+        ("one + two", "<input>:1:1: undeclared reference to 'one' (in container '')\n | one + two\n | ^\nERROR: <input>:1:7: undeclared"),
         ("n + 'a'", "<input>:1:3: found no matching overload for '_+_' applied to '(int, string)'"),
         ("n == 'a'", "found no matching overload for '_==_' applied to '(int, string)'"),
         ("n && true", "found no matching overload for '_&&_' applied to '(int, bool)'"),
         ("'a'.startsWith(1)", "found no matching overload for 'startsWith' applied to 'string.(int)'"),
         ("n.all(x, true)", "expression of type 'int' cannot be range of a comprehension (must be list, map, or dynamic)"),
-        ("[1].all(x, x)", "expected type 'bool' but found 'int'"),
+        ("[1].all(x, x)", "found no matching overload for '_&&_' applied to '(bool, int)'"),
         ("[1, 'a']", "expected type 'int' but found 'string'"),
         ("unknown(1)", "undeclared reference to 'unknown' (in container '')"),
         ("has(n)", "invalid argument to has() macro"),

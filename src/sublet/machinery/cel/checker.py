@@ -259,14 +259,12 @@ class Checker:
         condition = None if node.filter is None else self.check(node.filter)
         body = self.check(node.body)
         self._scopes.pop()
-        if condition is not None and condition not in (BOOL, DYN, ERROR):
-            return self._complain(node, f"expected type 'bool' but found '{condition}'")
-        if node.kind in ("all", "exists", "existsOne", "filter"):
-            if body not in (BOOL, DYN, ERROR):
-                return self._complain(node.body, f"expected type 'bool' but found '{body}'")
-            if node.kind != "filter":
-                return BOOL
-            return types.list_of(key if operand.kind == "map" else value, operand.max_size)
+        item = key if operand.kind == "map" else value
+        wrong = _no_predicate(node.kind, condition if condition is not None else body, item, body)
+        if wrong and (condition is not None or node.kind in _PREDICATES):
+            return self._complain(node, wrong)
+        if node.kind in _PREDICATES:
+            return types.list_of(item, operand.max_size) if node.kind == "filter" else BOOL
         if node.kind in ("map", "transformList"):
             return types.list_of(body, operand.max_size)
         if node.kind == "transformMap":
@@ -310,6 +308,26 @@ def _literal(node: syntax.Literal) -> Type:
     if isinstance(value, float):
         return DOUBLE
     return types.sized("string" if isinstance(value, str) else "bytes", len(value))
+
+
+_PREDICATES = ("all", "exists", "existsOne", "filter")
+
+
+def _no_predicate(macro: str, condition: Type, item: Type, body: Type) -> str:
+    """What is wrong with a condition that is none: said of the operator in the macro's expansion."""
+    if condition in (BOOL, DYN, ERROR):
+        return ""
+    match macro:
+        case "all" | "exists":
+            operator, operands = ("_&&_" if macro == "all" else "_||_"), f"bool, {condition}"
+        case "existsOne":
+            operator, operands = "_?_:_", f"{condition}, int, int"
+        case "transformMap" | "transformMapEntry":
+            operator, operands = "_?_:_", f"{condition}, map(dyn, dyn), map(dyn, dyn)"
+        case _:
+            made = types.list_of(item if macro == "filter" else body)
+            operator, operands = "_?_:_", f"{condition}, {made}, {made}"
+    return f"found no matching overload for '{operator}' applied to '({operands})'"
 
 
 def _vague(kind: Type) -> bool:

@@ -31,7 +31,8 @@ class CompileError(Exception):
 
     def __init__(self, source: str, issues: Sequence[Issue]) -> None:
         self.issues = tuple(issues)
-        super().__init__("\n".join(issue.show(source) for issue in issues))
+        ordered = sorted(issues, key=lambda issue: issue.offset)
+        super().__init__("\n".join(issue.show(source) for issue in ordered))
 
     @property
     def told(self) -> str:

@@ -156,8 +156,9 @@ class _Parser:
                 optional = self.take("?") is not None
                 quoted = self.token.kind == "quoted"
                 name = self.name()
-                if not optional and not quoted and self.take("("):
-                    node = self.call(token.offset, name, node)
+                opening = None if optional or quoted else self.take("(")
+                if opening is not None:
+                    node = self.call(opening.offset, name, node)
                 else:
                     node = syntax.Select(token.offset, node, name, optional=optional)
             elif self.take("["):
@@ -180,8 +181,9 @@ class _Parser:
             if token.text in RESERVED:
                 self.fail(token, f"reserved identifier: {token.text}")
             if token.text != "in":
-                if self.take("("):
-                    return self.call(token.offset, token.text, None)
+                opening = self.take("(")
+                if opening is not None:
+                    return self.call(opening.offset, token.text, None)
                 return syntax.Ident(token.offset, token.text)
         elif token.kind == "op":
             if token.text == "(":
@@ -194,11 +196,10 @@ class _Parser:
                 return self.map_of(token.offset)
             if token.text == ".":
                 name = self.name()
-                return (
-                    self.call(token.offset, name, None)
-                    if self.take("(")
-                    else syntax.Ident(token.offset, name)
-                )
+                opening = self.take("(")
+                if opening is not None:
+                    return self.call(opening.offset, name, None)
+                return syntax.Ident(token.offset, name)
         self.at -= 1
         self.unexpected()
 
@@ -263,6 +264,7 @@ class _Parser:
     # -- macros --
 
     def call(self, offset: int, name: str, target: Node | None) -> Node:
+        """A call or what a macro stands for; its place is that of its bracket."""
         arguments = self.arguments(")")
         expanded = self.macro(offset, name, target, arguments)
         return syntax.Call(offset, name, target, arguments) if expanded is None else expanded
@@ -285,8 +287,8 @@ class _Parser:
 
     def has(self, offset: int, argument: Node) -> Node:
         if not isinstance(argument, syntax.Select) or argument.optional:
-            self.fail(offset, "invalid argument to has() macro")
-        argument.test = True
+            self.fail(argument.offset, "invalid argument to has() macro")
+        argument.test, argument.offset = True, offset
         return argument
 
     def variable(self, node: Node, macro: str) -> str:

@@ -102,6 +102,8 @@ def _remainder(a: Any, b: Any) -> Any:
     def step(x: int, y: int) -> int:
         if y == 0:
             raise EvaluationError("modulus by zero")
+        if y == -1 and x == v.INT_MIN:
+            raise EvaluationError("integer overflow")
         return abs(x) % abs(y) * (-1 if x < 0 else 1)
 
     return _arithmetic("_%_", a, b, step)

@@ -149,6 +149,8 @@ def assignable(formal: Type, actual: Type, bound: dict[str, Type]) -> bool:
         return formal.kind in ("object", "optional", "opaque") or formal in (NULL, TIMESTAMP, DURATION)
     if formal.kind != actual.kind or formal.name != actual.name:
         return False
+    if formal.kind == "type":
+        return True  # of whatever types the two are
     if not formal.parameters or not actual.parameters:
         return True
     return all(assignable(f, a, bound) for f, a in zip(formal.parameters, actual.parameters, strict=True))
