@@ -8,11 +8,12 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from sublet.kinds.certificates import certificatesigningrequests
 from sublet.kinds.core import namespaces
 from sublet.kinds.rules import pod_resize, pod_spec
 from sublet.kinds.rules.pod_annotations import MIRROR
 from sublet.machinery.kind import Object
-from sublet.machinery.status import FieldError, field_forbidden, invalid
+from sublet.machinery.status import FieldError, field_forbidden
 
 Prepare = Callable[[Object, Object], None]
 Validate = Callable[[Object, Object], Sequence[FieldError]]
@@ -55,29 +56,10 @@ def _validate_finalize(new: Object, _old: Object) -> Sequence[FieldError]:
 
 def _approval(new: Object, old: Object) -> None:
     conditions = (new.get("status") or {}).get("conditions")
-    status = dict(old.get("status") or {})
-    if conditions is not None:
+    status = {key: value for key, value in (old.get("status") or {}).items() if key != "conditions"}
+    if conditions:
         status["conditions"] = conditions
     _only(new, old, status=status, metadata=new["metadata"])
-
-
-def _validate_approval(new: Object, old: Object) -> Sequence[FieldError]:
-    errors: list[FieldError] = []
-    types = [str(c.get("type")) for c in (new.get("status") or {}).get("conditions") or ()]
-    before = [str(c.get("type")) for c in (old.get("status") or {}).get("conditions") or ()]
-    path = "status.conditions"
-    for decided in ("Approved", "Denied", "Failed"):
-        if decided in before and decided not in types:
-            errors.append(field_forbidden(path, f'updates may not remove a condition of type "{decided}"'))
-    if "Approved" in types and "Denied" in types:
-        errors.append(invalid(path, types, "Approved and Denied conditions are mutually exclusive"))
-    for index, condition in enumerate((new.get("status") or {}).get("conditions") or ()):
-        if condition.get("type") in ("Approved", "Denied", "Failed") and condition.get("status") != "True":
-            where = f"{path}[{index}].status"
-            errors.append(
-                invalid(where, condition.get("status") or "", "must be True for this condition type")
-            )
-    return errors
 
 
 # -- pods/ephemeralcontainers --
@@ -129,7 +111,7 @@ def _validate_resize(new: Object, old: Object) -> Sequence[FieldError]:
 
 RULES: Mapping[str, tuple[Prepare, Validate]] = {
     "finalize": (_finalize, _validate_finalize),
-    "approval": (_approval, _validate_approval),
+    "approval": (_approval, certificatesigningrequests.validate_approval),
     "ephemeralcontainers": (_ephemeral, _validate_ephemeral),
     "resize": (_resize, _validate_resize),
 }

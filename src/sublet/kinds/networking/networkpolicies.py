@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+from collections.abc import Iterator
 from typing import Any
 
 from sublet.kinds.builtin import builtin
@@ -15,11 +16,14 @@ from sublet.kinds.rules.common import (
     named,
     rule,
     spec_of,
+    update_rule,
     within,
 )
 from sublet.machinery import names
 from sublet.machinery.kind import Object
 from sublet.machinery.status import field_forbidden, invalid, not_supported, required
+
+Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 _TYPES, _PROTOCOLS = ("Ingress", "Egress"), ("TCP", "UDP", "SCTP")
 _DIRECTIONS = (("ingress", "from"), ("egress", "to"))
@@ -37,7 +41,24 @@ def _default(obj: Object) -> None:
 
 
 def _validate(obj: Object) -> Errors:
-    spec = spec_of(obj)
+    yield from _spec(spec_of(obj), frozenset())
+
+
+def _validate_update(new: Object, old: Object) -> Errors:
+    """Ranges that an old object was allowed to hold, it may keep."""
+    yield from _spec(spec_of(new), frozenset(_ranges(spec_of(old))))
+
+
+def _ranges(spec: Object) -> Iterator[str]:
+    for direction, peers in _DIRECTIONS:
+        for entry in spec.get(direction) or ():
+            for peer in (entry or {}).get(peers) or ():
+                if block := peer.get("ipBlock"):
+                    yield block.get("cidr") or ""
+                    yield from block.get("except") or ()
+
+
+def _spec(spec: Object, kept: frozenset[str]) -> Errors:
     yield from label_selector("spec.podSelector", spec.get("podSelector"))
     for direction, peers in _DIRECTIONS:
         for index, entry in enumerate(spec.get(direction) or ()):
@@ -45,7 +66,7 @@ def _validate(obj: Object) -> Errors:
             for number, port in enumerate((entry or {}).get("ports") or ()):
                 yield from _port(f"{where}.ports[{number}]", port)
             for number, peer in enumerate((entry or {}).get(peers) or ()):
-                yield from _peer(f"{where}.{peers}[{number}]", peer)
+                yield from _peer(f"{where}.{peers}[{number}]", peer, kept)
     types = spec.get("policyTypes") or ()
     if len(types) > 2:
         yield invalid("spec.policyTypes", types, "may not specify more than two policyTypes")
@@ -73,13 +94,13 @@ def _port(path: str, port: Object) -> Errors:
         yield invalid(f"{path}.endPort", end, "may not be specified when `port` is not specified")
 
 
-def _peer(path: str, peer: Object) -> Errors:
+def _peer(path: str, peer: Object, kept: frozenset[str]) -> Errors:
     block = peer.get("ipBlock")
     selectors = [peer.get("podSelector"), peer.get("namespaceSelector")]
     yield from label_selector(f"{path}.podSelector", selectors[0])
     yield from label_selector(f"{path}.namespaceSelector", selectors[1])
     if block is not None:
-        yield from _ip_block(f"{path}.ipBlock", block)
+        yield from _ip_block(f"{path}.ipBlock", block, kept)
     selected = any(selector is not None for selector in selectors)
     if block is None and not selected:
         yield required(path, "must specify a peer")
@@ -87,23 +108,37 @@ def _peer(path: str, peer: Object) -> Errors:
         yield field_forbidden(path, "may not specify both ipBlock and another peer")
 
 
-def _ip_block(path: str, block: Object) -> Errors:
+def _ip_block(path: str, block: Object, kept: frozenset[str]) -> Errors:
+    """``kept``: ranges that are let be, however they are written."""
     cidr = block.get("cidr") or ""
     if not cidr:
         yield required(f"{path}.cidr")
         return
-    wrong = list(named(f"{path}.cidr", cidr, names.cidr))
-    yield from wrong
-    for index, inner in enumerate(() if wrong else block.get("except") or ()):
-        where = f"{path}.except[{index}]"
-        bad = list(named(where, inner, names.cidr))
-        yield from bad
-        if not bad and not _strictly_within(inner, cidr):
-            yield invalid(where, inner, "must be a strict subset of `cidr`")
+    yield from _range(f"{path}.cidr", cidr, kept)
+    outer = _network(cidr)
+    for index, text in enumerate(block.get("except") or () if outer is not None else ()):
+        where, inner = f"{path}.except[{index}]", _network(text)
+        yield from _range(where, text, kept)
+        if outer is not None and inner is not None and not _strictly_within(inner, outer):
+            yield invalid(where, text, "must be a strict subset of `cidr`")
 
 
-def _strictly_within(inner: str, outer: str) -> bool:
-    small, large = ipaddress.ip_network(inner, strict=False), ipaddress.ip_network(outer, strict=False)
+def _range(path: str, text: str, kept: frozenset[str]) -> Errors:
+    if text not in kept:
+        yield from named(path, text, names.cidr)
+
+
+def _network(text: str) -> Network | None:
+    """What a range means though it is not written as it should be; None: nothing."""
+    head, _, bits = text.partition("/")
+    address, _ = names.read_ip(head)
+    try:
+        return ipaddress.ip_network((str(address), int(bits)), strict=False) if address else None
+    except ValueError:
+        return None
+
+
+def _strictly_within(small: Network, large: Network) -> bool:
     return small.version == large.version and small != large and small.subnet_of(large)  # type: ignore[arg-type]
 
 
@@ -115,6 +150,8 @@ KIND = builtin(
     "networkpolicies.networking.k8s.io",
     default=_default,
     validate=rule(_validate),
+    validate_update=update_rule(_validate_update),
+    update_alone=True,
     warnings=warn.network_policy,
     cells=_cells,
 )

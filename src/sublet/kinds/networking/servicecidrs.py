@@ -28,7 +28,7 @@ def _validate(obj: Object) -> Errors:
     yield from wrong
     if len(cidrs) == 2 and not wrong and len({":" in cidr for cidr in cidrs}) == 1:
         detail = "may specify no more than one IP for each IP family, i.e 192.168.0.0/24 and 2001:db8::/64"
-        yield invalid(_PATH, cidrs, detail)
+        yield invalid(_PATH, {"CIDRs": cidrs}, detail)
 
 
 def _validate_update(new: Object, old: Object) -> Errors:

@@ -301,6 +301,17 @@ def storage_class(new: Object, _old: Object | None) -> Warnings:
 
 
 @_told
+def storage_capacity(new: Object, _old: Object | None) -> Warnings:
+    topology = new.get("nodeTopology") or {}
+    for index, each in enumerate(topology.get("matchExpressions") or ()):
+        if each.get("key") in DEPRECATED_LABELS:
+            yield f"nodeTopology.matchExpressions[{index}].key: {DEPRECATED_LABELS[each['key']]}"
+    for key in sorted(topology.get("matchLabels") or ()):
+        if key in DEPRECATED_LABELS:
+            yield f"nodeTopology.matchLabels.{key}: {DEPRECATED_LABELS[key]}"
+
+
+@_told
 def runtime_class(new: Object, _old: Object | None) -> Warnings:
     for key in (new.get("scheduling") or {}).get("nodeSelector") or ():
         if key in DEPRECATED_LABELS:

@@ -7,8 +7,7 @@ from typing import Any
 
 from sublet.kinds.builtin import builtin
 from sublet.kinds.rules import show
-from sublet.kinds.rules.common import Errors, fill, immutable, name_rule, one_of, rule, spec_of, update_rule
-from sublet.machinery import names
+from sublet.kinds.rules.common import Errors, fill, immutable, rule, spec_of, update_rule
 from sublet.machinery.kind import Object
 from sublet.machinery.status import duplicate, invalid, not_supported
 
@@ -35,8 +34,10 @@ def _default(obj: Object) -> None:
 
 def _validate(obj: Object) -> Errors:
     spec = spec_of(obj)
-    yield from one_of("spec.fsGroupPolicy", spec.get("fsGroupPolicy"), _POLICIES)
-    yield from _token_requests("spec.tokenRequests", spec.get("tokenRequests") or ())
+    policy, requests = spec.get("fsGroupPolicy"), spec.get("tokenRequests") or ()
+    if policy is not None and policy not in _POLICIES:
+        yield not_supported("spec.fsGroupPolicy", policy, _POLICIES)
+    yield from _token_requests("spec.tokenRequests", requests)
     for mode in spec.get("volumeLifecycleModes") or ():
         if mode not in _MODES:
             yield not_supported("spec.volumeLifecycleModes", mode, _MODES)
@@ -44,6 +45,10 @@ def _validate(obj: Object) -> Errors:
     if period is not None and period < _MIN_PERIOD:
         detail = f"must be greater than or equal to {_MIN_PERIOD} seconds"
         yield invalid("spec.nodeAllocatableUpdatePeriodSeconds", period, detail)
+    secretly = spec.get("serviceAccountTokenInSecrets")
+    if secretly is not None and not requests:
+        detail = "serviceAccountTokenInSecrets is set but no tokenRequests are specified"
+        yield invalid("spec.serviceAccountTokenInSecrets", secretly, detail)
 
 
 def _token_requests(path: str, requests: Sequence[Object]) -> Errors:
@@ -91,6 +96,5 @@ KIND = builtin(
     default=_default,
     validate=rule(_validate),
     validate_update=update_rule(_validate_update),
-    validate_name=name_rule(lambda name: names.dns1123_subdomain(name.lower())),
     cells=_cells,
 )

@@ -22,7 +22,7 @@ from sublet.machinery import names
 from sublet.machinery.kind import Object
 from sublet.machinery.status import duplicate, invalid, required
 
-_MAX_ID = 192
+_MAX_ID = 256
 
 
 def _default(obj: Object) -> None:
@@ -40,10 +40,10 @@ def _validate(obj: Object) -> Errors:
             yield invalid(f"{where}.nodeID", node_id, f"must be {_MAX_ID} characters or less")
         count = (driver.get("allocatable") or {}).get("count")
         yield from not_negative(f"{where}.allocatable.count", count)
-        yield from _topology(where, driver.get("topologyKeys") or ())
         if name in seen:
             yield duplicate(f"{where}.name", name)
         seen.add(name)
+        yield from _topology(where, driver.get("topologyKeys") or ())
 
 
 def _topology(path: str, keys: Sequence[str]) -> Errors:
@@ -61,7 +61,8 @@ def _validate_update(new: Object, old: Object) -> Errors:
     for driver in spec_of(new).get("drivers") or ():
         then = before.get(driver.get("name"))
         if then is not None and {**driver, "allocatable": 0} != {**then, "allocatable": 0}:
-            yield invalid("CSINodeDriver", gotypes.shown("CSINodeDriver", driver), IMMUTABLE)
+            shown = gotypes.shown("CSINodeDriver", {**driver, "allocatable": None})
+            yield invalid("spec.drivers", shown, IMMUTABLE)
 
 
 def _cells(obj: Object, now: float) -> list[Any]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from sublet.kinds.builtin import builtin
-from sublet.kinds.rules import amounts, show
+from sublet.kinds.rules import amounts, show, warn
 from sublet.kinds.rules.common import (
     Errors,
     immutable,
@@ -27,7 +27,7 @@ def _validate(obj: Object) -> Errors:
 
 
 def _validate_update(new: Object, old: Object) -> Errors:
-    """What was asked of the driver stays; the answer is not judged again."""
+    """What was asked of the driver stays."""
     now, then = (selector_value(obj.get("nodeTopology")) for obj in (new, old))
     yield from immutable("nodeTopology", now, then)
     yield from immutable("storageClassName", new.get("storageClassName"), old.get("storageClassName"))
@@ -41,6 +41,6 @@ KIND = builtin(
     "csistoragecapacities.storage.k8s.io",
     validate=rule(_validate),
     validate_update=update_rule(_validate_update),
-    update_alone=True,
+    warnings=warn.storage_capacity,
     cells=_cells,
 )

@@ -7,7 +7,7 @@ from typing import Any
 
 from sublet.kinds.builtin import builtin
 from sublet.kinds.rules import show, warn
-from sublet.kinds.rules.common import Errors, fill_empty, immutable, named, rule, update_rule
+from sublet.kinds.rules.common import Errors, fill, immutable, named, rule, update_rule
 from sublet.machinery import names
 from sublet.machinery.kind import Object
 from sublet.machinery.status import duplicate, field_forbidden, invalid, not_supported, required, too_long
@@ -19,7 +19,7 @@ _MAX_PARAMETERS, _MAX_BYTES = 512, 256 * 1024
 
 
 def _default(obj: Object) -> None:
-    fill_empty(obj, reclaimPolicy="Delete", volumeBindingMode="Immediate")
+    fill(obj, reclaimPolicy="Delete", volumeBindingMode="Immediate")
 
 
 def parameters(path: str, found: Object | None, *, empty: bool = True) -> Errors:
@@ -42,8 +42,7 @@ def driver(path: str, name: str | None) -> Errors:
     if not name:
         yield required(path)
         return
-    for text in names.qualified_name(name.lower()):
-        yield invalid(path, name, text)
+    yield from named(path, name.lower(), names.qualified_name)
 
 
 def _validate(obj: Object) -> Errors:
@@ -53,7 +52,11 @@ def _validate(obj: Object) -> Errors:
         yield not_supported("reclaimPolicy", policy, ("Delete", "Retain"))
     mode = obj.get("volumeBindingMode")
     if mode not in _MODES:
-        yield not_supported("volumeBindingMode", mode, _MODES) if mode else required("volumeBindingMode")
+        yield (
+            required("volumeBindingMode")
+            if mode is None
+            else not_supported("volumeBindingMode", mode, _MODES)
+        )
     yield from _topologies("allowedTopologies", obj.get("allowedTopologies") or ())
 
 
@@ -117,7 +120,6 @@ KIND = builtin(
     default=_default,
     validate=rule(_validate),
     validate_update=update_rule(_validate_update),
-    update_alone=True,
     warnings=warn.storage_class,
     cells=_cells,
 )

@@ -6,13 +6,13 @@ from typing import Any
 
 from sublet.kinds.builtin import builtin
 from sublet.kinds.rules import gotypes, persistent, show, volumes
-from sublet.kinds.rules.common import IMMUTABLE, Errors, named, rule, spec_of, update_rule
+from sublet.kinds.rules.common import IMMUTABLE, MAX_INT32, Errors, named, rule, spec_of, update_rule, within
 from sublet.machinery import names
 from sublet.machinery.kind import Object
 from sublet.machinery.status import field_forbidden, invalid, required, too_long
 
 _ONE_SOURCE = "must specify exactly one of inlineVolumeSpec and persistentVolumeName"
-_MAX_MESSAGE = 1024
+_MAX_MESSAGE, _MAX_METADATA = 1024, 256 * 1024
 
 
 def _validate(obj: Object) -> Errors:
@@ -25,14 +25,25 @@ def _validate(obj: Object) -> Errors:
 
 
 def _whole(obj: Object) -> Errors:
-    spec, status = spec_of(obj), obj.get("status") or {}
+    spec = spec_of(obj)
     if not spec.get("attacher"):
         yield required("spec.attacher")
     yield from _source("spec.source", spec.get("source") or {})
     yield from named("spec.nodeName", spec.get("nodeName") or "", names.dns1123_subdomain)
+    yield from _status(obj)
+
+
+def _status(obj: Object) -> Errors:
+    status = obj.get("status") or {}
+    metadata = status.get("attachmentMetadata") or {}
+    if sum(len(key.encode()) + len(value.encode()) for key, value in metadata.items()) > _MAX_METADATA:
+        yield too_long("status.attachmentMetadata", _MAX_METADATA)
     for field in ("attachError", "detachError"):
-        if (message := (status.get(field) or {}).get("message")) and len(message) > _MAX_MESSAGE:
-            yield too_long(f"status.{field}.message", _MAX_MESSAGE)
+        where, failure = f"status.{field}", status.get(field) or {}
+        if len((failure.get("message") or "").encode()) > _MAX_MESSAGE:
+            # Kubernetes tells of another limit than the one it holds to.
+            yield too_long(f"{where}.message", _MAX_METADATA)
+        yield from within(f"{where}.errorCode", failure.get("errorCode"), 0, MAX_INT32)
 
 
 def _source(path: str, source: Object) -> Errors:
@@ -71,5 +82,6 @@ KIND = builtin(
     validate=rule(_validate),
     validate_update=update_rule(_validate_update),
     update_alone=True,
+    validate_status=update_rule(lambda new, _old: _status(new)),
     cells=_cells,
 )
