@@ -18,6 +18,11 @@ SUFFIX_ALPHABET = "bcdfghjklmnpqrstvwxz2456789"
 GENERATED_BASE_LIMIT = 58
 """Longest prefix of a generated name; with the suffix of 5 it is a DNS label."""
 
+CEL_WORDS = frozenset((
+    "true", "false", "null", "in", "as", "break", "const", "continue", "else", "for", "function", "if", "import",
+    "let", "loop", "package", "namespace", "return", "var", "void", "while",
+))  # fmt: skip
+"""Words of the expression language, which name nothing in it."""
 LABEL_LIMIT = 63
 SUBDOMAIN_LIMIT = 253
 

@@ -5,10 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 from sublet.kinds.builtin import builtin
-from sublet.kinds.rules import show, webhooks
-from sublet.kinds.rules.common import Errors, fill, one_of, rule, spec_of
+from sublet.kinds.rules import policies, show
+from sublet.kinds.rules.common import Errors, fill, one_of, rule, spec_of, update_rule
+from sublet.kinds.rules.webhooks import REINVOCATION
 from sublet.machinery.kind import Object
-from sublet.machinery.status import field_forbidden, required
+from sublet.machinery.status import invalid, required
 
 _PATCHES = {"ApplyConfiguration": "applyConfiguration", "JSONPatch": "jsonPatch"}
 
@@ -16,26 +17,38 @@ _PATCHES = {"ApplyConfiguration": "applyConfiguration", "JSONPatch": "jsonPatch"
 def _default(obj: Object) -> None:
     spec = obj.setdefault("spec", {})
     fill(spec, failurePolicy="Fail")
-    webhooks.default_match_resources(spec.get("matchConstraints"))
+    policies.default_match_resources(spec.get("matchConstraints"))
 
 
 def _validate(obj: Object) -> Errors:
+    yield from _rules(obj, None)
+
+
+def _rules(obj: Object, old: Object | None) -> Errors:
     spec = spec_of(obj)
-    yield from webhooks.policy(spec)
+    yield from policies.policy(spec, None if old is None else spec_of(old), mutating=True)
     mutations = spec.get("mutations") or ()
     if not mutations:
         yield required("spec.mutations", "mutations must contain at least one item")
     for index, mutation in enumerate(mutations):
-        where, kind = f"spec.mutations[{index}]", mutation.get("patchType")
-        yield from one_of(f"{where}.patchType", kind, tuple(_PATCHES), needed=True)
-        for name, field in _PATCHES.items():
-            if name == kind:
-                if not str((mutation.get(field) or {}).get("expression") or "").strip():
-                    yield required(f"{where}.{field}.expression", "expression is not specified")
-            elif mutation.get(field) is not None:
-                yield field_forbidden(f"{where}.{field}", f"must not be specified when patchType is {kind}")
+        yield from _mutation(f"spec.mutations[{index}]", mutation)
     policy = spec.get("reinvocationPolicy")
-    yield from one_of("spec.reinvocationPolicy", policy, ("IfNeeded", "Never"), needed=True)
+    yield from one_of("spec.reinvocationPolicy", policy, REINVOCATION, needed=True)
+
+
+def _mutation(path: str, mutation: Object) -> Errors:
+    kind = mutation.get("patchType")
+    yield from one_of(f"{path}.patchType", kind, tuple(_PATCHES), needed=True)
+    if kind not in _PATCHES:
+        return
+    field, (other,) = _PATCHES[kind], set(_PATCHES.values()) - {_PATCHES[kind]}
+    if (patch := mutation.get(field)) is None:
+        yield required(f"{path}.{field}", f"must be specified when patchType is {kind}")
+    elif not str(patch.get("expression") or "").strip():
+        yield required(f"{path}.{field}.expression")
+    if mutation.get(other) is not None:
+        detail = f"must not be specified when patchType is {kind}"
+        yield invalid(f"{path}.{other}", f"{{{other}}}", detail)
 
 
 def _cells(obj: Object, now: float) -> list[Any]:
@@ -43,7 +56,7 @@ def _cells(obj: Object, now: float) -> list[Any]:
     return [
         show.name(obj),
         len(spec.get("mutations") or ()),
-        webhooks.kind_text(spec.get("paramKind")),
+        policies.kind_text(spec.get("paramKind")),
         show.age(obj, now),
     ]
 
@@ -52,5 +65,7 @@ KIND = builtin(
     "mutatingadmissionpolicies.admissionregistration.k8s.io",
     default=_default,
     validate=rule(_validate),
+    validate_update=update_rule(_rules),
+    update_alone=True,
     cells=_cells,
 )

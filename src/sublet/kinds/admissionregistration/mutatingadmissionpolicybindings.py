@@ -5,17 +5,17 @@ from __future__ import annotations
 from typing import Any
 
 from sublet.kinds.builtin import builtin
-from sublet.kinds.rules import show, webhooks
+from sublet.kinds.rules import policies, show
 from sublet.kinds.rules.common import Errors, rule, spec_of
 from sublet.machinery.kind import Object
 
 
 def _default(obj: Object) -> None:
-    webhooks.default_match_resources(spec_of(obj).get("matchResources"))
+    policies.default_match_resources(spec_of(obj).get("matchResources"))
 
 
 def _validate(obj: Object) -> Errors:
-    yield from webhooks.binding(spec_of(obj))
+    yield from policies.binding(obj, mutating=True)
 
 
 def _cells(obj: Object, now: float) -> list[Any]:
@@ -23,7 +23,7 @@ def _cells(obj: Object, now: float) -> list[Any]:
     return [
         show.name(obj),
         spec.get("policyName", ""),
-        webhooks.reference_text(spec.get("paramRef")),
+        policies.reference_text(spec.get("paramRef")),
         show.age(obj, now),
     ]
 

@@ -35,6 +35,7 @@ ExactDeviceRequest DeviceClassName= Selectors[]DeviceSelector AllocationMode= Co
 OpaqueDeviceConfiguration Driver= Parameters
 ResourceClaimSpec Devices::DeviceClaim
 AppArmorProfile Type= LocalhostProfile
+AuditAnnotation Key= ValueExpression=
 Capabilities Add Drop
 CSINodeDriver Name= NodeID= TopologyKeys Allocatable:VolumeNodeResources
 ClaimSource Name= ResourceClaimName ResourceClaimTemplateName

@@ -1,4 +1,4 @@
-"""Rules of admission webhooks and policies: who is called, for what, under which conditions."""
+"""Rules of admission webhooks: who is called, for what, under which conditions."""
 
 from __future__ import annotations
 
@@ -19,16 +19,15 @@ from sublet.kinds.rules.common import (
 )
 from sublet.machinery import names
 from sublet.machinery.kind import Object
-from sublet.machinery.selectors import go_text
-from sublet.machinery.status import FieldError, duplicate, field_forbidden, invalid, not_supported, required
+from sublet.machinery.status import duplicate, invalid, not_supported, required, too_many
 
 OPERATIONS = ("*", "CONNECT", "CREATE", "DELETE", "UPDATE")
 SCOPES = ("*", "Cluster", "Namespaced")
-_MATCH_POLICIES = ("Equivalent", "Exact")
-_FAILURE_POLICIES = ("Fail", "Ignore")
+MATCH_POLICIES = ("Equivalent", "Exact")
+FAILURE_POLICIES = ("Fail", "Ignore")
 _SIDE_EFFECTS = ("None", "NoneOnDryRun")
 _OLD_SIDE_EFFECTS = ("None", "NoneOnDryRun", "Some", "Unknown")
-_REINVOCATION = ("IfNeeded", "Never")
+REINVOCATION = ("IfNeeded", "Never")
 _MAX_CONDITIONS = 64
 
 
@@ -92,16 +91,19 @@ def _webhooks(found: Sequence[Object], strictness: _Strictness, *, mutating: boo
 
 
 def _qualified(path: str, name: str) -> Errors:
-    yield from needs(path, name, names.dns1123_subdomain)
-    if name and not names.dns1123_subdomain(name) and name.count(".") < 2:
+    if not name:
+        yield required(path)
+    elif wrong := names.dns1123_subdomain(name):
+        yield invalid(path, name, ",".join(wrong))
+    elif name.count(".") < 2:
         yield invalid(path, name, "should be a domain with at least three segments separated by dots")
 
 
 def _webhook(path: str, webhook: Object, strictness: _Strictness, *, mutating: bool) -> Errors:
     for index, entry in enumerate(webhook.get("rules") or ()):
         yield from rule_with_operations(f"{path}.rules[{index}]", entry)
-    yield from one_of(f"{path}.failurePolicy", webhook.get("failurePolicy"), _FAILURE_POLICIES)
-    yield from one_of(f"{path}.matchPolicy", webhook.get("matchPolicy"), _MATCH_POLICIES)
+    yield from one_of(f"{path}.failurePolicy", webhook.get("failurePolicy"), FAILURE_POLICIES)
+    yield from one_of(f"{path}.matchPolicy", webhook.get("matchPolicy"), MATCH_POLICIES)
     effects = webhook.get("sideEffects")
     allowed = _SIDE_EFFECTS if strictness.side_effects else _OLD_SIDE_EFFECTS
     if effects is None:
@@ -114,7 +116,7 @@ def _webhook(path: str, webhook: Object, strictness: _Strictness, *, mutating: b
     for field in ("namespaceSelector", "objectSelector"):
         yield from label_selector(f"{path}.{field}", webhook.get(field), values=strictness.selector_values)
     if mutating:
-        yield from one_of(f"{path}.reinvocationPolicy", webhook.get("reinvocationPolicy"), _REINVOCATION)
+        yield from one_of(f"{path}.reinvocationPolicy", webhook.get("reinvocationPolicy"), REINVOCATION)
     yield from client_config(f"{path}.clientConfig", webhook.get("clientConfig") or {})
     if strictness.conditions:
         yield from match_conditions(f"{path}.matchConditions", webhook.get("matchConditions") or ())
@@ -183,10 +185,11 @@ def _url(path: str, url: str) -> Errors:
         return
     if parts.scheme != "https":
         yield invalid(path, parts.scheme, f"'https' is the only allowed URL scheme; {form}")
-    if not parts.netloc:
-        yield invalid(path, parts.netloc, f"host must be specified; {form}")
-    if "@" in parts.netloc:
-        yield invalid(path, parts.username, "user information is not permitted in the URL")
+    user, at, host = parts.netloc.rpartition("@")
+    if not host:
+        yield invalid(path, host, f"host must be specified; {form}")
+    if at:
+        yield invalid(path, user, "user information is not permitted in the URL")
     if parts.fragment:
         yield invalid(path, parts.fragment, "fragments are not permitted in the URL")
     if parts.query:
@@ -255,109 +258,17 @@ def _resources(path: str, resources: Sequence[str]) -> Errors:
 def match_conditions(path: str, conditions: Sequence[Object]) -> Errors:
     """Names of CEL conditions; the expressions are compiled by whoever evaluates them."""
     if len(conditions) > _MAX_CONDITIONS:
-        yield FieldError(
-            "FieldValueTooMany",
-            path,
-            f"Too many: {len(conditions)}: must have at most {_MAX_CONDITIONS} items",
-        )
+        yield too_many(path, len(conditions), _MAX_CONDITIONS)
     seen: set[str] = set()
     for index, condition in enumerate(conditions):
         where, name = f"{path}[{index}]", condition.get("name") or ""
-        yield from needs(f"{where}.name", name, names.qualified_name)
-        if name in seen:
-            yield duplicate(f"{where}.name", name)
-        seen.add(name)
         if not str(condition.get("expression") or "").strip():
             yield required(f"{where}.expression")
+        yield from needs(f"{where}.name", name, names.qualified_name)
+        if name and name in seen:
+            yield duplicate(f"{where}.name", name)
+        seen.add(name)
 
 
 def webhook_cells(obj: Object, now: float) -> list[Any]:
     return [show.name(obj), len(obj.get("webhooks") or ()), show.age(obj, now)]
-
-
-# -- policies --
-
-
-def default_match_resources(found: Object | None) -> None:
-    if found is None:
-        return
-    fill_empty(found, matchPolicy="Equivalent")
-    fill(found, namespaceSelector={}, objectSelector={})
-    for field in ("resourceRules", "excludeResourceRules"):
-        for entry in found.get(field) or ():
-            fill(entry, scope="*")
-
-
-def match_resources(path: str, found: Object | None, *, needed: bool) -> Errors:
-    if found is None:
-        if needed:
-            yield required(path)
-        return
-    if needed and not found.get("resourceRules"):
-        yield required(f"{path}.resourceRules")
-    yield from one_of(f"{path}.matchPolicy", found.get("matchPolicy"), _MATCH_POLICIES, needed=True)
-    for field in ("namespaceSelector", "objectSelector"):
-        if found.get(field) is None:
-            yield required(f"{path}.{field}", "should be defaulted and not be nil")
-        else:
-            yield from label_selector(f"{path}.{field}", found[field])
-    for field in ("resourceRules", "excludeResourceRules"):
-        for index, entry in enumerate(found.get(field) or ()):
-            yield from rule_with_operations(f"{path}.{field}[{index}]", entry)
-
-
-def policy(spec: Object) -> Errors:
-    """What both kinds of admission policies have in common."""
-    yield from one_of("spec.failurePolicy", spec.get("failurePolicy"), _FAILURE_POLICIES, needed=True)
-    kind = spec.get("paramKind")
-    if kind is not None:
-        yield from needs("spec.paramKind.apiVersion", kind.get("apiVersion"))
-        yield from needs("spec.paramKind.kind", kind.get("kind"))
-        if (called := kind.get("kind")) and (wrong := names.dns1035_label(called.lower())):
-            detail = f"may have mixed case, but should otherwise match: {','.join(wrong)}"
-            yield invalid("spec.paramKind.kind", called, detail)
-    yield from match_resources("spec.matchConstraints", spec.get("matchConstraints"), needed=True)
-    yield from match_conditions("spec.matchConditions", spec.get("matchConditions") or ())
-    seen: set[str] = set()
-    for index, variable in enumerate(spec.get("variables") or ()):
-        where, name = f"spec.variables[{index}]", variable.get("name") or ""
-        if not name:
-            yield required(f"{where}.name", "name is not specified")
-        elif names.c_identifier(name):
-            yield invalid(f"{where}.name", name, "name is not a valid CEL identifier")
-        elif name in seen:
-            yield duplicate(f"{where}.name", name)
-        seen.add(name)
-        if not str(variable.get("expression") or "").strip():
-            yield required(f"{where}.expression", "expression is not specified")
-
-
-def binding(spec: Object) -> Errors:
-    """What both kinds of policy bindings have in common."""
-    yield from needs("spec.policyName", spec.get("policyName"), names.dns1123_subdomain)
-    yield from match_resources("spec.matchResources", spec.get("matchResources"), needed=False)
-    reference = spec.get("paramRef")
-    if reference is None:
-        return
-    name, selector = reference.get("name"), reference.get("selector")
-    if name and selector is not None:
-        yield field_forbidden("spec.paramRef.name", "name and selector are mutually exclusive")
-    elif not name and selector is None:
-        yield required("spec.paramRef", "one of name or selector must be specified")
-    yield from label_selector("spec.paramRef.selector", selector)
-    action = reference.get("parameterNotFoundAction")
-    yield from one_of("spec.paramRef.parameterNotFoundAction", action, ("Allow", "Deny"), needed=True)
-
-
-def kind_text(kind: Object | None) -> str:
-    return f"{kind.get('apiVersion')}/{kind.get('kind')}" if kind else "<unset>"
-
-
-def reference_text(reference: Object | None) -> str:
-    if not reference:
-        return "<unset>"
-    if reference.get("name"):
-        where = reference.get("namespace")
-        return f"{where or '*'}/{reference['name']}"
-    selector = reference.get("selector")
-    return "<unset>" if selector is None else go_text(selector)

@@ -7,12 +7,9 @@ from collections.abc import Mapping
 
 from sublet.machinery.cel import types
 from sublet.machinery.cel.types import BOOL, BYTES, DOUBLE, DURATION, DYN, INT, STRING, TIMESTAMP, Field, Type
+from sublet.machinery.names import CEL_WORDS
 from sublet.machinery.schema import Schema
 
-_RESERVED = frozenset((
-    "true", "false", "null", "in", "as", "break", "const", "continue", "else", "for", "function", "if", "import",
-    "let", "loop", "package", "namespace", "return", "var", "void", "while",
-))  # fmt: skip
 _ESCAPES = {"__": "__underscores__", ".": "__dot__", "-": "__dash__", "/": "__slash__"}
 _FORMATS: Mapping[str, Type] = {
     "byte": BYTES, "date": TIMESTAMP, "date-time": TIMESTAMP, "datetime": TIMESTAMP, "duration": DURATION,
@@ -22,7 +19,7 @@ _SCALARS: Mapping[str, Type] = {"boolean": BOOL, "integer": INT, "number": DOUBL
 
 def escape(name: str) -> str:
     """A property's name as rules write it; empty where they cannot."""
-    if name in _RESERVED:
+    if name in CEL_WORDS:
         return f"__{name}__"
     escaped = re.sub(r"__|[.\-/]", lambda match: _ESCAPES[match.group()], name)
     return escaped if re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", escaped) else ""
