@@ -80,6 +80,16 @@ def test_values_are_what_kubernetes_makes_of_them(schema: Object, value: Any, ru
     assert said(schema, rule, value) == []
 
 
+def test_reserved_words_name_properties_with_and_without_their_escapes() -> None:
+    schema = an_object(**{"namespace": STRING, "if": INTEGER, "in": INTEGER})
+    value = {"namespace": "a", "if": 1, "in": 2}
+    assert said(schema, "self.namespace == self.__namespace__ && has(self.if) && self.if == 1", value) == []
+    assert said(schema, "self.__in__ == 2", value) == []
+    compiling = Compiling()
+    compiling.node({**schema, RULES: [{"rule": "self.in == 2"}]}, "")
+    assert "mismatched input 'in' expecting IDENTIFIER" in str(compiling.errors[0])
+
+
 def test_an_expression_may_be_250_deep() -> None:
     boolean = {"type": "boolean"}
     assert said(boolean, " == ".join(["self"] * 250), True) == []

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from sublet.machinery.cel import syntax, types
 from sublet.machinery.cel.errors import Issue
 from sublet.machinery.cel.functions import Function, Overload
+from sublet.machinery.cel.lexer import RESERVED
 from sublet.machinery.cel.syntax import Node
 from sublet.machinery.cel.types import BOOL, DOUBLE, DYN, ERROR, INT, NULL, UINT, Type
 from sublet.machinery.cel.values import UInt
@@ -108,7 +109,11 @@ class Checker:
         if operand.kind == "object":
             if operand.fields is None:
                 return DYN
-            field = operand.fields().get(node.name)
+            fields = operand.fields()
+            # A reserved word may stand for the property that it is escaped to.
+            field = fields.get(node.name) or (
+                fields.get(f"__{node.name}__") if node.name in RESERVED else None
+            )
             if field is None:
                 return self._complain(node, f"undefined field '{node.name}'")
             node.key = field.key
