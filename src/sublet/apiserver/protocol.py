@@ -15,8 +15,7 @@ from typing import TYPE_CHECKING
 import httptools
 
 from sublet.apiserver import compression, headerrules
-from sublet.apiserver.clientcerts import intermediates
-from sublet.apiserver.tlsmemory import Release
+from sublet.apiserver.tls import NOBODY, TLSConnection
 from sublet.apiserver.upgraded import UpgradedConnection
 from sublet.client.exchange import Request, Response
 from sublet.machinery import codec
@@ -53,8 +52,8 @@ class HTTPProtocol(asyncio.Protocol):
     __slots__ = (
         "_body", "_body_size", "_close_after", "_drained", "_expect", "_flush_scheduled", "_framing", "_head_bytes",
         "_headers", "_headers_complete", "_leftover", "_out", "_out_size", "_over_tls",
-        "_parser", "_paused", "_peer_certificate", "_peer_intermediates",
-        "_queue", "_reading", "_refused", "_release", "_remote", "_server", "_streaming", "_task", "_transport", "_upgraded",
+        "_parser", "_paused", "_peer",
+        "_queue", "_reading", "_refused", "_remote", "_server", "_streaming", "_task", "_transport", "_upgraded",
         "_upgrading", "_url", "deadline", "ending",
     )  # fmt: skip
 
@@ -76,8 +75,7 @@ class HTTPProtocol(asyncio.Protocol):
         self._upgrading = False
         self._upgraded: UpgradedConnection | None = None
         self._leftover: list[bytes] = []
-        self._peer_certificate: bytes | None = None
-        self._peer_intermediates: tuple[bytes, ...] = ()
+        self._peer = NOBODY
         self._remote = ""
         self._head_bytes = 0
         self._headers_complete = False
@@ -89,7 +87,6 @@ class HTTPProtocol(asyncio.Protocol):
         """Bytes that came after the headers."""
         self._expect = False
         self._over_tls = False
-        self._release: Release | None = None
         self.deadline = 0.0
         """Loop time by which the peer must have done its part; 0: it is our turn."""
         self.ending = server.ending
@@ -103,16 +100,9 @@ class HTTPProtocol(asyncio.Protocol):
         peer = transport.get_extra_info("peername")
         if isinstance(peer, tuple) and len(peer) >= 2:
             self._remote = f"[{peer[0]}]:{peer[1]}" if ":" in peer[0] else f"{peer[0]}:{peer[1]}"
-        tls = transport.get_extra_info("ssl_object")
-        self._over_tls = tls is not None
-        self._release = self._server.release if self._over_tls else None
-        if tls is not None:
-            certificate = tls.getpeercert(binary_form=True)
-            if certificate is not None:
-                self._peer_certificate = self._server.certificate(certificate)
-                self._peer_intermediates = intermediates(tls)
-                if self._release is not None:
-                    self._release(transport)
+        if isinstance(transport, TLSConnection):
+            self._over_tls = True
+            self._peer = transport.peer
         self._await_peer(_HEAD_SECONDS)
         self._server.connections.add(self)
 
@@ -242,8 +232,8 @@ class HTTPProtocol(asyncio.Protocol):
             query,
             self._headers,
             self._body[0] if len(self._body) == 1 else b"".join(self._body),
-            peer_certificate=self._peer_certificate,
-            peer_intermediates=self._peer_intermediates,
+            peer_certificate=self._peer.certificate,
+            peer_intermediates=self._peer.intermediates,
             remote=self._remote,
             upgradable=upgrading,
         )
@@ -342,8 +332,6 @@ class HTTPProtocol(asyncio.Protocol):
                 self._write(self._head(response.status, response.headers, False, None))
                 self._close_after = True
                 return
-            if self._release is not None:
-                self._release(self._transport)  # thousands of watches do nothing but wait
             await self._stream(response, body, keep and not old, chunked=not old)
             if old:
                 self._close_after = True

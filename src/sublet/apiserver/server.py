@@ -8,13 +8,14 @@ import errno
 import socket
 import ssl
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from email.utils import formatdate
 from pathlib import Path
 
-from sublet.apiserver import clientcerts, tlsmemory
+from sublet.apiserver import clientcerts
 from sublet.apiserver.headerrules import HeaderRules
 from sublet.apiserver.protocol import HTTPProtocol
+from sublet.apiserver.tls import TLSListener
 from sublet.client.exchange import Application
 
 _SWEEP_SECONDS = 2.0
@@ -22,7 +23,6 @@ _LINGER_SECONDS = 0.2
 _PACE_SECONDS = 0.02
 _STREAMS_PER_SECOND = 200.0
 _NAMES_LIMIT = 512
-_CERTIFICATES_LIMIT = 64
 _KEEP_ALIVE = {"TCP_KEEPIDLE": 60, "TCP_KEEPINTVL": 15, "TCP_KEEPCNT": 4}
 """Seconds of silence before probing, seconds between probes, probes without answer."""
 
@@ -63,8 +63,6 @@ class HTTPServer:
         self.names: dict[bytes, str] = {}
         self.header_rules = HeaderRules(listed_headers, listed_prefixes)
         self.loop: asyncio.AbstractEventLoop
-        self.release = tlsmemory.releasing(ssl_context) if ssl_context is not None else None
-        self.certificates: dict[bytes, bytes] = {}
         self._ssl = ssl_context
         self._backlog = backlog
         self._server: asyncio.AbstractServer | None = None
@@ -76,24 +74,26 @@ class HTTPServer:
     async def start(self) -> None:
         """Listens. Raises :class:`ListenError`."""
         self.loop = asyncio.get_running_loop()
+        connection: Callable[[], asyncio.Protocol] = self._connection
+        if self._ssl is not None:
+            connection = TLSListener(self._ssl, self._connection)
         try:
             if self.path is not None:
                 self._server = await self.loop.create_unix_server(
-                    lambda: HTTPProtocol(self), str(self.path), ssl=self._ssl, backlog=self._backlog
+                    connection, str(self.path), backlog=self._backlog
                 )
                 self.path.chmod(0o600)
             else:
                 self._server = await self.loop.create_server(
-                    lambda: HTTPProtocol(self),
-                    sock=await self._bind(),
-                    ssl=self._ssl,
-                    backlog=self._backlog,
-                    ssl_handshake_timeout=10.0 if self._ssl else None,
+                    connection, sock=await self._bind(), backlog=self._backlog
                 )
                 self.port = self._server.sockets[0].getsockname()[1]
         except OSError as error:
             raise ListenError(self._explain(error)) from error
         self._sweeper = self.loop.create_task(self._sweep())
+
+    def _connection(self) -> HTTPProtocol:
+        return HTTPProtocol(self)
 
     async def _bind(self) -> socket.socket:
         """The listening socket; connections inherit its keep-alive, by which vanished watchers are found out."""
@@ -212,15 +212,6 @@ class HTTPServer:
             self.names[name] = key
         return key
 
-    def certificate(self, der: bytes) -> bytes:
-        """A client certificate's bytes: the same object for all connections that show it, while there are few."""
-        known = self.certificates.get(der)
-        if known is None:
-            known = der
-            if len(self.certificates) < _CERTIFICATES_LIMIT:
-                self.certificates[der] = der
-        return known
-
     def date_line(self) -> str:
         now = int(time.time())
         if now != self._date_at:
@@ -238,6 +229,7 @@ def tls_context(certificate: Path, key: Path, client_authorities: Iterable[Path]
     """
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
+    context.options |= ssl.OP_NO_RENEGOTIATION
     context.load_cert_chain(certificate, key)
     context.set_alpn_protocols(["http/1.1"])
     authorities = tuple(client_authorities)

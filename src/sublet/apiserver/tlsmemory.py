@@ -1,15 +1,14 @@
-"""Gives back what OpenSSL keeps of a handshake: a third of what an idle watch over TLS costs.
+"""Gives back what OpenSSL keeps of a client's certificate: a quarter of what an idle watch over TLS would cost.
 
-For as long as a connection lives, OpenSSL keeps the client's certificate with its chain, parsed (12 KB), and the two
-buffers between it and the loop stay as large as the handshake was (4 KB). Who asks was read at the handshake's end and
-nobody looks again, but Python's :mod:`ssl` offers no way to let go. OpenSSL's public functions do: the certificate is
-emptied, the chain taken apart, the buffers replaced; the same goes for what the loop wrote down of the certificate. What must not happen is that another connection resumes with an
-emptied certificate, so the context keeps no sessions (tickets carry their own copy). See docs/profiles/watches.md.
+For as long as a connection lives, OpenSSL keeps the client's certificate with its chain, parsed (12 KB). Who asks was
+read at the handshake's end and nobody looks again, but Python's :mod:`ssl` offers no way to let go. OpenSSL's public
+functions do: the certificate is emptied, the chain taken apart. What must not happen is that another connection resumes
+with an emptied certificate, so the context keeps no sessions (tickets carry their own copy). See
+docs/profiles/watches.md.
 """
 
 from __future__ import annotations
 
-import asyncio
 import ctypes
 import ssl
 from collections.abc import Callable
@@ -17,13 +16,11 @@ from typing import Any
 
 from sublet.apiserver import clientcerts
 
-Release = Callable[[asyncio.BaseTransport], None]
-"""Takes the transport of a connection over TLS whose handshake is over. Harmless when repeated."""
+Release = Callable[[ssl.SSLObject], None]
+"""Takes a connection whose handshake is over. Harmless when repeated."""
 
 _pointer = ctypes.c_void_p
 _SET_SESSION_CACHE_MODE = 44
-_SET_BUFFER = 114
-_FREE_WITH_BIO = 1
 _WORD = ctypes.sizeof(_pointer)
 
 _FUNCTIONS: dict[str, tuple[Any, tuple[Any, ...]]] = {
@@ -32,8 +29,6 @@ _FUNCTIONS: dict[str, tuple[Any, tuple[Any, ...]]] = {
     "SSL_get0_peer_certificate": (_pointer, (_pointer,)),
     "SSL_get_peer_cert_chain": (_pointer, (_pointer,)),
     "SSL_get_privatekey": (_pointer, (_pointer,)),
-    "SSL_get_rbio": (_pointer, (_pointer,)),
-    "SSL_get_wbio": (_pointer, (_pointer,)),
     "OPENSSL_sk_pop": (_pointer, (_pointer,)),
     "X509_free": (None, (_pointer,)),
     "X509_delete_ext": (_pointer, (_pointer, ctypes.c_int)),
@@ -43,9 +38,6 @@ _FUNCTIONS: dict[str, tuple[Any, tuple[Any, ...]]] = {
     "X509_set_subject_name": (ctypes.c_int, (_pointer, _pointer)),
     "X509_set_issuer_name": (ctypes.c_int, (_pointer, _pointer)),
     "X509_set_pubkey": (ctypes.c_int, (_pointer, _pointer)),
-    "BIO_ctrl_pending": (ctypes.c_size_t, (_pointer,)),
-    "BIO_ctrl": (ctypes.c_long, (_pointer, ctypes.c_int, ctypes.c_long, _pointer)),
-    "BUF_MEM_new": (_pointer, ()),
 }
 
 
@@ -69,10 +61,8 @@ def releasing(context: ssl.SSLContext) -> Release | None:
         return None
     library.SSL_CTX_ctrl(_word(context, 0), _SET_SESSION_CACHE_MODE, 0, None)
 
-    def release(transport: asyncio.BaseTransport) -> None:
-        _release(library, _word(transport.get_extra_info("ssl_object")._sslobj, 1))
-        if details := transport.get_extra_info("peercert"):
-            details.clear()
+    def release(connection: ssl.SSLObject) -> None:
+        _release(library, _word(connection._sslobj, 1))  # type: ignore[attr-defined]
 
     return release
 
@@ -89,9 +79,6 @@ def _release(library: Any, connection: int) -> None:
         chain = library.SSL_get_peer_cert_chain(connection)
         while chain and (each := library.OPENSSL_sk_pop(chain)):
             library.X509_free(each)
-    for buffered in (library.SSL_get_rbio(connection), library.SSL_get_wbio(connection)):
-        if not library.BIO_ctrl_pending(buffered) and (empty := library.BUF_MEM_new()):
-            library.BIO_ctrl(buffered, _SET_BUFFER, _FREE_WITH_BIO, empty)
 
 
 def _empty(library: Any, certificate: int, key: int) -> None:
