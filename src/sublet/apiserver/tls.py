@@ -168,7 +168,8 @@ class TLSConnection(asyncio.Protocol, asyncio.Transport):
         else:
             self._send()
         self._state = _ENDING
-        self._transport.close()
+        self._stop_timer()
+        self._leave()
 
     def eof_received(self) -> bool:
         """The end of TCP, wherever it comes: without the end of TLS nobody can tell what is missing."""
@@ -232,7 +233,14 @@ class TLSConnection(asyncio.Protocol, asyncio.Transport):
         if answered:
             self._transport.close()
             return
-        self._transport.write_eof()
+        self._leave()
+
+    def _leave(self) -> None:
+        try:
+            self._transport.write_eof()
+        except OSError:  # the peer has gone
+            self._transport.abort()
+            return
         self._transport.resume_reading()
         self._transport.set_write_buffer_limits(high=0)  # reports when all is sent
         self._linger()
