@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import dataclasses
 import ssl
 
 import pytest
+from msgspec import structs
 
 from sublet.apiserver.api import APIServer
 from sublet.apiserver.authentication.build import AuthenticationSettings
@@ -68,27 +68,27 @@ async def test_a_client_certificate_says_who_asks(access):
 
 
 async def test_the_name_in_the_servers_certificate_must_be_the_one_that_was_asked_for(access):
-    async with client_of(dataclasses.replace(access, tls_server_name="")) as client:
+    async with client_of(structs.replace(access, tls_server_name="")) as client:
         with pytest.raises(ServiceUnavailable, match=r"cannot be reached: .*certificate verify failed"):
             await client.create(REVIEWS, {"spec": {}})
 
 
 async def test_a_server_of_another_authority_is_not_believed(access):
     other = Authority.create("other").cert_pem
-    async with client_of(dataclasses.replace(access, ca_data=other)) as client:
+    async with client_of(structs.replace(access, ca_data=other)) as client:
         with pytest.raises(ServiceUnavailable, match="certificate verify failed"):
             await client.create(REVIEWS, {"spec": {}})
 
 
 async def test_insecure_believes_any_server(access):
-    anyone = dataclasses.replace(access, ca_data=b"", tls_server_name="", insecure=True)
+    anyone = structs.replace(access, ca_data=b"", tls_server_name="", insecure=True)
     async with client_of(anyone) as client:
         assert (await client.create(REVIEWS, {"spec": {}}))["status"]["userInfo"]["username"] == "jane"
 
 
 async def test_a_key_that_is_not_the_certificates_is_named_as_unusable(access):
     stranger = Authority.create("x").issue("x").key_pem
-    async with client_of(dataclasses.replace(access, client_key=stranger)) as client:
+    async with client_of(structs.replace(access, client_key=stranger)) as client:
         with pytest.raises(KubeconfigError, match=r"certificates for https://127\.0\.0\.1:.* cannot be used"):
             await client.create(REVIEWS, {"spec": {}})
 

@@ -17,6 +17,7 @@ from typing import Any
 
 import pytest
 import pytest_asyncio
+from msgspec import structs
 
 from sublet.client.client import Client
 from sublet.client.http import HTTPTransport
@@ -181,9 +182,7 @@ async def cluster() -> AsyncIterator[Cluster]:
         await daemon.import_image(archive)
         await control_plane.start()
         pair = control_plane.pki.ca.issue(f"system:node:{NODE}", ("system:nodes",))
-        access = dataclasses.replace(
-            control_plane.access(), client_cert=pair.cert_pem, client_key=pair.key_pem
-        )
+        access = structs.replace(control_plane.access(), client_cert=pair.cert_pem, client_key=pair.key_pem)
         node = NodeSettings(
             NODE, directory / "n", str(settings.socket), own_address(), cluster_dns=("10.96.0.10",), access=access,
             port=0, cgroup_root=cgroup, volume_period=1.0, backoff_start=1.0,

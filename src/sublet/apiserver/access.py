@@ -7,9 +7,10 @@ import contextlib
 import hashlib
 import logging
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+from msgspec import Struct
 
 from sublet.apiserver.authentication import configuration as authentication
 from sublet.apiserver.authentication.authenticator import Authenticator
@@ -32,8 +33,7 @@ PERIOD = 5.0
 """Seconds between two looks at the files."""
 
 
-@dataclass(frozen=True)
-class AuthorizationSettings:
+class AuthorizationSettings(Struct, frozen=True):
     configuration: AuthorizationConfiguration = authorization.DEFAULT
     configuration_file: Path | None = None
     """An AuthorizationConfiguration instead; read again when it changes."""

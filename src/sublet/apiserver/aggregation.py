@@ -12,10 +12,12 @@ import binascii
 import logging
 import ssl
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import quote
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from sublet.apiserver.aggregation_documents import Documents
 from sublet.apiserver.aggregation_local import LocalAPIServices
@@ -42,8 +44,7 @@ _SECRETS = ("authorization", "cookie", "proxy-authorization")
 _SECRET_PREFIXES = ("impersonate-", "x-remote-")
 
 
-@dataclass(frozen=True, slots=True)
-class Remote:
+class Remote(Struct, frozen=True):
     """Another API server, for one group and version."""
 
     name: str

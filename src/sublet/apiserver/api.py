@@ -7,8 +7,9 @@ import contextlib
 import logging
 import random
 from collections.abc import Awaitable, Callable
-from dataclasses import replace
 from typing import TYPE_CHECKING
+
+from msgspec.structs import replace
 
 import sublet
 from sublet.apiserver import bootstrap, chain, customresources, health, metricsources, service_repair

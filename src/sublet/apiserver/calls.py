@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from sublet.apiserver import decoding, negotiation
 from sublet.apiserver.conversion import CustomKind
@@ -28,8 +30,7 @@ _DEPRECATED = {"componentstatuses": (19, ""), "endpoints": (33, "discovery.k8s.i
 INCLUDES = ("None", "Metadata", "Object")
 
 
-@dataclass(frozen=True, slots=True)
-class Call:
+class Call(Struct, frozen=True):
     """One request on objects of one kind."""
 
     request: Request

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass, field
 from typing import Any, Protocol
+
+from msgspec import field
 
 from sublet.machinery import strict
 from sublet.machinery.kind import Kind, Object, Resource, Subresource
@@ -40,8 +41,7 @@ class Converter(Protocol):
         ...
 
 
-@dataclass(frozen=True)
-class CustomKind(Kind):
+class CustomKind(Kind, frozen=True):
     """A kind that a CustomResourceDefinition states."""
 
     storage_tag: str = ""

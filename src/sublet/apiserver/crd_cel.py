@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
 from typing import Any
+
+from msgspec import Struct, field
 
 from sublet.apiserver import crd_fieldpaths
 from sublet.apiserver.crd_cel_types import Shape, Shapes
@@ -40,8 +41,7 @@ _ADVICE = "(try simplifying the rule, or adding maxItems, maxProperties, and max
 Document = Mapping[str, Any]
 
 
-@dataclass(frozen=True, slots=True)
-class Rule:
+class Rule(Struct, frozen=True):
     """One compiled rule."""
 
     text: str
@@ -56,8 +56,7 @@ class Rule:
     optional_old: bool
 
 
-@dataclass(slots=True)
-class Node:
+class Node(Struct):
     """A part of a schema with rules in it or below."""
 
     type_name: str

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass
 from typing import Any
+
+from msgspec import Struct
 
 from sublet.machinery.cel import types, values
 from sublet.machinery.cel.errors import EvaluationError
@@ -28,8 +29,7 @@ _ROOT: Mapping[str, Document] = {
 """What every resource has and rules may look at."""
 
 
-@dataclass(frozen=True, slots=True)
-class Shape:
+class Shape(Struct, frozen=True):
     """The type of a part of a schema."""
 
     type: Type

@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
+
+from msgspec import Struct
 
 from sublet.apiserver import conversion
 from sublet.apiserver.conversion import CustomKind
@@ -34,8 +35,7 @@ BATCH = 500
 """Objects per review at most."""
 
 
-@dataclass(frozen=True, slots=True)
-class WebhookConverter:
+class WebhookConverter(Struct, frozen=True):
     """Converts the objects of one definition (:class:`~sublet.apiserver.conversion.Converter`)."""
 
     client: WebhookClient
@@ -211,8 +211,7 @@ async def to_stored(kind: Kind, resource: Resource, obj: Object) -> Object:
     return (await in_version(kind, kind.resource, [obj]))[0]
 
 
-@dataclass(slots=True)
-class _Slot:
+class _Slot(Struct):
     """Of a cached entry: its object in another version, or the conversion that is on its way."""
 
     obj: Object | None = None

@@ -5,8 +5,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from sublet.apiserver import crd_fieldpaths
 from sublet.apiserver.crd_structural import JUNCTORS
@@ -34,8 +36,7 @@ _GO_AT_ROOT = (
 )
 
 
-@dataclass(frozen=True, slots=True)
-class _Inside:
+class _Inside(Struct, frozen=True):
     """What holds of a part because of what is above it."""
 
     no_default: str | None = None

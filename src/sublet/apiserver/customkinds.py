@@ -5,8 +5,10 @@ from __future__ import annotations
 import asyncio
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
 from typing import Any
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from sublet.apiserver import crd_schema, crd_values, objectmeta
 from sublet.apiserver.conversion import Converter, CustomKind, Errors, Rules
@@ -143,8 +145,7 @@ def _renewing(schema: Schema, default: Callable[[Object], None]) -> Callable[[Ob
     return renew
 
 
-@dataclass(frozen=True, slots=True)
-class _Traits:
+class _Traits(Struct, frozen=True):
     """What a schema has anywhere, told from its JSON: walking a long one takes many times as long."""
 
     digest: str

@@ -6,8 +6,9 @@ import asyncio
 import logging
 import uuid
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import replace
 from typing import Any
+
+from msgspec.structs import replace
 
 from sublet.apiserver import crd_status, crd_validation, customkinds
 from sublet.apiserver.crd_conversion import WebhookConverter

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
+
+from msgspec import Struct
 
 from sublet.apiserver import crd_status
 from sublet.machinery import objects
@@ -16,8 +17,7 @@ ORPHAN, FOREGROUND = "orphan", "foregroundDeletion"
 _ADDS = {"Orphan": ORPHAN, "Foreground": FOREGROUND}
 
 
-@dataclass(frozen=True, slots=True)
-class DeleteOptions:
+class DeleteOptions(Struct, frozen=True):
     """A checked DeleteOptions; ``propagation`` is ``Orphan``, ``Background``, ``Foreground`` or ``""`` (the kind's)."""
 
     grace: int | None = None

@@ -9,8 +9,9 @@ import base64
 import hashlib
 import re
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
 from typing import Any
+
+from msgspec import Struct
 
 from sublet.apiserver import negotiation
 from sublet.apiserver.kindset import KindSet
@@ -54,8 +55,7 @@ def storage_version_hash(stored: Resource) -> str:
     return base64.b64encode(hashlib.sha256(text.encode()).digest()[:8]).decode()
 
 
-@dataclass(frozen=True, slots=True)
-class Foreign:
+class Foreign(Struct, frozen=True):
     """A group and version that another API server serves."""
 
     group: str

@@ -9,8 +9,9 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, field
 from typing import NamedTuple
+
+from msgspec import Struct, field
 
 from sublet.machinery.clock import Clock, SystemClock
 from sublet.machinery.exposition import Histogram, escaped, heading, label_text
@@ -112,8 +113,7 @@ class Running:
         self._counter.add(self._labels, -1)
 
 
-@dataclass
-class Metrics:
+class Metrics(Struct):
     """What is counted. Others that count are ``sources``: each gives lines in the text format when asked."""
 
     clock: Clock = field(default_factory=SystemClock)

@@ -6,11 +6,11 @@ Source: reference/kubernetes-api.md B.4.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, Literal
 
 import msgspec
+from msgspec import Struct
 
 from sublet.apiserver.requestinfo import RequestInfo
 from sublet.client.exchange import Request, Response
@@ -32,8 +32,7 @@ TEXT_FORMATS: tuple[Format, ...] = ("json", "yaml")
 """What custom resources and other objects without protobuf messages are served in."""
 
 
-@dataclass(frozen=True, slots=True)
-class Accepted:
+class Accepted(Struct, frozen=True):
     """How to answer."""
 
     format: Format

@@ -13,8 +13,9 @@ import hashlib
 import time
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
 from typing import Any
+
+from msgspec import Struct
 
 from sublet.apiserver.conversion import CustomKind
 from sublet.apiserver.kindset import Entry, KindSet
@@ -30,8 +31,7 @@ _META = "io.k8s.apimachinery.pkg.apis.meta.v1"
 _LEVEL = 5
 
 
-@dataclass(frozen=True, slots=True)
-class Published:
+class Published(Struct, frozen=True):
     """One document: gzip of its bytes, and the ETag (upper-hex SHA-512 without quotes)."""
 
     packed: bytes

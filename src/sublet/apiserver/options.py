@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from typing import Any, Literal
+
+from msgspec import Struct, field
 
 from sublet.apiserver import negotiation
 from sublet.apiserver.deletion import DeleteOptions
@@ -32,8 +33,7 @@ _LONGEST_NUMBER = 20
 """Digits of the largest 64-bit number."""
 
 
-@dataclass(frozen=True, slots=True)
-class WriteOptions:
+class WriteOptions(Struct, frozen=True):
     """CreateOptions, UpdateOptions or PatchOptions of one request."""
 
     dry_run: bool = False
@@ -211,8 +211,7 @@ def _from_query(info: RequestInfo) -> dict[str, Any]:
     return document
 
 
-@dataclass(frozen=True, slots=True)
-class ListOptions:
+class ListOptions(Struct, frozen=True):
     """Of a list or watch; ``revision`` None is an absent resourceVersion."""
 
     revision: int | None = None

@@ -6,7 +6,8 @@ import base64
 import posixpath
 import string
 from collections.abc import Sequence
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from sublet.apiserver.options import ListOptions
 from sublet.apiserver.pace import Pace
@@ -27,8 +28,7 @@ _TOKEN_VERSION = "meta.k8s.io/v1"
 _BASE64 = frozenset(string.ascii_letters + string.digits + "-_")
 
 
-@dataclass(frozen=True, slots=True)
-class Page:
+class Page(Struct, frozen=True):
     entries: Sequence[Value]
     revision: int
     continue_token: str = ""
@@ -144,8 +144,7 @@ async def _at(
         start = listing.entries[-1].key + "\0"
 
 
-@dataclass(frozen=True, slots=True)
-class _Slice:
+class _Slice(Struct, frozen=True):
     entries: Sequence[Value]
     remaining: int
 

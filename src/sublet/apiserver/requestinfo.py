@@ -6,8 +6,9 @@ Source: reference/kubernetes-api.md B.5, B.15 (verbs); the Kubernetes API concep
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from urllib.parse import parse_qs, unquote
+
+from msgspec import Struct, field
 
 from sublet.client.exchange import Request
 
@@ -29,8 +30,7 @@ def _is_false(text: str) -> bool:
     return text == "0" or text.lower() == "false"
 
 
-@dataclass(slots=True)
-class RequestInfo:
+class RequestInfo(Struct):
     """One request, taken apart. For non-resource requests only ``verb``, ``path`` and ``parts`` say anything."""
 
     verb: str

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from typing import Any
+
+from msgspec import Struct, field
 
 from sublet.apiserver.node_ports import NodePorts, Port
 from sublet.apiserver.service_ips import Refused, ServiceIPs, held
@@ -17,8 +18,7 @@ _WITH_PORTS = ("NodePort", "LoadBalancer")
 _POLICIES = ("SingleStack", "PreferDualStack", "RequireDualStack")
 
 
-@dataclass
-class _Taken:
+class _Taken(Struct):
     """What one write reserved and, once it stands, gives back."""
 
     ips: ServiceIPs

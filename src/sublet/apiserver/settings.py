@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
+
+from msgspec import Struct, field
 
 from sublet.apiserver.access import AuthorizationSettings
 from sublet.apiserver.admission.configuration import AdmissionConfiguration
@@ -12,8 +13,7 @@ from sublet.apiserver.audit.log import AuditSettings
 from sublet.apiserver.authentication.build import AuthenticationSettings
 
 
-@dataclass(frozen=True)
-class APIServerSettings:
+class APIServerSettings(Struct, frozen=True):
     """Defaults are those of upstream where it has them."""
 
     minor: str = "1.36"

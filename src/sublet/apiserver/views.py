@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
 from typing import Any
+
+from msgspec import Struct, field
 
 from sublet.apiserver import conversion, crd_conversion, negotiation
 from sublet.apiserver.conversion import CustomKind
@@ -19,8 +20,7 @@ from sublet.machinery.status import InternalError
 META = "meta.k8s.io"
 
 
-@dataclass(frozen=True, slots=True)
-class View:
+class View(Struct, frozen=True, eq=False):
     """One way of looking at the objects of a kind."""
 
     registry: Registry
@@ -29,7 +29,7 @@ class View:
     accepted: Accepted
     include_object: str = "Metadata"
     """For tables: ``None``, ``Metadata`` or ``Object``."""
-    converted: dict[tuple[str, int], Object] = field(default_factory=dict, compare=False)
+    converted: dict[tuple[str, int], Object] = field(default_factory=dict)
     """(key, revision) -> what :meth:`prepare` had a webhook convert."""
 
     @property

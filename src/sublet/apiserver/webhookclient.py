@@ -14,9 +14,10 @@ import re
 import socket
 import ssl
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urljoin, urlsplit
+
+from msgspec import Struct
 
 from sublet.apiserver.webhookusers import NOBODY, WebhookUser
 from sublet.client.credentials import load_chain
@@ -72,8 +73,7 @@ class CallFailed(Exception):
         """Under which metrics count it: that of the answer, where there was one."""
 
 
-@dataclass(frozen=True, slots=True)
-class ClientConfig:
+class ClientConfig(Struct, frozen=True):
     """Where a webhook listens: ``url``, or ``namespace`` and ``name`` of a Service with ``path`` and ``port``."""
 
     url: str = ""
@@ -327,8 +327,7 @@ def tls_context(ca: bytes) -> ssl.SSLContext:
     return context
 
 
-@dataclass(slots=True)
-class _Use:
+class _Use(Struct):
     again: bool = False
     """Whether a kept connection carried the request."""
 

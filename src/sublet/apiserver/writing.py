@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass, field
 from typing import Any, Protocol
+
+from msgspec import Struct, field
 
 from sublet.apiserver import objectmeta
 from sublet.apiserver.conversion import CustomKind
@@ -23,8 +24,7 @@ Change = Callable[[Object | None], Object]
 """From the current object (a copy of its own, in the version asked for; None where nothing is) to the new one."""
 
 
-@dataclass(slots=True)
-class Write:
+class Write(Struct):
     """Who writes, how, and what they are told besides the result."""
 
     user: User
@@ -49,8 +49,7 @@ class Write:
     """(new, old): this subresource's rules instead of the usual ones."""
 
 
-@dataclass(slots=True)
-class Written:
+class Written(Struct):
     """The object as it stands now. ``revision`` 0: a dry run made it and nothing is stored."""
 
     object: Object

@@ -6,11 +6,11 @@ import os
 import subprocess
 import sys
 import tempfile
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
+from msgspec.structs import replace
 
 from sublet.cli.common import Host, find_tenant, host_cluster, host_options, local_tenants, run
 from sublet.cli.output import done, info

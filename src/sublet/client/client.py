@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlencode
+
+from msgspec import Struct
 
 from sublet.client.exchange import Request, Response, Transport
 from sublet.machinery import codec
@@ -20,8 +21,7 @@ PATCH_TYPES = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class WatchEvent:
+class WatchEvent(Struct, frozen=True):
     """``type`` is ADDED, MODIFIED, DELETED or BOOKMARK (ERROR is raised as a ``StatusError``)."""
 
     type: str

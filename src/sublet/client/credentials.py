@@ -7,9 +7,10 @@ import json
 import os
 import ssl
 import tempfile
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
+
+from msgspec.structs import replace
 
 from sublet.client.kubeconfig import ClusterAccess, ExecPlugin, KubeconfigError
 from sublet.machinery import objects

@@ -9,8 +9,9 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import OrderedDict, deque
-from dataclasses import dataclass, field
 from typing import Any
+
+from msgspec import Struct, field
 
 from sublet.client.client import Client
 from sublet.machinery import objects
@@ -34,21 +35,18 @@ _Recorded = tuple[Object, Resource, str, str, str, float]
 """What it is about, its resource, type, reason, message, Unix seconds."""
 
 
-@dataclass(slots=True)
-class _Written:
+class _Written(Struct):
     name: str
     namespace: str
     count: int
 
 
-@dataclass(slots=True)
-class _Alike:
+class _Alike(Struct):
     since: float
     messages: set[str] = field(default_factory=set)
 
 
-@dataclass(slots=True)
-class _Budget:
+class _Budget(Struct):
     tokens: float
     at: float
 

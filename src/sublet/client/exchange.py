@@ -7,15 +7,15 @@ makes one directly. So an in-process request passes the same chain as any other.
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass, field
 from typing import Any, Protocol
+
+from msgspec import Struct, field
 
 IN_PROCESS = "in-process"
 """The ``remote`` of requests that came through no socket."""
 
 
-@dataclass(frozen=True, slots=True)
-class User:
+class User(Struct, frozen=True):
     """Who asks, once authenticated."""
 
     name: str
@@ -48,8 +48,7 @@ Upgrade = Callable[[Connection], Awaitable[None]]
 Headers = Sequence[tuple[str, str]]
 
 
-@dataclass(slots=True)
-class Request:
+class Request(Struct):
     """One request.
 
     ``path`` is still percent-encoded and has no query; ``query`` is raw, without ``?``.
@@ -76,8 +75,7 @@ class Request:
     """What filters found out for those after them; keys are documented in ``apiserver/chain.py``."""
 
 
-@dataclass(slots=True)
-class Response:
+class Response(Struct):
     """One response. ``body`` is all bytes, or a stream of chunks (closed with ``aclose()`` if the peer goes)."""
 
     status: int

@@ -13,9 +13,11 @@ import os
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
+
+from msgspec import Struct, field
+from msgspec.structs import replace
 
 from sublet.machinery.status import BadRequest
 
@@ -39,8 +41,7 @@ class KubeconfigError(BadRequest):
     """A kubeconfig cannot be used; the message names the file or entry and what is wrong with it."""
 
 
-@dataclass(frozen=True)
-class ExecPlugin:
+class ExecPlugin(Struct, frozen=True):
     """A credential program (``users[].user.exec``)."""
 
     command: str
@@ -51,8 +52,7 @@ class ExecPlugin:
     provide_cluster_info: bool = False
 
 
-@dataclass(frozen=True)
-class ClusterAccess:
+class ClusterAccess(Struct, frozen=True):
     """One cluster and one user of it. Certificates and keys are PEM bytes; empty values mean: not used."""
 
     server: str

@@ -9,8 +9,9 @@ import contextlib
 import ipaddress
 import ssl
 import time
-from dataclasses import replace
 from urllib.parse import parse_qsl, urlencode
+
+from msgspec.structs import replace
 
 from sublet.client import proxied, tunnel
 from sublet.client.client import Client

@@ -7,10 +7,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
 from html import escape, unescape
 from html.parser import HTMLParser
 from urllib.parse import unquote, urlsplit, urlunsplit
+
+from msgspec import Struct
 
 _PATH = re.compile(
     r"/api/v1/(?:namespaces/[^/]+/)?(?P<plural>pods|services|nodes)/(?P<name>[^/]+)/proxy(?P<rest>/.*)?"
@@ -27,8 +28,7 @@ _LINKS = {
 """Which attributes of which elements hold a link."""
 
 
-@dataclass(frozen=True, slots=True)
-class ProxyPath:
+class ProxyPath(Struct, frozen=True):
     """``PREFIX/REST`` where PREFIX is ``/api/v1/…/[SCHEME:]NAME[:PORT]/proxy``. ``rest`` is as it came, or ``""``."""
 
     prefix: str

@@ -220,11 +220,12 @@ def _required_claim(text: str) -> jwt.ClaimValidationRule:
 
 
 def _proxy(flags: AccessFlags, read: _Files) -> dict[str, Any]:
+    usual = ProxyHeaders()
     names = ProxyHeaders(
-        _lower(flags.requestheader_username_headers) or ProxyHeaders.username,
-        _lower(flags.requestheader_uid_headers) or ProxyHeaders.uid,
-        _lower(flags.requestheader_group_headers) or ProxyHeaders.group,
-        _lower(flags.requestheader_extra_headers_prefix) or ProxyHeaders.extra_prefixes,
+        _lower(flags.requestheader_username_headers) or usual.username,
+        _lower(flags.requestheader_uid_headers) or usual.uid,
+        _lower(flags.requestheader_group_headers) or usual.group,
+        _lower(flags.requestheader_extra_headers_prefix) or usual.extra_prefixes,
     )
     made: dict[str, Any] = {"front_proxy_headers": names}
     if flags.requestheader_client_ca_file:

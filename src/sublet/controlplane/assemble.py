@@ -9,9 +9,10 @@ import asyncio
 import logging
 import random
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
+
+from msgspec import Struct, field
 
 from sublet.apiserver.api import APIServer
 from sublet.apiserver.authentication.build import AuthenticationSettings
@@ -49,6 +50,8 @@ SANS = (
     "localhost", "127.0.0.1", "::1",
 )  # fmt: skip
 KUBECONFIG = "kubeconfig.yaml"
+SERVICE_CIDR = "10.96.0.0/16"
+"""Where ClusterIPs come from, unless it is said."""
 _STARTING_SECONDS = 1.0
 _ANSWERED_SECONDS = 2.0
 """For the answers of a server whose requests have all been answered, or of one that never served."""
@@ -61,8 +64,7 @@ class Worker(Protocol):
     async def stop(self) -> None: ...
 
 
-@dataclass(frozen=True)
-class Shutdown:
+class Shutdown(Struct, frozen=True):
     """How the server goes, once it is asked to. ``/readyz`` fails from the first moment."""
 
     delay: float = 0.0
@@ -73,8 +75,7 @@ class Shutdown:
     """Seconds over which watches are ended; 0: all at once."""
 
 
-@dataclass(frozen=True)
-class Assembly:
+class Assembly(Struct, frozen=True):
     """What one control plane is made of."""
 
     data_dir: Path
@@ -88,7 +89,7 @@ class Assembly:
     sans: Sequence[str] = ()
     """Further names and addresses of the serving certificate."""
     advertise_address: str = "127.0.0.1"
-    service_cidr: str = "10.96.0.0/16"
+    service_cidr: str = SERVICE_CIDR
     pod_cidr: str = ""
     """From which every node gets a range of its own; empty: nodes bring their own."""
     cluster_domain: str = "cluster.local"

@@ -7,8 +7,10 @@ existing file works as long as it asks for nothing that is missing.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
 from typing import Any, Literal
+
+from msgspec import Struct, field
+from msgspec.structs import replace
 
 from sublet.machinery.settings import ConfigurationError, parse
 
@@ -16,8 +18,7 @@ SUPPORTED_MINORS = ("1.30", "1.31", "1.32", "1.33", "1.34", "1.35", "1.36", "1.3
 DEFAULT_MINOR = "1.36"
 
 
-@dataclass(frozen=True)
-class Image:
+class Image(Struct, frozen=True):
     registry: str = ""
     repository: str = "sublet"
     tag: str = ""
@@ -31,40 +32,34 @@ class Image:
         return f"{prefix}{self.repository}:{self.tag or __version__}"
 
 
-@dataclass(frozen=True)
-class Enabled:
+class Enabled(Struct, frozen=True):
     enabled: bool = False
 
 
-@dataclass(frozen=True)
-class APIServerArguments:
+class APIServerArguments(Struct, frozen=True):
     enabled: Literal[True] = True
     extra_args: tuple[str, ...] = ()
     """kube-apiserver's flags (``controlplane/flags``); the command line's come after them and win."""
 
 
-@dataclass(frozen=True)
-class ControllerManagerArguments:
+class ControllerManagerArguments(Struct, frozen=True):
     enabled: Literal[True] = True
     extra_args: tuple[str, ...] = ()
     """kube-controller-manager's flags (``controlplane/workerflags``)."""
 
 
-@dataclass(frozen=True)
-class SchedulerArguments:
+class SchedulerArguments(Struct, frozen=True):
     enabled: bool = False
     extra_args: tuple[str, ...] = ()
     """kube-scheduler's flags (``controlplane/workerflags``)."""
 
 
-@dataclass(frozen=True)
-class KubernetesImage:
+class KubernetesImage(Struct, frozen=True):
     tag: str = ""
     """What ``version`` is where that is empty: existing files choose their Kubernetes by the image's tag."""
 
 
-@dataclass(frozen=True)
-class Kubernetes:
+class Kubernetes(Struct, frozen=True):
     enabled: bool = True
     version: str = ""
     """Kubernetes minor such as ``1.36`` or ``v1.36.0``; empty: the image's tag, else the default minor."""
@@ -74,81 +69,68 @@ class Kubernetes:
     scheduler: SchedulerArguments = SchedulerArguments()
 
 
-@dataclass(frozen=True)
-class Distro:
+class Distro(Struct, frozen=True):
     k8s: Kubernetes = Kubernetes()
 
 
-@dataclass(frozen=True)
-class EmbeddedDatabase:
+class EmbeddedDatabase(Struct, frozen=True):
     enabled: bool = True
 
 
-@dataclass(frozen=True)
-class ExternalDatabase:
+class ExternalDatabase(Struct, frozen=True):
     enabled: bool = False
     data_source: str = ""
 
 
-@dataclass(frozen=True)
-class Database:
+class Database(Struct, frozen=True):
     embedded: EmbeddedDatabase = EmbeddedDatabase()
     external: ExternalDatabase = ExternalDatabase()
 
 
-@dataclass(frozen=True)
-class BackingStore:
+class BackingStore(Struct, frozen=True):
     database: Database = Database()
 
 
-@dataclass(frozen=True)
-class Proxy:
+class Proxy(Struct, frozen=True):
     bind_address: str = "0.0.0.0"
     port: int = 8443
-    extra_sans: tuple[str, ...] = field(default=(), metadata={"key": "extraSANs"})
+    extra_sans: tuple[str, ...] = field(default=(), name="extraSANs")
 
 
-@dataclass(frozen=True)
-class CoreDNS:
+class CoreDNS(Struct, frozen=True):
     enabled: bool = True
     embedded: bool = False
 
 
-@dataclass(frozen=True)
-class ServiceSpec:
+class ServiceSpec(Struct, frozen=True):
     type: Literal["ClusterIP", "NodePort", "LoadBalancer"] = "ClusterIP"
 
 
-@dataclass(frozen=True)
-class Service:
+class Service(Struct, frozen=True):
     spec: ServiceSpec = ServiceSpec()
 
 
-@dataclass(frozen=True)
-class VolumeClaim:
+class VolumeClaim(Struct, frozen=True):
     enabled: bool | Literal["auto"] = "auto"
     size: str = "5Gi"
     storage_class: str = ""
 
 
-@dataclass(frozen=True)
-class Persistence:
+class Persistence(Struct, frozen=True):
     volume_claim: VolumeClaim = VolumeClaim()
     add_volumes: list[dict[str, Any]] = field(default_factory=list)
     """Further volumes of the control plane's pod: files that the API server's flags name."""
     add_volume_mounts: list[dict[str, Any]] = field(default_factory=list)
 
 
-@dataclass(frozen=True)
-class Scheduling:
+class Scheduling(Struct, frozen=True):
     node_selector: dict[str, str] = field(default_factory=dict)
     tolerations: list[dict[str, Any]] = field(default_factory=list)
     affinity: dict[str, Any] = field(default_factory=dict)
     priority_class_name: str = ""
 
 
-@dataclass(frozen=True)
-class StatefulSet:
+class StatefulSet(Struct, frozen=True):
     image: Image = Image()
     image_pull_policy: str = ""
     resources: dict[str, Any] = field(
@@ -162,8 +144,7 @@ class StatefulSet:
     env: list[dict[str, Any]] = field(default_factory=list)
 
 
-@dataclass(frozen=True)
-class ControlPlaneSettings:
+class ControlPlaneSettings(Struct, frozen=True):
     distro: Distro = Distro()
     backing_store: BackingStore = BackingStore()
     proxy: Proxy = Proxy()
@@ -172,33 +153,28 @@ class ControlPlaneSettings:
     stateful_set: StatefulSet = StatefulSet()
 
 
-@dataclass(frozen=True)
-class AdvancedNetworking:
+class AdvancedNetworking(Struct, frozen=True):
     cluster_domain: str = "cluster.local"
 
 
-@dataclass(frozen=True)
-class Networking:
-    service_cidr: str = field(default="", metadata={"key": "serviceCIDR"})
+class Networking(Struct, frozen=True):
+    service_cidr: str = field(default="", name="serviceCIDR")
     """Only for control planes with nodes of their own; shared nodes take the host cluster's addresses."""
-    pod_cidr: str = field(default="10.244.0.0/16", metadata={"key": "podCIDR"})
+    pod_cidr: str = field(default="10.244.0.0/16", name="podCIDR")
     advanced: AdvancedNetworking = AdvancedNetworking()
 
 
-@dataclass(frozen=True)
-class Deploy:
+class Deploy(Struct, frozen=True):
     metrics_server: Enabled = Enabled()
     """``metrics.k8s.io``, from what the control plane's own nodes report."""
 
 
-@dataclass(frozen=True)
-class ExportKubeConfig:
+class ExportKubeConfig(Struct, frozen=True):
     context: str = ""
     server: str = ""
 
 
-@dataclass(frozen=True)
-class Configuration:
+class Configuration(Struct, frozen=True):
     """The whole of ``sublet.yaml``."""
 
     control_plane: ControlPlaneSettings = ControlPlaneSettings()

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import dataclasses
 import logging
 import random
 import socket
 from collections.abc import Awaitable, Callable, Iterator
 from typing import TYPE_CHECKING, Any
+
+from msgspec import structs
 
 from sublet.apiserver.api import APIServer
 from sublet.apiserver.health import Unhealthy
@@ -187,7 +188,7 @@ class Controlling:
         events = EventRecorder(client, "default-scheduler")
         devices = ("resource.k8s.io", "resourceclaims") in kinds.load(self._assembly.minor)
         chosen = self._assembly.scheduler_settings or SchedulerSettings()
-        settings = dataclasses.replace(chosen, devices=devices)
+        settings = structs.replace(chosen, devices=devices)
         scheduler = Scheduler(client, informers, events, self._clock, self._rng, settings=settings)
         self._scheduling = scheduler
         self._scheduler = _Forever("kube-scheduler", scheduler.run)

@@ -5,14 +5,15 @@ from __future__ import annotations
 import gc
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+from msgspec import Struct
 
 from sublet.apiserver.server import ListenError
 from sublet.controlplane import addresses
 from sublet.controlplane import config as configuration
-from sublet.controlplane.assemble import Assembly, ControlPlane, Shutdown
+from sublet.controlplane.assemble import SERVICE_CIDR, Assembly, ControlPlane, Shutdown
 from sublet.machinery import codec
 from sublet.machinery.settings import ConfigurationError
 from sublet.machinery.status import StatusError
@@ -28,8 +29,7 @@ class CannotStart(RuntimeError):
     """The control plane cannot start as it was asked to; ``str()`` names what is wrong and the way out."""
 
 
-@dataclass(frozen=True)
-class RunSettings:
+class RunSettings(Struct, frozen=True):
     data_dir: Path
     host: str = "127.0.0.1"
     port: int = 6443
@@ -73,7 +73,7 @@ def assembly(settings: RunSettings, chosen: configuration.Configuration) -> Asse
         port=settings.port,
         sans=(*settings.sans, *control_plane.proxy.extra_sans),
         advertise_address=settings.advertise_address or addresses.advertised(settings.host),
-        service_cidr=settings.service_cidr or chosen.networking.service_cidr or Assembly.service_cidr,
+        service_cidr=settings.service_cidr or chosen.networking.service_cidr or SERVICE_CIDR,
         pod_cidr=chosen.networking.pod_cidr,
         cluster_domain=chosen.networking.advanced.cluster_domain,
         resource_metrics=chosen.deploy.metrics_server.enabled,

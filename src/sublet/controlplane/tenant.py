@@ -5,9 +5,10 @@ from __future__ import annotations
 import asyncio
 import base64
 import contextlib
-import dataclasses
 import logging
 import os
+
+from msgspec import structs
 
 from sublet.client import kubeconfig
 from sublet.client.client import Client
@@ -104,7 +105,7 @@ def _assemble(
     base = assembly(settings, chosen)
     off = (*base.settings.get("disabled_admission", ()), "TaintNodesByCondition")
     own_scheduler = chosen.control_plane.distro.k8s.scheduler.enabled
-    made: Assembly = dataclasses.replace(
+    made: Assembly = structs.replace(
         base,
         sans=(*base.sans, *_sans(settings.tenant, namespace, service)),
         advertise_address=os.environ.get("POD_IP") or base.advertise_address,

@@ -9,9 +9,10 @@ from __future__ import annotations
 import copy
 import importlib.resources
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from functools import cache
 from typing import Any
+
+from msgspec import Struct
 
 from sublet.kinds import resources, schemas
 from sublet.kinds.rules import gates, nulls
@@ -40,8 +41,7 @@ _METADATA_BY_STATUS = frozenset(
 """Kinds older than the rule that ``/status`` leaves metadata alone: who reports their status may label them too."""
 
 
-@dataclass(frozen=True)
-class Strategy:
+class Strategy(Struct, frozen=True):
     """The flags of one line of ``data/resource-strategies.tsv``."""
 
     create_on_update: bool = False

@@ -18,6 +18,8 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
+from msgspec import structs
+
 from sublet import __version__
 from sublet.client import kubeconfig
 from sublet.client.client import Client
@@ -166,7 +168,7 @@ async def up(
         client = Client(HTTPTransport(access), "sublet-standalone")
         try:
             progress("writing the cluster's own objects")
-            join = replace(access, server=f"https://{address}:{settings.port}")
+            join = structs.replace(access, server=f"https://{address}:{settings.port}")
             await joining.ensure(client, settings.network, join)
             await addons.ensure(client, settings.network)
             if not second:

@@ -6,9 +6,10 @@ It joins what Kubernetes calls the *strategy* of a resource with its place in di
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
+
+from msgspec import Struct, field
 
 from sublet.machinery.status import FieldError, qualified
 
@@ -21,8 +22,7 @@ Object = dict[str, Any]
 ALL_VERBS = ("create", "delete", "deletecollection", "get", "list", "patch", "update", "watch")
 
 
-@dataclass(frozen=True)
-class Resource:
+class Resource(Struct, frozen=True, dict=True):
     """What a client needs to address objects of one kind in one served version."""
 
     group: str
@@ -59,8 +59,7 @@ class Resource:
         return path
 
 
-@dataclass(frozen=True)
-class Subresource:
+class Subresource(Struct, frozen=True):
     """An endpoint below an object: ``status``, ``scale``, ``binding`` …"""
 
     name: str
@@ -86,8 +85,7 @@ CREATED_TEXT = (
 """What columns are described with that show an object's name, and when it was made: the API's own texts."""
 
 
-@dataclass(frozen=True)
-class Column:
+class Column(Struct, frozen=True):
     """One column of a server-side Table."""
 
     name: str
@@ -97,8 +95,7 @@ class Column:
     priority: int = 0
 
 
-@dataclass(frozen=True)
-class Served:
+class Served(Struct, frozen=True):
     """Another group or version under which the same stored objects are read and written."""
 
     resource: Resource
@@ -135,8 +132,7 @@ def _no_warnings(_obj: Object, _old: Object | None) -> Sequence[str]:
     return ()
 
 
-@dataclass(frozen=True)
-class Kind:
+class Kind(Struct, frozen=True):
     """Everything the API server must know of one kind. A kind with no special behaviour is the value alone.
 
     The functions are pure: they get JSON-shaped objects they may change in place only where said, and never see

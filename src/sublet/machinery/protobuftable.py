@@ -5,8 +5,9 @@ The table has one line per field: package, message, field, number, label, type (
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any
+
+from msgspec import Struct
 
 from sublet.machinery import zeros
 
@@ -75,8 +76,7 @@ _RENAMED = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class Field:
+class Field(Struct, frozen=True):
     name: str
     """In JSON."""
     number: int
@@ -89,8 +89,7 @@ class Field:
     """Whether a zero on the wire means more than "not set"."""
 
 
-@dataclass(frozen=True, slots=True)
-class Message:
+class Message(Struct, frozen=True):
     name: str
     fields: tuple[Field, ...]
     by_number: dict[int, Field]

@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
+
+from msgspec import Struct
 
 from sublet.machinery import names
 from sublet.machinery.status import BadRequest, invalid
@@ -20,8 +21,7 @@ _token = re.compile(r"[ \t\r\n]*(==|!=|[()=!<>,]|[^()=!<>, \t\r\n]+|$)").match
 _integer = re.compile(r"[+-]?[0-9]+").fullmatch
 
 
-@dataclass(frozen=True, slots=True)
-class Requirement:
+class Requirement(Struct, frozen=True):
     """One condition on one label."""
 
     key: str
@@ -56,8 +56,7 @@ class Requirement:
         return f"{self.key}{self.operator}{self.values[0]}"
 
 
-@dataclass(frozen=True, slots=True)
-class Selector:
+class Selector(Struct, frozen=True):
     """Conditions that must all hold."""
 
     requirements: tuple[Requirement, ...] = ()
@@ -233,8 +232,7 @@ def _is_word(token: str) -> bool:
     return bool(token) and token[0] not in "()=!<>,"
 
 
-@dataclass(frozen=True, slots=True)
-class FieldRequirement:
+class FieldRequirement(Struct, frozen=True):
     field: str
     operator: str
     """``=`` or ``!=``."""
@@ -245,8 +243,7 @@ class FieldRequirement:
         return f"{self.field}{self.operator}{escaped}"
 
 
-@dataclass(frozen=True, slots=True)
-class FieldSelector:
+class FieldSelector(Struct, frozen=True):
     """Conditions on fields that must all hold; which fields exist is the kind's matter."""
 
     requirements: tuple[FieldRequirement, ...] = ()

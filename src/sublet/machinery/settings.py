@@ -1,16 +1,17 @@
 """Configuration documents into typed settings: strict, naming the nearest valid key.
 
-Each room states its settings as a frozen dataclass; its fields are the keys, written in camelCase in the document.
+Each room states its settings as a frozen :class:`msgspec.Struct`; its fields are the keys, written in camelCase in the document.
 """
 
 from __future__ import annotations
 
-import dataclasses
 import difflib
 import types
 import typing
 from collections.abc import Mapping
 from typing import Any, TypeVar
+
+import msgspec
 
 T = TypeVar("T")
 
@@ -20,17 +21,19 @@ class ConfigurationError(ValueError):
 
 
 def camel_case(name: str) -> str:
-    """``extra_sans`` -> ``extraSans``. A field's metadata ``key`` overrides it."""
+    """``extra_sans`` -> ``extraSans``. A field's ``name`` overrides it."""
     first, *rest = name.split("_")
     return first + "".join(part.capitalize() for part in rest)
 
 
 def keys(kind: Any) -> Mapping[str, tuple[str, Any]]:
     """Document key -> (field name, field type) of a settings class."""
-    hints = typing.get_type_hints(kind)
     return {
-        str(field.metadata.get("key") or camel_case(field.name)): (field.name, hints[field.name])
-        for field in dataclasses.fields(kind)
+        camel_case(field.name) if field.encode_name == field.name else field.encode_name: (
+            field.name,
+            field.type,
+        )
+        for field in msgspec.structs.fields(kind)
     }
 
 
@@ -72,7 +75,7 @@ def _value(hint: Any, value: Any, where: str) -> Any:
             listed = ", ".join(str(c).lower() if isinstance(c, bool) else str(c) for c in choices)
             raise ConfigurationError(f"{where} must be one of {listed}, not {_shown(value)}")
         return value
-    if dataclasses.is_dataclass(hint) and isinstance(hint, type):
+    if isinstance(hint, type) and issubclass(hint, msgspec.Struct):
         return parse(hint, value, where)
     if hint is Any:
         return value
@@ -132,7 +135,7 @@ def to_document(settings: Any) -> dict[str, Any]:
 
 
 def _plain_value(value: Any) -> Any:
-    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+    if isinstance(value, msgspec.Struct):
         return to_document(value)
     if isinstance(value, (list, tuple)):
         return [_plain_value(item) for item in value]

@@ -9,7 +9,8 @@ from __future__ import annotations
 import struct
 import zlib
 from collections.abc import Mapping
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 _SYN_STREAM, _SYN_REPLY, _RST_STREAM, _SETTINGS, _PING, _GOAWAY, _HEADERS, _WINDOW_UPDATE = (
     1,
@@ -55,8 +56,7 @@ class SPDYError(ValueError):
     """The peer broke the protocol; the connection is of no more use."""
 
 
-@dataclass(frozen=True, slots=True)
-class StreamOpened:
+class StreamOpened(Struct, frozen=True):
     stream: int
     headers: dict[str, str]
     """Names in lower case; several values are joined by NUL."""
@@ -65,54 +65,46 @@ class StreamOpened:
     unidirectional: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class StreamReplied:
+class StreamReplied(Struct, frozen=True):
     stream: int
     headers: dict[str, str]
     fin: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class HeadersReceived:
+class HeadersReceived(Struct, frozen=True):
     stream: int
     headers: dict[str, str]
     fin: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class DataReceived:
+class DataReceived(Struct, frozen=True):
     stream: int
     data: bytes
     fin: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class StreamReset:
+class StreamReset(Struct, frozen=True):
     stream: int
     status: int
 
 
-@dataclass(frozen=True, slots=True)
-class PingReceived:
+class PingReceived(Struct, frozen=True):
     id: int
     reply: bytes
     """To send back; empty when this is the answer to a ping of ours."""
 
 
-@dataclass(frozen=True, slots=True)
-class GoAwayReceived:
+class GoAwayReceived(Struct, frozen=True):
     last_stream: int
     status: int
 
 
-@dataclass(frozen=True, slots=True)
-class WindowUpdated:
+class WindowUpdated(Struct, frozen=True):
     stream: int
     delta: int
 
 
-@dataclass(frozen=True, slots=True)
-class SettingsReceived:
+class SettingsReceived(Struct, frozen=True):
     values: dict[int, int]
 
 

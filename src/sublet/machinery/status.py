@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
+
+from msgspec import Struct
 
 _UNSET: Any = object()
 NIL: Any = object()
@@ -17,8 +18,7 @@ OMITTED: Any = object()
 """A bad value that is not shown."""
 
 
-@dataclass(frozen=True, slots=True)
-class Cause:
+class Cause(Struct, frozen=True):
     """One entry of ``status.details.causes``."""
 
     reason: str
@@ -262,8 +262,7 @@ def qualified(group: str, plural: str) -> str:
     return f"{plural}.{group}" if group else plural
 
 
-@dataclass(frozen=True, slots=True)
-class FieldError:
+class FieldError(Struct, frozen=True):
     """One broken rule of one field (reference E.1). Make them with the functions below.
 
     ``str()`` gives ``spec.replicas: Invalid value: -1: must be greater than or equal to 0``.

@@ -11,8 +11,9 @@ import binascii
 import json
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
 from typing import Any
+
+from msgspec import Struct, field
 
 from sublet.machinery import quantity, zeros
 from sublet.machinery.duplicates import shown_path
@@ -35,8 +36,7 @@ _MEANINGFUL_WHEN_EMPTY = frozenset((f"{_OBJECT_META}.managedFields",))
 """Optional lists that say something when empty: this one asks to forget all managers."""
 
 
-@dataclass(slots=True)
-class StrictResult:
+class StrictResult(Struct):
     """What was wrong with a received object."""
 
     errors: list[str] = field(default_factory=list)

@@ -16,6 +16,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from msgspec import structs
+
 from sublet.client import kubeconfig
 from sublet.client.client import Client
 from sublet.client.http import HTTPTransport
@@ -172,7 +174,7 @@ async def _request(settings: JoinSettings, access: ClusterAccess) -> ClusterAcce
     pem = key.private_bytes(
         serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
     )
-    own = replace(access, token="", client_cert=certificate, client_key=pem)
+    own = structs.replace(access, token="", client_cert=certificate, client_key=pem)
     settings.data_dir.mkdir(parents=True, exist_ok=True, mode=0o711)
     kubeconfig.write(settings.kubeconfig, own, "node")
     return own

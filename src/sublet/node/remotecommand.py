@@ -5,7 +5,9 @@ Each channel of the WebSocket is one stream of SPDY; v5 alone can say that stand
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+
+from msgspec.structs import replace
 
 from sublet.client.exchange import Connection, Request, Response
 from sublet.machinery import streams

@@ -5,7 +5,7 @@ The runtime speaks plain SPDY: here the messages are taken off and put on, what 
 
 from __future__ import annotations
 
-from dataclasses import replace
+from msgspec.structs import replace
 
 from sublet.client.exchange import Connection, Request, Response
 from sublet.machinery.status import BadRequest

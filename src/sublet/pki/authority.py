@@ -5,13 +5,13 @@ from __future__ import annotations
 import datetime
 import ipaddress
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
+from msgspec import Struct
 
 from sublet.machinery.clock import Clock, SystemClock
 from sublet.pki import files
@@ -31,8 +31,7 @@ class PKIError(Exception):
     """A certificate or key that cannot be read or does not fit; the message names the file and the way out."""
 
 
-@dataclass(frozen=True, slots=True)
-class KeyPair:
+class KeyPair(Struct, frozen=True):
     """A certificate and its private key, both PEM."""
 
     cert_pem: bytes

@@ -5,12 +5,12 @@ from __future__ import annotations
 import datetime
 import ipaddress
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 from cryptography import x509
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
+from msgspec import Struct
 
 from sublet.machinery.clock import Clock
 from sublet.pki import files
@@ -30,8 +30,7 @@ _RENEW_BELOW = 1 / 3
 """A certificate is renewed when less than this share of its life is left."""
 
 
-@dataclass(frozen=True, slots=True)
-class ControlPlanePKI:
+class ControlPlanePKI(Struct, frozen=True):
     """Where everything lies, and the authorities to issue more."""
 
     directory: Path

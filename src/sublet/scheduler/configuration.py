@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
+
+from msgspec import Struct, field
 
 from sublet.machinery import codec, settings
 from sublet.machinery.settings import ConfigurationError
@@ -14,8 +15,7 @@ from sublet.scheduler.catalog import profiles
 from sublet.scheduler.framework import Profile
 
 
-@dataclass(frozen=True, slots=True)
-class SchedulerSettings:
+class SchedulerSettings(Struct, frozen=True):
     profiles: Mapping[str, Profile] = field(default_factory=profiles)
     """By ``spec.schedulerName``."""
     percentage_of_nodes: int = 0
@@ -27,8 +27,7 @@ class SchedulerSettings:
     """Whether the API has claims for devices (resource.k8s.io/v1, since 1.34)."""
 
 
-@dataclass(frozen=True)
-class _Document:
+class _Document(Struct, frozen=True):
     api_version: Literal["kubescheduler.config.k8s.io/v1"]
     kind: Literal["KubeSchedulerConfiguration"]
     profiles: tuple[dict[str, Any], ...] = ()

@@ -16,8 +16,9 @@ Keys are paths such as ``/registry/apps/deployments/NAMESPACE/NAME``; order is b
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Sequence
-from dataclasses import dataclass
 from typing import Literal, Protocol
+
+from msgspec import Struct
 
 
 class StoreError(Exception):
@@ -70,8 +71,7 @@ class StoreCorrupt(StoreError):
     """The files are there but are not a whole data store; the message names the file and the way out."""
 
 
-@dataclass(frozen=True, slots=True)
-class Entry:
+class Entry(Struct, frozen=True):
     """A live value."""
 
     key: str
@@ -82,8 +82,7 @@ class Entry:
     """The revision at which the key came to be."""
 
 
-@dataclass(frozen=True, slots=True)
-class Listing:
+class Listing(Struct, frozen=True):
     entries: Sequence[Entry]
     revision: int
     """The revision the listing shows."""
@@ -91,8 +90,7 @@ class Listing:
     """How many more entries follow below the prefix (0 when complete)."""
 
 
-@dataclass(frozen=True, slots=True)
-class Event:
+class Event(Struct, frozen=True):
     """One write, as a watch delivers it."""
 
     type: Literal["create", "update", "delete"]
@@ -105,8 +103,7 @@ class Event:
     """The revision at which the key came to be; for a delete, that of the key that went."""
 
 
-@dataclass(frozen=True, slots=True)
-class Progress:
+class Progress(Struct, frozen=True):
     """Everything up to ``revision`` has been delivered."""
 
     revision: int

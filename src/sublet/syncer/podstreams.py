@@ -6,8 +6,9 @@ unchanged, SPDY and WebSocket alike.
 
 from __future__ import annotations
 
-from dataclasses import replace
 from urllib.parse import quote
+
+from msgspec.structs import replace
 
 from sublet.client import proxied, tunnel
 from sublet.client.client import Client

@@ -6,11 +6,11 @@ PodSecurity, ResourceQuota, ValidatingAdmissionWebhook.
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
+
+from msgspec import Struct, field, structs
 
 from sublet.apiserver.admission import imagesettings, order
 from sublet.apiserver.admission.imagesettings import ImagePolicy
@@ -23,40 +23,36 @@ _SELECTORS = "podNodeSelectorPluginConfig"
 _LEVEL = Literal["privileged", "baseline", "restricted"]
 
 
-@dataclass(frozen=True)
-class PodSecurityDefaults:
+class PodSecurityDefaults(Struct, frozen=True):
     """What holds in namespaces whose labels do not say."""
 
     enforce: _LEVEL = "privileged"
-    enforce_version: str = field(default="latest", metadata={"key": "enforce-version"})
+    enforce_version: str = field(default="latest", name="enforce-version")
     audit: _LEVEL = "privileged"
-    audit_version: str = field(default="latest", metadata={"key": "audit-version"})
+    audit_version: str = field(default="latest", name="audit-version")
     warn: _LEVEL = "privileged"
-    warn_version: str = field(default="latest", metadata={"key": "warn-version"})
+    warn_version: str = field(default="latest", name="warn-version")
 
     def labels(self) -> dict[str, str]:
         """As labels of a namespace, without their prefix."""
-        return {key.replace("_", "-"): str(value) for key, value in dataclasses.asdict(self).items()}
+        return {key.replace("_", "-"): str(value) for key, value in structs.asdict(self).items()}
 
 
 NO_DEFAULTS = PodSecurityDefaults()
 
 
-@dataclass(frozen=True)
-class PodSecurityExemptions:
+class PodSecurityExemptions(Struct, frozen=True):
     usernames: tuple[str, ...] = ()
     namespaces: tuple[str, ...] = ()
     runtime_classes: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True)
-class PodSecurityConfiguration:
+class PodSecurityConfiguration(Struct, frozen=True):
     defaults: PodSecurityDefaults = NO_DEFAULTS
     exemptions: PodSecurityExemptions = PodSecurityExemptions()
 
 
-@dataclass(frozen=True)
-class EventLimit:
+class EventLimit(Struct, frozen=True):
     """``qps`` events per second and ``burst`` at once, for each of what ``type`` tells apart."""
 
     type: Literal["Server", "Namespace", "User", "SourceAndObject"] = "Server"
@@ -66,8 +62,7 @@ class EventLimit:
     """For how many it is kept in mind how much they had."""
 
 
-@dataclass(frozen=True)
-class EventRateLimit:
+class EventRateLimit(Struct, frozen=True):
     limits: tuple[EventLimit, ...] = ()
 
 
@@ -105,8 +100,7 @@ class WebhookAdmission:
     """Whose users are who this server is to webhooks."""
 
 
-@dataclass(frozen=True)
-class AdmissionConfiguration:
+class AdmissionConfiguration(Struct, frozen=True):
     """Defaults are those without a file."""
 
     pod_security: PodSecurityConfiguration = PodSecurityConfiguration()

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Sequence
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from sublet.apiserver.admission.configuration import EventLimit
 from sublet.apiserver.admission.framework import Attributes
 from sublet.machinery.clock import Clock
 
 
-@dataclass(slots=True)
-class _Bucket:
+class _Bucket(Struct):
     tokens: float
     at: float
     """When it was filled last."""

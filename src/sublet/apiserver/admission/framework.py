@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import random
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass, field
 from typing import Any, Protocol
+
+from msgspec import Struct, field
 
 from sublet.apiserver.admission.configuration import AdmissionConfiguration
 from sublet.apiserver.admission.quota import Promises
@@ -22,8 +23,7 @@ from sublet.machinery.kind import Kind, Object, Resource
 CREATE, UPDATE, DELETE, CONNECT = "CREATE", "UPDATE", "DELETE", "CONNECT"
 
 
-@dataclass(slots=True)
-class Reinvocation:
+class Reinvocation(Struct):
     """The second mutating pass over one write: it takes place when a webhook or policy has changed the object."""
 
     wanted: bool = False
@@ -34,8 +34,7 @@ class Reinvocation:
     """What a plug-in remembers between the two, by its name."""
 
 
-@dataclass(slots=True)
-class Passes:
+class Passes(Struct):
     """What the two mutating passes of webhooks or policies over one write know of each other."""
 
     called: set[tuple[str, ...]] = field(default_factory=set)
@@ -64,8 +63,7 @@ class Passes:
             self.left = codec.copied(attributes.object)
 
 
-@dataclass(slots=True)
-class Attributes:
+class Attributes(Struct):
     """One write on its way. Mutating plug-ins change ``object`` in place and then set :attr:`mutated`."""
 
     operation: str
@@ -202,8 +200,7 @@ class ImageReviews(Protocol):
 FindKind = Callable[[str, str, str], Resource | None]
 
 
-@dataclass(frozen=True, slots=True)
-class Context:
+class Context(Struct, frozen=True):
     """What plug-ins get to work with."""
 
     reader: Reader
@@ -229,8 +226,7 @@ Step = Callable[[Attributes, Context], Awaitable[None]]
 Handles = Callable[[Attributes], bool]
 
 
-@dataclass(frozen=True, slots=True)
-class Plugin:
+class Plugin(Struct, frozen=True):
     """One admission plug-in. ``admit`` may change the object; both refuse by raising a ``StatusError``."""
 
     name: str

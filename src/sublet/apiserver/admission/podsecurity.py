@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from sublet.apiserver.admission.podsecurity_checks import BASELINE, RESTRICTED, Check, Pod, Run, Violation
 from sublet.machinery.status import FieldError
@@ -21,8 +22,7 @@ LATEST = 1 << 16
 _VERSION = re.compile(r"v1\.(0|[1-9][0-9]*)")
 
 
-@dataclass(frozen=True, slots=True)
-class Standard:
+class Standard(Struct, frozen=True):
     """A level of the standards at a version; ``str()`` is as in texts: ``restricted:v1.24``."""
 
     level: str = "privileged"
@@ -36,8 +36,7 @@ class Standard:
         return f"{self.level}:{'latest' if self.minor == LATEST else f'v1.{self.minor}'}"
 
 
-@dataclass(frozen=True, slots=True)
-class Policy:
+class Policy(Struct, frozen=True):
     """What a namespace asks of its pods."""
 
     enforce: Standard = Standard()

@@ -6,15 +6,15 @@ Source: the Kubernetes documentation, "Pod Security Standards"; ids and texts as
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
+
+from msgspec import Struct
 
 Pod = Mapping[str, Any]
 """An object with ``metadata`` and ``spec`` like a pod's."""
 
 
-@dataclass(frozen=True, slots=True)
-class Violation:
+class Violation(Struct, frozen=True):
     reason: str
     detail: str
 
@@ -25,8 +25,7 @@ class Violation:
 Run = Callable[[Pod], Violation | None]
 
 
-@dataclass(frozen=True, slots=True)
-class Check:
+class Check(Struct, frozen=True):
     id: str
     """By which checks are ordered."""
     since: tuple[tuple[int, Run], ...]

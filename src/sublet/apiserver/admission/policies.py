@@ -9,8 +9,9 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
+
+from msgspec import Struct
 
 from sublet.apiserver import crd_conversion, decoding, follower
 from sublet.apiserver.admission import webhookrules
@@ -49,8 +50,7 @@ async def aside(stated: Any, compile_: Callable[P, T], *arguments: P.args, **nam
     return await asyncio.to_thread(compile_, *arguments, **named)
 
 
-@dataclass(slots=True)
-class Binding:
+class Binding(Struct):
     name: str
     spec: Mapping[str, Any]
     match: Match | None

@@ -6,8 +6,9 @@ Imports the expression language, which is only loaded once the first expression 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
 from typing import Any
+
+from msgspec import Struct, field
 
 from sublet.machinery.cel import types
 from sublet.machinery.cel.admission import environments
@@ -21,14 +22,12 @@ CONDITIONS_BUDGET = 2_500_000
 """Cost units for all match conditions of one policy or webhook: a quarter of what evaluation may take."""
 
 
-@dataclass(frozen=True, slots=True)
-class Condition:
+class Condition(Struct, frozen=True):
     name: str
     program: Program
 
 
-@dataclass(frozen=True, slots=True)
-class Validation:
+class Validation(Struct, frozen=True):
     expression: str
     program: Program
     message: str
@@ -36,15 +35,13 @@ class Validation:
     reason: str
 
 
-@dataclass(frozen=True, slots=True)
-class Mutation:
+class Mutation(Struct, frozen=True):
     apply: bool
     """ApplyConfiguration; else JSONPatch."""
     program: Program
 
 
-@dataclass(slots=True)
-class Compiled:
+class Compiled(Struct):
     """A policy whose expressions all compiled, or :attr:`errors`."""
 
     conditions: list[Condition] = field(default_factory=list)

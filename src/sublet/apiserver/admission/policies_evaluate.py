@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from sublet.apiserver.admission import policies_apply
 from sublet.apiserver.admission.framework import Attributes
@@ -35,8 +37,7 @@ _LONGEST_AUDIT = 10 * 1024
 _AUDIT_FAILURE = "validation.policy.admission.k8s.io/validation_failure"
 
 
-@dataclass(frozen=True, slots=True)
-class Outcome:
+class Outcome(Struct, frozen=True):
     """Something a policy has to say of a write."""
 
     policy: str

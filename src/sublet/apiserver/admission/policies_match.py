@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
+
+from msgspec import Struct
 
 from sublet.apiserver import stored
 from sublet.apiserver.admission import webhookrules
@@ -25,8 +26,7 @@ class ConfigurationError(ValueError):
         self.bound = bound
 
 
-@dataclass(frozen=True, slots=True)
-class Match:
+class Match(Struct, frozen=True):
     """MatchResources of a policy or a binding."""
 
     rules: Sequence[Mapping[str, Any]] | None

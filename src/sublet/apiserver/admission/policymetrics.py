@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+
+from msgspec import Struct, field
 
 from sublet.apiserver.metrics import label_text
 
@@ -12,8 +13,7 @@ _LIMIT = 2000
 _METRIC = "apiserver_validating_admission_policy_check_total"
 
 
-@dataclass
-class PolicyMetrics:
+class PolicyMetrics(Struct):
     """Counters of one API server; :meth:`lines` writes them in Prometheus' text format."""
 
     checks: dict[tuple[str, str, str, str], int] = field(default_factory=dict)

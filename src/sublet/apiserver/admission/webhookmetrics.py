@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+
+from msgspec import Struct, field
 
 from sublet.apiserver.metrics import Histogram, label_text
 
@@ -20,8 +21,7 @@ _HELP = {
 }  # fmt: skip
 
 
-@dataclass
-class WebhookMetrics:
+class WebhookMetrics(Struct):
     """Counters of one API server; :meth:`lines` writes them in Prometheus' text format."""
 
     durations: dict[tuple[str, ...], Histogram] = field(default_factory=dict)

@@ -5,8 +5,9 @@ from __future__ import annotations
 import base64
 import binascii
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from typing import Any
+
+from msgspec import Struct, field
 
 from sublet.apiserver.admission.framework import CREATE, DELETE, UPDATE, Attributes
 from sublet.apiserver.admission.webhookrules import Webhook, namespace_of
@@ -21,8 +22,7 @@ VERSIONS = ("v1", "v1beta1")
 _OPTIONS = {CREATE: "CreateOptions", UPDATE: "UpdateOptions", DELETE: "DeleteOptions"}
 
 
-@dataclass(frozen=True, slots=True)
-class Answer:
+class Answer(Struct, frozen=True):
     """A webhook's answer that obeys the rules."""
 
     allowed: bool

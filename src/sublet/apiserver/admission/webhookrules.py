@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
+
+from msgspec import Struct
 
 from sublet.apiserver.admission.framework import CREATE, UPDATE, Attributes
 from sublet.apiserver.webhookclient import ClientConfig
@@ -31,8 +32,7 @@ _REVIEWS_LEFT_ALONE = 37
 """From this minor on webhooks are not asked about them."""
 
 
-@dataclass(frozen=True, slots=True)
-class Webhook:
+class Webhook(Struct, frozen=True):
     """One webhook of a configuration, read once."""
 
     configuration: str

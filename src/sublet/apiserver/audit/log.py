@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
+
+from msgspec import Struct, field
 
 from sublet.apiserver.audit.event import Event
 from sublet.apiserver.audit.policy import LEVELS, NONE, Policy, load
@@ -14,8 +15,7 @@ from sublet.client.exchange import Request, User
 from sublet.machinery.clock import Clock
 
 
-@dataclass(frozen=True)
-class AuditSettings:
+class AuditSettings(Struct, frozen=True):
     """By kube-apiserver's flags. Without a policy, or with nowhere to write, nothing is logged."""
 
     policy_file: Path | None = None

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+
+from msgspec import Struct, field
 
 from sublet.apiserver.configurationfiles import check_type, load_file
 from sublet.apiserver.requestinfo import RequestInfo
@@ -19,8 +20,7 @@ STAGES = (RECEIVED, STARTED, COMPLETE, PANIC)
 API_VERSION = "audit.k8s.io/v1"
 
 
-@dataclass(frozen=True)
-class GroupResources:
+class GroupResources(Struct, frozen=True):
     group: str = ""
     resources: tuple[str, ...] = ()
     """``pods``, ``pods/log``, ``pods/*``, ``*/status``, ``*``; empty: all of the group."""
@@ -40,8 +40,7 @@ class GroupResources:
         )
 
 
-@dataclass(frozen=True)
-class Rule:
+class Rule(Struct, frozen=True):
     level: str = ""
     users: tuple[str, ...] = ()
     user_groups: tuple[str, ...] = ()
@@ -49,7 +48,7 @@ class Rule:
     resources: tuple[GroupResources, ...] = ()
     namespaces: tuple[str, ...] = ()
     """The empty string stands for what has no namespace."""
-    non_resource_urls: tuple[str, ...] = field(default=(), metadata={"key": "nonResourceURLs"})
+    non_resource_urls: tuple[str, ...] = field(default=(), name="nonResourceURLs")
     omit_stages: tuple[str, ...] = ()
     omit_managed_fields: bool | None = None
 
@@ -74,8 +73,7 @@ class Rule:
         return not self.resources or any(each.matches(info) for each in self.resources)
 
 
-@dataclass(frozen=True)
-class _Document:
+class _Document(Struct, frozen=True):
     api_version: str = ""
     kind: str = ""
     metadata: dict[str, Any] = field(default_factory=dict)
@@ -84,8 +82,7 @@ class _Document:
     omit_managed_fields: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Decision:
+class Decision(Struct, frozen=True):
     """How much of one request is logged."""
 
     level: int

@@ -11,9 +11,10 @@ import queue
 import sys
 import threading
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, Protocol
+
+from msgspec import Struct
 
 from sublet.apiserver.audit.policy import API_VERSION
 from sublet.client.exchange import Request, Transport
@@ -45,8 +46,7 @@ class Sink(Protocol):
         ...
 
 
-@dataclass(frozen=True)
-class LogSettings:
+class LogSettings(Struct, frozen=True):
     """Of a log file, by kube-apiserver's flags. 0: without bound."""
 
     path: str
@@ -182,8 +182,7 @@ class _RotatedFile:
                 backup.unlink(missing_ok=True)
 
 
-@dataclass(frozen=True)
-class BatchSettings:
+class BatchSettings(Struct, frozen=True):
     """Of batches to a webhook, by kube-apiserver's flags."""
 
     max_size: int = 400

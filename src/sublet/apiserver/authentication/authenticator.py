@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Protocol
+
+from msgspec import Struct, field
+from msgspec.structs import replace
 
 from sublet.client.exchange import Request, User
 from sublet.machinery.status import Unauthorized
@@ -26,8 +28,7 @@ class Method(Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True)
-class TokenUser:
+class TokenUser(Struct, frozen=True):
     """Whom a token stands for, and for which of the audiences asked about it is meant."""
 
     user: User

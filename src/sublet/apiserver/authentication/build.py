@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
+
+from msgspec import Struct, field
 
 from sublet.apiserver.authentication.authenticator import Authenticator, Bearer, Method, TokenMethod
 from sublet.apiserver.authentication.bootstraptoken import BootstrapTokens
@@ -23,8 +24,7 @@ from sublet.pki.signing import KeySet, SigningKey, verifying_keys
 DEFAULT_ISSUER = "https://kubernetes.default.svc.cluster.local"
 
 
-@dataclass(frozen=True)
-class AuthenticationSettings:
+class AuthenticationSettings(Struct, frozen=True):
     """What can be set about authentication. Certificates and keys are PEM; empty: the method is off."""
 
     client_ca: bytes = b""

@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import urlsplit
+
+from msgspec import Struct, field
 
 from sublet.machinery.settings import ConfigurationError, parse
 from sublet.machinery.status import FieldError, duplicate, invalid, required, too_many
@@ -20,10 +21,9 @@ _MOST = 64
 _CONDITION_KEYS = re.compile(r"[a-z0-9]([-a-z0-9.]*[a-z0-9])?/[A-Za-z0-9/\-._~%!$&'()*+,;=:]+")
 
 
-@dataclass(frozen=True)
-class Issuer:
+class Issuer(Struct, frozen=True):
     url: str = ""
-    discovery_url: str = field(default="", metadata={"key": "discoveryURL"})
+    discovery_url: str = field(default="", name="discoveryURL")
     """Where the discovery document is, if not below the URL."""
     certificate_authority: str = ""
     """PEM; empty: the system's authorities."""
@@ -32,70 +32,60 @@ class Issuer:
     egress_selector_type: str = ""
 
 
-@dataclass(frozen=True)
-class ClaimValidationRule:
+class ClaimValidationRule(Struct, frozen=True):
     claim: str = ""
     required_value: str = ""
     expression: str = ""
     message: str = ""
 
 
-@dataclass(frozen=True)
-class PrefixedClaim:
+class PrefixedClaim(Struct, frozen=True):
     claim: str = ""
     prefix: str | None = None
     expression: str = ""
 
 
-@dataclass(frozen=True)
-class ClaimOrExpression:
+class ClaimOrExpression(Struct, frozen=True):
     claim: str = ""
     expression: str = ""
 
 
-@dataclass(frozen=True)
-class ExtraMapping:
+class ExtraMapping(Struct, frozen=True):
     key: str = ""
     value_expression: str = ""
 
 
-@dataclass(frozen=True)
-class ClaimMappings:
+class ClaimMappings(Struct, frozen=True):
     username: PrefixedClaim = PrefixedClaim()
     groups: PrefixedClaim = PrefixedClaim()
     uid: ClaimOrExpression = ClaimOrExpression()
     extra: tuple[ExtraMapping, ...] = ()
 
 
-@dataclass(frozen=True)
-class UserValidationRule:
+class UserValidationRule(Struct, frozen=True):
     expression: str = ""
     message: str = ""
 
 
-@dataclass(frozen=True)
-class JWTAuthenticator:
+class JWTAuthenticator(Struct, frozen=True):
     issuer: Issuer = Issuer()
     claim_validation_rules: tuple[ClaimValidationRule, ...] = ()
     claim_mappings: ClaimMappings = ClaimMappings()
     user_validation_rules: tuple[UserValidationRule, ...] = ()
-    signing_algorithms: tuple[str, ...] = field(default=(), metadata={"key": "-"})
+    signing_algorithms: tuple[str, ...] = field(default=(), name="-")
     """Empty: every asymmetric one. Only ``--oidc-signing-algs`` narrows it."""
 
 
-@dataclass(frozen=True)
-class AnonymousCondition:
+class AnonymousCondition(Struct, frozen=True):
     path: str = ""
 
 
-@dataclass(frozen=True)
-class Anonymous:
+class Anonymous(Struct, frozen=True):
     enabled: bool = False
     conditions: tuple[AnonymousCondition, ...] = ()
 
 
-@dataclass(frozen=True)
-class AuthenticationConfiguration:
+class AuthenticationConfiguration(Struct, frozen=True):
     jwt: tuple[JWTAuthenticator, ...] = ()
     anonymous: Anonymous | None = None
 

@@ -5,9 +5,11 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
 from typing import Any
 from urllib.parse import urlsplit
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from sublet.apiserver.authentication.authenticator import BadToken, TokenUser
 from sublet.apiserver.authentication.claims import ClaimMapper
@@ -61,8 +63,7 @@ async def fetch(url: str, authorities: bytes, token: str) -> bytes:
     return response.body
 
 
-@dataclass(frozen=True, slots=True)
-class _Key:
+class _Key(Struct, frozen=True):
     identity: str
     algorithm: str
     """Empty: any that suits the key."""

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
+
+from msgspec import Struct
 
 from sublet.apiserver.authentication.authenticator import AUTHENTICATED, BadToken, TokenUser
 from sublet.apiserver.authentication.jwts import audiences_of, claimed_issuer
@@ -35,8 +36,7 @@ _PREFIXES = {
 _INVALIDATED = "service account token has been invalidated"
 
 
-@dataclass(frozen=True, slots=True)
-class Bound:
+class Bound(Struct, frozen=True):
     """What a token dies with: ``kind`` is pod, secret or node."""
 
     kind: str

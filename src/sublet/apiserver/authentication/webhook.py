@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
+
+from msgspec import Struct
 
 from sublet.apiserver.authentication.authenticator import BadToken, TokenUser
 from sublet.apiserver.remotereview import Answers, RemoteReviews
@@ -18,8 +19,7 @@ from sublet.machinery.status import StatusError
 _log = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True)
-class TokenWebhookSettings:
+class TokenWebhookSettings(Struct, frozen=True):
     config_file: Path
     """A kubeconfig; its cluster is the webhook, its user is who asks."""
     cache_seconds: float = 120.0

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 from urllib.parse import unquote
+
+from msgspec import Struct
 
 from sublet.apiserver.authentication.authenticator import with_authenticated
 from sublet.apiserver.headerrules import utf8
@@ -21,8 +22,7 @@ _KEPT = 1024
 _DEPTH = 8
 
 
-@dataclass(frozen=True, slots=True)
-class _Known:
+class _Known(Struct, frozen=True):
     """What a certificate says, read once."""
 
     issued: bool
@@ -153,8 +153,7 @@ class ClientCertificates:
         return None if der is None else self._certificates.user(der, request.peer_intermediates)
 
 
-@dataclass(frozen=True)
-class ProxyHeaders:
+class ProxyHeaders(Struct, frozen=True):
     """In which headers a proxy says who asks, in lower case; the first that is there counts."""
 
     username: Sequence[str] = ("x-remote-user",)
@@ -173,11 +172,11 @@ class FrontProxy:
         self,
         certificates: Certificates,
         allowed_names: Sequence[str],
-        headers: ProxyHeaders = ProxyHeaders(),
+        headers: ProxyHeaders | None = None,
     ) -> None:
         self._certificates = certificates
         self._allowed = frozenset(allowed_names)
-        self._headers = headers
+        self._headers = headers or ProxyHeaders()
 
     async def authenticate(self, request: Request) -> User | None:
         headers = request.headers

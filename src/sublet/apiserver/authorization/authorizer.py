@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass, field
 from typing import Any, Protocol
+
+from msgspec import Struct, field
 
 from sublet.apiserver.requestinfo import RequestInfo
 from sublet.client.exchange import User
@@ -16,8 +17,7 @@ Rule = Mapping[str, Any]
 """A PolicyRule."""
 
 
-@dataclass(frozen=True, slots=True)
-class Decision:
+class Decision(Struct, frozen=True):
     """``reason`` says why: of an allowance always, of a refusal where there is more to say than "no"."""
 
     allowed: bool
@@ -40,8 +40,7 @@ class Authority(Protocol):
         ...
 
 
-@dataclass(slots=True)
-class Resolved:
+class Resolved(Struct):
     """The rules of a user, as far as they can be told."""
 
     rules: list[Rule] = field(default_factory=list)

@@ -6,9 +6,10 @@ Source: the Kubernetes documentation, "Authorization", "Configuring the API Serv
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+
+from msgspec import Struct, field
 
 from sublet.apiserver.authentication.configuration import refuse, versioned
 from sublet.machinery import durations, names
@@ -20,21 +21,18 @@ _MOST_CONDITIONS = 64
 _LONGEST = 30.0
 
 
-@dataclass(frozen=True)
-class ConnectionInfo:
+class ConnectionInfo(Struct, frozen=True):
     type: str = ""
-    kube_config_file: str = field(default="", metadata={"key": "kubeConfigFile"})
+    kube_config_file: str = field(default="", name="kubeConfigFile")
 
 
-@dataclass(frozen=True)
-class MatchCondition:
+class MatchCondition(Struct, frozen=True):
     expression: str = ""
 
 
-@dataclass(frozen=True)
-class Webhook:
-    authorized_ttl: str = field(default="5m", metadata={"key": "authorizedTTL"})
-    unauthorized_ttl: str = field(default="30s", metadata={"key": "unauthorizedTTL"})
+class Webhook(Struct, frozen=True):
+    authorized_ttl: str = field(default="5m", name="authorizedTTL")
+    unauthorized_ttl: str = field(default="30s", name="unauthorizedTTL")
     cache_authorized_requests: bool = True
     cache_unauthorized_requests: bool = True
     timeout: str = ""
@@ -45,15 +43,13 @@ class Webhook:
     match_conditions: tuple[MatchCondition, ...] = ()
 
 
-@dataclass(frozen=True)
-class AuthorizerSettings:
+class AuthorizerSettings(Struct, frozen=True):
     type: str = ""
     name: str = ""
     webhook: Webhook | None = None
 
 
-@dataclass(frozen=True)
-class AuthorizationConfiguration:
+class AuthorizationConfiguration(Struct, frozen=True):
     authorizers: tuple[AuthorizerSettings, ...] = ()
 
 

@@ -6,8 +6,9 @@ Roles are compiled and bindings indexed by subject as they change; decisions are
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import Any
+
+from msgspec import Struct
 
 from sublet.apiserver.authorization.authorizer import REFUSED, Decision, Resolved, Rule
 from sublet.apiserver.authorization.rules import CompiledRule, compile_rules
@@ -27,8 +28,7 @@ RoleKey = tuple[str, str]
 """(namespace or "" of a ClusterRole, name)."""
 
 
-@dataclass(frozen=True, slots=True)
-class _Grant:
+class _Grant(Struct, frozen=True):
     """One subject of one binding."""
 
     namespace: str
@@ -40,8 +40,7 @@ class _Grant:
     subject: str
 
 
-@dataclass(frozen=True, slots=True)
-class _Role:
+class _Role(Struct, frozen=True):
     rules: tuple[Rule, ...]
     compiled: tuple[CompiledRule, ...]
 

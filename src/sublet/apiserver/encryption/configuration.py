@@ -5,9 +5,10 @@ from __future__ import annotations
 import base64
 import binascii
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+
+from msgspec import Struct, field
 
 from sublet.apiserver.configurationfiles import check_type, load_file
 from sublet.apiserver.encryption.ciphers import CIPHERS, ENCRYPTED, CannotDecrypt, Cipher, prefix
@@ -16,19 +17,16 @@ from sublet.machinery.settings import ConfigurationError, parse
 API_VERSION = "apiserver.config.k8s.io/v1"
 
 
-@dataclass(frozen=True)
-class _Key:
+class _Key(Struct, frozen=True):
     name: str = ""
     secret: str = ""
 
 
-@dataclass(frozen=True)
-class _Keys:
+class _Keys(Struct, frozen=True):
     keys: tuple[_Key, ...] = ()
 
 
-@dataclass(frozen=True)
-class _Provider:
+class _Provider(Struct, frozen=True):
     aesgcm: _Keys | None = None
     aescbc: _Keys | None = None
     secretbox: _Keys | None = None
@@ -36,14 +34,12 @@ class _Provider:
     kms: dict[str, Any] | None = None
 
 
-@dataclass(frozen=True)
-class _Resources:
+class _Resources(Struct, frozen=True):
     resources: tuple[str, ...] = ()
     providers: tuple[_Provider, ...] = ()
 
 
-@dataclass(frozen=True)
-class _Document:
+class _Document(Struct, frozen=True):
     api_version: str = ""
     kind: str = ""
     metadata: dict[str, Any] = field(default_factory=dict)

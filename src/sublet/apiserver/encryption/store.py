@@ -6,9 +6,10 @@ cannot be opened stands for itself as a value that says so: only who decodes it 
 
 from __future__ import annotations
 
-import dataclasses
 import logging
 from collections.abc import AsyncIterator, Iterator, Sequence
+
+from msgspec import structs
 
 from sublet.apiserver.encryption.ciphers import ENCRYPTED, CannotDecrypt
 from sublet.apiserver.encryption.configuration import Encryption, Transformer
@@ -105,7 +106,7 @@ class EncryptedStore:
 
     def _entry(self, entry: Entry) -> Entry:
         value = self._opened(entry.key, entry.value)
-        return entry if value is entry.value else dataclasses.replace(entry, value=value)
+        return entry if value is entry.value else structs.replace(entry, value=value)
 
     # -- Store --
 
@@ -150,7 +151,7 @@ class EncryptedStore:
             self._unreadable.discard(event.key)
             return event
         value = self._opened(event.key, event.value)
-        return event if value is event.value else dataclasses.replace(event, value=value)
+        return event if value is event.value else structs.replace(event, value=value)
 
     async def current_revision(self) -> int:
         return await self._store.current_revision()

@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
 from urllib.parse import unquote
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from sublet.apiserver.authentication.authenticator import ANONYMOUS, AUTHENTICATED, UNAUTHENTICATED
 from sublet.apiserver.authorization.authorizer import MASTERS, Authorizer
@@ -32,8 +34,7 @@ _MANY = 4
 _domain_path = re.compile(r"[a-z0-9.-]+/[A-Za-z0-9/\-._~%!$&'()*+,;=:]+").fullmatch
 
 
-@dataclass(frozen=True, slots=True)
-class Wanted:
+class Wanted(Struct, frozen=True):
     """Whom a request wants to be, as its headers say."""
 
     name: str

@@ -5,8 +5,9 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
+
+from msgspec import Struct
 
 from sublet.apiserver import stored
 from sublet.apiserver.flowcontrol.bootstrap import flow_objects
@@ -33,8 +34,7 @@ _REMEMBERED = 4096
 _CATCH_ALL, _EXEMPT = "catch-all", "exempt"
 
 
-@dataclass(frozen=True, slots=True)
-class Classified:
+class Classified(Struct, frozen=True):
     """Where requests of a kind belong."""
 
     schema: FlowSchema

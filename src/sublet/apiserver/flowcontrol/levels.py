@@ -14,8 +14,9 @@ import heapq
 import math
 from collections import deque
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from typing import Any
+
+from msgspec import Struct, field
 
 from sublet.apiserver.metrics import Histogram
 from sublet.machinery import objects
@@ -45,8 +46,7 @@ class Waiting:
         self.future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
 
-@dataclass
-class Counts:
+class Counts(Struct):
     """Of one flow schema in one level."""
 
     dispatched: int = 0

@@ -5,9 +5,10 @@ What the API server knows is done here: which container, whether the options mak
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import TYPE_CHECKING
 from urllib.parse import quote, urlencode
+
+from msgspec.structs import replace
 
 from sublet.apiserver import podproxy
 from sublet.apiserver.admission.besides import admit_connection

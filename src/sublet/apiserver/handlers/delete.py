@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import TYPE_CHECKING
+
+from msgspec.structs import replace
 
 from sublet.apiserver import deletion, negotiation
 from sublet.apiserver.calls import Call, status_view

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import TYPE_CHECKING
+
+from msgspec.structs import replace
 
 from sublet.apiserver import decoding, negotiation
 from sublet.apiserver.admission.besides import admit_created

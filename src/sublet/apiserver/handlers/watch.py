@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Iterator, Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
+
+from msgspec import Struct
 
 from sublet.apiserver import websocketwatch
 from sublet.apiserver.calls import Call
@@ -53,8 +54,7 @@ async def handle(request: Request, info: RequestInfo, api: APIServer) -> Respons
     return Response(200, headers, frames)
 
 
-@dataclass(slots=True)
-class _Opened:
+class _Opened(Struct):
     watcher: Watcher
     initial: Sequence[CachedEntry]
     revision: int

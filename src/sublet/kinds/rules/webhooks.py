@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit
+
+from msgspec import Struct
 
 from sublet.kinds.rules import show
 from sublet.kinds.rules.common import (
@@ -44,8 +45,7 @@ def default_webhooks(obj: Object, *, mutating: bool) -> None:
             fill(service, port=443)
 
 
-@dataclass(frozen=True, slots=True)
-class _Strictness:
+class _Strictness(Struct, frozen=True):
     """Rules that came late: a stored configuration that breaks one may go on doing so."""
 
     side_effects: bool = True

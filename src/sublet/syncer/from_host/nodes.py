@@ -6,8 +6,9 @@ The stand-ins need no right to read the host's nodes: the copies of pods say whe
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 from typing import Any
+
+from msgspec import Struct, field
 
 from sublet.kinds.resources import resource
 from sublet.machinery import codec, objects
@@ -28,14 +29,12 @@ _LINGER = 2.0
 """Seconds for which a node stays without pods, since the next one often comes at once."""
 
 
-@dataclass(frozen=True, slots=True)
-class NodeSelector:
+class NodeSelector(Struct, frozen=True):
     all: bool = False
     labels: dict[str, str] = field(default_factory=dict)
 
 
-@dataclass(frozen=True, slots=True)
-class Settings:
+class Settings(Struct, frozen=True):
     enabled: bool = False
     """Show the host's real nodes, which needs a cluster-wide right to read them."""
     selector: NodeSelector = NodeSelector()

@@ -6,7 +6,8 @@ Volumes belong to the whole host cluster, which a tenant may not read: what the 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from sublet.kinds.resources import resource
 from sublet.machinery import objects
@@ -21,8 +22,7 @@ _CLAIMS = resource("persistentvolumeclaims")
 _INDEX = "claims by volume"
 
 
-@dataclass(frozen=True, slots=True)
-class Settings:
+class Settings(Struct, frozen=True):
     enabled: bool = True
     """Show a volume for each bound claim."""
 

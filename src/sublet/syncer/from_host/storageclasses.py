@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 from typing import Any, Literal
+
+from msgspec import Struct, field
 
 from sublet.kinds.resources import resource
 from sublet.machinery import objects
@@ -15,8 +16,7 @@ from sublet.syncer.mirror import Mirror
 _CLASSES = resource("storageclasses.storage.k8s.io")
 
 
-@dataclass(frozen=True, slots=True)
-class Settings:
+class Settings(Struct, frozen=True):
     enabled: bool | Literal["auto"] = "auto"
     """Needs a cluster-wide right to read them; ``auto`` is no, as the host's scheduler is used."""
     selector: dict[str, Any] = field(default_factory=dict)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from msgspec import Struct
 
 from sublet.kinds.resources import resource
 from sublet.machinery import objects
@@ -13,8 +13,7 @@ from sublet.syncer.declare import WRITE, Follow, Pair, Rule, Scope, ToHost
 _INDEX = "configmaps in use"
 
 
-@dataclass(frozen=True, slots=True)
-class Settings:
+class Settings(Struct, frozen=True):
     enabled: bool = True
     all: bool = False
     """Also those that no pod uses."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from msgspec import Struct
 
 from sublet.kinds.resources import resource
 from sublet.machinery.kind import Object
@@ -21,8 +21,7 @@ _BINDER = frozenset(
 )
 
 
-@dataclass(frozen=True, slots=True)
-class Settings:
+class Settings(Struct, frozen=True):
     enabled: bool = True
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from msgspec import Struct
 
 from sublet.kinds.resources import resource
 from sublet.machinery import objects
@@ -14,8 +14,7 @@ _INDEX = "secrets in use"
 _TOKEN = "kubernetes.io/service-account-token"
 
 
-@dataclass(frozen=True, slots=True)
-class Settings:
+class Settings(Struct, frozen=True):
     enabled: bool = True
     all: bool = False
     """Also those that no pod uses."""

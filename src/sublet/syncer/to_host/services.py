@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from dataclasses import dataclass
 from typing import Any
+
+from msgspec import Struct
 
 from sublet.kinds.resources import resource
 from sublet.machinery import objects
@@ -20,8 +21,7 @@ _SERVICES = resource("services")
 _ATTEMPTS = 10
 
 
-@dataclass(frozen=True, slots=True)
-class Settings:
+class Settings(Struct, frozen=True):
     enabled: bool = True
 
 

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, field, replace
 from typing import Any
+
+from msgspec import Struct, field
+from msgspec.structs import replace
 
 from sublet.kinds.resources import resource
 from sublet.machinery import objects
@@ -22,14 +24,13 @@ _NODES = resource("nodes")
 _NODE_INDEX = "pods by node"
 
 
-@dataclass(frozen=True, slots=True)
-class Settings:
+class Settings(Struct, frozen=True):
     enabled: bool = True
     translate_image: dict[str, str] = field(default_factory=dict)
     """Image as tenants write it -> image that the host runs; exact matches."""
     enforce_tolerations: list[str] = field(default_factory=list)
     """``key[=value]:effect``; every pod on the host has them."""
-    use_secrets_for_sa_tokens: bool = field(default=False, metadata={"key": "useSecretsForSATokens"})
+    use_secrets_for_sa_tokens: bool = field(default=False, name="useSecretsForSATokens")
     """Carry ServiceAccount tokens in Secrets instead of pod annotations."""
     runtime_class_name: str = ""
     priority_class_name: str = ""

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from typing import Any
+
+from msgspec import Struct, field
 
 from sublet.machinery import objects
 from sublet.machinery.kind import Object
@@ -18,8 +19,7 @@ _HOST_DECIDES = (
 )  # fmt: skip
 
 
-@dataclass(frozen=True)
-class Surroundings:
+class Surroundings(Struct, frozen=True):
     """What a pod's copy depends on besides the pod."""
 
     mapping: Mapping

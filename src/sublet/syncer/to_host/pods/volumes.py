@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from typing import Any
+
+from msgspec import Struct, field
 
 from sublet.machinery.kind import Object
 from sublet.syncer.mapping import Mapping
@@ -13,8 +14,7 @@ from sublet.syncer.to_host.pods import identity
 _TOKEN_MODE = 0o644
 
 
-@dataclass(frozen=True)
-class TokenSource:
+class TokenSource(Struct, frozen=True):
     """One projected ServiceAccount token that the tenant's API has to issue."""
 
     volume: str
@@ -22,8 +22,7 @@ class TokenSource:
     expiration: int | None
 
 
-@dataclass
-class Tokens:
+class Tokens(Struct):
     """Tokens by their source, and how the host pod gets them: by annotation, or through a Secret (if named)."""
 
     issued: dict[TokenSource, str] = field(default_factory=dict)
