@@ -6,7 +6,8 @@ The messages are those of the Go library that Kubernetes asks (robfig/cron, ``Pa
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from sublet.machinery import durations
 
@@ -29,16 +30,14 @@ _MONTHS = {
 _DAYS = {name: number for number, name in enumerate(("sun", "mon", "tue", "wed", "thu", "fri", "sat"))}
 
 
-@dataclass(frozen=True)
-class Field:
+class Field(Struct, frozen=True):
     """The numbers of one field; ``star``: it says every number, with ``*`` or ``?``."""
 
     values: frozenset[int]
     star: bool
 
 
-@dataclass(frozen=True)
-class Fields:
+class Fields(Struct, frozen=True):
     """A schedule of times. Where neither ``days`` nor ``weekdays`` is a star, one of them suffices."""
 
     minutes: Field
@@ -49,8 +48,7 @@ class Fields:
     """0 is Sunday."""
 
 
-@dataclass(frozen=True)
-class Every:
+class Every(Struct, frozen=True):
     """``@every 1h30m``, in seconds."""
 
     seconds: float

@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
 from urllib.parse import quote_from_bytes, unquote_to_bytes
+
+from msgspec import Struct
 
 from sublet.machinery.status import quoted
 
@@ -30,8 +31,7 @@ class UnreadableURLError(ValueError):
         super().__init__(f"parse {quoted(text)}: {reason}")
 
 
-@dataclass(frozen=True, slots=True)
-class URL:
+class URL(Struct, frozen=True):
     """The parts of a URL; ``host`` may hold a port."""
 
     text: str
