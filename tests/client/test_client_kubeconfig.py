@@ -137,3 +137,15 @@ def test_a_link_to_a_config_stays_a_link(tmp_path):
     kubeconfig.merge(tmp_path / "link", ClusterAccess("https://x:1"), "b")
     assert (tmp_path / "link").is_symlink()
     assert kubeconfig.contexts(tmp_path / "real")[0] == ["a", "b"]
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["yes", "null", "1.5", "a: b", "- a", "#", "", "ü 😀", 'a"b\\', "line\nline", "https://[::1]:6443"],
+)
+def test_a_written_config_says_any_text_as_it_is(tmp_path, text):
+    plugin = ExecPlugin(text, (text, "--flag"), {text: text})
+    access = ClusterAccess("https://[::1]:6443/a", b"ca", token=text, namespace=text, exec_plugin=plugin)
+    kubeconfig.write(tmp_path / "config", access, text or "x")
+    written = yaml.safe_load((tmp_path / "config").read_text("utf-8"))
+    assert written == kubeconfig.to_config(access, text or "x")

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sublet.client import proxied
+from sublet.client import proxied, proxiedpages
 
 PREFIX = "/api/v1/namespaces/proxy-7/services/http:proxy-web:80/proxy"
 
@@ -78,7 +78,7 @@ def test_only_links_in_elements_are_rewritten() -> None:
         '<!DOCTYPE html>\r\n<a class="/x" href="/a?b&amp;c">/a</a>\n<img src=/i.png><!-- <a href="/no"> -->\n'
         "<script>var a = '<a href=\"/no\">';</script><a href='rel'>é</a>"
     )
-    assert proxied.rewritten(page, lambda link: "P" + link if link[0] == "/" else link) == (
+    assert proxiedpages.rewritten(page, lambda link: "P" + link if link[0] == "/" else link) == (
         '<!DOCTYPE html>\r\n<a class="/x" href="P/a?b&amp;c">/a</a>\n<img src="P/i.png"><!-- <a href="/no"> -->\n'
         "<script>var a = '<a href=\"/no\">';</script><a href='rel'>é</a>"
     )
@@ -86,4 +86,4 @@ def test_only_links_in_elements_are_rewritten() -> None:
 
 @given(st.text(alphabet="<>a=\"'/ \n\r!-hrefi&;\u2028", max_size=60))
 def test_a_page_whose_links_stay_is_the_same_page(page: str) -> None:
-    assert proxied.rewritten(page, lambda link: link) == page
+    assert proxiedpages.rewritten(page, lambda link: link) == page

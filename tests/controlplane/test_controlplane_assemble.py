@@ -112,7 +112,9 @@ async def test_metrics_tell_of_controllers_queues_and_of_the_scheduler(tmp_path)
     plane = ControlPlane(Assembly(tmp_path))
     await plane.start()
     try:
-        text = plane.api.metrics.text()
+        async with asyncio.timeout(20):
+            while "scheduler_pending_pods" not in (text := plane.api.metrics.text()):  # noqa: ASYNC110
+                await asyncio.sleep(0.05)
     finally:
         await plane.stop()
     assert 'workqueue_adds_total{name="' in text and 'workqueue_work_duration_seconds_bucket{name="' in text

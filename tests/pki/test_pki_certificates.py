@@ -9,8 +9,9 @@ from pathlib import Path
 import pytest
 from cryptography import x509
 
-from sublet.pki.authority import Authority, PKIError
+from sublet.pki.authority import Authority
 from sublet.pki.certificates import ensure_control_plane, expiry
+from sublet.pki.files import PKIError
 
 SANS = ["localhost", "kubernetes.default.svc", "127.0.0.1", "::1"]
 DAY = 86400.0
@@ -33,9 +34,9 @@ def test_makes_every_file_by_kubeadms_names_with_private_keys_for_the_owner_only
     assert set(found) == {
         "ca.crt", "ca.key", "apiserver.crt", "apiserver.key", "apiserver-kubelet-client.crt",
         "apiserver-kubelet-client.key", "front-proxy-ca.crt", "front-proxy-ca.key", "front-proxy-client.crt",
-        "front-proxy-client.key", "sa.key", "sa.pub",
+        "front-proxy-client.key", "sa.key", "sa.pub", "admin.crt", "admin.key", "checked.json",
     }  # fmt: skip
-    assert {mode for name, mode in found.items() if name.endswith(".key")} == {0o600}
+    assert {mode for name, mode in found.items() if name.endswith((".key", ".json"))} == {0o600}
 
 
 def test_making_everything_takes_a_small_part_of_a_second(tmp_path: Path) -> None:
@@ -71,7 +72,7 @@ def test_certificates_near_their_end_are_renewed(tmp_path: Path) -> None:
     ends = expiry(tmp_path / "apiserver.crt")
     clock.time += 300 * DAY
     assert set(ensure_control_plane(tmp_path, SANS, clock).renewed) == {
-        "apiserver", "apiserver-kubelet-client", "front-proxy-client",
+        "apiserver", "apiserver-kubelet-client", "front-proxy-client", "admin",
     }  # fmt: skip
     assert expiry(tmp_path / "apiserver.crt") > ends
 

@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 from sublet.pki.authority import Authority
-from sublet.pki.certificates import ControlPlanePKI, ensure_control_plane, expiry
+from sublet.pki.certificates import ensure_control_plane, expiry
+from sublet.pki.controlplane import ControlPlanePKI
 from sublet.pki.rotation import Rotation
 
 DAY = 86400.0
@@ -47,7 +48,7 @@ async def test_a_clock_that_jumps_ahead_renews_and_tells(tmp_path: Path) -> None
     before = expiry(tmp_path / "apiserver.crt")
     clock.ahead = 400 * DAY
     await rotation(tmp_path, clock, told).look()
-    assert set(told[0]) == {"apiserver", "apiserver-kubelet-client", "front-proxy-client"}
+    assert set(told[0]) == {"apiserver", "apiserver-kubelet-client", "front-proxy-client", "admin"}
     assert expiry(tmp_path / "apiserver.crt") > before
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from sublet.apiserver import crd_validation
 from sublet.machinery import codec, objects
 from sublet.machinery.kind import Object
 
@@ -105,6 +104,8 @@ def _in_use(names: Sequence[str]) -> str:
 
 
 def _approve(crd: Object, now: str) -> None:
+    from sublet.apiserver import crd_validation  # only where there are definitions
+
     if not crd_validation.protected(str(crd["spec"].get("group") or "")):
         return
     state, why = crd_validation.approval(crd)

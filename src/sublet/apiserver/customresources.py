@@ -10,7 +10,7 @@ from typing import Any
 
 from msgspec.structs import replace
 
-from sublet.apiserver import crd_status, crd_validation, customkinds
+from sublet.apiserver import crd_status
 from sublet.apiserver.crd_conversion import WebhookConverter
 from sublet.apiserver.deletion import CLEANUP, DeleteOptions
 from sublet.apiserver.registry import Registry
@@ -39,10 +39,16 @@ def definition_kind(kind: Kind) -> Kind:
         default=_default,
         prepare_create=crd_status.initial,
         prepare_update=crd_status.kept,
-        validate_status=crd_validation.validate_status,
+        validate_status=_validate_status,
         generation=True,
         unconditional_update=False,
     )
+
+
+def _validate_status(new: Object, old: Object) -> list[FieldError]:
+    from sublet.apiserver import crd_validation
+
+    return crd_validation.validate_status(new, old)
 
 
 def _default(crd: Object) -> None:
@@ -91,6 +97,8 @@ class CustomResources:
 
     async def errors(self, new: Object, old: Object | None) -> Sequence[FieldError]:
         """What is wrong with a definition that is to be written. Schemas can be long: they are read on a thread."""
+        from sublet.apiserver import crd_validation
+
         return await asyncio.to_thread(crd_validation.validate, new, old)
 
     # -- the registry's duty --
@@ -149,6 +157,8 @@ class CustomResources:
         self._begin(name, self._settle)
 
     def _serve(self, crd: Object) -> None:
+        from sublet.apiserver import customkinds
+
         spec = crd["spec"]
         group, plural = spec["group"], spec["names"]["plural"]
         state = (spec, (crd.get("status") or {}).get("acceptedNames"), objects.is_deleting(crd))

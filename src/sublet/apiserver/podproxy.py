@@ -106,7 +106,9 @@ async def _page(
         page = plain.decode()
     except (OSError, EOFError, zlib.error, UnicodeDecodeError):
         return whole
-    made = proxied.rewritten(page, lambda link: proxied.relocated(link, path.prefix, hosts)).encode()
+    from sublet.client import proxiedpages  # with a parser of HTML
+
+    made = proxiedpages.rewritten(page, lambda link: proxied.relocated(link, path.prefix, hosts)).encode()
     if coding == "gzip":
         return gzip.compress(made)
     if coding:

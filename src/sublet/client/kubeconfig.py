@@ -9,7 +9,9 @@ from __future__ import annotations
 import base64
 import binascii
 import contextlib
+import json
 import os
+import re
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -35,6 +37,9 @@ _UNSUPPORTED = {
 
 
 _SECTIONS = ("clusters", "users", "contexts")
+_PLAIN = re.compile(r"[A-Za-z][\w./+=@-]*(://[\w./+=@:\[\]-]+)?", re.ASCII)
+_NO_TEXTS = ("y", "n", "yes", "no", "on", "off", "true", "false", "null")
+"""Texts that YAML takes as themselves, and those among them that it takes as something else."""
 
 
 class KubeconfigError(BadRequest):
@@ -152,7 +157,27 @@ def to_config(access: ClusterAccess, name: str) -> dict[str, Any]:
 
 def write(path: str | Path, access: ClusterAccess, name: str = "sublet") -> None:
     """Writes a kubeconfig of its own: mode 0600, whole or not at all."""
-    _write(Path(path), to_config(access, name))
+    _write(Path(path), "".join(_yaml(to_config(access, name))))
+
+
+def _yaml(value: Mapping[str, Any], indent: str = "") -> Iterator[str]:
+    """What :func:`to_config` makes, as YAML for people.
+
+    Every start of a control plane writes one, and the YAML library takes longer to load than all the rest of that.
+    """
+    for key, below in value.items():
+        if isinstance(below, Mapping) and below:
+            yield f"{indent}{key}:\n"
+            yield from _yaml(below, indent + "  ")
+        elif isinstance(below, list) and below and isinstance(below[0], Mapping):
+            yield f"{indent}{key}:\n"
+            for item in below:
+                first, *rest = _yaml(item, indent + "  ")
+                yield f"{indent}- {first.lstrip()}"
+                yield from rest
+        else:
+            plain = isinstance(below, str) and _PLAIN.fullmatch(below) and below.lower() not in _NO_TEXTS
+            yield f"{indent}{key}: {below if plain else json.dumps(below, ensure_ascii=False)}\n"
 
 
 def merge(path: str | Path, access: ClusterAccess, name: str, *, make_current: bool = True) -> None:
@@ -395,6 +420,8 @@ def _context(access: ClusterAccess, name: str) -> dict[str, Any]:
 
 
 def _change(path: Path, change: Callable[[dict[str, Any]], None]) -> None:
+    import yaml
+
     path.parent.mkdir(parents=True, exist_ok=True)
     with _locked(path):
         if path.exists() and path.stat().st_size:
@@ -402,7 +429,7 @@ def _change(path: Path, change: Callable[[dict[str, Any]], None]) -> None:
         else:
             config = {"apiVersion": "v1", "kind": "Config", "clusters": [], "users": [], "contexts": []}
         change(config)
-        _write(path, config)
+        _write(path, yaml.safe_dump(config, default_flow_style=False, sort_keys=False))
 
 
 @contextlib.contextmanager
@@ -426,15 +453,13 @@ def _locked(path: Path) -> Iterator[None]:
         lock.unlink(missing_ok=True)
 
 
-def _write(path: Path, config: dict[str, Any]) -> None:
-    import yaml
-
+def _write(path: Path, text: str) -> None:
     target = path.resolve() if path.is_symlink() else path
     target.parent.mkdir(parents=True, exist_ok=True)
     handle, temporary = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.")
     try:
         with os.fdopen(handle, "w", encoding="utf-8") as file:
-            yaml.safe_dump(config, file, default_flow_style=False, sort_keys=False)
+            file.write(text)
             file.flush()
             os.fsync(file.fileno())
         Path(temporary).replace(target)

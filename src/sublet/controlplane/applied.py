@@ -5,13 +5,12 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from sublet.client.client import Client
 from sublet.machinery import objects
 from sublet.machinery.kind import Object
 from sublet.machinery.status import StatusError
-from sublet.node.joining import apply
 
 logger = logging.getLogger(__name__)
 
@@ -21,7 +20,8 @@ _RETRY_SECONDS = 2.0
 class Applied:
     """Server-side applies objects in order at start, each until it succeeds."""
 
-    def __init__(self, name: str, client: Client, wanted: Sequence[Object]) -> None:
+    def __init__(self, name: str, client: Client, wanted: Callable[[], Sequence[Object]]) -> None:
+        """``wanted`` is called when it is time, in a thread."""
         self._name = name
         self._client = client
         self._wanted = wanted
@@ -37,7 +37,9 @@ class Applied:
                 await self._task
 
     async def _apply(self) -> None:
-        for obj in self._wanted:
+        from sublet.node.joining import apply
+
+        for obj in await asyncio.to_thread(self._wanted):
             while True:
                 try:
                     await apply(self._client, obj)

@@ -33,9 +33,10 @@ from sublet.controlplane.config import DEFAULT_MINOR
 from sublet.controlplane.controlling import Controlling
 from sublet.machinery import codec
 from sublet.machinery.clock import Clock, SystemClock
+from sublet.machinery.kind import Object
 from sublet.machinery.status import ServiceUnavailable
-from sublet.pki.authority import PKIError, read_certificate
-from sublet.pki.certificates import ControlPlanePKI, ensure_control_plane, needs_renewal
+from sublet.pki.controlplane import ControlPlanePKI, open_control_plane
+from sublet.pki.files import PKIError
 from sublet.pki.rotation import Rotation
 from sublet.store.interface import Store
 from sublet.store.open import open_store
@@ -152,14 +153,9 @@ class ControlPlane:
         return self.assembly.data_dir / KUBECONFIG
 
     def access(self, server: str = "") -> ClusterAccess:
-        """The administrator's access, with a client certificate made for this call."""
-        admin = self.pki.admin()
-        return ClusterAccess(
-            server=server or self.url,
-            ca_data=self.pki.ca.cert_pem,
-            client_cert=admin.cert_pem,
-            client_key=admin.key_pem,
-        )
+        """The administrator's access, with the client certificate that lies beside the others and is renewed as they."""
+        certificate, key = self.pki.pair("admin")
+        return ClusterAccess(server or self.url, self.pki.cert("ca").read_bytes(), certificate, key)
 
     def client(self, user: User | None = None, user_agent: str = "sublet") -> Client:
         """A client in this process; by default it may do everything."""
@@ -179,7 +175,7 @@ class ControlPlane:
         assembly = self.assembly
         assembly.data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
         directory, sans = assembly.data_dir / "pki", [*SANS, *self._own_sans(), *assembly.sans]
-        self.pki = ensure_control_plane(directory, sans, self.clock)
+        self.pki = open_control_plane(directory, sans, self.clock)
         gate = _Gate()
         stated = assembly.settings.get("authentication", {})
         proxy: ProxyHeaders = stated.get("front_proxy_headers", ProxyHeaders())
@@ -310,8 +306,9 @@ class ControlPlane:
         """By the control plane's own keys and authorities, and what the flags state besides."""
         pki, further = self.pki, dict(stated)
         return AuthenticationSettings(
-            client_ca=pki.ca.cert_pem + further.pop("further_client_ca", b""),
-            front_proxy_ca=pki.front_proxy_ca.cert_pem + further.pop("further_front_proxy_ca", b""),
+            client_ca=pki.cert("ca").read_bytes() + further.pop("further_client_ca", b""),
+            front_proxy_ca=pki.cert("front-proxy-ca").read_bytes()
+            + further.pop("further_front_proxy_ca", b""),
             service_account_key=pki.key("sa").read_bytes(),
             issuer=further.pop("issuer", f"https://kubernetes.default.svc.{self.assembly.cluster_domain}"),
             **further,
@@ -338,23 +335,29 @@ class ControlPlane:
 
         place = (manifests.NAMESPACE, manifests.SERVICE)
         self.api.aggregation.hosted[place] = MetricsServer(self.clock)
-        return Applied("metrics", self.client(user_agent="sublet-metrics"), manifests.manifests())
+        return Applied("metrics", self.client(user_agent="sublet-metrics"), manifests.manifests)
 
     def _joining(self) -> Worker:
         """What machines need to join, at the address they are told."""
         from sublet.controlplane.applied import Applied
+
+        return Applied("joining", self.client(user_agent="sublet-joining"), self._join_manifests)
+
+    def _join_manifests(self) -> list[Object]:
         from sublet.node.joining import ClusterNetwork, manifests
 
         assembly = self.assembly
         host = assembly.advertise_address
         server = f"https://{f'[{host}]' if ':' in host else host}:{self.port}"
         network = ClusterNetwork(assembly.pod_cidr, assembly.service_cidr, assembly.cluster_domain)
-        wanted = manifests(network, ClusterAccess(server, ca_data=self.pki.ca.cert_pem))
-        return Applied("joining", self.client(user_agent="sublet-joining"), wanted)
+        return manifests(network, ClusterAccess(server, ca_data=self.pki.cert("ca").read_bytes()))
 
 
 def _is_due(path: Path, now: float) -> bool:
     """Whether the client certificate of a kubeconfig that is there must be renewed."""
+    from sublet.pki.authority import read_certificate
+    from sublet.pki.certificates import needs_renewal
+
     try:
         pem = kubeconfig.load(path).client_cert
         return bool(pem) and needs_renewal(read_certificate(pem, str(path)), now)

@@ -19,13 +19,11 @@ from sublet.client.exchange import User
 from sublet.client.informer import InformerFactory
 from sublet.kinds import catalog as kinds
 from sublet.machinery.clock import Clock
-from sublet.pki.certificates import ControlPlanePKI
-from sublet.pki.signing import SigningKey
-from sublet.reconcile.manager import Context, Manager, Registration
-from sublet.reconcile.upstreamnames import SOURCES
+from sublet.pki.controlplane import ControlPlanePKI
 
 if TYPE_CHECKING:
     from sublet.controlplane.assemble import Assembly
+    from sublet.reconcile.manager import Context, Manager, Registration
     from sublet.scheduler.scheduler import Scheduler
 
 logger = logging.getLogger(__name__)
@@ -49,16 +47,17 @@ class Controlling:
         self._manager: Manager | None = None
         self._scheduler: _Forever | None = None
         self._scheduling: Scheduler | None = None
-        self._election: asyncio.Task[None] | None = None
+        self._starting: asyncio.Task[None] | None = None
         self.leads = False
         """Whether controllers and scheduler run here."""
 
     async def start(self) -> None:
-        """Returns at once; controllers begin to work as their informers sync, or once this process leads."""
-        if self._assembly.leader_elect:
-            self._election = asyncio.create_task(self._stand(), name="leader election")
-        else:
-            await self._begin()
+        """Returns at once; controllers begin to work as their informers sync, or once this process leads.
+
+        Only now their code is loaded, while the API server answers already.
+        """
+        running = self._stand() if self._assembly.leader_elect else self._begin_alone()
+        self._starting = asyncio.create_task(running, name="controllers")
 
     def parts(self) -> dict[str, Callable[[], Awaitable[None]]]:
         """What runs here, by upstream's names -> what raises when it is not well. Who waits for its turn is well."""
@@ -81,7 +80,7 @@ class Controlling:
             raise Unhealthy(f"kube-scheduler failed: {self._scheduler.failure}")
 
     def _stands(self) -> None:
-        if not self.leads and (self._election is None or self._election.done()):
+        if not self.leads and (self._starting is None or self._starting.done()):
             raise Unhealthy("not running")
 
     def lines(self) -> Iterator[str]:
@@ -92,10 +91,10 @@ class Controlling:
             yield from self._scheduling.lines()
 
     async def stop(self) -> None:
-        if self._election is not None:
-            self._election.cancel()
-            await asyncio.gather(self._election, return_exceptions=True)
-            self._election = None
+        if self._starting is not None:
+            self._starting.cancel()
+            await asyncio.gather(self._starting, return_exceptions=True)
+            self._starting = None
         await self._end()
 
     async def _stand(self) -> None:
@@ -122,6 +121,13 @@ class Controlling:
         finally:
             await self._end()
 
+    async def _begin_alone(self) -> None:
+        try:
+            await self._begin()
+        except Exception:
+            logger.exception("controllers and scheduler could not be started and do not run")
+            await self._end()
+
     async def _begin(self) -> None:
         self._informers = InformerFactory(self._system("kube-controller-manager"), self._clock, self._rng)
         self.leads = True
@@ -144,12 +150,14 @@ class Controlling:
         return self._api.client_as(User(f"system:{name}", ("system:authenticated",)), name)
 
     async def _start_controllers(self, informers: InformerFactory) -> None:
-        from sublet.controllers import catalog
+        registrations = await asyncio.to_thread(_code)
+        from sublet.reconcile.manager import Context, Manager
+        from sublet.reconcile.upstreamnames import SOURCES
 
         served = kinds.load(self._assembly.minor)
         wanted = [
             registration
-            for registration in catalog.load()
+            for registration in registrations
             if registration.enabled_by_default
             and registration.name not in self._assembly.disabled_controllers
             and all((needed.group, needed.plural) in served for needed in registration.needs)
@@ -171,8 +179,10 @@ class Controlling:
         await self._manager.start()
 
     def _controller_settings(self) -> dict[str, Any]:
+        from sublet.pki.signing import SigningKey
+
         return {
-            "root_ca": self._pki.ca.cert_pem.decode(),
+            "root_ca": self._pki.cert("ca").read_bytes().decode(),
             "sign": SigningKey(self._pki.key("sa").read_bytes()).sign,
             "authority": self._pki.ca,
             "cluster_domain": self._assembly.cluster_domain,
@@ -192,6 +202,14 @@ class Controlling:
         scheduler = Scheduler(client, informers, events, self._clock, self._rng, settings=settings)
         self._scheduling = scheduler
         self._scheduler = _Forever("kube-scheduler", scheduler.run)
+
+
+def _code() -> list[Registration]:
+    """Loads what works here: a fifth of a second, which the loop has better use for."""
+    from sublet.controllers import catalog
+    from sublet.scheduler import scheduler  # noqa: F401
+
+    return catalog.load()
 
 
 class _Forever:

@@ -17,7 +17,7 @@ from sublet.controlplane.assemble import SERVICE_CIDR, Assembly, ControlPlane, S
 from sublet.machinery import codec
 from sublet.machinery.settings import ConfigurationError
 from sublet.machinery.status import StatusError
-from sublet.pki.authority import PKIError
+from sublet.pki.files import PKIError
 from sublet.store.interface import StoreError
 
 _SWITCH_SECONDS = 0.001

@@ -168,7 +168,7 @@ class _DNS:
 
     def __init__(self, plane: ControlPlane, image: str) -> None:
         self._plane = plane
-        self._wanted = clusterdns.manifests(image, plane.assembly.cluster_domain)
+        self._wanted = lambda: clusterdns.manifests(image, plane.assembly.cluster_domain)
         self._applied: Applied | None = None
 
     async def start(self) -> None:

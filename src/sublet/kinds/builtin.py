@@ -7,7 +7,6 @@ columns from ``data/printer-columns.tsv``, the schema from :mod:`sublet.kinds.sc
 from __future__ import annotations
 
 import copy
-import importlib.resources
 from collections.abc import Callable, Mapping
 from functools import cache
 from typing import Any
@@ -56,16 +55,13 @@ _UNLISTED = {
 """Strategies of kinds that other upstream binaries' folders hold."""
 
 
-def _table(name: str) -> list[list[str]]:
-    text = importlib.resources.files("sublet.kinds").joinpath("data", name).read_text("utf-8")
-    return [line.split("\t") for line in text.splitlines()[1:] if line]
-
-
 @cache
 def strategies() -> Mapping[tuple[str, str], Strategy]:
     """(group folder, singular) -> flags. What deletion does to dependents is stated by the kinds that orphan them."""
     found = dict(_UNLISTED)
-    for name, create_on_update, unconditional, _, generation in _table("resource-strategies.tsv"):
+    for name, create_on_update, unconditional, _, generation in resources.table("resource-strategies.tsv")[
+        1:
+    ]:
         folder, _, singular = name.partition("/")
         key = (folder, _STRATEGY_SINGULARS.get(name, singular))
         found[key] = Strategy(
@@ -80,7 +76,7 @@ def strategies() -> Mapping[tuple[str, str], Strategy]:
 def columns() -> Mapping[str, tuple[Column, ...]]:
     """Kind -> its columns in order."""
     found: dict[str, list[Column]] = {}
-    for kind, _, name, cell_type, cell_format, priority, text in _table("printer-columns.tsv"):
+    for kind, _, name, cell_type, cell_format, priority, text in resources.table("printer-columns.tsv")[1:]:
         text = _TEXTS.get(text) or text.replace("\\n", "\n")
         found.setdefault(kind, []).append(Column(name, cell_type, cell_format, text, int(priority)))
     return {kind: tuple(listed) for kind, listed in found.items()}

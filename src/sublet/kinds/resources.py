@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
-import csv
-import importlib.resources
 from functools import cache
-from typing import Any
+from pathlib import Path
 
 from sublet.machinery.kind import Resource
+
+_DATA = Path(__file__).parent / "data"
+
+
+def table(name: str) -> list[list[str]]:
+    """The lines of a table of facts, its header first, as cells."""
+    return [line.split("\t") for line in (_DATA / name).read_text("utf-8").splitlines() if line]
 
 
 @cache
 def rows() -> tuple[dict[str, str], ...]:
     """The rows of the table of built-in resources (Kubernetes 1.36), as they stand."""
-    text = importlib.resources.files("sublet.kinds").joinpath("data/api-resources.tsv").read_text("utf-8")
-    table: Any = csv.DictReader(text.splitlines(), delimiter="\t")
-    return tuple(table)
+    header, *lines = table("api-resources.tsv")
+    return tuple(dict(zip(header, line, strict=True)) for line in lines)
 
 
 @cache

@@ -3,7 +3,6 @@
 Readers accept absent parts; none of them changes the object.
 """
 
-import calendar
 import contextlib
 import time
 from collections.abc import Iterable, Mapping
@@ -110,12 +109,9 @@ def since(condition: Mapping[str, Any]) -> float:
 
 def parse_time(text: str) -> float:
     """Unix seconds of an RFC 3339 time (any fraction, ``Z`` or an offset). Raises ``ValueError``."""
-    if len(text) == 20 and text[10] == "T" and text[19] == "Z":
-        with contextlib.suppress(ValueError):  # a leap second, or no time at all
-            return datetime.fromisoformat(text).timestamp()
     body = text[:19]
     rest = text[19:]
-    seconds = float(calendar.timegm(time.strptime(body, "%Y-%m-%dT%H:%M:%S")))
+    seconds = _whole_seconds(body)
     if rest.startswith("."):
         digits = len(rest) - len(rest[1:].lstrip("0123456789")) - 1
         if not digits:
@@ -128,3 +124,13 @@ def parse_time(text: str) -> float:
         offset = int(rest[1:3]) * 3600 + int(rest[4:6]) * 60
         return seconds - offset if rest[0] == "+" else seconds + offset
     raise ValueError(f"{text!r} is not an RFC 3339 time")
+
+
+def _whole_seconds(text: str) -> float:
+    """Unix seconds of ``2026-01-02T03:04:05``. Raises ``ValueError``."""
+    if len(text) == 19 and text[10] == "T":
+        with contextlib.suppress(ValueError):  # a leap second, or no time at all
+            return datetime.fromisoformat(text + "+00:00").timestamp()
+    import calendar  # with strptime slow to load, and rarely needed
+
+    return float(calendar.timegm(time.strptime(text, "%Y-%m-%dT%H:%M:%S")))

@@ -5,7 +5,6 @@ Each room states its settings as a frozen :class:`msgspec.Struct`; its fields ar
 
 from __future__ import annotations
 
-import difflib
 import types
 import typing
 from collections.abc import Mapping
@@ -58,6 +57,8 @@ def parse(kind: type[T], document: Any, path: str = "") -> T:
 
 
 def unknown_key(where: str, key: str, known: list[str]) -> ConfigurationError:
+    import difflib
+
     nearest = difflib.get_close_matches(key, known, 1, 0.5)
     parent = where.rpartition(".")[0]
     hint = f"did you mean {parent + '.' if parent else ''}{nearest[0]}?" if nearest else ""

@@ -15,6 +15,7 @@ from msgspec import Struct
 
 from sublet.machinery.clock import Clock, SystemClock
 from sublet.pki import files
+from sublet.pki.files import PKIError
 
 AUTHORITY_DAYS = 3650
 _BACKDATED = datetime.timedelta(minutes=5)
@@ -25,10 +26,6 @@ CLIENT = "client auth"
 _USAGES = {SERVER: ExtendedKeyUsageOID.SERVER_AUTH, CLIENT: ExtendedKeyUsageOID.CLIENT_AUTH}
 
 PrivateKey = ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey
-
-
-class PKIError(Exception):
-    """A certificate or key that cannot be read or does not fit; the message names the file and the way out."""
 
 
 class KeyPair(Struct, frozen=True):

@@ -10,52 +10,16 @@ from pathlib import Path
 from cryptography import x509
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
-from msgspec import Struct
 
 from sublet.machinery.clock import Clock
-from sublet.pki import files
-from sublet.pki.authority import (
-    CLIENT,
-    SERVER,
-    Authority,
-    KeyPair,
-    PKIError,
-    read_certificate,
-    read_key,
-    write_key,
-)
+from sublet.pki import controlplane, files
+from sublet.pki.authority import CLIENT, SERVER, Authority, read_certificate, read_key, write_key
+from sublet.pki.controlplane import ControlPlanePKI
+from sublet.pki.files import PKIError
 
 DAYS = 365
 _RENEW_BELOW = 1 / 3
 """A certificate is renewed when less than this share of its life is left."""
-
-
-class ControlPlanePKI(Struct, frozen=True):
-    """Where everything lies, and the authorities to issue more."""
-
-    directory: Path
-    ca: Authority
-    """Signs servers and clients (``ca.crt``)."""
-    front_proxy_ca: Authority
-    """Signs those who may say who asks (``front-proxy-ca.crt``)."""
-    renewed: tuple[str, ...]
-    """Names (without suffix) made or renewed by this call."""
-
-    def cert(self, name: str) -> Path:
-        """``cert("apiserver")`` is ``…/apiserver.crt``."""
-        return self.directory / f"{name}.crt"
-
-    def key(self, name: str) -> Path:
-        """``key("sa")`` is ``…/sa.key``."""
-        return self.directory / f"{name}.key"
-
-    def pair(self, name: str) -> tuple[bytes, bytes]:
-        """(certificate, key) as PEM."""
-        return self.cert(name).read_bytes(), self.key(name).read_bytes()
-
-    def admin(self, days: float = DAYS) -> KeyPair:
-        """A client certificate that may do everything (group ``system:masters``)."""
-        return self.ca.issue("kubernetes-admin", ("system:masters",), days=days)
 
 
 def ensure_control_plane(directory: Path, sans: Iterable[str], clock: Clock) -> ControlPlanePKI:
@@ -64,7 +28,7 @@ def ensure_control_plane(directory: Path, sans: Iterable[str], clock: Clock) -> 
     ``sans``: DNS names and IP addresses under which clients reach the API server. Raises :class:`PKIError` for
     files that cannot be read or an expired authority, ``OSError`` where the directory cannot be written.
     """
-    renewed: list[str] = []
+    sans, renewed = tuple(sans), list[str]()
     ca = _authority(directory, "ca", "kubernetes", clock, renewed)
     front = _authority(directory, "front-proxy-ca", "front-proxy-ca", clock, renewed)
     dns, ips = split_sans(sans)
@@ -80,6 +44,7 @@ def ensure_control_plane(directory: Path, sans: Iterable[str], clock: Clock) -> 
             (CLIENT,),
         ),
         ("front-proxy-client", front, "front-proxy-client", (), (), (), (CLIENT,)),
+        ("admin", ca, "kubernetes-admin", ("system:masters",), (), (), (CLIENT,)),
     ]
     for name, authority, common_name, organizations, names, addresses, usages in wanted:
         if _current(directory, name, authority, names, addresses, clock):
@@ -89,7 +54,19 @@ def ensure_control_plane(directory: Path, sans: Iterable[str], clock: Clock) -> 
         files.write(directory / f"{name}.crt", pair.cert_pem, 0o644)
         renewed.append(name)
     _service_account_key(directory, renewed)
-    return ControlPlanePKI(directory, ca, front, tuple(renewed))
+    begins, ends = _good(directory, ca, front)
+    controlplane.note(directory, sans, begins, ends)
+    return ControlPlanePKI(directory, clock, tuple(renewed))
+
+
+def _good(directory: Path, *authorities: Authority) -> tuple[float, float]:
+    """From when until when nothing of it must be renewed."""
+    lives = [_life(authority.certificate) for authority in authorities]
+    for name in controlplane.CERTIFIED:
+        path = directory / f"{name}.crt"
+        begin, end = _life(read_certificate(path.read_bytes(), str(path)))
+        lives.append((begin, end - (end - begin) * _RENEW_BELOW))
+    return max(begin for begin, _ in lives), min(end for _, end in lives)
 
 
 def split_sans(sans: Iterable[str]) -> tuple[list[str], list[str]]:
@@ -104,10 +81,13 @@ def split_sans(sans: Iterable[str]) -> tuple[list[str], list[str]]:
     return list(dns), list(ips)
 
 
+def _life(certificate: x509.Certificate) -> tuple[float, float]:
+    return certificate.not_valid_before_utc.timestamp(), certificate.not_valid_after_utc.timestamp()
+
+
 def needs_renewal(certificate: x509.Certificate, now: float) -> bool:
     """Whether less than a third of its life is left, or it has not begun: the clock was set back."""
-    begin = certificate.not_valid_before_utc.timestamp()
-    end = certificate.not_valid_after_utc.timestamp()
+    begin, end = _life(certificate)
     return now < begin or end - now < (end - begin) * _RENEW_BELOW
 
 

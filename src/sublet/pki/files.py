@@ -8,6 +8,10 @@ import tempfile
 from pathlib import Path
 
 
+class PKIError(Exception):
+    """A certificate or key that cannot be read or does not fit; the message names the file and the way out."""
+
+
 def write(path: Path, data: bytes, mode: int = 0o600) -> None:
     """Replaces a file atomically; its directory is made (0700) if missing. Raises ``OSError``."""
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)

@@ -9,8 +9,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from sublet.machinery.clock import Clock
-from sublet.pki.authority import PKIError
-from sublet.pki.certificates import ControlPlanePKI, ensure_control_plane, needs_renewal
+from sublet.pki.controlplane import ControlPlanePKI
+from sublet.pki.files import PKIError
 
 _log = logging.getLogger(__name__)
 PERIOD = 600.0
@@ -54,7 +54,7 @@ class Rotation:
     async def look(self) -> ControlPlanePKI | None:
         """Renews what is due; None where that failed, which is logged and tried again."""
         try:
-            pki = await asyncio.to_thread(ensure_control_plane, self._directory, self._sans, self._clock)
+            pki = await asyncio.to_thread(self._ensure)
             self._told(pki)
         except (PKIError, OSError) as error:
             _log.error("certificates could not be renewed: %s", error)
@@ -64,6 +64,11 @@ class Rotation:
         self._warn(pki)
         return pki
 
+    def _ensure(self) -> ControlPlanePKI:
+        from sublet.pki.certificates import ensure_control_plane  # with the library that reads certificates
+
+        return ensure_control_plane(self._directory, self._sans, self._clock)
+
     async def _run(self) -> None:
         while True:
             await asyncio.sleep(self._period)
@@ -71,6 +76,8 @@ class Rotation:
 
     def _warn(self, pki: ControlPlanePKI) -> None:
         """Once a day, when an authority itself nears its end: only its owner can decide what follows."""
+        from sublet.pki.certificates import needs_renewal
+
         now = self._clock.now()
         today = int(now // _DAY)
         if today == self._warned:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 from collections.abc import Mapping, Sequence
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -24,10 +25,22 @@ class VerifyingKey:
     """One public key: ECDSA on P-256, P-384 or P-521, or RSA. Raises ``ValueError`` for any other."""
 
     def __init__(self, public: PublicKey) -> None:
-        self.public = public
+        self._public = public
         self.algorithm = _algorithm(public)
-        self.identity = _identity(public)
+
+    @property
+    def public(self) -> PublicKey:
+        return self._public
+
+    @cached_property
+    def algorithm(self) -> str:
+        """``ES256``, ``RS256`` …"""
+        return _algorithm(self.public)
+
+    @cached_property
+    def identity(self) -> str:
         """The key id (``kid``): of the public key, by upstream's rule."""
+        return _identity(self.public)
 
     def verify(self, token: str) -> dict[str, Any] | None:
         """The claims of a token that this key signed; None where it did not. Times are not looked at."""
@@ -55,17 +68,28 @@ class VerifyingKey:
 
 
 class SigningKey(VerifyingKey):
-    """The key of ``sa.key`` (PEM): signs tokens. Raises ``ValueError`` where it is neither ECDSA nor RSA."""
+    """The key of ``sa.key`` (PEM): signs tokens.
+
+    It is read when it is first needed, as the library for that takes longer to load than a start should; all but making
+    one raises ``ValueError`` where it is neither ECDSA nor RSA.
+    """
 
     def __init__(self, key_pem: bytes) -> None:
+        self._pem = key_pem
+
+    @property
+    def public(self) -> PublicKey:
+        return self._key.public_key()
+
+    @cached_property
+    def _key(self) -> PrivateKey:
         from cryptography.hazmat.primitives import serialization
         from cryptography.hazmat.primitives.asymmetric import ec, rsa
 
-        key = serialization.load_pem_private_key(key_pem, password=None)
+        key = serialization.load_pem_private_key(self._pem, password=None)
         if not isinstance(key, ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey):
             raise ValueError("the ServiceAccount signing key is neither ECDSA nor RSA")
-        self._key: PrivateKey = key
-        super().__init__(key.public_key())
+        return key
 
     def sign(self, claims: Mapping[str, Any]) -> str:
         """The compact token of these claims; names its key."""
@@ -79,8 +103,16 @@ class KeySet:
     """Keys by their id: several while one key takes over from another."""
 
     def __init__(self, keys: Sequence[VerifyingKey]) -> None:
-        self.keys = tuple({key.identity: key for key in keys}.values())
-        self._by_identity = {key.identity: key for key in self.keys}
+        self._given = tuple(keys)
+
+    @cached_property
+    def _by_identity(self) -> Mapping[str, VerifyingKey]:
+        return {key.identity: key for key in self._given}
+
+    @property
+    def keys(self) -> Sequence[VerifyingKey]:
+        """Each key once."""
+        return tuple(self._by_identity.values())
 
     def verify(self, token: str) -> dict[str, Any] | None:
         """The claims of a token that one of the keys signed: that it names, or any where it names none."""

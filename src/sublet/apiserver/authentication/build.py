@@ -59,7 +59,7 @@ class AuthenticationSettings(Struct, frozen=True):
 
 
 def build(caches: WatchCaches, clock: Clock, settings: AuthenticationSettings, label: Label) -> Authenticator:
-    """The authenticator of one API server. Raises ``ValueError`` for a signing key that is none, ``KubeconfigError``.
+    """The authenticator of one API server. Raises ``KubeconfigError``.
 
     ``label`` notes at a Secret when its token was used.
     """

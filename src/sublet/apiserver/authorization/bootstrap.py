@@ -6,8 +6,8 @@ Source of the data: upstream's bootstrap policy, facts/rbac-bootstrap.json.
 from __future__ import annotations
 
 import asyncio
-import importlib.resources
 from collections.abc import Iterable, Mapping
+from pathlib import Path
 from typing import Any
 
 from sublet.apiserver.authorization.authorizer import Rule
@@ -27,13 +27,13 @@ _PLURALS = {
     "Role": "roles",
     "RoleBinding": "rolebindings",
 }
+_DATA = Path(__file__).parent / "data" / "rbac-bootstrap.json"
 _TRIES = 3
 
 
 def objects() -> list[Object]:
     """The bootstrap objects, whole; aggregating roles already hold the rules that aggregation will give them."""
-    text = importlib.resources.files("sublet.apiserver.authorization").joinpath("data/rbac-bootstrap.json")
-    rows: list[dict[str, Any]] = codec.decode_json(text.read_bytes())
+    rows: list[dict[str, Any]] = codec.decode_json(_DATA.read_bytes())
     made = [_object(row) for row in rows]
     roles = {obj["metadata"]["name"]: obj for obj in made if obj["kind"] == "ClusterRole"}
     for role in roles.values():
