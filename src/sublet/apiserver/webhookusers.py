@@ -7,17 +7,17 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+
+from msgspec import Struct, field
 
 from sublet.client import kubeconfig
 from sublet.client.kubeconfig import KubeconfigError
 from sublet.machinery import codec
 
 
-@dataclass(frozen=True, slots=True)
-class WebhookUser:
+class WebhookUser(Struct, frozen=True):
     """What proves to a webhook who asks."""
 
     headers: Mapping[str, str] = field(default_factory=dict)

@@ -7,8 +7,9 @@ the one schema given: field names of a kind do not differ between the versions s
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping
-from dataclasses import dataclass
 from typing import Any
+
+from msgspec import Struct
 
 from sublet.machinery import fieldsets, objects
 from sublet.machinery.fieldsets import LEAF, Fields
@@ -45,8 +46,7 @@ STRIPPED: Fields = {
 """What belongs to nobody."""
 
 
-@dataclass(frozen=True, slots=True)
-class Scope:
+class Scope(Struct, frozen=True):
     """What a write through one endpoint can make somebody own. Paths are tuples of path elements."""
 
     reset: tuple[tuple[str, ...], ...] = ()

@@ -66,8 +66,7 @@ class EventRateLimit(Struct, frozen=True):
     limits: tuple[EventLimit, ...] = ()
 
 
-@dataclass(frozen=True)
-class QuotaScope:
+class QuotaScope(Struct, frozen=True):
     """One requirement, as in a quota's ``scopeSelector``."""
 
     scope_name: str = ""
@@ -78,8 +77,7 @@ class QuotaScope:
         return {"scopeName": self.scope_name, "operator": self.operator, "values": list(self.values)}
 
 
-@dataclass(frozen=True)
-class LimitedResource:
+class LimitedResource(Struct, frozen=True):
     """What is used in a namespace only where a quota there covers it."""
 
     resource: str = ""
@@ -89,14 +87,12 @@ class LimitedResource:
     match_scopes: tuple[QuotaScope, ...] = ()
 
 
-@dataclass(frozen=True)
-class ResourceQuotaConfiguration:
+class ResourceQuotaConfiguration(Struct, frozen=True):
     limited_resources: tuple[LimitedResource, ...] = ()
 
 
-@dataclass(frozen=True)
-class WebhookAdmission:
-    kube_config_file: str = field(default="", metadata={"key": "kubeConfigFile"})
+class WebhookAdmission(Struct, frozen=True):
+    kube_config_file: str = field(default="", name="kubeConfigFile")
     """Whose users are who this server is to webhooks."""
 
 

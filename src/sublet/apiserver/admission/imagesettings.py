@@ -2,28 +2,28 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
+
+from msgspec import Struct, field
+from msgspec.structs import replace
 
 from sublet.machinery.settings import ConfigurationError, parse
 
 _MILLI = 1e-3
 
 
-@dataclass(frozen=True)
-class ImagePolicy:
+class ImagePolicy(Struct, frozen=True):
     """Seconds, once :func:`load` has gone over them."""
 
-    kube_config_file: str = field(default="", metadata={"key": "kubeConfigFile"})
-    allow_ttl: float = field(default=0.0, metadata={"key": "allowTTL"})
-    deny_ttl: float = field(default=0.0, metadata={"key": "denyTTL"})
+    kube_config_file: str = field(default="", name="kubeConfigFile")
+    allow_ttl: float = field(default=0.0, name="allowTTL")
+    deny_ttl: float = field(default=0.0, name="denyTTL")
     retry_backoff: float = 0.0
     default_allow: bool = False
 
 
-@dataclass(frozen=True)
-class _File:
+class _File(Struct, frozen=True):
     image_policy: ImagePolicy = ImagePolicy()
 
 

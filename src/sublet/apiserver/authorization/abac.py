@@ -6,9 +6,10 @@ Source: the Kubernetes documentation, "Using ABAC Authorization".
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+from msgspec import Struct
 
 from sublet.apiserver.authorization.authorizer import Decision, Resolved
 from sublet.apiserver.requestinfo import RequestInfo
@@ -23,8 +24,7 @@ _ALLOWED = Decision(True)
 _NO_POLICY = Decision(False, "No policy matched.")
 
 
-@dataclass(frozen=True)
-class Policy:
+class Policy(Struct, frozen=True):
     """What one line grants; ``*`` stands for all, empty for none."""
 
     user: str = ""

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from msgspec import Struct
 
 
-@dataclass(frozen=True)
-class Allowances:
+class Allowances(Struct, frozen=True):
     """Each field: the old object has it in some place, so the new one may have it in any."""
 
     deletion_cost: bool = False
