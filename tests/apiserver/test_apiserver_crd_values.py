@@ -196,3 +196,23 @@ def test_numbers_of_the_scale_are_some(value: Any, error: str) -> None:
     paths = {"specReplicasPath": ".spec.n", "statusReplicasPath": ".status.n"}
     found = crd_schema.scale_errors({"spec": {"n": value}}, paths, status_only=False)
     assert [str(each) for each in found] == ([error] if error else [])
+
+
+def test_formats_that_mean_nothing_are_warned_of_once_and_when_they_are_new() -> None:
+    def definition(*formats: tuple[str, str]) -> Object:
+        properties = {f"p{i}": {"type": kind, "format": name} for i, (kind, name) in enumerate(formats)}
+        schema = {"type": "object", "properties": {"spec": {"type": "object", "properties": properties}}}
+        version = {"name": "v1", "schema": {"openAPIV3Schema": schema}}
+        return {"spec": {"versions": [version, {**version, "name": "v2"}]}}
+
+    good = definition(
+        ("integer", "int32"), ("number", "double"), ("string", "date-time"), ("string", "password")
+    )
+    assert crd_formats.warnings(good, None) == []
+    odd = definition(("string", "ip"), ("integer", "uint32"), ("boolean", "byte"), ("string", "ip"))
+    assert crd_formats.warnings(odd, None) == [
+        f'unrecognized format "{name}"' for name in ("ip", "uint32", "byte")
+    ]
+    assert crd_formats.warnings(odd, definition(("string", "ip"))) == [
+        'unrecognized format "uint32"', 'unrecognized format "byte"',
+    ]  # fmt: skip

@@ -541,3 +541,14 @@ async def test_each_version_has_its_own_subresources(client: Client, read: Calla
     assert (made["status"], made["metadata"]["generation"]) == ({"size": 5}, 2)
     with pytest.raises(NotFound, match=r'widgets\.example\.com "w" not found'):
         await client.get(BETA, "w", "default", subresource="status")
+
+
+async def test_a_definition_with_a_format_that_means_nothing_is_taken_with_a_warning(client: Client) -> None:
+    crd = definition()
+    schema = crd["spec"]["versions"][0]["schema"]["openAPIV3Schema"]
+    schema["properties"]["spec"]["properties"]["address"] = {"type": "string", "format": "ip"}
+    path = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions"
+    body = {"apiVersion": "apiextensions.k8s.io/v1", "kind": "CustomResourceDefinition", **crd}
+    response = await client.raw("POST", path, body=codec.encode_json(body))
+    assert response.status == 201
+    assert response.header("warning") == r'299 - "unrecognized format \"ip\""'

@@ -110,10 +110,31 @@ def test_custom_columns_show_values_by_their_type() -> None:
     assert cells(obj, NOW) == ["a", 3, 0.5, True, "x", '["a"]', "3h", "True", None, None]
 
 
-def test_a_custom_column_of_text_shows_all_that_its_path_leads_to() -> None:
+def test_a_custom_column_shows_the_first_that_its_path_leads_to() -> None:
     stated = [{"name": "P", "type": "string", "jsonPath": ".ports[*].name"}]
     _, cells = table.custom_columns(stated)
-    assert cells({"ports": [{"name": "a"}, {"name": "b"}]}, NOW)[1] == "a b"
+    assert cells({"ports": [{"name": "a"}, {"name": "b"}]}, NOW)[1] == "a"
+
+
+@pytest.mark.parametrize(
+    ("kind", "value", "cell"),
+    [
+        ("string", {"b": "<x>", "a": [1, None]}, '{"a":[1,null],"b":"\\u003cx\\u003e"}'),
+        ("string", 1234567.0, "1.234567e+06"),
+        ("string", True, "true"),
+        ("string", None, "<no value>"),
+        ("integer", 3.9, 3),
+        ("integer", None, None),
+        ("boolean", "true", None),
+        ("date", "", "<unknown>"),
+        ("date", "null", "<unknown>"),
+        ("date", "yesterday", "<invalid>"),
+        ("date", "2999-01-01T00:00:00Z", "<invalid>"),
+    ],
+)
+def test_a_custom_cell_is_printed_as_go_prints_it(kind: str, value: Any, cell: Any) -> None:
+    _, cells = table.custom_columns([{"name": "P", "type": kind, "jsonPath": ".v"}])
+    assert cells({"v": value}, NOW)[1] == cell
 
 
 @pytest.mark.parametrize(

@@ -5,9 +5,11 @@ from __future__ import annotations
 import binascii
 import ipaddress
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
 
 from sublet.machinery import gourl, names, objects, quantity
+from sublet.machinery.status import quoted
 
 Check = Callable[[str], bool]
 
@@ -16,6 +18,43 @@ def known(stated: str) -> tuple[str, Check] | None:
     """The check for a format, which may be written with dashes or without; None: nothing is checked."""
     check = _CHECKS.get(stated.replace("-", ""))
     return None if check is None else (stated, check)
+
+
+def warnings(new: Mapping[str, Any], old: Mapping[str, Any] | None) -> list[str]:
+    """What is said of a definition whose schemas state formats that mean nothing; those of before are not told of."""
+    before = set() if old is None else set(_unrecognized(old))
+    told = dict.fromkeys(each for each in _unrecognized(new) if each not in before)
+    return [f"unrecognized format {quoted(each)}" for each in told]
+
+
+def _unrecognized(definition: Mapping[str, Any]) -> Iterator[str]:
+    for version in (definition.get("spec") or {}).get("versions") or ():
+        root = (version.get("schema") or {}).get("openAPIV3Schema")
+        waiting: list[Any] = [root] if isinstance(root, dict) else []
+        while waiting:
+            node = waiting.pop()
+            stated = str(node.get("format") or "")
+            if stated and not _recognized(str(node.get("type") or ""), stated):
+                yield stated
+            waiting += reversed(list(_parts(node)))
+
+
+def _parts(node: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
+    for key in ("items", "not", "additionalProperties"):
+        if isinstance(node.get(key), dict):
+            yield node[key]
+    for key in ("allOf", "anyOf", "oneOf"):
+        yield from node.get(key) or ()
+    yield from (node.get("properties") or {}).values()
+
+
+def _recognized(kind: str, stated: str) -> bool:
+    if kind in ("", "string"):
+        return stated == "password" or known(stated) is not None
+    return stated in _NUMBERS.get(kind, ())
+
+
+_NUMBERS: Mapping[str, tuple[str, ...]] = {"integer": ("int32", "int64"), "number": ("float", "double")}
 
 
 def _accepted_by(parse: Callable[[str], object]) -> Check:

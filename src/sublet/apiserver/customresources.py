@@ -95,11 +95,17 @@ class CustomResources:
         """The definition of a custom resource. Shared: do not change it."""
         return self._definitions.get(f"{plural}.{group}")
 
-    async def errors(self, new: Object, old: Object | None) -> Sequence[FieldError]:
-        """What is wrong with a definition that is to be written. Schemas can be long: they are read on a thread."""
-        from sublet.apiserver import crd_validation
+    async def errors(self, new: Object, old: Object | None, warnings: list[str]) -> Sequence[FieldError]:
+        """What is wrong with a definition that is to be written, and what is said of one that is fine.
 
-        return await asyncio.to_thread(crd_validation.validate, new, old)
+        Schemas can be long: they are read on a thread.
+        """
+        from sublet.apiserver import crd_formats, crd_validation
+
+        found = await asyncio.to_thread(crd_validation.validate, new, old)
+        if not found:
+            warnings += await asyncio.to_thread(crd_formats.warnings, new, old)
+        return found
 
     # -- the registry's duty --
 

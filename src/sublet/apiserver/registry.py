@@ -411,7 +411,7 @@ class Registry:
         if not isinstance(kind, conversion.CustomKind):
             judge = self.judges.get((kind.resource.group, kind.resource.plural))
             found = kind.errors_in(write.resource, obj, old)
-            return found if judge is None else [*found, *await judge(obj, old)]
+            return found if judge is None else [*found, *await judge(obj, old, write.warnings)]
         version = (write.resource if kind.converter is None else kind.resource).version
         found = kind.errors(version, obj, old, write.subresource)
         return [*found, *await kind.rules(version, obj, old, found, write.warnings)]

@@ -70,7 +70,8 @@ class Transaction(Protocol):
     async def undo(self) -> None: ...
 
 
-Judge = Callable[[Object, Object | None], Awaitable[Sequence[FieldError]]]
+Judge = Callable[[Object, Object | None, list[str]], Awaitable[Sequence[FieldError]]]
+"""(new, old or None, warnings to add to) -> what is wrong with an object."""
 """(new, old or None) -> errors. May take its time: both objects are left alone meanwhile."""
 
 

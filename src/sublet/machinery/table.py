@@ -8,7 +8,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
-from sublet.machinery.codec import encode_json
+from sublet.machinery import gotext
+from sublet.machinery.codec import go_json
 from sublet.machinery.jsonpath import JSONPath
 from sublet.machinery.kind import CREATED_TEXT, NAME_TEXT, Column, Kind, Object
 from sublet.machinery.objects import parse_time
@@ -165,10 +166,8 @@ def custom_columns(
         found: list[Any] = [(obj.get("metadata") or {}).get("name", "")]
         for cell_type, path in paths:
             results = path.find(obj)
-            if cell_type == "string" and results:
-                found.append(" ".join(map(_printed, results)))
-            else:
-                found.append(_custom_cell(cell_type, results[0], now) if results else None)
+            # Only the first of what a path leads to is shown.
+            found.append(_custom_cell(cell_type, results[0], now) if results else None)
         return found
 
     return columns, custom_cells
@@ -176,6 +175,8 @@ def custom_columns(
 
 def _custom_cell(cell_type: str, value: Any, now: float) -> Any:
     """A value as its column's type shows it; None where it does not fit."""
+    if cell_type == "string":
+        return _printed(value)
     number = isinstance(value, (int, float)) and not isinstance(value, bool)
     if cell_type == "integer":
         return int(value) if number else None
@@ -184,9 +185,21 @@ def _custom_cell(cell_type: str, value: Any, now: float) -> Any:
     if cell_type == "boolean":
         return value if isinstance(value, bool) else None
     if cell_type == "date":
-        return since(value, now) if isinstance(value, str) else None
+        return _elapsed(value, now) if isinstance(value, str) else None
     return None
 
 
+def _elapsed(timestamp: str, now: float) -> str:
+    if timestamp in ("", "null"):
+        return UNKNOWN
+    try:
+        return human_duration(now - parse_time(timestamp))
+    except ValueError:
+        return "<invalid>"
+
+
 def _printed(value: Any) -> str:
-    return value if isinstance(value, str) else encode_json(value).decode()
+    """As Go's JSONPath prints it."""
+    if value is None:
+        return "<no value>"
+    return go_json(value) if isinstance(value, (dict, list)) else gotext.shown(value)
