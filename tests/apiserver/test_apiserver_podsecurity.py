@@ -256,3 +256,19 @@ async def test_labels_name_levels_and_versions_that_exist(
     with pytest.raises(Invalid) as refused:
         await client.patch(NAMESPACES, "default", {"metadata": {"labels": {PREFIX + mode: value}}})
     assert refused.value.message == f'Namespace "default" is invalid: metadata.labels[{PREFIX}{mode}]: {why}'
+
+
+async def test_a_changed_seccomp_annotation_is_held_to_the_level_of_its_time(
+    client: Client, default_account: None, make_pod: MAKE
+) -> None:
+    await client.create(PODS, make_pod())
+    labels = {
+        "pod-security.kubernetes.io/enforce": "baseline",
+        "pod-security.kubernetes.io/enforce-version": "v1.18",
+    }
+    await client.patch(resource("namespaces"), "default", {"metadata": {"labels": labels}})
+    key = "container.seccomp.security.alpha.kubernetes.io/main"
+    with pytest.raises(Forbidden, match="seccompProfile"):
+        await client.patch(PODS, "web", {"metadata": {"annotations": {key: "unconfined"}}}, "default")
+    other = {"container.seccomp.security.alpha.kubernetes.io/nobody": "unconfined"}
+    await client.patch(PODS, "web", {"metadata": {"annotations": other}}, "default")

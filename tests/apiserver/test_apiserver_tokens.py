@@ -356,3 +356,16 @@ async def test_a_node_asks_for_the_audiences_its_pods_name_and_no_others(front: 
     await front.create(f"{rbac}/clusterroles", {"metadata": {"name": "vault"}, "rules": [rule]}, user=ADMIN)
     await front.bind("vault", group="system:nodes")
     assert (await ask(boundObjectRef=reference, audiences=["vault"])).status == 201
+
+
+async def test_a_request_may_say_which_account_of_the_name_it_means(front: Front) -> None:
+    uid = (await front.account())["metadata"]["uid"]
+    for stated in ({}, {"uid": uid}):
+        made = await front.create(f"{ACCOUNTS}/robot/token", {"metadata": stated, "spec": {}})
+        assert made["metadata"]["uid"] == uid
+    answer = await front.ask("POST", f"{ACCOUNTS}/robot/token", {"metadata": {"uid": "old"}, "spec": {}})
+    assert (answer.status, answer.message) == (
+        409,
+        'Operation cannot be fulfilled on TokenRequest.authentication.k8s.io "robot": the UID in the token request '
+        f"(old) does not match the UID of the service account ({uid})",
+    )

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 from aiohttp import web
-from apiserver_webhook_server import WebhookServer, allow, deny, webhooks
+from apiserver_webhook_server import WebhookServer, allow, deny, patching, webhooks
 
 from sublet.apiserver.admission.configuration import AdmissionConfiguration, WebhookAdmission
 from sublet.apiserver.api import APIServer
@@ -209,3 +209,34 @@ async def test_a_review_that_asks_nothing_is_refused_before_validating_webhooks_
     assert webhooks.asked == []
     await client.create(resource("tokenreviews.authentication.k8s.io"), {"spec": {"token": "x"}})
     assert len(webhooks.asked) == 1
+
+
+# -- what mutating webhooks see and may change of an update --
+
+
+async def test_who_mutates_sees_an_update_as_it_was_sent_and_changes_only_what_it_may(
+    client: Client, webhooks: WebhookServer, default_account: None, make_pod: MAKE
+) -> None:
+    pods = resource("pods")
+    made = await client.create(pods, make_pod())
+    both = patching(
+        {"op": "add", "path": "/metadata/annotations", "value": {"seen": "yes"}},
+        {"op": "replace", "path": "/spec/containers/0/image", "value": "other"},
+        {"op": "add", "path": "/status", "value": {"message": "by the webhook"}},
+    )
+    rule = {"operations": ["UPDATE"], "resources": ["pods", "pods/status"]}
+    await configure(client, "mutating", webhooks.on("/m", both), **rule)
+    changed = {**made, "spec": {**made["spec"], "nodeName": "n"}, "status": {"message": "sent"}}
+    reported = await client.update(pods, changed, subresource="status")
+    assert webhooks.reviews("/m")[0]["object"]["spec"]["nodeName"] == "n"
+    assert reported["status"]["message"] == "by the webhook"
+    assert reported["spec"] == made["spec"]
+    labelled = {
+        **reported,
+        "metadata": {**reported["metadata"], "labels": {"a": "b"}},
+        "status": {"message": "sent"},
+    }
+    written = await client.update(pods, labelled)
+    assert webhooks.reviews("/m")[1]["object"]["status"]["message"] == "sent"
+    assert written["spec"]["containers"][0]["image"] == "other"
+    assert (written["status"], written["metadata"]["annotations"]) == (reported["status"], {"seen": "yes"})

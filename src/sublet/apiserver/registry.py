@@ -318,17 +318,16 @@ class Registry:
         new = await crd_conversion.to_stored(kind, write.resource, changed)
         kind.default(new)
         if not write.applied:
-            await self._manage(
-                kind, old, new, write
-            )  # before anything is restored, and admission's part is nobody's
-        self._prepare_update(kind, new, old, write)
-        kind.default(new)
+            await self._manage(kind, old, new, write)  # before anything is restored; admission's part is nobody's
         attributes = self._attributes(UPDATE, kind, write, new, old)
         if write.present is not None:
             attributes.shown = write.present(new), write.present(old)
         try:
+            # What the write may not change is put back afterwards: who mutates sees what was sent, and may not either.
             if not write.admitted:
                 await self._admit(kind, attributes)
+            self._prepare_update(kind, new, old, write)
+            kind.default(new)
             write.warnings += objectmeta.tidy(new, patched=write.patched)
             if write.subresource not in _SAME_GENERATION:
                 objectmeta.bump_generation(new, old, kind, write.resource.version)

@@ -28,6 +28,7 @@ _SERVICE_ACCOUNT = "system:serviceaccount:"
 _NODE = "system:node:"
 _NODES = "system:nodes"
 _NODE_NAME = "authentication.kubernetes.io/node-name"
+_NODE_KEYS = "authentication.kubernetes.io/associated-node-keys"
 _GROUP = "authentication.k8s.io"
 _MANY = 4
 """From so many groups or values on, a narrow mode first asks for all at once."""
@@ -70,10 +71,11 @@ class Impersonate:
         """(who the request now is, the narrow right that allowed it). Raises what the first mode says."""
         first: StatusError | None = None
         for mode in self._modes(asker, wanted):
+            checked = _unbound(asker) if mode == "associated-node" else asker
             try:
                 if mode:
-                    await self._check(asker, replace(info, verb=f"impersonate-on:{mode}:{info.verb}"))
-                return await self._user(asker, wanted, mode), f"impersonate:{mode}" if mode else ""
+                    await self._check(checked, replace(info, verb=f"impersonate-on:{mode}:{info.verb}"))
+                return await self._user(checked, wanted, mode), f"impersonate:{mode}" if mode else ""
             except StatusError as error:
                 first = first or error
         assert first is not None
@@ -189,6 +191,11 @@ def _account(name: str) -> tuple[str, str] | None:
     if len(parts) != 2 or names.dns1123_label(parts[0]) or names.dns1123_subdomain(parts[1]):
         return None
     return parts[0], parts[1]
+
+
+def _unbound(asker: User) -> User:
+    """A ServiceAccount on some node as authorizers see it: which node it is makes no difference to them."""
+    return replace(asker, extra={_NODE_KEYS: tuple(sorted(asker.extra))})
 
 
 def _node(name: str) -> str:

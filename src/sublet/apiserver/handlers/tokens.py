@@ -35,6 +35,8 @@ _GROUP = "authentication.k8s.io"
 _TOKEN_REQUEST = Resource(_GROUP, "v1", "tokenrequests", "TokenRequest", True)
 _DEFAULT_SECONDS = 3600
 _MINIMUM_SECONDS = 600
+_UID_SINCE = 34
+"""From this minor on a request may say, and learns, which account of the name is meant."""
 _MAXIMUM_SECONDS = 1 << 32
 _BOUND = {
     ("v1", "Pod"): ("pod", "pods"),
@@ -88,10 +90,14 @@ async def _token_request(request: Request, info: RequestInfo, api: APIServer) ->
     account = await _stored(api, "serviceaccounts", info.namespace, info.name)
     if account is None:
         raise not_found("", "serviceaccounts", info.name)
-    _default(info, api, body)
-    await admit_created(request, info, api, body, options)
+    _default(info, api, body, objects.uid(account))
+
+    def check() -> None:
+        body["spec"]["audiences"] = list(body["spec"].get("audiences") or tokens.audiences)
+        _validate(body)
+
+    await admit_created(request, info, api, body, options, check=check)
     spec = body["spec"]
-    spec["audiences"] = list(spec.get("audiences") or tokens.audiences)
     bound = await _bound(api, info, spec.get("boundObjectRef") or {})
     if 0 < tokens.max_seconds < spec["expirationSeconds"]:
         request.context["warnings"].append(
@@ -117,20 +123,26 @@ def _check_metadata(info: RequestInfo, metadata: Mapping[str, Any]) -> None:
             )
 
 
-def _default(info: RequestInfo, api: APIServer, body: Object) -> None:
-    """Completes spec and metadata. Raises ``Invalid``."""
+def _default(info: RequestInfo, api: APIServer, body: Object, uid: str) -> None:
+    """Completes spec and metadata, of the account with a ``uid``. Raises ``Conflict`` where another is meant."""
     spec: dict[str, Any] = dict(body.get("spec") or {})
     seconds = spec.get("expirationSeconds")
     spec["expirationSeconds"] = _DEFAULT_SECONDS if seconds is None else int(seconds)
+    metadata: dict[str, Any] = body.get("metadata") or {}
+    if int(api.settings.minor.partition(".")[2]) >= _UID_SINCE:
+        stated = metadata.get("uid") or uid
+        if stated != uid:
+            why = f"the UID in the token request ({stated}) does not match the UID of the service account ({uid})"
+            raise conflict(_GROUP, "TokenRequest", info.name, why)
+        metadata = {**metadata, "uid": uid}
     body["spec"] = spec
     body["metadata"] = {
-        **(body.get("metadata") or {}),
+        **metadata,
         "name": info.name,
         "namespace": info.namespace,
         "creationTimestamp": objects.rfc3339(api.clock.now()),
     }
     body.pop("status", None)
-    _validate(spec["expirationSeconds"])
 
 
 async def _stored(api: APIServer, plural: str, namespace: str, name: str) -> Object | None:
@@ -146,7 +158,8 @@ async def _stored(api: APIServer, plural: str, namespace: str, name: str) -> Obj
     return found
 
 
-def _validate(seconds: int) -> None:
+def _validate(body: Object) -> None:
+    seconds = int(body["spec"]["expirationSeconds"])
     errors: list[FieldError] = []
     if seconds < _MINIMUM_SECONDS:
         errors.append(

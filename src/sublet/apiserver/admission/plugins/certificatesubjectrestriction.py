@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import base64
-import binascii
-
+from sublet.apiserver.admission import certificates
 from sublet.apiserver.admission.framework import CREATE, Attributes, Context, Plugin, on
 from sublet.machinery.status import forbidden
 
@@ -16,23 +14,15 @@ async def _validate(attributes: Attributes, _context: Context) -> None:
     spec = attributes.new().get("spec") or {}
     if spec.get("signerName") != "kubernetes.io/kube-apiserver-client":
         return
-    if _MASTERS in _organizations(str(spec.get("request") or "")):
+    try:
+        subject = certificates.request_subject(str(spec.get("request") or ""))
+    except ValueError:
+        return  # what cannot be read is validation's to refuse
+    if _MASTERS in subject.organizations:
         raise forbidden(
             _GROUP, "certificatesigningrequests", attributes.name,
             f"use of kubernetes.io/kube-apiserver-client signer with {_MASTERS} group is not allowed",
         )  # fmt: skip
-
-
-def _organizations(request: str) -> list[str]:
-    """The O parts of a base64 PEM request; what cannot be read is validation's to refuse."""
-    from cryptography import x509
-    from cryptography.x509.oid import NameOID
-
-    try:
-        parsed = x509.load_pem_x509_csr(base64.b64decode(request))
-    except (ValueError, binascii.Error):
-        return []
-    return [str(part.value) for part in parsed.subject.get_attributes_for_oid(NameOID.ORGANIZATION_NAME)]
 
 
 PLUGIN = Plugin(

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from sublet.apiserver.admission.framework import CREATE, DELETE, UPDATE, Attributes, Context, Plugin
+from sublet.apiserver.admission import certificates
+from sublet.apiserver.admission.framework import CONNECT, CREATE, DELETE, UPDATE, Attributes, Context, Plugin
 from sublet.machinery import objects
 from sublet.machinery.kind import Object
 from sublet.machinery.status import Forbidden, forbidden, not_found
@@ -21,16 +22,20 @@ _OWN_LABELS = frozenset((
 ))  # fmt: skip
 _OWN_DOMAINS = ("kubelet.kubernetes.io", "node.kubernetes.io")
 _NODE_LEASES = "kube-node-lease"
+_NODE_SIGNERS = ("kubernetes.io/kubelet-serving", "kubernetes.io/kube-apiserver-client-kubelet")
 _NAMED = {"leases": "node lease", "csinodes": "CSINode"}
 _CLAIM_STATUS = frozenset(("capacity", "conditions", "allocatedResources", "allocatedResourceStatuses"))
 
 
 def _handles(attributes: Attributes) -> bool:
-    return _GROUP in attributes.user.groups and attributes.user.name.startswith(_PREFIX)
+    is_node = _GROUP in attributes.user.groups and attributes.user.name.startswith(_PREFIX)
+    return is_node and attributes.operation != CONNECT
 
 
 async def _admit(attributes: Attributes, context: Context) -> None:
     node = attributes.user.name[len(_PREFIX) :]
+    if not node:
+        raise _refused(attributes, f'could not determine node from user "{attributes.user.name}"')
     match attributes.target:
         case ("", "pods"):
             await _pod(attributes, context, node)
@@ -42,8 +47,12 @@ async def _admit(attributes: Attributes, context: Context) -> None:
             await _token(attributes, context, node)
         case ("coordination.k8s.io", "leases"):
             _lease(attributes, node)
-        case ("storage.k8s.io", "csinodes") | ("resource.k8s.io", "resourceslices"):
+        case ("storage.k8s.io", "csinodes"):
             _named(attributes, node)
+        case ("resource.k8s.io", "resourceslices"):
+            _slice(attributes, node)
+        case ("certificates.k8s.io", "certificatesigningrequests"):
+            _request(attributes, node)
 
 
 async def _pod(attributes: Attributes, context: Context, node: str) -> None:
@@ -61,7 +70,7 @@ async def _pod(attributes: Attributes, context: Context, node: str) -> None:
     elif attributes.subresource:
         raise _refused(
             attributes,
-            f'unexpected pod subresource "{attributes.subresource}", only "status" and "eviction" are allowed',
+            f"unexpected pod subresource \"{attributes.subresource}\", only 'status' and 'eviction' are allowed",
         )
     elif attributes.operation == DELETE:
         _own_pod(attributes, attributes.old(), f'node "{node}" can only delete pods')
@@ -193,8 +202,10 @@ def _may_set(key: str) -> bool:
 
 
 def _claim(attributes: Attributes, node: str) -> None:
-    if attributes.subresource != "status" or attributes.operation != UPDATE:
-        raise _refused(attributes, f'node "{node}" may only update status of persistentvolumeclaims')
+    if attributes.subresource != "status":
+        raise _refused(attributes, "may only update PVC status")
+    if attributes.operation != UPDATE:
+        raise _refused(attributes, f'unexpected operation "{attributes.operation}"')
     if _beyond_status(attributes.new()) != _beyond_status(attributes.old()):
         raise _refused(
             attributes,
@@ -220,7 +231,7 @@ async def _token(attributes: Attributes, context: Context, node: str) -> None:
         raise _refused(attributes, "node requested token with a pod binding without a uid")
     pod = await context.reader.get_latest("", "pods", attributes.namespace, reference["name"])
     if pod is None:
-        raise _refused(attributes, f'pod "{reference["name"]}" not found')
+        raise not_found("", "pods", reference["name"])
     if reference["uid"] != objects.uid(pod):
         raise _refused(
             attributes,
@@ -233,12 +244,10 @@ async def _token(attributes: Attributes, context: Context, node: str) -> None:
 
 
 async def _audiences(attributes: Attributes, context: Context, pod: Object, audiences: Sequence[str]) -> None:
-    """A node asks for the audiences that its pods name, and those it was granted."""
-    if not audiences:
-        return
+    """A node asks for the audience that its pod names (or for the server's own, if the pod does), or was granted."""
     if len(audiences) > 1:
         raise _refused(attributes, "node may only request 0 or 1 audiences")
-    wanted = audiences[0]
+    wanted = audiences[0] if audiences else ""
     named = {
         str((source.get("serviceAccountToken") or {}).get("audience") or "")
         for volume in (pod.get("spec") or {}).get("volumes") or ()
@@ -287,14 +296,33 @@ def _lease(attributes: Attributes, node: str) -> None:
 
 
 def _named(attributes: Attributes, node: str) -> None:
-    owner = attributes.name
-    if attributes.plural == "resourceslices":
-        owner = str(
-            ((attributes.object or attributes.old_object or {}).get("spec") or {}).get("nodeName") or ""
-        )
-    if owner != node:
+    if attributes.name != node:
         what = _NAMED.get(attributes.plural, attributes.plural)
         raise _refused(attributes, f"can only access {what} with the same name as the requesting node")
+
+
+def _slice(attributes: Attributes, node: str) -> None:
+    """Updates are the Node authorizer's to refuse: it knows the object that there is."""
+    if attributes.operation == UPDATE:
+        return
+    word = attributes.operation.lower()
+    obj = attributes.new() if attributes.operation == CREATE else attributes.old()
+    if (obj.get("spec") or {}).get("nodeName") != node:
+        why = f"can only {word} ResourceSlice with the same NodeName as the requesting node"
+        raise _refused(attributes, why)
+
+
+def _request(attributes: Attributes, node: str) -> None:
+    """A node asks for certificates of its own name."""
+    spec = attributes.new().get("spec") or {} if attributes.operation == CREATE else {}
+    if spec.get("signerName") not in _NODE_SIGNERS:
+        return
+    try:
+        subject = certificates.request_subject(str(spec.get("request") or ""))
+    except ValueError as error:
+        raise _refused(attributes, f"unable to parse csr: {error}") from None
+    if subject.common_name != f"{_PREFIX}{node}":
+        raise _refused(attributes, f"can only create a node CSR with CN={_PREFIX}{node}")
 
 
 def _refused(attributes: Attributes, why: str) -> Forbidden:

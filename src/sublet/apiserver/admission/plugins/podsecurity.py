@@ -102,7 +102,10 @@ def _found(standard: Standard, pod: Mapping[str, Any], context: Context) -> str:
 
 
 def _is_significant(pod: Object, old: Object) -> bool:
-    """Whether an update changes what the standards are about: images, and which containers there are."""
+    """Whether an update changes what the standards are about: images, which containers there are, and their old
+    seccomp annotations."""
+    if _seccomp(pod) != _seccomp(old):
+        return True
     new_spec, old_spec = pod.get("spec") or {}, old.get("spec") or {}
     for key in ("containers", "initContainers"):
         before, after = old_spec.get(key) or (), new_spec.get(key) or ()
@@ -115,6 +118,15 @@ def _is_significant(pod: Object, old: Object) -> bool:
         c.get("name") not in known or known[c.get("name")] != c.get("image")
         for c in new_spec.get("ephemeralContainers") or ()
     )
+
+
+def _seccomp(pod: Object) -> dict[str, str]:
+    """The annotations that were seccomp profiles once, of the pod and of the containers it has."""
+    spec, prefix = pod.get("spec") or {}, "container.seccomp.security.alpha.kubernetes.io/"
+    keys = {"seccomp.security.alpha.kubernetes.io/pod"}
+    for key in ("containers", "initContainers", "ephemeralContainers"):
+        keys |= {f"{prefix}{container.get('name')}" for container in spec.get(key) or ()}
+    return {key: value for key, value in objects.annotations(pod).items() if key in keys}
 
 
 def _template(obj: Object, path: tuple[str, ...]) -> Object | None:
@@ -172,8 +184,10 @@ async def _broken(context: Context, namespace: str, standard: Standard) -> list[
     until = context.clock.monotonic() + _MOST_SECONDS
     found: dict[str, list[str]] = {}
     looked = 0
+    exempt = context.configuration.pod_security.exemptions.runtime_classes
     for pod in pods[:_MOST_PODS]:
-        violations = podsecurity.evaluate(standard, pod, context.minor)
+        spared = (pod.get("spec") or {}).get("runtimeClassName") in exempt
+        violations = [] if spared else podsecurity.evaluate(standard, pod, context.minor)
         if violations:
             found.setdefault(", ".join(each.reason for each in violations), []).append(objects.name(pod))
         looked += 1
