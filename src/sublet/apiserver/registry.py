@@ -318,7 +318,9 @@ class Registry:
         new = await crd_conversion.to_stored(kind, write.resource, changed)
         kind.default(new)
         if not write.applied:
-            await self._manage(kind, old, new, write)  # before anything is restored; admission's part is nobody's
+            await self._manage(
+                kind, old, new, write
+            )  # before anything is restored; admission's part is nobody's
         attributes = self._attributes(UPDATE, kind, write, new, old)
         if write.present is not None:
             attributes.shown = write.present(new), write.present(old)
