@@ -13,7 +13,7 @@ import asyncio
 import logging
 import ssl
 from collections.abc import Callable
-from dataclasses import dataclass
+from msgspec import Struct
 from typing import Any
 
 from sublet.apiserver import clientcerts, tlsmemory
@@ -36,8 +36,7 @@ _SPEAK_TLS = b"HTTP/1.0 400 Bad Request\r\n\r\nClient sent an HTTP request to an
 _HANDSHAKE, _OPEN, _ENDING = range(3)
 
 
-@dataclass(frozen=True, slots=True)
-class Peer:
+class Peer(Struct, frozen=True):
     """What a client showed in its handshake. It holds the certificate's key; who issued it is still to be verified."""
 
     certificate: bytes | None = None
