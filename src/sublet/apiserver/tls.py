@@ -13,8 +13,9 @@ import asyncio
 import logging
 import ssl
 from collections.abc import Callable
-from msgspec import Struct
 from typing import Any
+
+from msgspec import Struct
 
 from sublet.apiserver import clientcerts, tlsmemory
 
