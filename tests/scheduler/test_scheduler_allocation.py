@@ -184,3 +184,9 @@ def test_what_is_allocated_is_never_more_than_there_is_and_each_device_once(tota
         assert found is None
     else:
         assert len(set(names(found))) == sum(counts)
+
+
+def test_a_selector_may_name_parts_of_a_device():
+    slices = [offer(device("a", attributes={"x": 1}), device("b", attributes={"x": 2}))]
+    rule = 'cel.bind(own, device.attributes["gpu.example.com"], own.x > 1 && own.x < 3)'
+    assert names(solve([claim(request(expression=rule))], slices)) == ["b"]

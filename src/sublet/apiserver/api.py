@@ -31,6 +31,7 @@ from sublet.apiserver.authorization.escalation import Escalation
 from sublet.apiserver.authorization.node import NodeAuthorizer
 from sublet.apiserver.authorization.rbac import RBAC
 from sublet.apiserver.customresources import CustomResources
+from sublet.apiserver.device_admin import AdminAccess
 from sublet.apiserver.discovery import Discovery
 from sublet.apiserver.duties import Duties
 from sublet.apiserver.encryption.reload import Reloader
@@ -198,6 +199,7 @@ class APIServer:
         self.registry.judges["apiextensions.k8s.io", "customresourcedefinitions"] = (
             self.custom_resources.errors
         )
+        AdminAccess(self.registry).join()
 
     async def _allowed(
         self, user: User, verb: str, group: str, resource: str, name: str = "", namespace: str = "",

@@ -82,7 +82,7 @@ class Registry:
         self.stale: Callable[[str], bool] = _never
         """Whether the value at a key lies otherwise than it would be written today: no update of it is empty."""
         self.judges: dict[tuple[str, str], Judge] = {}
-        """What judges objects of a kind besides its own rules."""
+        """What judges objects of a kind, or a kind's ``/status``, besides its own rules."""
         self._tag = f"{stored.FORMAT} {version} {minor}"
         self._formats: dict[int, tuple[Kind, StoredFormat]] = {}
         self._caches: dict[int, WatchCache] = {}
@@ -400,7 +400,11 @@ class Registry:
         if write.subresource == "status":
             if isinstance(kind, conversion.CustomKind):
                 errors += await self._errors(kind, new, write, old)
-            return [*errors, *kind.validate_status(new, old)]
+            return [
+                *errors,
+                *kind.validate_status(new, old),
+                *await self._judged(kind, "/status", new, old, write),
+            ]
         if kind.update_alone:
             return [*errors, *kind.validate_update(new, old)]
         return [*errors, *await self._errors(kind, new, write, old), *kind.validate_update(new, old)]
@@ -410,12 +414,16 @@ class Registry:
     ) -> Sequence[FieldError]:
         """What breaks the kind's own rules; custom resources obey the schema of the version the client speaks."""
         if not isinstance(kind, conversion.CustomKind):
-            judge = self.judges.get((kind.resource.group, kind.resource.plural))
-            found = kind.errors_in(write.resource, obj, old)
-            return found if judge is None else [*found, *await judge(obj, old, write.warnings)]
+            return [*kind.errors_in(write.resource, obj, old), *await self._judged(kind, "", obj, old, write)]
         version = (write.resource if kind.converter is None else kind.resource).version
         found = kind.errors(version, obj, old, write.subresource)
         return [*found, *await kind.rules(version, obj, old, found, write.warnings)]
+
+    async def _judged(
+        self, kind: Kind, below: str, obj: Object, old: Object | None, write: Write
+    ) -> Sequence[FieldError]:
+        judge = self.judges.get((kind.resource.group, kind.resource.plural + below))
+        return () if judge is None else await judge(obj, old, write.warnings)
 
     # -- delete --
 

@@ -41,14 +41,13 @@ class Selectors:
         return found is True
 
     def _program(self, expression: str, where: str) -> Any:
-        from sublet.machinery.cel.environment import Environment
+        from sublet.machinery.cel import devices
         from sublet.machinery.cel.errors import CompileError
-        from sublet.machinery.cel.types import DYN
 
         program = self._programs.get(expression)
         if program is None:
             try:
-                program = Environment({"device": DYN}).compile(expression)
+                program = devices.environment().compile(expression)
             except CompileError as error:
                 raise Unallocatable(f"{where}: CEL compile error: {error}") from None
             self._programs[expression] = program

@@ -24,6 +24,16 @@ def _validate_update(new: Object, old: Object) -> Errors:
     yield from immutable("spec", now, then)
 
 
+def _prepare_status(new: Object, old: Object) -> None:
+    """What a device reported goes with it."""
+    status = new.get("status") or {}
+    kept, had = (frozenset(map(device_status.device_id, device_status.results(o))) for o in (new, old))
+    if found := status.get("devices"):
+        status["devices"] = [d for d in found if device_status.device_id(d) not in had - kept]
+        if not status["devices"]:
+            del status["devices"]
+
+
 def _state(obj: Object) -> str:
     status = obj.get("status") or {}
     parts = []
@@ -48,6 +58,7 @@ KIND = builtin(
     validate=rule(_validate),
     validate_update=update_rule(_validate_update),
     update_alone=True,
+    prepare_status=_prepare_status,
     validate_status=update_rule(device_status.claim_status),
     cells=_cells,
 )

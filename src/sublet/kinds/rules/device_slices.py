@@ -270,7 +270,9 @@ def _choices(path: str, choices: list[str], usual: str, whole: str) -> Errors:
         if quantity.parse(choice) > quantity.parse(whole):
             yield invalid(where, choice, f"option is larger than capacity value: {whole}")
 
-    yield from distinct(path, choices, _MAX_CHOICES, check)
+    yield from distinct(
+        path, choices, _MAX_CHOICES, check, lambda choice: str(quantity.parse(choice).value())
+    )
     if len(choices) > _MAX_CHOICES or quantity.parse(usual) not in amounts:
         yield invalid(path, usual, "default value is not valid according to the requestPolicy")
 

@@ -22,7 +22,6 @@ from sublet.kinds.rules.devices import (
     request_names,
     request_reference,
     request_references,
-    toleration,
 )
 from sublet.kinds.rules.placement import node_selector
 from sublet.kinds.rules.volumes import driver_name
@@ -47,6 +46,8 @@ _MAX_ADDRESSES = 16
 _MAX_INTERFACE, _MAX_HARDWARE_ADDRESS = 256, 128
 _SOURCES = ("FromClaim", "FromClass")
 _is_normal = re.compile("[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}").fullmatch
+_UID_SIZES = (32, 36, 38, 45)
+"""Bare, usual, in braces, and as a URN."""
 _ABNORMAL = (
     "uid must be in RFC 4122 normalized form, `xxxxxxxx-xxxx-xxxx-xxxx-xxxxxxxxxxxx` with lowercase hexadecimal "
     "characters"
@@ -84,7 +85,14 @@ def _consumer(path: str, user: Object) -> Errors:
         yield from needs(f"{path}.{field}", user.get(field))
 
 
-def _device_id(found: Object) -> str:
+def results(claim: Object) -> Sequence[Object]:
+    """The devices that a claim got."""
+    allocation = (claim.get("status") or {}).get("allocation") or {}
+    return (allocation.get("devices") or {}).get("results") or ()
+
+
+def device_id(found: Object) -> str:
+    """What tells a device, or a share of one, from others."""
     share = found.get("shareID")
     parts = [str(found.get(field) or "") for field in ("driver", "pool", "device")]
     return "/".join([*parts, share] if share is not None else parts)
@@ -92,12 +100,12 @@ def _device_id(found: Object) -> str:
 
 def _devices(path: str, found: Sequence[Object], allocation: Object | None) -> Errors:
     results = ((allocation or {}).get("devices") or {}).get("results") or ()
-    allocated = frozenset(map(_device_id, results))
+    allocated = frozenset(map(device_id, results))
     for index, device in enumerate(found):
         yield from _device(f"{path}[{index}]", device, allocated)
     seen: set[str] = set()
     for index, device in enumerate(found):
-        name = _device_id(device)
+        name = device_id(device)
         if name in seen:
             yield FieldError("FieldValueDuplicate", f"{path}[{index}]", f"Duplicate value: {name}")
         seen.add(name)
@@ -107,7 +115,7 @@ def _device(path: str, device: Object, allocated: frozenset[str]) -> Errors:
     yield from _place(path, device)
     if (share := device.get("shareID")) is not None:
         yield from _uid(f"{path}.shareID", share)
-    if (name := _device_id(device)) not in allocated:
+    if (name := device_id(device)) not in allocated:
         detail = "must be an allocated device in the claim"
         yield FieldError("FieldValueInvalid", path, f"Invalid value: {name}: {detail}")
     found = device.get("conditions") or ()
@@ -150,7 +158,9 @@ def _uid(path: str, value: str) -> Errors:
     try:
         uuid.UUID(value)
     except ValueError:
-        yield invalid(path, value, f"error validating uid: invalid UUID length: {len(value)}")
+        size = len(value.encode())
+        why = "UUID format" if size in _UID_SIZES else f"UUID length: {size}"
+        yield invalid(path, value, f"error validating uid: invalid {why}")
         return
     if not _is_normal(value):
         yield invalid(path, value, _ABNORMAL)
@@ -178,8 +188,6 @@ def _result(path: str, result: Object, known: Requests) -> Errors:
     yield from request_reference(f"{path}.request", result.get("request") or "", known)
     yield from _place(path, result)
     yield from binding_conditions(path, result)
-    for index, found in enumerate(result.get("tolerations") or ()):
-        yield from toleration(f"{path}.tolerations[{index}]", found)
     if (share := result.get("shareID")) is not None:
         yield from _uid(f"{path}.shareID", share)
 

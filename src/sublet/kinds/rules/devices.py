@@ -12,6 +12,7 @@ from sublet.machinery import names
 from sublet.machinery.kind import Object
 from sublet.machinery.status import (
     duplicate,
+    field_forbidden,
     invalid,
     not_supported,
     required,
@@ -173,6 +174,8 @@ def _selector(path: str, selector: Object) -> Errors:
         yield too_long(where, _MAX_EXPRESSION)
     elif (complaint := devices.complaint(expression)) is not None:
         yield invalid(where, expression, complaint)
+    elif devices.is_too_dear(expression):
+        yield field_forbidden(where, "too complex, exceeds cost limit")
 
 
 def _constraint(path: str, constraint: Object, known: Requests) -> Errors:

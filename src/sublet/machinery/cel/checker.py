@@ -290,12 +290,14 @@ class Checker:
 
     def _bind(self, node: syntax.Bind) -> Type:
         value = self.check(node.value)
-        inner = self._unwrapped(node.value, value)
+        inner = self._unwrapped(node.value, value) if node.optional else value
         self._scopes.append({node.name: inner})
         body = self.check(node.body)
         self._scopes.pop()
         if node.optional == "optMap":
             return types.optional_of(body)
+        if not node.optional:
+            return body
         self._unwrapped(node.body, body)
         return body
 

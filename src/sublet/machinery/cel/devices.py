@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import lru_cache
 
 from sublet.machinery.cel import types
@@ -9,16 +10,17 @@ from sublet.machinery.cel.environment import Environment
 from sublet.machinery.cel.errors import CompileError
 from sublet.machinery.cel.types import BOOL, DYN, STRING, Field
 
-_DOMAIN, _ID = 63, 32
+_DOMAIN, _ID, _VALUE = 63, 32, 64
 _PER_DEVICE = 32
 """Attributes and capacities of one device."""
+_MAX_COST = 1_000_000
 
 
 def _device() -> types.Type:
     amount = types.parse("kubernetes.Quantity")
     fields = {
         "driver": Field(types.sized("string", _DOMAIN), "driver"),
-        "attributes": Field(_by_domain(DYN), "attributes"),
+        "attributes": Field(_by_domain(replace(DYN, max_size=_VALUE)), "attributes"),
         "capacity": Field(_by_domain(amount), "capacity"),
         "allowMultipleAllocations": Field(BOOL, "allowMultipleAllocations"),
     }
@@ -32,7 +34,7 @@ def _by_domain(value: types.Type) -> types.Type:
 @lru_cache(maxsize=1)
 def environment() -> Environment:
     """It holds nothing but the language, so one will do for all."""
-    return Environment({"device": _device()})
+    return Environment({"device": _device()}, binds=True)
 
 
 def complaint(expression: str) -> str | None:
@@ -44,3 +46,8 @@ def complaint(expression: str) -> str | None:
     if kind not in (BOOL, DYN):
         return f"must evaluate to bool or the unknown type, not {kind}"
     return None
+
+
+def is_too_dear(expression: str) -> bool:
+    """Of a good selector: whether it may cost more than one may."""
+    return environment().compile(expression).estimate > _MAX_COST

@@ -73,12 +73,19 @@ class Program:
 
 class Environment:
     """Compiles expressions over the same variables. ``constructs`` are types that ``Name{…}`` may make;
-    ``Object.*`` stands for every name below ``Object``."""
+    ``Object.*`` stands for every name below ``Object``. ``binds``: expressions may name parts (``cel.bind``)."""
 
-    def __init__(self, variables: Mapping[str, Type], constructs: Mapping[str, Type] | None = None) -> None:
+    def __init__(
+        self,
+        variables: Mapping[str, Type],
+        constructs: Mapping[str, Type] | None = None,
+        *,
+        binds: bool = False,
+    ) -> None:
         self._variables = variables
         self._slots = tuple(variables)
         self._constructs = constructs or {}
+        self._binds = binds
         self._functions = functions.table(STANDARD, STRINGS, LISTS, AMOUNTS, NETWORK, AUTHORIZER)
 
     def extended(self, variables: Mapping[str, Type]) -> Environment:
@@ -87,6 +94,7 @@ class Environment:
         made._variables = variables
         made._slots = tuple(variables)
         made._constructs = self._constructs
+        made._binds = self._binds
         made._functions = self._functions
         return made
 
@@ -98,7 +106,7 @@ class Environment:
             raise CompileError(source[:200], [Issue(0, "expression recursion limit exceeded")]) from None
 
     def _compile(self, source: str) -> Program:
-        node = parse(source)
+        node = parse(source, binds=self._binds)
         checker = Checker(self._variables, self._functions, self._constructs)
         kind = checker.check(node)
         issues = checker.issues or _literals(node)
@@ -107,7 +115,8 @@ class Environment:
         _check_patterns(node)
         compiler = Compiler(self._slots, self._functions)
         step = compiler.compile(node)
-        estimate = Estimator(self._functions, self._variables.get("self")).cost(node)
+        root = self._variables.get("self") or self._variables.get("device")
+        estimate = Estimator(self._functions, root).cost(node)
         return Program(source, kind, estimate, _names(node), self._slots, compiler.size, step)
 
 

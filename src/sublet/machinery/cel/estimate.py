@@ -15,7 +15,7 @@ from sublet.machinery.cel.evaluator import LIST_COST, MAP_COST, STRUCT_COST
 from sublet.machinery.cel.functions import Function
 from sublet.machinery.cel.loops import MADE_COST, TURN_COST
 from sublet.machinery.cel.syntax import Node
-from sublet.machinery.cel.types import STRING, Type
+from sublet.machinery.cel.types import STRING, UNBOUNDED, Type
 
 MAX = 2**64 - 1
 _SCALARS = frozenset({"bool", "int", "uint", "double", "timestamp", "duration"})
@@ -56,7 +56,7 @@ class _Local:
 
 
 class Estimator:
-    """Walks checked syntax; ``root`` is the type of ``self``."""
+    """Walks checked syntax; ``root`` is the type of ``self``, or of ``device``."""
 
     def __init__(self, functions: Mapping[str, Function], root: Type | None) -> None:
         self._functions = functions
@@ -134,6 +134,11 @@ class Estimator:
     def _bind(self, node: syntax.Bind) -> Found:
         """``v.hasValue() ? optional.of(cel.bind(name, v.value(), body)) : optional.none()``."""
         value = self._walk(node.value)
+        if not node.optional:
+            self._push(node.name, _Local(value.path, value.size))
+            body = self._walk(node.body)
+            self._locals[node.name].pop()
+            return Found(LIST_COST + value.cost + body.cost, body.size, body.path, body.least, body.items)
         inner = node.value.type.parameters[0] if node.value.type.parameters else node.value.type
         with_value = value.cost + 1
         self._push(node.name, _Local((), 1 if _scalar(inner) else None))
@@ -252,6 +257,8 @@ def _below(kind: Type, name: str) -> Type | None:
         return kind.parameters[-1] if kind.kind in ("list", "map") else None
     if name == "@keys":
         return _KEYS if kind.kind == "map" else None
+    if kind.kind == "map" and kind.parameters[-1].name == "dyn" and kind.parameters[-1].max_size < UNBOUNDED:
+        return kind.parameters[-1]  # the attributes of a device: all are of one size
     field = kind.fields().get(name) if kind.kind == "object" and kind.fields is not None else None
     return None if field is None else field.type
 

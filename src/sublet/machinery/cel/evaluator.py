@@ -233,6 +233,8 @@ class Compiler:
     def _bind(self, node: syntax.Bind) -> Step:
         value, slot = self.compile(node.value), self._slot()
         body = self._within({node.name: slot}, node.body)
+        if not node.optional:
+            return _bound(value, slot, body)
         return _optional_map(value, slot, body, wrap=node.optional == "optMap")
 
 
@@ -345,6 +347,15 @@ def _optional_select(operand: Step, key: str, holds: Holds) -> Step:
         return _within_optional(value if isinstance(value, Optional) else Optional(value, True), key, holds)
 
     return select
+
+
+def _bound(value: Step, slot: int, body: Step) -> Step:
+    def bind(a: Activation) -> Any:
+        a.spend(LIST_COST)
+        a.slots[slot] = value(a)
+        return body(a)
+
+    return bind
 
 
 def _optional_map(value: Step, slot: int, body: Step, *, wrap: bool) -> Step:

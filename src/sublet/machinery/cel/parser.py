@@ -24,17 +24,18 @@ _LEVELS = {
 _ONE_OR_TWO = {"all": "all", "exists": "exists", "exists_one": "existsOne", "existsOne": "existsOne"}
 
 
-def parse(source: str) -> Node:
-    """The syntax of an expression. Raises ``CompileError``."""
+def parse(source: str, *, binds: bool = False) -> Node:
+    """The syntax of an expression; ``binds``: it may name parts with ``cel.bind``. Raises ``CompileError``."""
     try:
-        return _Parser(source).whole()
+        return _Parser(source, binds).whole()
     except RecursionError:
         raise CompileError(source[:200], [Issue(0, "expression recursion limit exceeded")]) from None
 
 
 class _Parser:
-    def __init__(self, source: str) -> None:
+    def __init__(self, source: str, binds: bool) -> None:
         self.source = source
+        self.binds = binds
         self.tokens = tokens(source)
         self.at = 0
         self.depth = 0
@@ -281,6 +282,10 @@ class _Parser:
             return self.over(offset, "filter", target, arguments, two=False)
         if name in ("transformList", "transformMap", "transformMapEntry") and count in (3, 4):
             return self.over(offset, name, target, arguments, two=True, filtered=count == 4)
+        if self.binds and name == "bind" and count == 3 and syntax.qualified_name(target) == "cel":
+            if not isinstance(arguments[0], syntax.Ident):
+                self.fail(arguments[0].offset, "cel.bind() variable names must be simple identifiers")
+            return syntax.Bind(offset, arguments[0].name, arguments[1], arguments[2])
         if name in ("optMap", "optFlatMap") and count == 2:
             return syntax.Bind(offset, self.variable(arguments[0], name), target, arguments[1], name)
         return None

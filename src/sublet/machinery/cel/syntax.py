@@ -139,12 +139,12 @@ class Comprehension(Node):
 
 @dataclass(slots=True)
 class Bind(Node):
-    """``value.optMap(name, body)`` and ``optFlatMap``; named by ``optional``."""
+    """``value.optMap(name, body)`` and ``optFlatMap``, named by ``optional``; else ``cel.bind(name, value, body)``."""
 
     name: str
     value: Node
     body: Node
-    optional: str
+    optional: str = ""
 
     def children(self) -> Iterator[Node]:
         yield self.value
