@@ -175,6 +175,40 @@ async def test_node_selectors_of_the_cluster_and_of_a_namespace(
             await client.create(PODS, make_pod(nodeSelector={"gpu": "yes"}))
 
 
+async def test_a_selector_that_is_none_fails_the_pod(store: Store, tmp_path: Path, make_pod: MAKE) -> None:
+    text = SELECTORS.replace('"pool=any,disk=ssd"', '"pool"')
+    async with server(store, written(tmp_path, text), "PodNodeSelector") as made:
+        with pytest.raises(StatusError) as refused:
+            await client_of(made).create(PODS, make_pod())
+        assert (refused.value.code, refused.value.message) == (500, "invalid selector: [pool]")
+
+
+TOLERATIONS = """
+- name: PodTolerationRestriction
+  configuration:
+    apiVersion: podtolerationrestriction.admission.k8s.io/v1alpha1
+    kind: Configuration
+    default: [{key: team, operator: Equal, value: a, effect: NoSchedule}]
+    whitelist: [{key: team, operator: Exists}, {key: node.kubernetes.io/not-ready, operator: Exists},
+                {key: node.kubernetes.io/unreachable, operator: Exists}]
+"""
+
+
+async def test_tolerations_of_the_cluster_hold_where_a_namespace_has_none(
+    store: Store, tmp_path: Path, make_pod: MAKE
+) -> None:
+    async with server(store, written(tmp_path, TOLERATIONS), "PodTolerationRestriction") as made:
+        client = client_of(made)
+        fine = await client.create(PODS, make_pod("fine"))
+        default = {"key": "team", "operator": "Equal", "value": "a", "effect": "NoSchedule"}
+        assert fine["spec"]["tolerations"][0] == default
+        with pytest.raises(StatusError, match="conflict with its cluster whitelist"):
+            await client.create(PODS, make_pod(tolerations=[{"key": "other", "operator": "Exists"}]))
+        notes = {"scheduler.alpha.kubernetes.io/tolerationsWhitelist": ""}
+        await client.patch(NAMESPACES, "default", {"metadata": {"annotations": notes}})
+        await client.create(PODS, make_pod(tolerations=[{"key": "other", "operator": "Exists"}]))
+
+
 # -- ImagePolicyWebhook --
 
 IMAGES = """

@@ -1,7 +1,7 @@
 """What plug-ins can be told: the AdmissionConfiguration that ``--admission-control-config-file`` names.
 
 Plug-ins with something to tell: EventRateLimit, ImagePolicyWebhook, MutatingAdmissionWebhook, PodNodeSelector,
-PodSecurity, ResourceQuota, ValidatingAdmissionWebhook.
+PodSecurity, PodTolerationRestriction, ResourceQuota, ValidatingAdmissionWebhook.
 """
 
 from __future__ import annotations
@@ -96,12 +96,20 @@ class WebhookAdmission(Struct, frozen=True):
     """Whose users are who this server is to webhooks."""
 
 
+class PodTolerations(Struct, frozen=True):
+    """In namespaces whose annotations do not say."""
+
+    default: tuple[Mapping[str, Any], ...] = ()
+    whitelist: tuple[Mapping[str, Any], ...] = ()
+
+
 class AdmissionConfiguration(Struct, frozen=True):
     """Defaults are those without a file."""
 
     pod_security: PodSecurityConfiguration = PodSecurityConfiguration()
     event_rate_limit: EventRateLimit = EventRateLimit()
     image_policy: ImagePolicy | None = None
+    pod_tolerations: PodTolerations = PodTolerations()
     resource_quota: ResourceQuotaConfiguration = ResourceQuotaConfiguration()
     mutating_webhooks: WebhookAdmission = WebhookAdmission()
     validating_webhooks: WebhookAdmission = WebhookAdmission()
@@ -157,6 +165,8 @@ def _plugin(name: str, configuration: Any, where: str, directory: Path) -> dict[
         case "PodNodeSelector":
             selectors = stated.get(_SELECTORS) or {}
             return {"pod_node_selector": {str(key): str(value) for key, value in selectors.items()}}
+        case "PodTolerationRestriction":
+            return {"pod_tolerations": parse(PodTolerations, stated, where)}
         case "ImagePolicyWebhook":
             return {"image_policy": imagesettings.load(stated, where, directory)}
         case "ResourceQuota":

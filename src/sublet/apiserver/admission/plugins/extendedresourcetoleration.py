@@ -18,7 +18,8 @@ async def _admit(attributes: Attributes, _context: Context) -> None:
         }
     )
     tolerations = list(spec.get("tolerations") or ())
-    added = [made for name in wanted if (made := {"key": name, "operator": "Exists"}) not in tolerations]
+    made = [{"key": name, "operator": "Exists", "effect": "NoSchedule"} for name in wanted]
+    added = [each for each in made if each not in tolerations]
     if added:
         spec["tolerations"] = tolerations + added
         attributes.mutated = True

@@ -86,6 +86,8 @@ async def _validate(attributes: Attributes, context: Context) -> None:
     if not ranges:
         return
     obj = attributes.new()
+    if objects.is_deleting(obj):
+        return  # nothing must keep it from being finalized
     for limit_range in ranges:
         wrong = list(dict.fromkeys(_wrong(attributes.plural, obj, limit_range)))
         if wrong:
