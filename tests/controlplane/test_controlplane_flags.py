@@ -53,8 +53,28 @@ def test_flags_take_their_value_after_an_equals_sign_or_as_the_next_argument() -
         (["--service-node-port-range=5-1"], "must be like 30000-32767"),
         (["--disable-admission-plugins=Nothing"], 'disable-admission-plugins plugin "Nothing" is unknown'),
         (["--feature-gates=Nothing=true"], "unrecognized feature gate: Nothing"),
-        (["--feature-gates=ServerSideAply=true"], "did you mean ServerSideApply?"),
-        (["--feature-gates=ServerSideApply=false"], "feature is locked to true"),
+        (
+            ["--feature-gates=WatchLists=true"],
+            "unrecognized feature gate: WatchLists; did you mean WatchList?",
+        ),
+        (["--feature-gates=ServerSideApply=true"], "unrecognized feature gate: ServerSideApply"),
+        (
+            ["--feature-gates=JobManagedBy=false"],
+            "cannot set feature gate JobManagedBy to false, feature is locked to true",
+        ),
+        (["--feature-gates=JobManagedBy"], "missing bool value for JobManagedBy"),
+        (
+            ["--feature-gates=JobManagedBy=maybe"],
+            'invalid value of JobManagedBy=maybe, err: strconv.ParseBool: parsing "maybe": invalid syntax',
+        ),
+        (
+            ["--feature-gates=CBORServingAndStorage=true"],
+            "cannot set feature gate CBORServingAndStorage to true: the feature is not here",
+        ),
+        (
+            ["--feature-gates=APIServerIdentity=false"],
+            "cannot set feature gate APIServerIdentity to false: the feature cannot be switched off here",
+        ),
     ],
 )
 def test_a_flag_that_cannot_be_is_refused_with_the_way_out(arguments: list[str], message: str) -> None:
@@ -65,7 +85,10 @@ def test_a_flag_that_cannot_be_is_refused_with_the_way_out(arguments: list[str],
 
 def test_feature_gates_of_what_is_always_on_may_be_stated() -> None:
     assert (
-        applied(parse_flags(["--feature-gates=ServerSideApply=true,WatchList=true"]))["event_ttl"] == 3600.0
+        applied(
+            parse_flags(["--feature-gates=JobManagedBy=true,WatchList=true,CBORServingAndStorage=false"])
+        )["event_ttl"]
+        == 3600.0
     )
 
 
@@ -91,3 +114,19 @@ async def test_a_control_plane_writes_the_audit_log_that_its_flags_ask_for(tmp_p
     assert all(
         json.loads(line)["kind"] == "Event" for line in (tmp_path / "audit.log").read_text().splitlines()
     )
+
+
+def test_feature_gates_are_those_of_the_minor() -> None:
+    stated = parse_flags(["--feature-gates=ServerSideApply=true,JobManagedBy=true,WatchList=false"])
+    assert applied(stated, "1.31")["feature_gates"] == {"JobManagedBy": True}
+    with pytest.raises(ConfigurationError, match="unrecognized feature gate: ServerSideApply"):
+        applied(stated, "1.36")
+
+
+def test_all_features_of_a_stage_may_be_switched_together_as_far_as_they_are_here() -> None:
+    found = applied(parse_flags(["--feature-gates=AllAlpha=true,ContainerStopSignals=false"]), "1.36")[
+        "feature_gates"
+    ]
+    assert "ContainerStopSignals" not in found
+    assert found["DRAListTypeAttributes"] is True
+    assert "CBORServingAndStorage" not in found

@@ -61,6 +61,7 @@ from sublet.client.exchange import Request, Response, User
 from sublet.client.inprocess import InProcessTransport
 from sublet.client.podstreams import PodStreams
 from sublet.kinds import catalog
+from sublet.kinds.features import Features
 from sublet.kinds.resources import resource
 from sublet.machinery import names
 from sublet.machinery.clock import Clock, SystemClock
@@ -102,7 +103,7 @@ class APIServer:
         self.settings = settings
         self.clock = clock or SystemClock()
         self.metrics = Metrics(self.clock)
-        store = MeteredStore(store, self.metrics.store)
+        store = MeteredStore(store, self.metrics.store, self.metrics.store_errors)
         self.encrypted = _encrypted(settings, store)
         """Over ``store``, where values are encrypted."""
         self.store: Store = self.encrypted or store
@@ -115,7 +116,8 @@ class APIServer:
         self.health = Health(self)
         self.audit = open_audit_log(settings.audit, self.clock)
         """None where nothing is logged."""
-        self.kinds = KindSet(_kinds(settings.minor))
+        self.features = Features(settings.minor, settings.feature_gates)
+        self.kinds = KindSet(_kinds(self.features))
         self.discovery = Discovery(self.kinds)
         self.openapi = OpenAPI(self.kinds, settings.minor, settings.version or sublet.__version__)
         self.caches = WatchCaches(store, computed=Computed(detect_mutation=detect_mutation))
@@ -179,7 +181,7 @@ class APIServer:
         # What every cluster must have is made without asking anybody: a webhook that is gone, or a policy that
         # refuses everything, must not keep the server from starting.
         self.registry.admission = Admission(plugins, replace(context, webhooks=None, policies=None))
-        self._admission = Admission(plugins, context, self.metrics.admission)
+        self._admission = Admission(plugins, context, self.metrics.admission, self.metrics.controllers)
         if self._service_allocator is not None:
             self.registry.duties["", "services"] = HostedServiceDuty(self.registry, self._service_allocator)
         else:
@@ -194,6 +196,7 @@ class APIServer:
             lambda: metricsources.stored_objects(self),
             lambda: metricsources.process(self.metrics.started),
             lambda: metricsources.build_info(settings.minor, settings.version),
+            lambda: metricsources.features(self.features),
         )  # fmt: skip
         self.registry.duties["apiextensions.k8s.io", "customresourcedefinitions"] = self.custom_resources
         self.registry.judges["apiextensions.k8s.io", "customresourcedefinitions"] = (
@@ -344,10 +347,10 @@ _PATH_SEGMENT_NAMES = frozenset((
 """Whose names need not be DNS names (reference E.2), unless the kind itself says more."""
 
 
-def _kinds(minor: str) -> list[Kind]:
+def _kinds(features: Features) -> list[Kind]:
     """The built-in kinds; definitions of custom resources get their rules from this room."""
     found = []
-    for kind in catalog.load(minor).values():
+    for kind in catalog.load(features.minor, features).values():
         name = kind.resource.qualified
         if name == f"{customresources.PLURAL}.{customresources.GROUP}":
             found.append(customresources.definition_kind(kind))

@@ -24,9 +24,6 @@ from sublet.client.exchange import Request, Response
 if TYPE_CHECKING:
     from sublet.apiserver.api import APIServer
 
-_WIDE_ONLY = frozenset(("1.30", "1.31", "1.32", "1.33", "1.34", "1.35"))
-"""Minors that know no narrow rights to impersonate."""
-
 Proceed = Callable[[Request], Awaitable[Response]]
 
 
@@ -88,9 +85,9 @@ def build(api: APIServer) -> Chain:
             Errors(),
             RequestTimeout(api.settings.request_timeout),
             *before,
-            Authenticate(api.authenticator, api.metrics.authentications),
+            Authenticate(api.authenticator, api.metrics.authentications, api.metrics.authenticated),
             *after,
-            Impersonate(api.authorizer, constrained=api.settings.minor not in _WIDE_ONLY),
+            Impersonate(api.authorizer, constrained=api.features.enabled("ConstrainedImpersonation")),
             PriorityAndFairness(api.flow_control) if api.flow_control else InFlight(reading, writing),
             Authorize(api.authorizer, api.metrics.authorizations),
         ],

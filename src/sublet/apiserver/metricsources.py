@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from sublet.apiserver.metrics import escaped, heading
 from sublet.apiserver.release import document
+from sublet.kinds.features import Features
 
 if TYPE_CHECKING:
     from sublet.apiserver.api import APIServer
@@ -47,6 +48,14 @@ def build_info(minor: str, version: str) -> Iterator[str]:
     )
     yield from heading("kubernetes_build_info", what, "gauge")
     yield f"kubernetes_build_info{{{labels}}} 1"
+
+
+def features(on: Features) -> Iterator[str]:
+    name = "kubernetes_feature_enabled"
+    what = "[BETA] This metric records the data about the stage and enablement of a k8s feature."
+    yield from heading(name, what, "gauge")
+    for gate, enabled in on.gates():
+        yield f'{name}{{name="{gate.name}",stage="{gate.stage}"}} {int(enabled)}'
 
 
 def stored_objects(api: APIServer) -> Iterator[str]:

@@ -223,8 +223,8 @@ class ListOptions(Struct, frozen=True):
     initial_events: bool | None = None
 
 
-def list_options(info: RequestInfo, *, watch: bool = False) -> ListOptions:
-    """Raises ``Invalid`` or ``BadRequest`` (reference B.11)."""
+def list_options(info: RequestInfo, *, watch: bool = False, watch_list: bool = True) -> ListOptions:
+    """``watch_list``: whether feature WatchList is on. Raises ``Invalid`` or ``BadRequest`` (reference B.11)."""
     if not info.params:
         return _NO_LIST_OPTIONS
     text = info.param("resourceVersion")
@@ -232,7 +232,11 @@ def list_options(info: RequestInfo, *, watch: bool = False) -> ListOptions:
     token = info.param("continue")
     limit, timeout = integer(info, "limit"), integer(info, "timeoutSeconds")
     initial = info.flag("sendInitialEvents") if "sendInitialEvents" in info.params else None
-    errors = _watch_errors(match, token, initial) if watch else _list_errors(text, match, token, initial)
+    errors = (
+        _watch_errors(match, token, initial, watch_list)
+        if watch
+        else _list_errors(text, match, token, initial)
+    )
     _refuse("ListOptions", errors)
     if watch:
         revision = _watched_revision(text, info) if text else None
@@ -320,7 +324,7 @@ def _list_errors(text: str, match: str, token: str, initial: bool | None) -> lis
     return errors
 
 
-def _watch_errors(match: str, token: str, initial: bool | None) -> list[FieldError]:
+def _watch_errors(match: str, token: str, initial: bool | None, watch_list: bool) -> list[FieldError]:
     field_ = "resourceVersionMatch"
     errors: list[FieldError] = []
     if initial is not None and match != "NotOlderThan":
@@ -333,6 +337,9 @@ def _watch_errors(match: str, token: str, initial: bool | None) -> list[FieldErr
                 field_, "resourceVersionMatch is forbidden for watch unless sendInitialEvents is provided"
             )
         )
+    if initial is not None and not watch_list:
+        text = "sendInitialEvents is forbidden for watch unless the WatchList feature gate is enabled"
+        errors.append(field_forbidden("sendInitialEvents", text))
     if match and match != "NotOlderThan":
         errors.append(not_supported(field_, match, ("NotOlderThan",)))
     if match and token:

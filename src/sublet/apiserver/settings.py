@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from msgspec import Struct, field
@@ -18,6 +18,8 @@ class APIServerSettings(Struct, frozen=True):
 
     minor: str = "1.36"
     """The Kubernetes minor that is served."""
+    feature_gates: Mapping[str, bool] = field(default_factory=dict)
+    """What is switched against the minor's defaults."""
     version: str = ""
     """sublet's version; empty: the package's."""
     service_cidr: str = "10.0.0.0/24"

@@ -307,24 +307,24 @@ def _check_flags(configuration: Configuration) -> None:
         if not stated:
             continue
         try:
-            check(stated)
+            check(stated, configuration.minor)
         except ConfigurationError as error:
             raise ConfigurationError(f"controlPlane.distro.k8s.{name}.extraArgs: {error}") from None
 
 
-def _api_server_flags(stated: Sequence[str]) -> None:
+def _api_server_flags(stated: Sequence[str], minor: str) -> None:
     from sublet.controlplane import flags
 
-    flags.applied(flags.parse_flags(stated), files=False)
+    flags.applied(flags.parse_flags(stated), minor, files=False)
 
 
-def _controller_manager_flags(stated: Sequence[str]) -> None:
+def _controller_manager_flags(stated: Sequence[str], minor: str) -> None:
     from sublet.controlplane import workerflags
 
-    workerflags.controlling(stated)
+    workerflags.controlling(stated, minor)
 
 
-def _scheduler_flags(stated: Sequence[str]) -> None:
+def _scheduler_flags(stated: Sequence[str], minor: str) -> None:
     from sublet.controlplane import workerflags
 
-    workerflags.scheduling(stated, files=False)
+    workerflags.scheduling(stated, minor, files=False)

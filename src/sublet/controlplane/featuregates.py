@@ -1,36 +1,39 @@
-"""Kubernetes' feature gates, of which none can be switched: what is here is always on, what is not is not."""
+"""``--feature-gates`` of every component: which may be set, and to what."""
 
 from __future__ import annotations
 
 import difflib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
+from sublet.kinds import features
+from sublet.kinds.rules import gates, older
 from sublet.machinery.settings import ConfigurationError
 
-ON = frozenset((
-    "AdmissionWebhookMatchConditions", "AggregatedDiscoveryEndpoint", "AnonymousAuthConfigurableEndpoints",
-    "APIServerIdentity", "APIServingWithRoutine", "CRDValidationRatcheting", "ConsistentListFromCache",
-    "CustomResourceFieldSelectors", "CustomResourceValidationExpressions", "EfficientWatchResumption",
-    "GenericEphemeralVolume", "InPlacePodVerticalScaling", "JobManagedBy", "JobPodFailurePolicy", "JobSuccessPolicy",
-    "MutatingAdmissionPolicy", "OpenAPIEnums", "OpenAPIV3", "OrderedNamespaceDeletion", "PodSchedulingReadiness",
-    "RemainingItemCount", "RemoveSelfLink", "RetryGenerateName", "SeparateCacheWatchRPC", "ServerSideApply",
-    "ServerSideFieldValidation", "ServiceAccountTokenJTI", "ServiceAccountTokenNodeBinding",
-    "ServiceAccountTokenPodNodeInfo", "SidecarContainers", "StableLoadBalancerNodeSet", "StructuredAuthorizationConfiguration",
-    "UnauthenticatedHTTP2DOSMitigation", "ValidatingAdmissionPolicy", "WatchBookmark", "WatchList",
-))  # fmt: skip
-"""Gates of features that are here; stating that they are on is harmless."""
+SWITCHES = gates.ACTED | older.ACTED | {"ConstrainedImpersonation", "WatchList"}
+"""The gates that something here depends on. The others may be stated as they are, and not otherwise."""
 
 
-def check_feature_gates(stated: Sequence[str]) -> None:
-    """``NAME=true`` for features that are here. Raises :class:`ConfigurationError` for anything else."""
-    for each in stated:
-        name, equals, value = each.partition("=")
-        if not equals or value.lower() not in ("true", "false"):
-            raise ConfigurationError(f"--feature-gates: {each!r} must be NAME=true or NAME=false")
-        on = value.lower() == "true"
-        if name not in ON:
-            nearest = difflib.get_close_matches(name, ON, 1, 0.7)
-            hint = f"; did you mean {nearest[0]}?" if nearest else ""
-            raise ConfigurationError(f"unrecognized feature gate: {name}{hint}")
-        if not on:
-            raise ConfigurationError(f"cannot set feature gate {name} to false, feature is locked to true")
+def stated_gates(stated: Sequence[str], minor: str) -> Mapping[str, bool]:
+    """What is stated against the minor's defaults. Raises :class:`ConfigurationError`, in Kubernetes' words."""
+    try:
+        chosen = features.parse(stated, minor).stated
+    except features.FeatureError as error:
+        raise ConfigurationError(f"{error}{_hint(str(error), minor)}") from None
+    known = features.known(minor)
+    against = {name: on for name, on in chosen.items() if on != known[name].default}
+    grouped = any(each.partition("=")[0].strip() in ("AllAlpha", "AllBeta") for each in stated)
+    for name, on in against.items():
+        if name not in SWITCHES and not grouped:
+            what = "is not here" if on else "cannot be switched off here"
+            raise ConfigurationError(
+                f"cannot set feature gate {name} to {str(on).lower()}: the feature {what}"
+            )
+    return {name: on for name, on in against.items() if name in SWITCHES}
+
+
+def _hint(message: str, minor: str) -> str:
+    prefix = "unrecognized feature gate: "
+    if not message.startswith(prefix):
+        return ""
+    nearest = difflib.get_close_matches(message.removeprefix(prefix), features.known(minor), 1, 0.8)
+    return f"; did you mean {nearest[0]}?" if nearest else ""

@@ -16,7 +16,8 @@ from sublet.apiserver.audit.log import AuditSettings
 from sublet.apiserver.audit.sinks import BatchSettings, LogSettings
 from sublet.controlplane import accessflags, flagparser
 from sublet.controlplane.accessflags import AccessFlags
-from sublet.controlplane.featuregates import check_feature_gates
+from sublet.controlplane.config import DEFAULT_MINOR
+from sublet.controlplane.featuregates import stated_gates
 from sublet.controlplane.flagparser import DURATION
 from sublet.machinery.settings import ConfigurationError
 
@@ -58,7 +59,7 @@ def parse_flags(arguments: Sequence[str]) -> APIServerFlags:
     return flagparser.parse(APIServerFlags, arguments, "the API server")
 
 
-def applied(flags: APIServerFlags, *, files: bool = True) -> dict[str, Any]:
+def applied(flags: APIServerFlags, minor: str = DEFAULT_MINOR, *, files: bool = True) -> dict[str, Any]:
     """The fields of :class:`~sublet.apiserver.settings.APIServerSettings` that the flags state.
 
     ``authentication`` are those of its own settings (see :func:`accessflags.authentication`).
@@ -66,7 +67,6 @@ def applied(flags: APIServerFlags, *, files: bool = True) -> dict[str, Any]:
     Raises :class:`ConfigurationError` for values that cannot be together, or name what there is not. ``files`` False: the
     files they name are on another machine and are not looked at.
     """
-    check_feature_gates(flags.feature_gates)
     return {
         "audit": _audit(flags),
         "authentication": accessflags.authentication(flags, files=files),
@@ -77,6 +77,7 @@ def applied(flags: APIServerFlags, *, files: bool = True) -> dict[str, Any]:
         "encryption_config": _encryption(flags),
         "encryption_reload": flags.encryption_provider_config_automatic_reload,
         "event_ttl": flags.event_ttl,
+        "feature_gates": stated_gates(flags.feature_gates, minor),
         "priority_and_fairness": flags.enable_priority_and_fairness,
         "max_reading": flags.max_requests_inflight,
         "max_writing": flags.max_mutating_requests_inflight,

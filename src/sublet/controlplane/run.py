@@ -89,12 +89,17 @@ def flagged(settings: RunSettings, chosen: configuration.Configuration) -> dict[
         from sublet.controlplane import flags
 
         parsed = flags.parse_flags(stated)
-        found = {"settings": flags.applied(parsed), "shutdown": Shutdown(**flags.shutdown(parsed))}
+        found = {
+            "settings": flags.applied(parsed, chosen.minor),
+            "shutdown": Shutdown(**flags.shutdown(parsed)),
+        }
     if k8s.controller_manager.extra_args or k8s.scheduler.extra_args:
         from sublet.controlplane import workerflags
 
-        controllers = workerflags.controlling(k8s.controller_manager.extra_args)
-        found |= workerflags.together(controllers, workerflags.scheduling(k8s.scheduler.extra_args))
+        controllers = workerflags.controlling(k8s.controller_manager.extra_args, chosen.minor)
+        found |= workerflags.together(
+            controllers, workerflags.scheduling(k8s.scheduler.extra_args, chosen.minor)
+        )
     return found
 
 

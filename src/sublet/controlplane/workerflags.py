@@ -13,7 +13,8 @@ from pathlib import Path
 from typing import Any, Literal
 
 from sublet.controlplane import flagparser
-from sublet.controlplane.featuregates import check_feature_gates
+from sublet.controlplane.config import DEFAULT_MINOR
+from sublet.controlplane.featuregates import stated_gates
 from sublet.controlplane.flagparser import DURATION
 from sublet.machinery.settings import ConfigurationError
 
@@ -164,7 +165,7 @@ _NOT_HERE = frozenset((
 """Upstream's controllers that there is nothing for here; to switch them off is harmless."""
 
 
-def controlling(stated: Sequence[str]) -> dict[str, Any]:
+def controlling(stated: Sequence[str], minor: str = DEFAULT_MINOR) -> dict[str, Any]:
     """The fields of an Assembly that kube-controller-manager's flags state; nothing for what is not stated.
 
     Raises :class:`ConfigurationError`.
@@ -174,7 +175,7 @@ def controlling(stated: Sequence[str]) -> dict[str, Any]:
     for name in _ABOVE_ZERO:
         if getattr(flags, name) <= 0:
             raise ConfigurationError(f"--{name.replace('_', '-')} must be above 0")
-    found = _elected(flags)
+    found = _elected(flags, minor)
     changed = [name for name in (*_SETTINGS, *_WORKERS) if getattr(flags, name) != getattr(default, name)]
     settings: dict[str, Any] = {name: getattr(flags, name) for name in _SETTINGS if name in changed}
     if masks := _masks(flags):
@@ -190,13 +191,13 @@ def controlling(stated: Sequence[str]) -> dict[str, Any]:
     return found
 
 
-def scheduling(stated: Sequence[str], *, files: bool = True) -> dict[str, Any]:
+def scheduling(stated: Sequence[str], minor: str = DEFAULT_MINOR, *, files: bool = True) -> dict[str, Any]:
     """The fields of an Assembly that kube-scheduler's flags state.
 
     ``files`` False: the file is on another machine and is not looked at. Raises :class:`ConfigurationError`.
     """
     flags = flagparser.parse(SchedulerFlags, stated, "the scheduler")
-    found = _elected(flags)
+    found = _elected(flags, minor)
     if flags.config and files:
         from sublet.scheduler.configuration import load
 
@@ -204,8 +205,11 @@ def scheduling(stated: Sequence[str], *, files: bool = True) -> dict[str, Any]:
     return found
 
 
-def _elected(flags: ElectionFlags) -> dict[str, Any]:
-    check_feature_gates(flags.feature_gates)
+def _elected(flags: ElectionFlags, minor: str) -> dict[str, Any]:
+    if against := stated_gates(flags.feature_gates, minor):
+        raise ConfigurationError(
+            f"feature gate {min(against)} is set for controllers: set it for the API server, whose it is here"
+        )
     return {} if flags.leader_elect is None else {"leader_elect": flags.leader_elect}
 
 

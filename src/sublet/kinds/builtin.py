@@ -14,7 +14,7 @@ from typing import Any
 from msgspec import Struct
 
 from sublet.kinds import resources, schemas
-from sublet.kinds.rules import gates, nulls
+from sublet.kinds.rules import nulls
 from sublet.machinery.kind import CREATED_TEXT, NAME_TEXT, Column, Kind, Object, Resource, Subresource
 from sublet.machinery.schema import Schema
 
@@ -144,10 +144,8 @@ def builtin(
         verbs=tuple(row["verbs"].split(",")),
         subresources=subresources,
         schema=_schema_of(resource),
-        prepare_create=_on_create(
-            status, gates.on_create(resource.kind, prepare_create), reset=has_status and not keeps_status
-        ),
-        prepare_update=_on_update(gates.on_update(resource.kind, prepare_update), restore=has_status),
+        prepare_create=_on_create(status, prepare_create, reset=has_status and not keeps_status),
+        prepare_update=_on_update(prepare_update, restore=has_status),
         cells=cells,
         create_on_update=rules.pop("create_on_update", strategy.create_on_update),
         unconditional_update=rules.pop("unconditional_update", strategy.unconditional_update),

@@ -9,7 +9,9 @@ from pathlib import Path
 
 from msgspec.structs import replace
 
-from sublet.kinds import schemas
+from sublet.kinds import features, schemas
+from sublet.kinds.features import Features
+from sublet.kinds.rules import gates, older
 from sublet.machinery.kind import Kind, Resource
 
 _FOLDER = Path(__file__).parent
@@ -39,12 +41,13 @@ def everything() -> Mapping[tuple[str, str], Kind]:
     return found
 
 
-def load(minor: str = schemas.DEFAULT_MINOR) -> Mapping[tuple[str, str], Kind]:
-    """The GA kinds of a Kubernetes minor by (group, plural) of the stored resource.
+def load(minor: str = schemas.DEFAULT_MINOR, on: Features | None = None) -> Mapping[tuple[str, str], Kind]:
+    """The GA kinds of a Kubernetes minor by (group, plural) of the stored resource, as its features have them.
 
-    Raises ``ValueError`` for a minor there is no data of.
+    ``on``: the features that are on; None: the minor's defaults. Raises ``ValueError`` for a minor there is no data of.
     """
     known = schemas.names(minor)
+    on = on or features.defaults(minor)
 
     def exists(resource: Resource) -> bool:
         return resource.kind in known.get(resource.api_version, {})
@@ -53,5 +56,7 @@ def load(minor: str = schemas.DEFAULT_MINOR) -> Mapping[tuple[str, str], Kind]:
     for key, kind in everything().items():
         if exists(kind.resource):
             others = tuple(served for served in kind.also_served if exists(served.resource))
-            found[key] = kind if others == kind.also_served else replace(kind, also_served=others)
+            if others != kind.also_served:
+                kind = replace(kind, also_served=others)
+            found[key] = older.of(gates.gated(kind, on), on)
     return found

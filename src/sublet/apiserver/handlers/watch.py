@@ -36,7 +36,7 @@ _IN_THE_STREAM = (410, 504)
 async def handle(request: Request, info: RequestInfo, api: APIServer) -> Response:
     """A stream of frames, or of messages where the client asks for a WebSocket."""
     call = Call.of(request, info, api, watch=True)
-    options = list_options(info, watch=True)
+    options = list_options(info, watch=True, watch_list=api.features.enabled("WatchList"))
     selection = call.selection()
     framer = Framer(call.view, selection)
     headers = [("Content-Type", framer.content_type)]

@@ -57,16 +57,6 @@ def _default(obj: Object) -> None:
     pod_defaults.template(obj)
 
 
-def _rolling(obj: Object) -> Object:
-    return ((obj.get("spec") or {}).get("updateStrategy") or {}).get("rollingUpdate") or {}
-
-
-def _without_gated(new: Object, old: Object | None = None) -> None:
-    """Feature MaxUnavailableStatefulSet is off in 1.36: its field is dropped unless the object has it already."""
-    if old is None or "maxUnavailable" not in _rolling(old):
-        _rolling(new).pop("maxUnavailable", None)
-
-
 def _validate(obj: Object) -> Errors:
     yield from _spec(spec_of(obj), _NEW)
 
@@ -207,8 +197,6 @@ def _cells(obj: Object, now: float) -> list[Any]:
 KIND = builtin(
     "statefulsets.apps",
     status={"replicas": 0, "availableReplicas": 0},
-    prepare_create=_without_gated,
-    prepare_update=_without_gated,
     default=_default,
     validate=rule(_validate),
     validate_update=update_rule(_validate_update),

@@ -1,129 +1,257 @@
-"""Fields whose features Kubernetes 1.36 leaves off unless it is told otherwise.
+"""Fields of features that are off: what a client sets there is dropped, not refused.
 
-What a client sets there is dropped, not refused; an object that has such a field already (it was stored when the
-feature was on) keeps it, and may use it on.
+An object that has such a field already (it was stored when the feature was on) keeps it, and may use it on. Source:
+``dropDisabledFields`` of Kubernetes' strategies. Which features are on: :mod:`sublet.kinds.features`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
-from sublet.machinery.kind import Object
+from msgspec.structs import replace
 
-Fields = Iterator[tuple[str, Object, str]]
-"""(feature, the map that holds the field, its name)."""
+from sublet.kinds.features import Features
+from sublet.machinery.kind import Kind, Object
 
-_PROJECTIONS = {
-    "clusterTrustBundle": "ClusterTrustBundleProjection",
-    "podCertificate": "PodCertificateRequest",
-}
-_CONTAINERS = ("initContainers", "containers", "ephemeralContainers")
-_ATTRIBUTE_LISTS = ("bools", "ints", "strings", "versions")
-_TEMPLATE = ("spec", "template", "spec")
+Field = tuple[str, str]
+"""(feature, path): names with dots between; ``[]`` after a list, or a map of whose values each is meant; ``?`` before
+the last name where what holds the field goes with it, once it holds nothing else."""
 
-
-def _at(obj: Any, *path: str) -> Any:
-    for key in path:
-        obj = (obj or {}).get(key)
-    return obj
-
-
-def _pod_spec(spec: Object) -> Fields:
-    if "schedulingGroup" in spec:
-        yield "GenericWorkload", spec, "schedulingGroup"
-    for volume in spec.get("volumes") or ():
-        for source in _at(volume, "projected", "sources") or ():
-            for field, feature in _PROJECTIONS.items():
-                if field in source:
-                    yield feature, source, field
-    for key in _CONTAINERS:
-        for container in spec.get(key) or ():
-            lifecycle = container.get("lifecycle") or {}
-            if "stopSignal" in lifecycle:
-                alone = len(lifecycle) == 1
-                yield (
-                    "ContainerStopSignals",
-                    container if alone else lifecycle,
-                    "lifecycle" if alone else "stopSignal",
-                )
+_CONTAINERS = ("containers", "initContainers", "ephemeralContainers")
+_STATUSES = ("containerStatuses", "initContainerStatuses", "ephemeralContainerStatuses")
+_TERMS = tuple(
+    f"affinity.{kind}.{term}"
+    for kind in ("podAffinity", "podAntiAffinity")
+    for term in (
+        "requiredDuringSchedulingIgnoredDuringExecution[]",
+        "preferredDuringSchedulingIgnoredDuringExecution[].podAffinityTerm",
+    )
+)
 
 
-def _pod_at(*path: str) -> Callable[[Object], Fields]:
-    return lambda obj: _pod_spec(_at(obj, *path) or {})
+def _each(holders: Sequence[str], *fields: Field) -> tuple[Field, ...]:
+    return tuple((feature, f"{holder}.{path}") for holder in holders for feature, path in fields)
 
 
-def _csi_driver(obj: Object) -> Fields:
-    if "preventPodSchedulingIfMissing" in (spec := obj.get("spec") or {}):
-        yield "VolumeLimitScaling", spec, "preventPodSchedulingIfMissing"
+_POD: tuple[Field, ...] = (
+    ("GenericWorkload", "schedulingGroup"),
+    ("GenericWorkload", "workloadRef"),
+    ("ClusterTrustBundleProjection", "volumes[].projected.sources[].clusterTrustBundle"),
+    ("PodCertificateRequest", "volumes[].projected.sources[].podCertificate"),
+    ("ImageVolume", "volumes[].image"),
+    ("VolumeAttributesClass", "volumes[].ephemeral.volumeClaimTemplate.spec.volumeAttributesClassName"),
+    ("DynamicResourceAllocation", "resourceClaims"),
+    ("HostnameOverride", "hostnameOverride"),
+    ("PodLevelResources", "resources"),
+    ("SELinuxChangePolicy", "securityContext.seLinuxChangePolicy"),
+    ("SupplementalGroupsPolicy", "securityContext.supplementalGroupsPolicy"),
+    ("UserNamespacesSupport", "hostUsers"),
+    *_each(
+        [f"{name}[]" for name in _CONTAINERS],
+        ("DynamicResourceAllocation", "resources.claims"),
+        ("InPlacePodVerticalScaling", "resizePolicy"),
+        ("ContainerRestartRules", "restartPolicyRules"),
+        ("ContainerStopSignals", "lifecycle?.stopSignal"),
+        ("EnvFiles", "env[].valueFrom.fileKeyRef"),
+        ("RecursiveReadOnlyMounts", "volumeMounts[].recursiveReadOnly"),
+        ("ProcMountType", "securityContext.procMount"),
+    ),
+    *_each(
+        _TERMS,
+        ("MatchLabelKeysInPodAffinity", "matchLabelKeys"),
+        ("MatchLabelKeysInPodAffinity", "mismatchLabelKeys"),
+    ),
+)
+_DEVICE: tuple[Field, ...] = (
+    ("DRANodeAllocatableResources", "nodeAllocatableResourceMappings"),
+    *(("DRAListTypeAttributes", f"attributes[].{name}") for name in ("bools", "ints", "strings", "versions")),
+    ("DRADeviceTaints", "taints"),
+    ("DRAPartitionableDevices", "consumesCounters"),
+    ("DRAPartitionableDevices", "nodeName"),
+    ("DRAPartitionableDevices", "nodeSelector"),
+    ("DRAPartitionableDevices", "allNodes"),
+    ("DRADeviceBindingConditions", "bindsToNode"),
+    ("DRADeviceBindingConditions", "bindingConditions"),
+    ("DRADeviceBindingConditions", "bindingFailureConditions"),
+    ("DRAConsumableCapacity", "allowMultipleAllocations"),
+    ("DRAConsumableCapacity", "capacity[].requestPolicy"),
+)
+_CLAIM: tuple[Field, ...] = (
+    ("DRAPrioritizedList", "devices.requests[].firstAvailable"),
+    ("DRAAdminAccess", "devices.requests[].exactly.adminAccess"),
+    *(
+        (feature, f"devices.requests[].{request}.{path}")
+        for request in ("exactly", "firstAvailable[]")
+        for feature, path in (("DRADeviceTaints", "tolerations"), ("DRAConsumableCapacity", "capacity"))
+    ),
+    ("DRAConsumableCapacity", "devices.constraints[].distinctAttribute"),
+)
+_POD_STATUS: tuple[Field, ...] = (
+    ("PodObservedGenerationTracking", "observedGeneration"),
+    ("PodObservedGenerationTracking", "conditions[].observedGeneration"),
+    ("DynamicResourceAllocation", "resourceClaimStatuses"),
+    ("DRAExtendedResource", "extendedResourceClaimStatus"),
+    *_each(
+        [f"{name}[]" for name in _STATUSES],
+        ("InPlacePodVerticalScaling", "allocatedResources"),
+        ("InPlacePodVerticalScaling", "resources"),
+        ("ResourceHealthStatus", "allocatedResourcesStatus"),
+        ("SupplementalGroupsPolicy", "user"),
+        ("ContainerStopSignals", "stopSignal"),
+        ("RecursiveReadOnlyMounts", "volumeMounts[].recursiveReadOnly"),
+    ),
+)
 
 
-def _lease(obj: Object) -> Fields:
-    for field in ("strategy", "preferredHolder"):
-        if field in (spec := obj.get("spec") or {}):
-            yield "CoordinatedLeaderElection", spec, field
+def _below(prefix: str, fields: Sequence[Field]) -> tuple[Field, ...]:
+    return tuple((feature, f"{prefix}.{path}") for feature, path in fields)
 
 
-def _resource_slice(obj: Object) -> Fields:
-    for device in _at(obj, "spec", "devices") or ():
-        if "nodeAllocatableResourceMappings" in device:
-            yield "DRANodeAllocatableResources", device, "nodeAllocatableResourceMappings"
-        for attribute in (device.get("attributes") or {}).values():
-            for field in _ATTRIBUTE_LISTS:
-                if field in attribute:
-                    yield "DRAListTypeAttributes", attribute, field
-
-
-_KINDS: Mapping[str, Callable[[Object], Fields]] = {
-    "CSIDriver": _csi_driver,
-    "CronJob": _pod_at("spec", "jobTemplate", *_TEMPLATE),
-    "Lease": _lease,
-    "Pod": _pod_at("spec"),
-    "PodTemplate": _pod_at("template", "spec"),
-    "ResourceSlice": _resource_slice,
+FIELDS: Mapping[str, Sequence[Field]] = {
+    "CSIDriver": (
+        ("VolumeLimitScaling", "spec.preventPodSchedulingIfMissing"),
+        ("MutableCSINodeAllocatableCount", "spec.nodeAllocatableUpdatePeriodSeconds"),
+        ("CSIServiceAccountTokenSecrets", "spec.serviceAccountTokenInSecrets"),
+    ),
+    "CronJob": _below("spec.jobTemplate.spec.template.spec", _POD),
+    "CustomResourceDefinition": (("CustomResourceFieldSelectors", "spec.versions[].selectableFields"),),
+    "DeviceClass": (("DRAExtendedResource", "spec.extendedResourceName"),),
+    "HorizontalPodAutoscaler": (
+        ("HPAConfigurableTolerance", "spec.behavior.scaleUp.tolerance"),
+        ("HPAConfigurableTolerance", "spec.behavior.scaleDown.tolerance"),
+    ),
+    "Job": (
+        ("JobManagedBy", "spec.managedBy"),
+        ("JobSuccessPolicy", "spec.successPolicy"),
+        *_below("spec.template.spec", _POD),
+    ),
+    "Lease": (
+        ("CoordinatedLeaderElection", "spec.strategy"),
+        ("CoordinatedLeaderElection", "spec.preferredHolder"),
+    ),
+    "PersistentVolume": (("VolumeAttributesClass", "spec.volumeAttributesClassName"),),
+    "PersistentVolumeClaim": (("VolumeAttributesClass", "spec.volumeAttributesClassName"),),
+    "Pod": _below("spec", _POD),
+    "PodTemplate": _below("template.spec", _POD),
+    "ResourceClaim": _below("spec", _CLAIM),
+    "ResourceClaimTemplate": _below("spec.spec", _CLAIM),
+    "ResourceSlice": (
+        *_below("spec.devices[]", _DEVICE),
+        ("DRAPartitionableDevices", "spec.sharedCounters"),
+        ("DRAPartitionableDevices", "spec.perDeviceNodeSelection"),
+    ),
+    "Service": (("ServiceTrafficDistribution", "spec.trafficDistribution"),),
+    "StatefulSet": (
+        ("MaxUnavailableStatefulSet", "spec.updateStrategy.rollingUpdate.maxUnavailable"),
+        *_below("spec.template.spec", _POD),
+    ),
     **dict.fromkeys(
-        ("DaemonSet", "Deployment", "Job", "ReplicaSet", "ReplicationController", "StatefulSet"),
-        _pod_at(*_TEMPLATE),
+        ("DaemonSet", "Deployment", "ReplicaSet", "ReplicationController"), _below("spec.template.spec", _POD)
     ),
 }
+"""Kind -> what depends on features on its main endpoint."""
+
+STATUS: Mapping[str, Sequence[Field]] = {
+    "Deployment": (("DeploymentReplicaSetTerminatingReplicas", "status.terminatingReplicas"),),
+    "Node": (
+        ("NodeDeclaredFeatures", "status.declaredFeatures"),
+        ("SupplementalGroupsPolicy", "status.features"),
+        ("RecursiveReadOnlyMounts", "status.runtimeHandlers[].features.recursiveReadOnlyMounts"),
+        ("UserNamespacesSupport", "status.runtimeHandlers[].features.userNamespaces"),
+    ),
+    "PersistentVolumeClaim": (
+        ("RecoverVolumeExpansionFailure", "status.allocatedResources"),
+        ("RecoverVolumeExpansionFailure", "status.allocatedResourceStatuses"),
+        ("VolumeAttributesClass", "status.currentVolumeAttributesClassName"),
+        ("VolumeAttributesClass", "status.modifyVolumeStatus"),
+    ),
+    "Pod": _below("status", _POD_STATUS),
+    "ReplicaSet": (("DeploymentReplicaSetTerminatingReplicas", "status.terminatingReplicas"),),
+    "ResourceClaim": (
+        ("DRAResourceClaimDeviceStatus", "status.devices"),
+        ("DRADeviceBindingConditions", "status.allocation.devices.results[].bindingConditions"),
+        ("DRADeviceBindingConditions", "status.allocation.devices.results[].bindingFailureConditions"),
+        ("DRAConsumableCapacity", "status.allocation.devices.results[].consumedCapacity"),
+        ("DRAConsumableCapacity", "status.allocation.devices.results[].shareID"),
+    ),
+}
+"""The same of ``/status``."""
+
+ACTED = frozenset(feature for table in (FIELDS, STATUS) for fields in table.values() for feature, _ in fields)
+"""The features that decide about fields, and so can be switched."""
+
+_Off = Sequence[tuple[str, Sequence[tuple[str, ...]]]]
+"""Features that are off, each with the paths of its fields in their steps."""
 
 
-def drop(fields: Callable[[Object], Fields], new: Object, old: Object | None) -> None:
-    """Takes from ``new``, in place, what no feature is on for and ``old`` did not use."""
-    found = list(fields(new))
-    if not found:
-        return
-    used = {feature for feature, _, _ in fields(old)} if old is not None else frozenset()
-    for feature, holder, field in found:
-        if feature not in used:
-            del holder[field]
+def gated(kind: Kind, features: Features) -> Kind:
+    """The kind, without the fields of features that are off."""
+    spec, status = _off(FIELDS, kind, features), _off(STATUS, kind, features)
+    changed: dict[str, Any] = {}
+    if spec:
+        changed["prepare_create"] = _on_create(spec, kind.prepare_create)
+        changed["prepare_update"] = _on_update(spec, kind.prepare_update)
+    if status:
+        changed["prepare_status"] = _on_update(status, kind.prepare_status)
+    return replace(kind, **changed) if changed else kind
 
 
-def on_create(kind: str, further: Callable[[Object], None] | None) -> Callable[[Object], None] | None:
-    """A kind's ``prepare_create`` that drops them first."""
-    fields = _KINDS.get(kind)
-    if fields is None:
-        return further
+def _off(table: Mapping[str, Sequence[Field]], kind: Kind, features: Features) -> _Off:
+    found: dict[str, list[tuple[str, ...]]] = {}
+    for feature, path in table.get(kind.resource.kind, ()):
+        if not features.enabled(feature):
+            found.setdefault(feature, []).append(tuple(path.replace("[]", ".*").split(".")))
+    return list(found.items())
 
+
+def _on_create(off: _Off, further: Callable[[Object], None]) -> Callable[[Object], None]:
     def prepare(obj: Object) -> None:
-        drop(fields, obj, None)
-        if further is not None:
-            further(obj)
+        _drop(off, obj, None)
+        further(obj)
 
     return prepare
 
 
-def on_update(
-    kind: str, further: Callable[[Object, Object], None] | None
-) -> Callable[[Object, Object], None] | None:
-    """A kind's ``prepare_update`` that drops them first."""
-    fields = _KINDS.get(kind)
-    if fields is None:
-        return further
-
+def _on_update(off: _Off, further: Callable[[Object, Object], None]) -> Callable[[Object, Object], None]:
     def prepare(new: Object, old: Object) -> None:
-        drop(fields, new, old)
-        if further is not None:
-            further(new, old)
+        _drop(off, new, old)
+        further(new, old)
 
     return prepare
+
+
+def _drop(off: _Off, new: Object, old: Object | None) -> None:
+    """Takes from ``new``, in place, what no feature is on for and ``old`` did not use."""
+    for _, paths in off:
+        found = [(holder, path) for path in paths for holder in _holders(new, path)]
+        if found and not (old and any(True for path in paths for _ in _holders(old, path))):
+            for holder, path in found:
+                _remove(holder, path)
+
+
+def _remove(holder: Object, path: tuple[str, ...]) -> None:
+    owner = path[-2] if len(path) > 1 else ""
+    if not owner.endswith("?"):
+        del holder[path[-1]]
+        return
+    name = owner.removesuffix("?")
+    del holder[name][path[-1]]
+    if not holder[name]:
+        del holder[name]
+
+
+def _holders(obj: Any, path: tuple[str, ...], step: int = 0) -> Iterator[Object]:
+    """The maps that have the field that a path ends with; those that hold what goes with it, where something does."""
+    name = path[step]
+    if name == "*":
+        for each in obj.values() if isinstance(obj, dict) else obj if isinstance(obj, list) else ():
+            yield from _holders(each, path, step + 1)
+    elif name.endswith("?"):
+        if isinstance(obj, dict) and path[-1] in (obj.get(name.removesuffix("?")) or ()):
+            yield obj
+    elif isinstance(obj, dict) and name in obj:
+        if step == len(path) - 1:
+            yield obj
+        elif (below := obj[name]) is not None:
+            yield from _holders(below, path, step + 1)
