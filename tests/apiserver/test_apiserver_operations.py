@@ -245,3 +245,34 @@ async def test_leases_of_servers_that_are_long_gone_are_removed(api: APIServer, 
     await Identity(api).remove_expired()
     names = [objects.name(lease) for lease in (await client.list(LEASES, "kube-system"))["items"]]
     assert "apiserver-gone" not in names
+
+
+async def test_each_plug_in_that_looked_at_a_write_is_timed(api: APIServer, client: Client) -> None:
+    await client.create(resource("configmaps"), {"metadata": {"name": "timed"}}, "default")
+    found = await text(api, "/metrics")
+    name = "apiserver_admission_controller_admission_duration_seconds"
+    labels = 'name="NamespaceLifecycle",operation="CREATE",rejected="false",type="[a-z]+"'
+    assert re.search(rf"^{name}_count{{{labels}}} [1-9]", found, re.M)
+
+
+async def test_sizes_of_what_was_read_are_counted(api: APIServer) -> None:
+    await text(api, "/api/v1/namespaces/default")
+    found = await text(api, "/metrics")
+    labels = 'component="apiserver",group="",resource="namespaces",scope="resource",subresource="",verb="GET",version="v1"'
+    assert re.search(rf'^apiserver_response_sizes_bucket{{{labels},le="1000"}} [1-9]', found, re.M)
+    assert not re.search(r"^apiserver_response_sizes_count{.*verb=\"POST\"", found, re.M)
+
+
+async def test_deprecated_kinds_that_were_asked_for_are_named(api: APIServer) -> None:
+    await text(api, "/api/v1/componentstatuses")
+    labels = 'group="",removed_release="",resource="componentstatuses",subresource="",version="v1"'
+    assert f"apiserver_requested_deprecated_apis{{{labels}}} 1" in (await text(api, "/metrics")).splitlines()
+
+
+async def test_operations_of_the_store_are_counted_by_kind(api: APIServer, client: Client) -> None:
+    await client.create(resource("configmaps"), {"metadata": {"name": "counted"}}, "default")
+    lines = (await text(api, "/metrics")).splitlines()
+    assert any(
+        line.startswith('etcd_requests_total{group="",operation="create",resource="configmaps"} ')
+        for line in lines
+    )

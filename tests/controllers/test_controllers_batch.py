@@ -268,3 +268,20 @@ async def test_a_deleted_job_frees_its_pods(nodeless: Any, eventually: Any) -> N
     await eventually(lambda: has(3))
     await nodeless.client.delete(resource("jobs.batch"), "short", "test", propagation="Background")
     await eventually(lambda: has(0))
+
+
+async def test_jobs_and_pods_that_finished_are_counted(nodeless: Any, eventually: Any) -> None:
+    await nodeless.make("jobs.batch", "bad", work(backoffLimit=0))
+    pods = await eventually(lambda: nodeless.items("pods"))
+    await finish(nodeless, pods[0]["metadata"]["name"], "Failed")
+    ended = 'job_controller_jobs_finished_total{completion_mode="NonIndexed",reason="BackoffLimitExceeded",result="failed"} 1'
+
+    async def counted() -> bool:
+        return ended in list(nodeless.manager.lines())
+
+    await eventually(counted)
+    lines = list(nodeless.manager.lines())
+    assert 'job_controller_job_pods_finished_total{completion_mode="NonIndexed",result="failed"} 1' in lines
+    labels = 'action="pods_created",completion_mode="NonIndexed",result="success"'
+    assert f"job_controller_job_syncs_total{{{labels}}} 1" in lines
+    assert f"job_controller_job_sync_duration_seconds_count{{{labels}}} 1" in lines

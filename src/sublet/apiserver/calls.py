@@ -53,6 +53,7 @@ class Call(Struct, frozen=True):
         elif info.resource in _DEPRECATED and not info.api_group:
             since, instead = _DEPRECATED[info.resource]
             if _minor(api.settings.minor) >= since:
+                api.metrics.deprecated.values[_deprecated(info)] = 1
                 text = f"v1 {resource.kind} is deprecated in v1.{since}+"
                 warnings(request).append(text + (f"; use {instead}" if instead else ""))
         return cls(request, info, api, kind, resource, view(request, info, api, kind, resource, watch=watch))
@@ -155,6 +156,13 @@ def view(
     if include not in INCLUDES:
         raise BadRequest(f'unrecognized includeObject value: "{include}"')
     return View(api.registry, kind, resource, accepted, include)
+
+
+def _deprecated(info: RequestInfo) -> str:
+    return (
+        f'group="{info.api_group}",removed_release="",resource="{info.resource}",subresource="{info.subresource}",'
+        f'version="{info.api_version}"'
+    )
 
 
 def _minor(text: str) -> int:

@@ -6,8 +6,16 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from typing import TypeVar
 
-from sublet.apiserver.metrics import Histograms
-from sublet.store.interface import Entry, Event, Listing, Progress, Store
+from sublet.machinery.exposition import Counter, Histograms
+from sublet.store.interface import (
+    Entry,
+    Event,
+    Listing,
+    Progress,
+    RevisionMismatch,
+    Store,
+    StoreError,
+)
 
 T = TypeVar("T")
 _PREFIX = "/registry/"
@@ -16,9 +24,12 @@ _PREFIX = "/registry/"
 class MeteredStore:
     """A :class:`~sublet.store.interface.Store` over another. Watches and revisions are not timed."""
 
-    def __init__(self, store: Store, times: Histograms, now: Callable[[], float] = time.perf_counter) -> None:
+    def __init__(
+        self, store: Store, times: Histograms, errors: Counter, now: Callable[[], float] = time.perf_counter
+    ) -> None:
         self._store = store
         self._times = times
+        self._errors = errors
         self._now = now
         self._labels: dict[tuple[str, str], str] = {}
 
@@ -26,6 +37,10 @@ class MeteredStore:
         started = self._now()
         try:
             return await done
+        except StoreError as error:
+            if not isinstance(error, RevisionMismatch):
+                self._errors.add(self._label(operation, key))
+            raise
         finally:
             self._times.observe(self._label(operation, key), self._now() - started)
 

@@ -14,7 +14,15 @@ from typing import NamedTuple
 from msgspec import Struct, field
 
 from sublet.machinery.clock import Clock, SystemClock
-from sublet.machinery.exposition import Histogram, escaped, heading, label_text
+from sublet.machinery.exposition import (
+    SERIES_LIMIT,
+    Counter,
+    Histogram,
+    Histograms,
+    escaped,
+    heading,
+    label_text,
+)
 
 __all__ = ["Counter", "Histogram", "Histograms", "Labels", "Metrics", "escaped", "heading", "label_text"]
 
@@ -25,7 +33,8 @@ _STORE_BUCKETS = (0.005, 0.025, 0.05, 0.1, 0.2, 0.4, 0.6, 0.8, 1.0, 1.25, 1.5, 2
 _ADMISSION_BUCKETS = (0.005, 0.025, 0.1, 0.5, 1.0, 2.5)
 _LAG_BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0)
 _LAG_SECONDS = 1.0
-_SERIES_LIMIT = 5000
+_SIZE_BUCKETS = (1e3, 1e4, 1e5, 1e6, 1e7, 1e8, 1e9)
+_READING = frozenset(("GET", "LIST"))
 _MUTATING = frozenset(("POST", "PUT", "PATCH", "APPLY", "DELETE", "DELETECOLLECTION"))
 
 
@@ -52,51 +61,6 @@ class Labels(NamedTuple):
         )
 
 
-class Histograms:
-    """One per set of labels, up to a limit."""
-
-    def __init__(self, name: str, what: str, bounds: tuple[float, ...]) -> None:
-        self._name = name
-        self._what = what
-        self._bounds = bounds
-        self._found: dict[str, Histogram] = {}
-
-    def observe(self, labels: str, value: float) -> None:
-        found = self._found.get(labels)
-        if found is None:
-            if len(self._found) >= _SERIES_LIMIT:
-                return
-            found = self._found[labels] = Histogram(self._bounds)
-        found.observe(value)
-
-    def lines(self) -> Iterator[str]:
-        yield from heading(self._name, self._what, "histogram")
-        for labels, histogram in self._found.items():
-            yield from histogram.lines(self._name, labels)
-
-
-class Counter:
-    """One number per set of labels (``a="b",c="d"``)."""
-
-    def __init__(self, name: str, what: str, kind: str = "counter") -> None:
-        self._name = name
-        self._what = what
-        self._kind = kind
-        self.values: dict[str, int] = {}
-
-    def add(self, labels: str, count: int = 1) -> None:
-        known = self.values.get(labels)
-        if known is not None:
-            self.values[labels] = known + count
-        elif len(self.values) < _SERIES_LIMIT:
-            self.values[labels] = count
-
-    def lines(self) -> Iterator[str]:
-        yield from heading(self._name, self._what, self._kind)
-        for labels, value in self.values.items():
-            yield f"{self._name}{{{labels}}} {value}"
-
-
 class Running:
     """Adds one to a gauge while it is entered."""
 
@@ -113,12 +77,23 @@ class Running:
         self._counter.add(self._labels, -1)
 
 
+class Series:
+    """What is counted of the requests of one set of labels."""
+
+    __slots__ = ("codes", "durations", "sizes")
+
+    def __init__(self) -> None:
+        self.codes: dict[int, int] = {}
+        self.durations = Histogram(BUCKETS)
+        self.sizes: Histogram | None = None
+        """Of the answers to reads, in bytes."""
+
+
 class Metrics(Struct):
     """What is counted. Others that count are ``sources``: each gives lines in the text format when asked."""
 
     clock: Clock = field(default_factory=SystemClock)
-    requests: dict[tuple[Labels, int], int] = field(default_factory=dict)
-    durations: dict[Labels, Histogram] = field(default_factory=dict)
+    requests: dict[Labels, Series] = field(default_factory=dict)
     in_flight: dict[str, int] = field(default_factory=lambda: {"mutating": 0, "readOnly": 0})
     loop_lag: Histogram = field(default_factory=lambda: Histogram(_LAG_BUCKETS))
     sources: list[Callable[[], Iterable[str]]] = field(default_factory=list)
@@ -143,11 +118,31 @@ class Metrics(Struct):
             "authentication_attempts", "[ALPHA] Counter of authenticated attempts."
         )
     )
+    authenticated: Counter = field(
+        default_factory=lambda: Counter(
+            "authenticated_user_requests",
+            "[ALPHA] Counter of authenticated requests broken out by username.",
+        )
+    )
     authorizations: Counter = field(
         default_factory=lambda: Counter(
-            "apiserver_authorization_decisions_total",
-            "[ALPHA] Total number of terminal decisions made by an authorizer split by authorizer type, name, and "
-            "decision.",
+            "authorization_attempts_total",
+            "[ALPHA] Counter of authorization attempts broken down by result. It can be either 'allowed', 'denied', "
+            "'no-opinion' or 'error'.",
+        )
+    )
+    deprecated: Counter = field(
+        default_factory=lambda: Counter(
+            "apiserver_requested_deprecated_apis",
+            "[STABLE] Gauge of deprecated APIs that have been requested, broken out by API group, version, resource, "
+            "subresource, and removed_release.",
+            "gauge",
+        )
+    )
+    store_errors: Counter = field(
+        default_factory=lambda: Counter(
+            "etcd_request_errors_total",
+            "[ALPHA] Etcd failed request counts for each operation and object type.",
         )
     )
     store: Histograms = field(
@@ -165,6 +160,15 @@ class Metrics(Struct):
             _ADMISSION_BUCKETS,
         )
     )
+    controllers: Histograms = field(
+        default_factory=lambda: Histograms(
+            "apiserver_admission_controller_admission_duration_seconds",
+            "[STABLE] Admission controller latency histogram in seconds, identified by name and broken out for each "
+            "operation and API resource and type (validate or admit).",
+            _ADMISSION_BUCKETS,
+        )
+    )
+    """Of each built-in admission plug-in."""
     _watch_labels: dict[tuple[str, str, str, str], str] = field(default_factory=dict)
     _lag_task: asyncio.Task[None] | None = None
 
@@ -186,16 +190,19 @@ class Metrics(Struct):
     def end(self, kind: str) -> None:
         self.in_flight[kind] -= 1
 
-    def observe(self, labels: Labels, code: int, seconds: float) -> None:
-        """One finished request (of a watch: its start)."""
-        found = self.durations.get(labels)
+    def observe(self, labels: Labels, code: int, seconds: float, size: int = -1) -> None:
+        """One finished request (of a watch: its start); ``size`` of its answer, where it is known."""
+        found = self.requests.get(labels)
         if found is None:
-            if len(self.durations) >= _SERIES_LIMIT:
+            if len(self.requests) >= SERIES_LIMIT:
                 return
-            found = self.durations[labels] = Histogram(BUCKETS)
-        found.observe(seconds)
-        key = (labels, code)
-        self.requests[key] = self.requests.get(key, 0) + 1
+            found = self.requests[labels] = Series()
+            if labels.verb in _READING:
+                found.sizes = Histogram(_SIZE_BUCKETS)
+        found.durations.observe(seconds)
+        found.codes[code] = found.codes.get(code, 0) + 1
+        if found.sizes is not None and size >= 0:
+            found.sizes.observe(size)
 
     def start(self) -> None:
         """Begins to measure how late the loop runs what is due."""
@@ -231,8 +238,9 @@ class Metrics(Struct):
             "resource, scope, component, and HTTP response code.",
             "counter",
         )
-        for (labels, code), count in self.requests.items():
-            yield f'{name}{{code="{code}",{labels.text()}}} {count}'
+        for labels, series in self.requests.items():
+            for code, count in series.codes.items():
+                yield f'{name}{{code="{code}",{labels.text()}}} {count}'
         name = "apiserver_request_duration_seconds"
         yield from heading(
             name,
@@ -240,20 +248,41 @@ class Metrics(Struct):
             "resource, subresource, scope and component.",
             "histogram",
         )
-        for labels, histogram in self.durations.items():
-            yield from histogram.lines(name, labels.text())
+        for labels, series in self.requests.items():
+            yield from series.durations.lines(name, labels.text())
+        name = "apiserver_response_sizes"
+        yield from heading(
+            name,
+            "[STABLE] Response size distribution in bytes for each group, version, verb, resource, subresource, scope "
+            "and component.",
+            "histogram",
+        )
+        for labels, series in self.requests.items():
+            if series.sizes is not None:
+                yield from series.sizes.lines(name, labels.text().replace(f'dry_run="{labels.dry_run}",', ""))
         name = "apiserver_current_inflight_requests"
         yield from heading(
             name,
-            "[STABLE] Maximal number of currently used inflight request limit of this apiserver.",
+            "[STABLE] Maximal number of currently used inflight request limit of this apiserver per request kind in last second.",
             "gauge",
         )
         for kind, count in self.in_flight.items():
             yield f'{name}{{request_kind="{kind}"}} {count}'
-        for counter in (self.long_running, self.watch_events, self.authentications, self.authorizations):
+        for counter in (
+            self.long_running, self.watch_events, self.authentications, self.authenticated, self.authorizations,
+            self.deprecated, self.store_errors,
+        ):  # fmt: skip
             yield from counter.lines()
+        name = "apiserver_authorization_decisions_total"
+        what = "[ALPHA] Total number of terminal decisions made by an authorizer split by authorizer type, name, and decision."
+        yield from heading(name, what, "counter")
+        for labels_, count in self.authorizations.values.items():
+            yield f"{name}{{{labels_.replace('result', 'decision')}}} {count}"
         yield from self.store.lines()
+        what = "[ALPHA] Etcd request counts for each operation and object type."
+        yield from self.store.counts("etcd_requests_total", what)
         yield from self.admission.lines()
+        yield from self.controllers.lines()
         name = "sublet_loop_lag_seconds"
         yield from heading(name, "How late the event loop ran what was due.", "histogram")
         yield from self.loop_lag.lines(name, "")

@@ -17,8 +17,11 @@ from sublet.client.client import Client
 from sublet.client.events import EventRecorder
 from sublet.client.exchange import User
 from sublet.client.informer import InformerFactory
+from sublet.client.inprocess import InProcessTransport
+from sublet.client.metered import ClientMetrics, MeteredTransport
 from sublet.kinds import catalog as kinds
 from sublet.machinery.clock import Clock
+from sublet.machinery.exposition import heading
 from sublet.pki.controlplane import ControlPlanePKI
 
 if TYPE_CHECKING:
@@ -43,6 +46,7 @@ class Controlling:
         self._pki = pki
         self._clock = clock
         self._rng = rng
+        self._requests = ClientMetrics(f"{assembly.advertise_address}:{api.settings.secure_port}")
         self._informers: InformerFactory | None = None
         self._manager: Manager | None = None
         self._scheduler: _Forever | None = None
@@ -85,6 +89,15 @@ class Controlling:
 
     def lines(self) -> Iterator[str]:
         """Metrics of the controllers and the scheduler, as far as they run here."""
+        yield from self._requests.lines()
+        if self._assembly.leader_elect:
+            name = "leader_election_master_status"
+            what = (
+                "[ALPHA] Gauge of if the reporting system is master of the relevant lease, 0 indicates backup, 1 "
+                "indicates master. 'name' is the string used to identify the lease. Please make sure to group by name."
+            )
+            yield from heading(name, what, "gauge")
+            yield f'{name}{{name="{_LEASE[1]}"}} {int(self.leads)}'
         if self._manager is not None:
             yield from self._manager.lines()
         if self._scheduling is not None:
@@ -147,7 +160,10 @@ class Controlling:
         self._scheduler = self._scheduling = self._manager = self._informers = None
 
     def _system(self, name: str) -> Client:
-        return self._api.client_as(User(f"system:{name}", ("system:authenticated",)), name)
+        return self._client(User(f"system:{name}", ("system:authenticated",)), name)
+
+    def _client(self, user: User, name: str) -> Client:
+        return Client(MeteredTransport(InProcessTransport(self._api, user), self._requests), name)
 
     async def _start_controllers(self, informers: InformerFactory) -> None:
         registrations = await asyncio.to_thread(_code)
@@ -165,7 +181,7 @@ class Controlling:
         settings = self._controller_settings()
 
         def context_for(registration: Registration) -> Context:
-            client = self._api.client_as(User(registration.user_name, _SYSTEM_ACCOUNTS), registration.name)
+            client = self._client(User(registration.user_name, _SYSTEM_ACCOUNTS), registration.name)
             return Context(
                 client=client,
                 informers=informers,

@@ -5,6 +5,9 @@ from __future__ import annotations
 from bisect import bisect_left
 from collections.abc import Iterable, Iterator
 
+SERIES_LIMIT = 5000
+"""Sets of labels that are told apart in one metric: they may come from clients."""
+
 
 class Histogram:
     """Counts per bucket, the sum and the maximum."""
@@ -45,6 +48,57 @@ class Histogram:
         braced = f"{{{labels}}}" if labels else ""
         yield f"{name}_sum{braced} {self.total:.9g}"
         yield f"{name}_count{braced} {running}"
+
+
+class Histograms:
+    """One per set of labels, up to a limit."""
+
+    def __init__(self, name: str, what: str, bounds: tuple[float, ...]) -> None:
+        self._name = name
+        self._what = what
+        self._bounds = bounds
+        self._found: dict[str, Histogram] = {}
+
+    def observe(self, labels: str, value: float) -> None:
+        found = self._found.get(labels)
+        if found is None:
+            if len(self._found) >= SERIES_LIMIT:
+                return
+            found = self._found[labels] = Histogram(self._bounds)
+        found.observe(value)
+
+    def lines(self) -> Iterator[str]:
+        yield from heading(self._name, self._what, "histogram")
+        for labels, histogram in self._found.items():
+            yield from histogram.lines(self._name, labels)
+
+    def counts(self, name: str, what: str) -> Iterator[str]:
+        """How much was observed of each, as a counter of another name."""
+        yield from heading(name, what, "counter")
+        for labels, histogram in self._found.items():
+            yield f"{name}{{{labels}}} {sum(histogram.counts)}"
+
+
+class Counter:
+    """One number per set of labels (``a="b",c="d"``)."""
+
+    def __init__(self, name: str, what: str, kind: str = "counter") -> None:
+        self._name = name
+        self._what = what
+        self._kind = kind
+        self.values: dict[str, int] = {}
+
+    def add(self, labels: str, count: int = 1) -> None:
+        known = self.values.get(labels)
+        if known is not None:
+            self.values[labels] = known + count
+        elif len(self.values) < SERIES_LIMIT:
+            self.values[labels] = count
+
+    def lines(self) -> Iterator[str]:
+        yield from heading(self._name, self._what, self._kind)
+        for labels, value in self.values.items():
+            yield f"{self._name}{{{labels}}} {value}"
 
 
 def heading(name: str, what: str, kind: str) -> tuple[str, str]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 
 from sublet.machinery import objects
 from sublet.machinery.exposition import Histogram
@@ -33,6 +33,8 @@ class Controller:
         self.errors = 0
         self.worked = Histogram(BUCKETS)
         """Seconds that reconciliations took."""
+        self.sources: list[Callable[[], Iterable[str]]] = []
+        """What it counts besides, in Prometheus' text format."""
         self._since: dict[str, float] = {}
         """Key that is worked on -> when that began (monotonic)."""
         self._reconcile = reconcile

@@ -187,6 +187,9 @@ class Manager:
             for owner, controllers in by_name.items():
                 together = Histogram.sum(map(histogram, controllers))
                 yield from together.lines(name, f'name="{owner}"')
+        for controller in self._controllers:
+            for source in controller.sources:
+                yield from source()
 
     async def _supervise(self, name: str, runnable: Runnable, context: Context) -> None:
         await context.informers.synced()

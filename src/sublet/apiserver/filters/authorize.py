@@ -27,10 +27,10 @@ class Authorize:
             info = _as_create(info)
             decision = await self._authorizer.decide(user, info)
         if not decision.allowed:
-            self._decisions.add('decision="denied"')
+            self._decisions.add('result="denied"')
             request.context["refusal"] = decision.reason
             raise denial(user, info, decision.reason)
-        self._decisions.add('decision="allowed"')
+        self._decisions.add('result="allowed"')
         request.context["authorization"] = decision.reason
         return await proceed(request)
 

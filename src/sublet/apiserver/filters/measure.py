@@ -31,7 +31,9 @@ class Measure:
             response = await proceed(request)
         finally:
             metrics.end(kind)
-        metrics.observe(labels, response.status, self._clock.monotonic() - started)
+        body = response.body
+        size = len(body) if type(body) is bytes else -1
+        metrics.observe(labels, response.status, self._clock.monotonic() - started, size)
         return response
 
 

@@ -7,8 +7,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from sublet.controllers.job import accounts as accounting
-from sublet.controllers.job import decisions, indexes
+from sublet.controllers.job import counts, decisions, indexes
 from sublet.controllers.job.accounts import FINALIZER, Accounts
+from sublet.controllers.job.counts import JobCounts
 from sublet.controllers.job.decisions import Ending
 from sublet.kinds.resources import resource
 from sublet.machinery import objects
@@ -49,7 +50,11 @@ class JobReconciler:
         self._latest = Latest()
         self._released: set[str] = set()
         self._failures: dict[str, _Failures] = {}
+        self._counts = JobCounts()
+        self._actions: dict[str, str] = {}
+        """Key of a Job that is looked at -> what was done to its pods."""
         self.controller = Controller("job-controller", self.reconcile, workers=5)
+        self.controller.sources.append(self._counts.lines)
         self._jobs.add_handler(self._on_job)
         self._pods.add_handler(self._on_pod)
 
@@ -114,7 +119,18 @@ class JobReconciler:
         if decisions.final_condition(job) is not None:
             await self._release([p for p in pods if FINALIZER in objects.finalizers(p)], job)
             return None
-        return await self._advance(key, job, pods, may_change)
+        return await self._counted(key, job, pods, may_change)
+
+    async def _counted(self, key: str, job: Object, pods: list[Object], may_change: bool) -> Result | None:
+        started, failed = self._context.clock.monotonic(), True
+        self._actions[key] = counts.RECONCILING
+        try:
+            result = await self._advance(key, job, pods, may_change)
+            failed = False
+            return result
+        finally:
+            seconds = self._context.clock.monotonic() - started
+            self._counts.synced(job, self._actions.pop(key), seconds, failed=failed)
 
     async def _advance(self, key: str, job: Object, pods: list[Object], may_change: bool) -> Result | None:
         now = self._context.clock.now()
@@ -244,6 +260,8 @@ class JobReconciler:
             chosen = decisions.pending_indexes(job, accounts, taken | waiting, count)
             count = len(chosen)
         self._expected.expect_creations(key, count)
+        if count:
+            self._actions[key] = counts.CREATED
         made: list[Object] = []
 
         async def create(number: int) -> None:
@@ -280,6 +298,7 @@ class JobReconciler:
         if not chosen:
             return list(active), None
         self._expected.expect_deletions(key, (objects.uid(pod) for pod in chosen))
+        self._actions[key] = counts.DELETED
         gone: set[str] = set()
         first: Exception | None = None
         for pod in chosen:
@@ -314,12 +333,14 @@ class JobReconciler:
             return job
         if accounts.release:
             released = await self._release(accounts.release, job)
+            self._counts.tracked(job, [pod for pod in accounts.release if objects.uid(pod) in released])
             accounting.close(accounts, released)
         final = not active and not self._terminating(pods, active)
         final = final and not accounts.uncounted_succeeded and not accounts.uncounted_failed
         status = self._status(written, pods, active, accounts, ending, final=final)
         again = await self._write(written, status)
         if ending is not None and final:
+            self._counts.finished(job, ending)
             self._announce(again or written, ending)
         return again or written
 
