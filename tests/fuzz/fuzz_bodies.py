@@ -122,3 +122,12 @@ class Bodies:
             index = rng.randrange(len(value))
             return [*value[:index], self._break(value[index]), *value[index + 1 :]]
         return rng.choice(WRONG)
+
+
+MEANT = (
+    b"resourceVersion should not be set", b"Too large resource version", b"allotted timeout", b"replicas field",
+    b"failed to create typed patch object", b"failed to convert new object", b"unknown patch type",
+    b"does not contain declared merge key", b"merging lists cannot yet be specified", b"The order in patch list",
+    b"expected a []interface {}, but received",
+)  # fmt: skip
+"""What Kubernetes answers with 500 and above too."""

@@ -16,7 +16,7 @@ from typing import Any
 from urllib.parse import quote
 
 import pytest
-from fuzz_bodies import WORDS, WRONG, Bodies
+from fuzz_bodies import MEANT, WORDS, WRONG, Bodies
 
 from sublet.apiserver.api import APIServer
 from sublet.client.exchange import Request, Response, User
@@ -270,11 +270,6 @@ DELETES: tuple[Any, ...] = (
     b"", {}, {"gracePeriodSeconds": 0}, {"gracePeriodSeconds": -1}, {"propagationPolicy": "Foreground"},
     {"propagationPolicy": "x"}, {"preconditions": {"uid": "x"}}, {"preconditions": 1}, [], b"\x00", b"null",
 )  # fmt: skip
-
-
-MEANT = (b"resourceVersion should not be set", b"Too large resource version", b"allotted timeout",
-         b"replicas field")  # fmt: skip
-"""What Kubernetes answers with 500 and above too."""
 
 
 def _meant(response: Response) -> bool:

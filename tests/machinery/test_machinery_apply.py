@@ -13,7 +13,7 @@ from sublet.machinery import managedfields
 from sublet.machinery.apply import LAST_APPLIED, apply
 from sublet.machinery.managedfields import Scope
 from sublet.machinery.schema import Schema
-from sublet.machinery.status import BadRequest, Conflict
+from sublet.machinery.status import BadRequest, Conflict, StatusError
 
 TEXT = {"type": "string"}
 NUMBER = {"type": "integer"}
@@ -290,8 +290,9 @@ def test_what_an_endpoint_resets_is_nobodys_and_conflicts_with_nobody():
     ],
 )  # fmt: skip
 def test_what_the_schema_does_not_allow_is_refused(spec, text):
-    with pytest.raises(BadRequest) as caught:
+    with pytest.raises(StatusError) as caught:
         applied(None, spec)
+    assert (caught.value.code, caught.value.reason) == (500, "")
     assert text in caught.value.message
 
 

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sublet.machinery.schema import Schema
-from sublet.machinery.status import BadRequest
+from sublet.machinery.status import Invalid, StatusError
 from sublet.machinery.strategicmerge import apply
 
 TEXT = {"type": "string"}
@@ -94,9 +94,26 @@ def test_a_map_is_replaced_or_emptied_by_directive():
     before = {"labels": {"a": "1"}}
     assert apply(before, {"labels": {"$patch": "replace", "b": "2"}}, SCHEMA) == {"labels": {"b": "2"}}
     assert apply(before, {"labels": {"$patch": "delete"}}, SCHEMA) == {"labels": {}}
-    assert apply(before, {"labels": {"$patch": "merge", "b": "2"}}, SCHEMA) == {
-        "labels": {"a": "1", "b": "2"}
-    }
+    with pytest.raises(
+        StatusError, match=r"^unknown patch type: merge in map: map\[\$patch:merge b:2\]$"
+    ) as caught:
+        apply(before, {"labels": {"$patch": "merge", "b": "2"}}, SCHEMA)
+    assert (caught.value.code, caught.value.reason) == (500, "")
+
+
+def test_a_directive_for_what_is_not_there_leaves_nothing():
+    assert apply({}, {"labels": {"$patch": "replace", "b": "2"}}, SCHEMA) == {}
+    assert apply({"labels": ["x"]}, {"labels": {"$patch": "delete"}}, SCHEMA) == {}
+    nested = {"strategy": {"rolling": {"$patch": "replace", "x": 1}, "type": "a"}}
+    assert apply({}, nested, SCHEMA) == {"strategy": {"type": "a"}}
+
+
+def test_items_with_directives_add_nothing_and_lists_know_no_merge_directive():
+    before = {"containers": [{"name": "a"}]}
+    patch = {"containers": [{"$patch": "replace", "name": "x"}, {"name": "b"}]}
+    assert names(apply(before, patch, SCHEMA)) == ["b"]
+    with pytest.raises(StatusError, match="merging lists cannot yet be specified in the patch"):
+        apply(before, {"containers": [{"$patch": "merge", "name": "a"}]}, SCHEMA)
 
 
 def test_a_field_with_strategy_replace_is_replaced():
@@ -115,13 +132,17 @@ def test_the_order_of_items_follows_the_directive_and_others_keep_their_place():
     ) == list("bacd")
 
 
-def test_the_order_must_name_every_item_of_the_patch():
-    patch = {"$setElementOrder/containers": [{"name": "b"}], "containers": [{"name": "a"}]}
+@pytest.mark.parametrize(("order", "items"), [("b", "a"), ("abc", "ca")])
+def test_the_order_must_name_every_item_of_the_patch_and_in_its_order(order, items):
+    patch = {
+        "$setElementOrder/containers": [{"name": name} for name in order],
+        "containers": [{"name": name} for name in items],
+    }
     with pytest.raises(
-        BadRequest,
-        match=r"^The order in patch list:\n\[map\[name:a\]\]\n doesn't match \$setElementOrder list:",
-    ):
+        StatusError, match=r"^The order in patch list:\n\[map\[name:.*\]\]\n doesn't match"
+    ) as caught:
         apply({"containers": []}, patch, SCHEMA)
+    assert (caught.value.code, caught.value.reason) == (500, "")
 
 
 def test_items_may_be_deleted_while_others_are_ordered():
@@ -137,17 +158,17 @@ def test_kept_keys_drop_the_others():
     before = {"strategy": {"type": "RollingUpdate", "rolling": {"x": 1}}}
     patch = {"strategy": {"$retainKeys": ["type"], "type": "Recreate"}}
     assert apply(before, patch, SCHEMA) == {"strategy": {"type": "Recreate"}}
-    with pytest.raises(BadRequest, match="patch content doesn't match retainKeys list"):
+    with pytest.raises(Invalid, match="the server rejected our request due to an error in our request"):
         apply(before, {"strategy": {"$retainKeys": ["rolling"], "type": "Recreate"}}, SCHEMA)
 
 
 def test_an_item_without_its_key_is_refused():
-    with pytest.raises(BadRequest, match="does not contain declared merge key: name"):
+    with pytest.raises(StatusError, match=r"^map: map\[image:x\] does not contain declared merge key: name$"):
         apply({"containers": [{"name": "a"}]}, {"containers": [{"image": "x"}]}, SCHEMA)
 
 
 def test_an_unknown_directive_is_refused():
-    with pytest.raises(BadRequest, match=r"unknown patch type: what in map: map\[\$patch:what\]"):
+    with pytest.raises(StatusError, match=r"unknown patch type: what in map: map\[\$patch:what\]"):
         apply({"labels": {}}, {"labels": {"$patch": "what"}}, SCHEMA)
 
 

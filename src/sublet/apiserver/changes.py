@@ -18,6 +18,7 @@ from sublet.machinery.status import (
     Invalid,
     NotFound,
     RequestEntityTooLarge,
+    StatusError,
     UnsupportedMediaType,
     invalid,
     invalid_object,
@@ -240,7 +241,7 @@ def applying(
 
 
 def _check_types(document: Object, schema: Schema | None, custom: bool) -> None:
-    """Raises ``BadRequest`` for values of a wrong type in what is applied."""
+    """Raises a ``StatusError`` of code 500 for values of a wrong type in what is applied."""
     from sublet.machinery import apply, typed
 
     if schema is None:
@@ -255,10 +256,10 @@ def _check_types(document: Object, schema: Schema | None, custom: bool) -> None:
         if found := typed.problems(document, schema):
             raise apply.refused(document, typed.listed(found))
         kind = apply.shown_type(document)
-        raise BadRequest(
+        raise StatusError(
             f"failed to convert new object ({objects.namespace(document)}/{objects.name(document)}; {kind}) to proper "
-            f"version: unable to convert unstructured object to {kind}: {result.errors[0]}"
-        )
+            f"version: unable to convert unstructured object to {kind}: {result.errors[0]}", code=500, reason="",
+        )  # fmt: skip
 
 
 def check_applied(document: Any, resource: Resource) -> None:

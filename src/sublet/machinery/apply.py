@@ -27,7 +27,7 @@ from sublet.machinery.shapes import (
     repeated_in,
     shape_of,
 )
-from sublet.machinery.status import BadRequest, Cause, Conflict
+from sublet.machinery.status import BadRequest, Cause, Conflict, StatusError
 
 LAST_APPLIED = "kubectl.kubernetes.io/last-applied-configuration"
 _BEFORE_FIRST = "before-first-apply"
@@ -51,7 +51,7 @@ def apply(
 
     ``scope``: what can be owned through this endpoint; the rest of the configuration is merged too, for the caller to
     restore, but is nobody's and conflicts with nobody. ``versions``: as of ``managedfields.update``.
-    Raises :class:`Conflict` with a cause per field, :class:`BadRequest` for what the schema does not declare. An
+    Raises :class:`Conflict` with a cause per field, a ``StatusError`` of code 500 for what the schema does not declare. An
     apply that changes nothing gives an object equal to ``live``.
     """
     if (applied.get("metadata") or {}).get("managedFields"):
@@ -96,10 +96,10 @@ def _base(
     return base, entries
 
 
-def refused(applied: Object, why: str) -> BadRequest:
-    """The refusal of a configuration that the schema does not allow. Upstream says the same with code 500."""
+def refused(applied: Object, why: str) -> StatusError:
+    """The refusal of a configuration that the schema does not allow: to upstream an error without a reason."""
     where = f"{objects.namespace(applied)}/{objects.name(applied)}; {shown_type(applied)}"
-    return BadRequest(f"failed to create typed patch object ({where}): {why}")
+    return StatusError(f"failed to create typed patch object ({where}): {why}", code=500, reason="")
 
 
 def shown_type(obj: Object) -> str:

@@ -345,7 +345,7 @@ def type_invalid(field: str, value: Any, detail: str) -> FieldError:
 def aggregated(errors: Sequence[FieldError]) -> str:
     """Several errors as one text; ``""`` for none."""
     texts = dict.fromkeys(str(error) for error in errors)
-    return ", ".join(texts) if len(errors) < 2 else f"[{', '.join(texts)}]"
+    return ", ".join(texts) if len(texts) < 2 else f"[{', '.join(texts)}]"
 
 
 def invalid_object(group: str, kind: str, name: str, errors: Sequence[FieldError]) -> Invalid:

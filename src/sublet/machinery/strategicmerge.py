@@ -13,7 +13,7 @@ from typing import Any
 from sublet.machinery.codec import copied, same
 from sublet.machinery.gotext import go_type, shown
 from sublet.machinery.schema import Schema
-from sublet.machinery.status import BadRequest
+from sublet.machinery.status import BadRequest, Invalid, StatusError
 
 _PATCH = "$patch"
 _RETAIN = "$retainKeys"
@@ -25,7 +25,11 @@ _Key = Callable[[Any], Any]
 
 
 def apply(original: Map, patch: Any, schema: Schema | None) -> Map:
-    """The object with the patch laid over it; raises :class:`BadRequest` for directives that make no sense."""
+    """The object with the patch laid over it.
+
+    Raises :class:`BadRequest` for directives of a wrong form, :class:`Invalid` where kept keys contradict the patch, and
+    for everything else that makes no sense a ``StatusError`` of code 500 without a reason, as upstream does.
+    """
     if not isinstance(patch, dict):
         raise BadRequest("a strategic merge patch must be a JSON object")
     return _merge_map(copied(original), copied(patch), schema)
@@ -39,32 +43,39 @@ def _merge_map(original: Map, patch: Map, schema: Schema | None) -> Map:
             return {name: _without_directives(value) for name, value in patch.items() if value is not None}
         if directive == "delete":
             return {}
-        if directive != "merge":
-            raise _unknown_directive(directive, patch)
+        raise _unknown_directive(directive, patch)
     _retain(original, patch)
     orders = _pop_prefixed(patch, _ORDER)
     for field, values in _pop_prefixed(patch, _DELETE_FROM).items():
-        if isinstance(original.get(field), list):
+        if isinstance(original.get(field), list) and isinstance(values, list):
             original[field] = [item for item in original[field] if not _contains(values, item)]
     for field, order in orders.items():
         _merge_ordered(original, patch, field, order, schema.child(field) if schema else None)
     for field, value in patch.items():
         if value is None:
             original.pop(field, None)
-        elif field not in original:
-            original[field] = _without_directives(value)
+        elif field in original and _are_alike(original[field], value):
+            original[field] = _merge_value(original[field], value, schema.child(field) if schema else None)
+        elif _has_directive(value):
+            original.pop(field, None)  # a directive has nothing to work on
         else:
-            original[field] = _merge_value(
-                original[field], value, schema.child(field) if schema else None, field
-            )
+            original[field] = _without_directives(value)
     return original
 
 
-def _unknown_directive(directive: Any, patch: Map) -> BadRequest:
-    return BadRequest(f"unknown patch type: {directive!s} in map: {shown({_PATCH: directive, **patch})}")
+def _senseless(why: str) -> StatusError:
+    return StatusError(why, code=500, reason="")
 
 
-def _merge_value(original: Any, patch: Any, schema: Schema | None, field: str) -> Any:
+def _unknown_directive(directive: Any, patch: Map) -> StatusError:
+    return _senseless(f"unknown patch type: {directive!s} in map: {shown({_PATCH: directive, **patch})}")
+
+
+def _are_alike(one: Any, other: Any) -> bool:
+    return any(isinstance(one, kind) and isinstance(other, kind) for kind in (dict, list))
+
+
+def _merge_value(original: Any, patch: Any, schema: Schema | None) -> Any:
     if isinstance(patch, dict) and isinstance(original, dict):
         if schema is not None and "replace" in schema.patch_strategy:
             return _without_directives(patch)
@@ -83,47 +94,45 @@ def _retain(original: Map, patch: Map) -> None:
         raise BadRequest("invalid patch format of retainKeys")
     for key in patch:
         if not key.startswith("$") and patch[key] is not None and key not in retained:
-            raise BadRequest(f"patch content doesn't match retainKeys list: {key!r} is not in {retained}")
+            # Upstream's own text for this never reaches the client.
+            raise Invalid("the server rejected our request due to an error in our request", with_details=True)
     for key in [key for key in original if key not in retained]:
         del original[key]
 
 
-def _pop_prefixed(patch: Map, prefix: str) -> dict[str, list[Any]]:
-    found: dict[str, list[Any]] = {}
-    for key in [key for key in patch if key.startswith(prefix)]:
-        values = patch.pop(key)
-        if not isinstance(values, list):
-            if prefix == _DELETE_FROM:
-                raise BadRequest("invalid patch format of primitive list")
-            raise BadRequest(f"expected a []interface {{}}, but received a {go_type(values)}")
-        found[key.removeprefix(prefix)] = values
-    return found
+def _pop_prefixed(patch: Map, prefix: str) -> dict[str, Any]:
+    return {
+        key.removeprefix(prefix): patch.pop(key) for key in [key for key in patch if key.startswith(prefix)]
+    }
 
 
-def _merge_ordered(original: Map, patch: Map, field: str, order: list[Any], schema: Schema | None) -> None:
+def _merge_ordered(original: Map, patch: Map, field: str, order: Any, schema: Schema | None) -> None:
     """Takes the field out of the patch and merges it so that its items stand in the order given."""
     if schema is None or "merge" not in schema.patch_strategy:
         raise BadRequest(f"{_ORDER}{field} is given, but the list {field!r} is not merged by key or value")
     key = _key_of(schema)
-    given = patch.pop(field, None)
-    if field not in original and given is None:
+    given, before = patch.pop(field, None), original.get(field)
+    for values in (order, before, given):
+        if not isinstance(values, list) and (values is not None or values is order):
+            raise _senseless(f"expected a []interface {{}}, but received a {go_type(values)}")
+    if before is None and given is None:
         return
-    if given is not None and not isinstance(given, list):
-        raise BadRequest(f"{_ORDER}{field} is given, but {field!r} in the patch is no list")
-    before = original.get(field) or []
-    positions = [key(item) for item in order]
-    items = [item for item in given or () if not _is_deletion(item)]
-    for item in items:
-        if not (isinstance(item, dict) and _PATCH in item) and key(item) not in positions:
-            raise BadRequest(
-                f"The order in patch list:\n{shown(given)}\n doesn't match $setElementOrder list:\n{shown(order)}\n"
-            )
-    merged, _ = _merge_list(list(before), given or [], schema)
-    original[field] = _ordered(merged, order, before, key)
+    if order and given and not _in_order([item for item in given if not _has_directive(item)], order, key):
+        raise _senseless(
+            f"The order in patch list:\n{shown(given)}\n doesn't match $setElementOrder list:\n{shown(order)}\n"
+        )
+    merged, _ = _merge_list(list(before or ()), given or [], schema)
+    original[field] = _ordered(merged, order, before or [], key)
 
 
-def _is_deletion(item: Any) -> bool:
-    return isinstance(item, dict) and item.get(_PATCH) == "delete"
+def _in_order(items: list[Any], order: list[Any], key: _Key) -> bool:
+    """Whether the items stand in the order given, which may name others between them."""
+    places = iter(order)
+    return all(any(same(key(place), key(item)) for place in places) for item in items)
+
+
+def _has_directive(item: Any) -> bool:
+    return isinstance(item, dict) and _PATCH in item
 
 
 def _key_of(schema: Schema) -> _Key:
@@ -133,7 +142,7 @@ def _key_of(schema: Schema) -> _Key:
     def key(item: Any) -> Any:
         if isinstance(item, dict) and name:
             if item.get(name) is None:
-                raise BadRequest(f"map: {shown(item)} does not contain declared merge key: {name}")
+                raise _senseless(f"map: {shown(item)} does not contain declared merge key: {name}")
             return item[name]
         return item
 
@@ -152,10 +161,8 @@ def _merge_list(original: list[Any], patch: list[Any], schema: Schema) -> tuple[
             original = [old for old in original if not same(key(old), gone)]
         elif directive == "replace":
             replace = True
-            if len(item) > 1:
-                given.append({name: value for name, value in item.items() if name != _PATCH})
         elif directive == "merge":
-            given.append({name: value for name, value in item.items() if name != _PATCH})
+            raise _senseless("merging lists cannot yet be specified in the patch")
         elif directive is not None:
             raise _unknown_directive(directive, {name: v for name, v in item.items() if name != _PATCH})
         else:
@@ -219,11 +226,10 @@ def _without_directives(value: Any) -> Any:
             name: _without_directives(child)
             for name, child in value.items()
             if child is not None
+            and not _has_directive(child)
             and name not in (_PATCH, _RETAIN)
             and not name.startswith((_ORDER, _DELETE_FROM))
         }
     if isinstance(value, list):
-        return [
-            _without_directives(item) for item in value if not (isinstance(item, dict) and _PATCH in item)
-        ]
+        return [_without_directives(item) for item in value if not _has_directive(item)]
     return value
