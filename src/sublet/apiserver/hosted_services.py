@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Protocol
 
 from sublet.apiserver.registry import Registry
-from sublet.apiserver.services import keep_allocated
 from sublet.apiserver.writing import Transaction
 from sublet.machinery import objects
 from sublet.machinery.kind import Object
@@ -59,7 +58,6 @@ class HostedServiceDuty:
         if old is None:
             await self._refuse_existing(new)
         elif not _gets_addresses(new, old):
-            keep_allocated(new, old)
             return None
         allocation = await self._allocator.allocate(new, dry_run)
         new["spec"] = allocation.service["spec"]

@@ -9,7 +9,7 @@ from sublet.apiserver import stored
 from sublet.apiserver.registry import Registry
 from sublet.machinery import objects
 from sublet.machinery.kind import Object
-from sublet.machinery.status import FieldError, invalid
+from sublet.machinery.status import internal_error, invalid, invalid_object
 
 Port = tuple[str, int]
 """(protocol, number)."""
@@ -32,56 +32,59 @@ class NodePorts:
         own = stored.key(kind.resource, objects.namespace(but), objects.name(but))
         for entry in self._registry.cache(kind).entries():
             if entry.key != own:
-                found.update(port for _, port in ports_of(entry.object))
+                found.update(ports_of(entry.object))
         return found
 
-    def fill(self, service: Object, errors: list[FieldError]) -> list[Port]:
-        """Checks the ports a Service asks for and chooses those it leaves open; returns all it now has."""
+    def fill(self, service: Object, kept: set[Port], *, choose: bool) -> list[Port]:
+        """Checks the ports a Service asks for and may ``choose`` those it leaves open; returns all it now has.
+
+        ``kept``: what it has already. Raises Invalid for the first port that cannot be had,
+        InternalError if none is free.
+        """
         taken = self.taken(service)
+        ports = service["spec"].get("ports") or ()
         mine: list[Port] = []
-        for path, port in ports_of(service):
-            if not self.first <= port[1] <= self.last:
-                errors.append(
-                    invalid(
-                        path, port[1],
-                        "provided port is not in the valid range. The range of valid ports is "
-                        f"{self.first}-{self.last}",
-                    )
-                )  # fmt: skip
-            elif port in taken:
-                errors.append(invalid(path, port[1], "provided port is already allocated"))
-            else:
-                mine.append(port)
-        if errors:
-            return mine
-        for index, port_spec in enumerate(service["spec"].get("ports") or ()):
-            if not port_spec.get("nodePort"):
-                protocol = port_spec.get("protocol") or "TCP"
-                number = self._sibling(service, port_spec, protocol) or self._free(
-                    taken | set(mine), protocol
-                )
+        for index, port in enumerate(ports):
+            number, protocol = port.get("nodePort"), port.get("protocol") or "TCP"
+            if not number:
+                continue
+            if (protocol, number) not in kept and (why := self._unavailable((protocol, number), taken)):
+                error = invalid(f"spec.ports[{index}].nodePort", number, why)
+                raise invalid_object("", "Service", objects.name(service), [error])
+            mine.append((protocol, number))
+        for port in ports if choose else ():
+            if not port.get("nodePort"):
+                protocol = port.get("protocol") or "TCP"
+                number = self._sibling(service, port, protocol) or self._free(taken | set(mine), protocol)
                 if not number:
-                    errors.append(invalid(f"spec.ports[{index}].nodePort", 0, "range is full"))
-                    break
-                port_spec["nodePort"] = number
+                    raise internal_error("failed to allocate a nodePort: range is full")
+                port["nodePort"] = number
                 mine.append((protocol, number))
         return mine
 
-    def health_check(self, service: Object, errors: list[FieldError]) -> list[Port]:
-        """The port on which nodes say whether they have endpoints; filled in where it is missing."""
+    def health_check(self, service: Object, kept: set[Port]) -> list[Port]:
+        """The port on which nodes say whether they have endpoints; filled in where it is missing.
+
+        ``kept``: what the Service has already. Raises InternalError if a port cannot be had.
+        """
         spec = service["spec"]
-        port = int(spec.get("healthCheckNodePort") or 0)
         taken = self.taken(service)
-        if port:
-            if ("TCP", port) in taken:
-                errors.append(invalid("spec.healthCheckNodePort", port, "provided port is already allocated"))
-            return [("TCP", port)]
-        port = self._free(taken | {p for _, p in ports_of(service)}, "TCP")
-        if not port:
-            errors.append(invalid("spec.healthCheckNodePort", 0, "range is full"))
-            return []
-        spec["healthCheckNodePort"] = port
-        return [("TCP", port)]
+        port: Port = ("TCP", int(spec.get("healthCheckNodePort") or 0))
+        if port[1]:
+            if port not in kept and (why := self._unavailable(port, taken)):
+                raise internal_error(f"failed to allocate requested HealthCheck NodePort {port[1]}: {why}")
+            return [port]
+        number = self._free(taken | set(ports_of(service)), "TCP")
+        if not number:
+            raise internal_error("failed to allocate a HealthCheck NodePort 0: range is full")
+        spec["healthCheckNodePort"] = number
+        return [("TCP", number)]
+
+    def _unavailable(self, wanted: Port, taken: set[Port]) -> str:
+        if not self.first <= wanted[1] <= self.last:
+            valid = f"{self.first}-{self.last}"
+            return f"provided port is not in the valid range. The range of valid ports is {valid}"
+        return "provided port is already allocated" if wanted in taken else ""
 
     async def caught_up(self) -> None:
         """Returns once every Service stored so far shows in the cache."""
@@ -114,11 +117,11 @@ class NodePorts:
         return next((p for p in range(self.first, self.last + 1) if (protocol, p) not in taken), 0)
 
 
-def ports_of(service: Object) -> Iterator[tuple[str, Port]]:
-    """(field path, port) of every node port that a Service holds."""
-    spec = service.get("spec") or {}
-    for index, port in enumerate(spec.get("ports") or ()):
+def ports_of(service: Object | None) -> Iterator[Port]:
+    """Every node port that a Service holds."""
+    spec = (service or {}).get("spec") or {}
+    for port in spec.get("ports") or ():
         if port.get("nodePort"):
-            yield f"spec.ports[{index}].nodePort", (port.get("protocol") or "TCP", int(port["nodePort"]))
+            yield port.get("protocol") or "TCP", int(port["nodePort"])
     if spec.get("healthCheckNodePort"):
-        yield "spec.healthCheckNodePort", ("TCP", int(spec["healthCheckNodePort"]))
+        yield "TCP", int(spec["healthCheckNodePort"])

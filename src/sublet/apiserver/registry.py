@@ -39,11 +39,11 @@ from sublet.machinery.schema import Schema
 from sublet.machinery.status import (
     AlreadyExists,
     FieldError,
-    InternalError,
     MethodNotAllowed,
     StatusError,
     already_exists,
     conflict,
+    internal_error,
     invalid_object,
     not_found,
 )
@@ -533,7 +533,7 @@ class Registry:
 
     async def _admit(self, kind: Kind, attributes: Attributes) -> None:
         if self.admission is None:
-            raise InternalError("Internal error occurred: the API server is not started")
+            raise internal_error("the API server is not started")
         await self.admission.admit(attributes)
         if attributes.mutated and attributes.object is not None:
             kind.default(attributes.object)

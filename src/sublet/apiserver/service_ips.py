@@ -14,7 +14,7 @@ from sublet.apiserver.writing import Write
 from sublet.client.exchange import User
 from sublet.machinery import objects
 from sublet.machinery.kind import Kind, Object
-from sublet.machinery.status import AlreadyExists, FieldError, NotFound, invalid
+from sublet.machinery.status import AlreadyExists, FieldError, NotFound, internal_error, invalid
 
 NETWORKING = "networking.k8s.io"
 MANAGER = "ipallocator.k8s.io"
@@ -59,7 +59,10 @@ class ServiceIPs:
         return str(self.network[1])
 
     async def take(self, service: Object, wanted: str = "", *, dry_run: bool = False) -> str:
-        """Reserves ``wanted``, or any free address. Raises :class:`Refused`."""
+        """Reserves ``wanted``, or any free address.
+
+        Raises :class:`Refused` where ``wanted`` cannot be had, and InternalError where none is free.
+        """
         if wanted:
             self._check(wanted)
             if not await self._reserve(service, wanted, dry_run):
@@ -71,9 +74,7 @@ class ServiceIPs:
             for candidate in self._candidates(network, taken):
                 if await self._reserve(service, candidate, dry_run):
                     return candidate
-        raise Refused(
-            invalid("spec.clusterIPs", [], f"failed to allocate a serviceIP: range {self.network} is full")
-        )
+        raise internal_error("failed to allocate a serviceIP: range is full")
 
     def _check(self, wanted: str) -> None:
         try:

@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Iterator
 
 from msgspec import Struct, field
 
-from sublet.apiserver.node_ports import NodePorts, Port
+from sublet.apiserver.node_ports import NodePorts, Port, ports_of
 from sublet.apiserver.service_ips import Refused, ServiceIPs, held
 from sublet.apiserver.writing import Transaction
 from sublet.machinery import objects
 from sublet.machinery.kind import Object
-from sublet.machinery.status import FieldError, invalid_object, not_supported
+from sublet.machinery.status import FieldError, invalid_object
 from sublet.machinery.status import invalid as invalid_value
 
 _WITH_PORTS = ("NodePort", "LoadBalancer")
-_POLICIES = ("SingleStack", "PreferDualStack", "RequireDualStack")
 
 
 class _Taken(Struct):
@@ -58,14 +57,12 @@ class ServiceDuty:
         taken = _Taken(self.ips, self.ports, dry_run=dry_run)
         errors: list[FieldError] = []
         try:
-            keep_allocated(new, old)
             self._families(new, old, errors)
             if not errors:
                 await self._addresses(new, old, taken, errors)
-            if not errors:
-                self._node_ports(new, taken, errors)
             if errors:
                 raise invalid_object("", "Service", objects.name(new), errors)
+            self._node_ports(new, old, taken)
         except BaseException:
             await taken.undo()
             raise
@@ -80,38 +77,41 @@ class ServiceDuty:
                 await self.ips.release(ip)
 
     def _families(self, new: Object, old: Object | None, errors: list[FieldError]) -> None:
-        spec = new["spec"]
+        """Settles policy and families of an object that its kind's own rules accepted."""
+        spec, before = new["spec"], (old or {}).get("spec") or {}
         if spec.get("type") == "ExternalName":
-            for key in ("ipFamilies", "ipFamilyPolicy", "clusterIP", "clusterIPs"):
-                spec.pop(key, None)
             return
-        policy = spec.get("ipFamilyPolicy")
-        if policy is not None and policy not in _POLICIES:
-            errors.append(not_supported("spec.ipFamilyPolicy", policy, _POLICIES))
-            return
-        headless = spec.get("clusterIP") == "None" or "None" in (spec.get("clusterIPs") or ())
+        headless = spec.get("clusterIP") == "None"
         without_selector = headless and not spec.get("selector")
-        families = spec.get("ipFamilies") or []
-        if policy == "RequireDualStack" and not without_selector:
-            errors.append(
-                invalid_value(
-                    "spec.ipFamilyPolicy", policy, "this cluster is not configured for dual-stack services"
-                )
-            )
+        policy = spec.setdefault("ipFamilyPolicy", "RequireDualStack" if without_selector else "SingleStack")
+        families = list(spec.get("ipFamilies") or ())
+        errors += _stacks(spec, policy, before)
+        for index, ip in enumerate([] if headless else spec.get("clusterIPs") or ()):
+            family = "IPv6" if ":" in ip else "IPv4"
+            if index < len(families):
+                continue
+            if family == self.ips.family:
+                families.append(family)
+            else:
+                why = f"{family} is not configured on this cluster"
+                errors.append(invalid_value(f"spec.clusterIPs[{index}]", spec["clusterIPs"], why))
+        if errors:
             return
-        for index, family in enumerate(families):
-            if family not in ("IPv4", "IPv6"):
-                errors.append(not_supported(f"spec.ipFamilies[{index}]", family, ("IPv4", "IPv6")))
-            elif family != self.ips.family and not without_selector:
-                why = f"not configured on this cluster: {family}"
-                errors.append(invalid_value(f"spec.ipFamilies[{index}]", family, why))
-        if without_selector and policy is None and len(families) != 1:
-            spec["ipFamilyPolicy"] = "RequireDualStack"
-            other = "IPv6" if self.ips.family == "IPv4" else "IPv4"
-            spec["ipFamilies"] = families or [self.ips.family, other]
-            return
-        spec["ipFamilyPolicy"] = policy or "SingleStack"
+        if not without_selector:
+            errors += self._unknown_families(policy, families)
+        elif policy != "SingleStack" and len(families) < 2:
+            # Whoever keeps the endpoints of such a Service may have addresses that this cluster has not.
+            first = families[0] if families else self.ips.family
+            families = [first, "IPv6" if first == "IPv4" else "IPv4"]
         spec["ipFamilies"] = families or [self.ips.family]
+
+    def _unknown_families(self, policy: str, families: list[str]) -> Iterator[FieldError]:
+        if policy == "RequireDualStack":
+            why = "this cluster is not configured for dual-stack services"
+            yield invalid_value("spec.ipFamilyPolicy", policy, why)
+        for index, family in enumerate(families):
+            if family != self.ips.family:
+                yield invalid_value(f"spec.ipFamilies[{index}]", family, "not configured on this cluster")
 
     async def _addresses(
         self, new: Object, old: Object | None, taken: _Taken, errors: list[FieldError]
@@ -137,44 +137,29 @@ class ServiceDuty:
         taken.new_ips.append(got)
         spec["clusterIP"], spec["clusterIPs"] = got, [got]
 
-    def _node_ports(self, new: Object, taken: _Taken, errors: list[FieldError]) -> None:
+    def _node_ports(self, new: Object, old: Object | None, taken: _Taken) -> None:
         spec = new["spec"]
         kind = spec.get("type") or "ClusterIP"
         if kind not in _WITH_PORTS:
             return
-        if kind == "NodePort" or spec.get("allocateLoadBalancerNodePorts", True):
-            taken.new_ports += self.ports.fill(new, errors)
+        kept = set(ports_of(old))
+        choose = kind == "NodePort" or spec.get("allocateLoadBalancerNodePorts", True)
+        taken.new_ports += self.ports.fill(new, kept, choose=choose)
         if kind == "LoadBalancer" and spec.get("externalTrafficPolicy") == "Local":
-            taken.new_ports += self.ports.health_check(new, errors)
+            taken.new_ports += self.ports.health_check(new, kept)
         self.ports.promise(taken.new_ports)
 
 
-def keep_allocated(new: Object, old: Object | None) -> None:
-    """An update that leaves out what was allocated keeps it; one that no longer needs it gives it up."""
-    if old is None:
-        return
-    spec: dict[str, Any] = new["spec"]
-    before: dict[str, Any] = old.get("spec") or {}
-    kind = spec.get("type") or "ClusterIP"
-    if kind != "ExternalName" and before.get("type") != "ExternalName" and not spec.get("clusterIP"):
-        for key in ("clusterIP", "clusterIPs"):
-            if key in before and not spec.get(key):
-                spec[key] = before[key]
-    if kind in _WITH_PORTS and before.get("type") in _WITH_PORTS:
-        used = {p.get("nodePort") for p in spec.get("ports") or () if p.get("nodePort")}
-        known = {(p.get("protocol"), p.get("port")): p.get("nodePort") for p in before.get("ports") or ()}
-        for port in spec.get("ports") or ():
-            number = known.get((port.get("protocol"), port.get("port")))
-            if not port.get("nodePort") and number and number not in used:
-                port["nodePort"] = number
-    if kind not in _WITH_PORTS and before.get("type") in _WITH_PORTS:
-        # Going back to ClusterIP: node ports left as they were are taken as not meant.
-        numbers = {p.get("nodePort") for p in before.get("ports") or ()}
-        for port in spec.get("ports") or ():
-            if port.get("nodePort") in numbers:
-                port.pop("nodePort", None)
-    needs_check = kind == "LoadBalancer" and spec.get("externalTrafficPolicy") == "Local"
-    if needs_check and before.get("healthCheckNodePort") and not spec.get("healthCheckNodePort"):
-        spec["healthCheckNodePort"] = before["healthCheckNodePort"]
-    elif not needs_check and spec.get("healthCheckNodePort") == before.get("healthCheckNodePort"):
-        spec.pop("healthCheckNodePort", None)
+def _stacks(spec: Object, policy: str, before: Object) -> Iterator[FieldError]:
+    """Whether as many addresses and families are listed as the policy speaks of."""
+    for listed, what, many in (
+        ("clusterIPs", "cluster IP", "cluster IPs"),
+        ("ipFamilies", "IP family", "IP families"),
+    ):
+        now, then = spec.get(listed) or [], before.get(listed) or []
+        if policy == "SingleStack" and len(now) == 2:
+            why = f"must be 'RequireDualStack' or 'PreferDualStack' when multiple {many} are specified"
+            yield invalid_value("spec.ipFamilyPolicy", policy, why)
+        if policy != "SingleStack" and now and len(now) < len(then) and now[0] == then[0]:
+            why = f"must be 'SingleStack' to release the secondary {what}"
+            yield invalid_value("spec.ipFamilyPolicy", policy, why)

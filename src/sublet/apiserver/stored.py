@@ -14,7 +14,7 @@ import msgspec
 
 from sublet.machinery import codec
 from sublet.machinery.kind import Object, Resource
-from sublet.machinery.status import InternalError
+from sublet.machinery.status import internal_error
 
 OPENING = b'{"metadata":{'
 FORMAT = "s2"
@@ -152,7 +152,7 @@ class StoredFormat:
 def refuse_unreadable(value: bytes) -> None:
     """Raises ``InternalError`` with the reason for a value that could not be decrypted."""
     if value.startswith(UNREADABLE):
-        raise InternalError(f"Internal error occurred: {value[len(UNREADABLE) :].decode()}")
+        raise internal_error(f"{value[len(UNREADABLE) :].decode()}")
 
 
 def object_head(resource: Resource) -> bytes:

@@ -8,11 +8,11 @@ from typing import TypeVar
 from sublet.machinery.status import (
     Cause,
     Expired,
-    InternalError,
     ServerTimeout,
     ServiceUnavailable,
     StatusError,
     Timeout,
+    internal_error,
 )
 from sublet.store.interface import (
     Compacted,
@@ -50,10 +50,10 @@ def status(error: StoreError) -> StatusError:
             retry_after=1,
         )
     if isinstance(error, StoreFull):
-        return InternalError("Internal error occurred: the data store has no space left; nothing was written")
+        return internal_error("the data store has no space left; nothing was written")
     if isinstance(error, StoreClosed):
         return ServiceUnavailable("the data store is closed", retry_after=1)
-    return InternalError(f"Internal error occurred: {error}")
+    return internal_error(f"{error}")
 
 
 def too_large(asked: int, current: int) -> Timeout:

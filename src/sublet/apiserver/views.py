@@ -15,7 +15,7 @@ from sublet.apiserver.watchcache import CachedEntry
 from sublet.apiserver.writing import Value
 from sublet.machinery import codec, table
 from sublet.machinery.kind import Kind, Object, Resource
-from sublet.machinery.status import InternalError
+from sublet.machinery.status import internal_error
 
 META = "meta.k8s.io"
 
@@ -102,7 +102,7 @@ class View(Struct, frozen=True, eq=False):
             return found or whole
         if whole.get("apiVersion") == self.resource.api_version:
             return whole
-        raise InternalError(f"Internal error occurred: {value.key} was not converted before it was shown")
+        raise internal_error(f"{value.key} was not converted before it was shown")
 
     def one(self, value: Value) -> bytes:
         """One stored object."""

@@ -26,10 +26,8 @@ class Cause(Struct, frozen=True):
     field: str = ""
 
     def to_object(self) -> dict[str, str]:
-        cause = {"reason": self.reason, "message": self.message}
-        if self.field:
-            cause["field"] = self.field
-        return cause
+        cause = {"reason": self.reason, "message": self.message, "field": self.field}
+        return {key: value for key, value in cause.items() if value}
 
 
 class StatusError(Exception):
@@ -255,6 +253,11 @@ def forbidden(
         causes=causes,
         retry_after=retry_after,
     )
+
+
+def internal_error(why: str) -> InternalError:
+    """What a server answers that failed itself."""
+    return InternalError(f"Internal error occurred: {why}", causes=[Cause("", why)])
 
 
 def qualified(group: str, plural: str) -> str:

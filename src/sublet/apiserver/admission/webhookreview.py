@@ -15,7 +15,7 @@ from sublet.apiserver.authentication.userinfo import user_info
 from sublet.apiserver.webhookclient import CallFailed
 from sublet.machinery import codec
 from sublet.machinery.kind import Kind, Object, Resource
-from sublet.machinery.status import Cause, InternalError, StatusError
+from sublet.machinery.status import Cause, StatusError
 
 GROUP = "admission.k8s.io"
 VERSIONS = ("v1", "v1beta1")
@@ -194,8 +194,3 @@ def denied(name: str, status: Mapping[str, Any]) -> StatusError:
         ],
         retry_after=int(details.get("retryAfterSeconds") or 0),
     )
-
-
-def failed(text: str) -> StatusError:
-    """An error inside admission, as upstream wraps it."""
-    return InternalError(f"Internal error occurred: {text}", causes=[Cause("", text)])

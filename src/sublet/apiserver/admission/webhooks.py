@@ -26,7 +26,7 @@ from sublet.apiserver.webhookclient import CallFailed, WebhookClient
 from sublet.apiserver.webhookusers import NOBODY, WebhookUsers
 from sublet.machinery import codec, objects, patch
 from sublet.machinery.kind import Object, Resource
-from sublet.machinery.status import BadRequest, StatusError, forbidden, not_found
+from sublet.machinery.status import BadRequest, StatusError, forbidden, internal_error, not_found
 
 _log = logging.getLogger(__name__)
 _STATE = "webhooks"
@@ -146,7 +146,7 @@ class Webhooks:
     ) -> bool:
         """Applies a JSON patch to the object as the webhook saw it; whether that changed anything."""
         if new is None or attributes.object is None:
-            raise webhookreview.failed(
+            raise internal_error(
                 f'admission webhook "{hook.name}" attempted to modify the object, which is not supported for '
                 "this operation"
             )
@@ -159,7 +159,7 @@ class Webhooks:
             schema = registry.schema(kind, resource)
             decoding.checked(patched, resource, schema, "Ignore", [], custom=custom)
         except StatusError as error:
-            raise webhookreview.failed(error.message) from None
+            raise internal_error(error.message) from None
         if codec.same(patched, new):
             return False
         _keep_place(patched, attributes.object)
@@ -286,7 +286,7 @@ class Webhooks:
                 attributes.annotations[key] = hook.name
                 return None
             measure.failed(seconds, error.code)
-            raise webhookreview.failed(text) from None
+            raise internal_error(text) from None
         for key, value in answer.annotations.items():
             attributes.annotations[f"{hook.name}/{key}"] = value
         attributes.warnings.extend(answer.warnings)
@@ -320,13 +320,13 @@ def _lay_besides(
     """Applies a JSON patch to what is no stored object: a Binding, the options of a connection."""
     new, obj = shown[0], attributes.new()
     if new is not obj:
-        raise webhookreview.failed(
+        raise internal_error(
             f'admission webhook "{hook.name}" attempted to modify a view of the object, which is not supported'
         )
     try:
         patched = patch.json_patch(new, operations)
     except StatusError as error:
-        raise webhookreview.failed(error.message) from None
+        raise internal_error(error.message) from None
     if not isinstance(patched, dict) or codec.same(patched, new):
         return False
     obj.clear()

@@ -8,7 +8,7 @@ import logging
 from sublet.apiserver import negotiation
 from sublet.apiserver.chain import Proceed
 from sublet.client.exchange import Request, Response
-from sublet.machinery.status import InternalError, NotAcceptable, ServiceUnavailable, StatusError
+from sublet.machinery.status import NotAcceptable, ServiceUnavailable, StatusError, internal_error
 from sublet.store.interface import OutcomeUnknown, StoreError
 
 _log = logging.getLogger(__name__)
@@ -33,10 +33,10 @@ def understood(error: Exception) -> StatusError:
     if isinstance(error, StatusError):
         return error
     if isinstance(error, OutcomeUnknown):
-        return InternalError(f"Internal error occurred: {error}")
+        return internal_error(f"{error}")
     if isinstance(error, StoreError):
         return ServiceUnavailable(f"the data store is unavailable: {error}", retry_after=1)
-    return InternalError(f"Internal error occurred: {type(error).__name__}: {error}")
+    return internal_error(f"{type(error).__name__}: {error}")
 
 
 def answer(request: Request, error: StatusError) -> Response:

@@ -23,10 +23,10 @@ from sublet.machinery.kind import Kind, Object, Resource
 from sublet.machinery.schema import Schema
 from sublet.machinery.status import (
     FieldError,
-    InternalError,
     MethodNotAllowed,
     NotFound,
     conflict,
+    internal_error,
     invalid,
     invalid_object,
 )
@@ -152,7 +152,7 @@ def _scale(call: Call, obj: Object, paths: Mapping[str, str]) -> Object:
         spec["replicas"] = replicas
     elif isinstance(call.kind, CustomKind):
         why = f'the spec replicas field "{paths["specReplicasPath"]}" does not exist'
-        raise InternalError(f"Internal error occurred: {why}")
+        raise internal_error(f"{why}")
     status: Object = {"replicas": _get(obj, paths["statusReplicasPath"]) or 0}
     if selector := _selector(call, obj, paths):
         status["selector"] = selector

@@ -37,60 +37,80 @@ def _default(service: Object) -> None:
                 fill(ingress, ipMode="VIP")
 
 
+def _prepare_create(service: Object) -> None:
+    spec = service["spec"]
+    if spec.get("clusterIP"):
+        fill_empty(spec, clusterIPs=[spec["clusterIP"]])
+
+
 def _prepare_update(new: Object, old: Object) -> None:
     """Carries over what was allocated and drops what the new type no longer has."""
     spec, before = new.setdefault("spec", {}), spec_of(old)
-    if spec.get("type") == "ExternalName":
-        if spec.get("clusterIP") == before.get("clusterIP"):
-            spec.pop("clusterIP", None)
-            spec.pop("clusterIPs", None)
-        for field in ("ipFamilies", "ipFamilyPolicy"):
-            if spec.get(field) == before.get(field):
-                spec.pop(field, None)
-    elif before.get("type") != "ExternalName":
+    _keep_addresses(spec, before)
+    _keep_ports(spec, before)
+    _drop_what_the_type_lacks(spec, before)
+    if spec.get("type") != "LoadBalancer":
+        new["status"] = {"loadBalancer": {}}
+
+
+def _keep_addresses(spec: Object, before: Object) -> None:
+    """Who leaves out the addresses keeps them; who changes the one in ``clusterIP`` means the list too."""
+    if "ExternalName" not in (spec.get("type"), before.get("type")):
         for field in ("clusterIP", "clusterIPs", "ipFamilies", "ipFamilyPolicy"):
             if before.get(field) and not spec.get(field):
                 spec[field] = before[field]
+    first = spec.get("clusterIP")
+    if first != before.get("clusterIP") and spec.get("clusterIPs") == before.get("clusterIPs"):
+        if first:
+            spec["clusterIPs"] = [first]
+        else:
+            spec.pop("clusterIPs", None)
+    if spec.get("ipFamilyPolicy") == "SingleStack":
+        for field in ("clusterIPs", "ipFamilies"):
+            if spec.get(field) and spec[field] == before.get(field):
+                spec[field] = spec[field][:1]
+
+
+def _keep_ports(spec: Object, before: Object) -> None:
+    """A port without a node port keeps the one that the port of its name had, if no other has it now."""
     if spec.get("type") in services.WITH_NODE_PORTS and before.get("type") in services.WITH_NODE_PORTS:
-        _keep_node_ports(spec, before)
-        if services.needs_health_port(spec) and services.needs_health_port(before):
-            fill_empty(spec, healthCheckNodePort=before.get("healthCheckNodePort"))
-    elif before.get("type") in services.WITH_NODE_PORTS:
-        _drop_node_ports(spec, before)
+        taken = _node_ports(spec)
+        known = {port.get("name"): port.get("nodePort") for port in before.get("ports") or ()}
+        for port in spec.get("ports") or ():
+            kept = known.get(port.get("name"))
+            if not port.get("nodePort") and kept and kept not in taken:
+                port["nodePort"] = kept
+    if services.needs_health_port(spec) and services.needs_health_port(before):
+        fill_empty(spec, healthCheckNodePort=before.get("healthCheckNodePort"))
+
+
+def _drop_what_the_type_lacks(spec: Object, before: Object) -> None:
+    """Only what is as it was: what a client changed as well is judged, and refused."""
+    if spec.get("type") == "ExternalName" != before.get("type"):
+        if all(spec.get(field) == before.get(field) for field in ("clusterIP", "clusterIPs")):
+            spec.pop("clusterIP", None)
+            spec.pop("clusterIPs", None)
+        _drop_unchanged(spec, before, "ipFamilies", "ipFamilyPolicy")
+    exposed, was_exposed = (each.get("type") in services.WITH_NODE_PORTS for each in (spec, before))
+    if was_exposed and not exposed and _node_ports(spec) <= _node_ports(before):
+        for port in spec.get("ports") or ():
+            port.pop("nodePort", None)
+    if services.needs_health_port(before) and not services.needs_health_port(spec):
+        _drop_unchanged(spec, before, "healthCheckNodePort")
     if spec.get("type") != "LoadBalancer" and before.get("type") == "LoadBalancer":
         _drop_unchanged(spec, before, "allocateLoadBalancerNodePorts", "loadBalancerClass")
-        new["status"] = {"loadBalancer": {}}
-    if not services.needs_health_port(spec):
-        _drop_unchanged(spec, before, "healthCheckNodePort")
-    if not services.is_external(spec):
+    if services.is_external(before) and not services.is_external(spec):
         _drop_unchanged(spec, before, "externalTrafficPolicy")
 
 
 def _drop_unchanged(spec: Object, before: Object, *fields: str) -> None:
     for field in fields:
-        if spec.get(field) in (None, 0) or spec.get(field) == before.get(field):
+        if spec.get(field) == before.get(field):
             spec.pop(field, None)
 
 
-def _keep_node_ports(spec: Object, before: Object) -> None:
-    taken = {port.get("nodePort") for port in spec.get("ports") or ()}
-    known = {
-        (port.get("protocol"), port.get("port")): port.get("nodePort") for port in before.get("ports") or ()
-    }
-    if spec.get("allocateLoadBalancerNodePorts") is False and spec.get("type") == "LoadBalancer":
-        return
-    for port in spec.get("ports") or ():
-        kept = known.get((port.get("protocol"), port.get("port")))
-        if not port.get("nodePort") and kept and kept not in taken:
-            port["nodePort"] = kept
-            taken.add(kept)
-
-
-def _drop_node_ports(spec: Object, before: Object) -> None:
-    known = {port.get("nodePort") for port in before.get("ports") or ()}
-    for port in spec.get("ports") or ():
-        if port.get("nodePort") in known:
-            port.pop("nodePort", None)
+def _node_ports(spec: Object) -> set[int]:
+    return {port["nodePort"] for port in spec.get("ports") or () if port.get("nodePort")}
 
 
 def _external_ips(service: Object) -> str:
@@ -129,6 +149,7 @@ KIND = builtin(
     "services",
     status={"loadBalancer": {}},
     default=_default,
+    prepare_create=_prepare_create,
     prepare_update=_prepare_update,
     validate=rule(services.validate),
     validate_update=update_rule(services.update),

@@ -7,7 +7,7 @@ from typing import Any
 from sublet.apiserver.admission.framework import Attributes, Context, Plugin, on
 from sublet.machinery import objects
 from sublet.machinery.kind import Object
-from sublet.machinery.status import Forbidden, InternalError, StatusError, forbidden
+from sublet.machinery.status import Forbidden, StatusError, forbidden, internal_error
 
 _ANNOTATIONS = ".image-policy.k8s.io/"
 AUDIT = "imagepolicywebhook.image-policy.k8s.io/"
@@ -16,7 +16,7 @@ AUDIT = "imagepolicywebhook.image-policy.k8s.io/"
 async def _validate(attributes: Attributes, context: Context) -> None:
     reviews = context.images
     if reviews is None:
-        raise InternalError("Internal error occurred: ImagePolicyWebhook: no config specified")
+        raise internal_error("ImagePolicyWebhook: no config specified")
     try:
         status = await reviews.ask(_spec(attributes))
     except StatusError as error:
