@@ -47,6 +47,10 @@ def field(**keywords: Any) -> Object:
 A = f"{SPEC}.properties[a]"
 
 
+def ruled(rule: str, **more: Any) -> Object:
+    return {"x-kubernetes-validations": [{"rule": rule, **more}]}
+
+
 @pytest.mark.parametrize(
     ("schema", "errors"),
     [
@@ -167,6 +171,33 @@ def test_keywords_that_may_not_be_are_refused(schema: Object, errors: list[str])
 )  # fmt: skip
 def test_defaults_have_to_fit(keywords: Object, error: str) -> None:
     assert told(definition(field(**keywords))) == [error]
+
+
+EMBEDDED = {
+    "type": "object",
+    "x-kubernetes-embedded-resource": True,
+    "x-kubernetes-preserve-unknown-fields": True,
+}
+
+
+@pytest.mark.parametrize(
+    ("keywords", "errors"),
+    [
+        ({**STRING, "default": "kubelet", **ruled("self.startsWith('kube')")}, []),
+        ({**STRING, "default": "x", **ruled("self.startsWith('kube')")}, [f"{A}.default: Invalid value: \"x\": failed rule: self.startsWith('kube')"]),
+        ({**STRING, "default": "x", **ruled("self == 1")}, [
+            f"{A}.default: Invalid value: \"string\": rule compile error: compilation failed: ERROR: <input>:1:6: found no matching overload for '_==_' applied to '(string, int)'\n | self == 1\n | .....^"]),
+        ({"type": "object", "properties": {"b": {**INTEGER, **ruled("self > 1")}}, "default": {"b": 1}}, [f"{A}.default.b: Invalid value: 1: failed rule: self > 1"]),
+        ({**STRING, "default": "x", **ruled("self == oldSelf")}, []),
+        ({**STRING, "default": "x", **ruled("oldSelf.hasValue()", optionalOldSelf=True)}, [f'{A}.default: Invalid value: "x": failed rule: oldSelf.hasValue()']),
+        ({**STRING, "default": "x", **ruled("oldSelf.orValue(self) == self", optionalOldSelf=True)}, []),
+        ({**EMBEDDED, "properties": {"metadata": {"type": "object", "properties": {"name": {**STRING, "default": "b"}}}}}, []),
+        ({**EMBEDDED, "properties": {"metadata": {"type": "object", "properties": {"name": {**STRING, "default": "a/b"}}}}}, [
+            f"{A}.properties[metadata].properties[name].default: Invalid value: \"a/b\": must result in valid metadata: metadata.name: Invalid value: \"a/b\": may not contain '/'"]),
+    ],
+)  # fmt: skip
+def test_defaults_obey_the_rules_around_them(keywords: Object, errors: list[str]) -> None:
+    assert told(definition(field(**keywords))) == errors
 
 
 @pytest.mark.parametrize(

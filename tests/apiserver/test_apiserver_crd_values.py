@@ -162,6 +162,13 @@ def test_lists_hold_nothing_twice() -> None:
     found = [str(error) for error in crd_schema.list_errors(value, schema)]
     assert found == ['s[1]: Duplicate value: "a"', 'm[x][2]: Duplicate value: {"k":"1"}']
 
+    objects = Schema(
+        thing(s={"type": "array", "items": thing(a=STRING, b=STRING), "x-kubernetes-list-type": "set"})
+    )
+    value = {"s": [{"a": "1", "b": "2"}, {"b": "2", "a": "1"}, {"a": "1"}]}
+    found = [str(error) for error in crd_schema.list_errors(value, objects)]
+    assert found == ['s[1]: Duplicate value: {"a":"1","b":"2"}']
+
 
 def test_embedded_resources_have_a_type_and_good_metadata() -> None:
     schema = Schema(

@@ -68,6 +68,8 @@ class Node(Struct):
     keys: tuple[str, ...] | None = None
     """Of a list whose items correspond to those before by key; None: they do not."""
     additional: Node | None = None
+    broken: Sequence[str] = ()
+    """What is told of its rules that do not compile."""
 
 
 # -- compiling --
@@ -82,6 +84,7 @@ class Compiling:
         self._base = Environment({})
         self._shapes = Shapes()
         self._dear: list[tuple[float, FieldError]] = []
+        self._broken: list[str] = []
 
     def node(self, document: Document, path: str, *, root: bool = False) -> Node | None:
         """The part at a path; None where no rule can be run."""
@@ -89,7 +92,9 @@ class Compiling:
         if found is None:
             return None
         made = Node(str(document.get("type") or ""), found.adapt, Schema(document))
+        self._broken = []
         made.rules = self.rules(document, path, 1, "", root=root)
+        made.broken = self._broken
         for name, child in (document.get("properties") or {}).items():
             inner = self.node(child, f"{path}.properties[{name}]")
             if inner is not None:
@@ -184,17 +189,18 @@ class Compiling:
             program = environment.compile(text)
         except CompileError as error:
             told = error.told if is_rule else f"messageExpression {error.told.removeprefix('program ')}"
-            self.errors.append(invalid(where, _shown(stated), told))
-            return None
-        if program.type != (BOOL if is_rule else STRING):
-            why = (
+        else:
+            if program.type == (BOOL if is_rule else STRING):
+                return program
+            told = (
                 "cel expression must evaluate to a bool"
                 if is_rule
                 else "messageExpression must evaluate to a string"
             )
-            self.errors.append(invalid(where, _shown(stated), why))
-            return None
-        return program
+        self.errors.append(invalid(where, _shown(stated), told))
+        if is_rule:
+            self._broken.append(told)
+        return None
 
     def _charge(self, cost: float, where: str, what: str) -> None:
         self.total += cost
@@ -260,6 +266,25 @@ def run_rules(root: Node, new: Object, old: Object | None, budget: float) -> Run
     return run
 
 
+def default_errors(
+    document: Document, schema_path: str, value: Any, path: str, budget: float
+) -> tuple[list[FieldError], float]:
+    """(what the rules of a part of a schema say of its default, the budget that is left: negative where none is).
+
+    The default is looked at as something that stays, then as something new.
+    """
+    root, left = Compiling().node(document, schema_path), budget
+    if root is None:
+        return [], left
+    for old in (value, None):
+        run = Run(Budget(budget), tolerant=False)
+        run.node(root, value, old, path, _Before(value, old, root.schema))
+        left = min(left, -1 if run.exhausted and run.errors else run.left)
+        if run.errors:
+            return run.errors, left
+    return [], left
+
+
 class _Stop(Exception):
     """No further rule is to be run."""
 
@@ -281,12 +306,20 @@ class _Before:
 
 
 class Run:
-    """Walks an object with its rules; findings gather."""
+    """Walks an object with its rules; findings gather.
 
-    def __init__(self, budget: Budget) -> None:
+    Where it is ``tolerant``, what was wrong before becomes a warning, and rules that do not compile are passed over.
+    """
+
+    def __init__(self, budget: Budget, *, tolerant: bool = True) -> None:
         self.errors: list[FieldError] = []
         self.warnings: list[str] = []
-        self._budget = budget
+        self._budget, self._tolerant = budget, tolerant
+
+    @property
+    def left(self) -> float:
+        """What is left of the budget."""
+        return self._budget.left
 
     @property
     def exhausted(self) -> bool:
@@ -303,6 +336,9 @@ class Run:
     def _node(self, node: Node, new: Any, old: Any, path: str, before: _Before) -> None:
         if new is None:
             return
+        if node.broken and not self._tolerant:
+            for told in node.broken:
+                self.errors.append(invalid(path, node.type_name, f"rule compile error: {told}"))
         if node.rules:
             self._rules(node, new, old, path, before)
         if isinstance(new, dict):
@@ -339,7 +375,7 @@ class Run:
             error = self._rule(rule, node, new, {"self": value, "oldSelf": given}, path)
             if error is None:
                 continue
-            if not rule.transition and before.same:
+            if self._tolerant and not rule.transition and before.same:
                 self.warnings.append(str(error))
             else:
                 self.errors.append(error)

@@ -101,14 +101,19 @@ def _repeated_keys(value: Sequence[Any], keys: Sequence[str], path: str) -> list
 
 
 def _repeated(value: Sequence[Any], path: str) -> list[FieldError]:
-    seen: dict[bytes, int] = {}
+    seen: dict[str, int] = {}
     errors = []
     for index, item in enumerate(value):
-        encoded = codec.encode_json(item)
+        encoded = codec.go_json(item)
         seen[encoded] = seen.get(encoded, 0) + 1
         if seen[encoded] == 2:
-            errors.append(duplicate(f"{path}[{index}]", item))
+            errors.append(duplicate(f"{path}[{index}]", sorted_keys(item)))
     return errors
+
+
+def sorted_keys(value: Any) -> Any:
+    """A value as Go shows it: it knows no order of keys."""
+    return codec.decode_json(codec.go_json(value)) if isinstance(value, (dict, list)) else value
 
 
 # -- embedded resources --
@@ -164,7 +169,7 @@ def _type_errors(value: Mapping[str, Any], path: str) -> list[FieldError]:
 def _metadata_errors(metadata: Any, path: str, meta: Schema) -> list[FieldError]:
     found = strict.check(codec.copied(metadata), meta)
     if found.errors:
-        return [invalid(path, metadata, found.errors[0])]
+        return [invalid(path, sorted_keys(metadata), found.errors[0])]
     return objectmeta.validate_embedded(metadata or {}, path)
 
 
