@@ -67,3 +67,91 @@ def test_a_lease_that_has_it_is_judged_by_it() -> None:
     assert refused(strategy="x", preferredHolder="p") == [
         'spec.strategy.strategy: Unsupported value: "x": supported values: "OldestEmulationVersion"'
     ]
+
+
+def test_a_container_loses_its_stop_signal_and_an_otherwise_empty_lifecycle() -> None:
+    alone, more = {"stopSignal": "SIGHUP"}, {"stopSignal": "SIGHUP", "preStop": {"sleep": {"seconds": 1}}}
+    containers = [{"name": "a", "lifecycle": alone}, {"name": "b", "lifecycle": more}]
+    spec = created(KINDS["Pod"], {"metadata": {"name": "a"}, "spec": {"containers": containers}})["spec"]
+    assert spec["containers"] == [
+        {"name": "a"},
+        {"name": "b", "lifecycle": {"preStop": {"sleep": {"seconds": 1}}}},
+    ]
+
+
+def test_a_reported_volume_loses_its_image() -> None:
+    mount = {"name": "v", "mountPath": "/v", "volumeStatus": {"image": {"imageRef": "r@sha256:1"}}}
+    new: Object = {
+        "metadata": {},
+        "spec": {},
+        "status": {
+            "containerStatuses": [{"volumeMounts": [mount]}],
+            "nodeAllocatableResourceClaimStatuses": [],
+        },
+    }
+    KINDS["Pod"].prepare_status(new, {"metadata": {}, "spec": {}, "status": {}})
+    assert new["status"]["containerStatuses"] == [{"volumeMounts": [{"name": "v", "mountPath": "/v"}]}]
+    assert "nodeAllocatableResourceClaimStatuses" not in new["status"]
+
+
+def test_a_node_keeps_an_old_source_of_its_kubelets_configuration_but_gets_none() -> None:
+    source = {"configMap": {"name": "c"}}
+    assert created(KINDS["Node"], {"metadata": {}, "spec": {"configSource": source}})["spec"] == {}
+    for before, after in (({}, {}), ({"configSource": {}}, {"configSource": source})):
+        new: Object = {"metadata": {}, "spec": {"configSource": source}, "status": {"config": {"error": "x"}}}
+        old: Object = {"metadata": {}, "spec": before, "status": {}}
+        KINDS["Node"].prepare_update(new, old)
+        assert new["spec"] == after
+    new = {"metadata": {}, "spec": {}, "status": {"config": {"error": "x"}}}
+    KINDS["Node"].prepare_status(new, {"metadata": {}, "spec": {}, "status": {}})
+    assert new["status"] == {}
+
+
+CLAIM = {"kind": "PersistentVolumeClaim", "name": "a"}
+OTHER = {"apiGroup": "example.com", "kind": "Populator", "name": "a"}
+ELSEWHERE = {**CLAIM, "namespace": "far"}
+SOURCES: dict[str, tuple[Object, Object, Object]] = {
+    "the old field is copied": ({"dataSource": CLAIM}, {}, {"dataSource": CLAIM, "dataSourceRef": CLAIM}),
+    "the new field is copied": ({"dataSourceRef": OTHER}, {}, {"dataSource": OTHER, "dataSourceRef": OTHER}),
+    "an odd kind is dropped from the old field": ({"dataSource": OTHER}, {}, {}),
+    "one beside the new field is judged": (
+        {"dataSource": OTHER, "dataSourceRef": CLAIM},
+        {},
+        {"dataSource": OTHER, "dataSourceRef": CLAIM},
+    ),
+    "another namespace is dropped": ({"dataSourceRef": ELSEWHERE}, {}, {}),
+    "an update that leaves out the new field keeps it": (
+        {"dataSource": OTHER},
+        {"dataSource": OTHER, "dataSourceRef": OTHER},
+        {"dataSource": OTHER, "dataSourceRef": OTHER},
+    ),
+    "another namespace that was there stays": (
+        {"dataSourceRef": ELSEWHERE},
+        {"dataSourceRef": ELSEWHERE},
+        {"dataSourceRef": ELSEWHERE},
+    ),
+}
+
+
+@pytest.mark.parametrize("case", SOURCES)
+def test_the_two_fields_of_a_claims_source_agree(case: str) -> None:
+    spec, before, after = SOURCES[case]
+    new: Object = {"metadata": {}, "spec": copy.deepcopy(spec)}
+    if before:
+        KINDS["PersistentVolumeClaim"].prepare_update(new, {"metadata": {}, "spec": copy.deepcopy(before)})
+    else:
+        KINDS["PersistentVolumeClaim"].prepare_create(new)
+    assert new["spec"] == after
+
+
+def test_a_source_that_a_node_keeps_is_judged() -> None:
+    def node(source: Object) -> Object:
+        return {"metadata": {"name": "n"}, "spec": {"configSource": source}, "status": {}}
+
+    new, old = node({"configMap": {"uid": "x", "name": ""}}), node({})
+    assert [str(error) for error in KINDS["Node"].validate_update(new, old)] == [
+        "spec.configSource.configMap.uid: Forbidden: uid must not be set in spec",
+        "spec.configSource.configMap.namespace: Required value",
+        "spec.configSource.configMap.name: Required value",
+        "spec.configSource.configMap.kubeletConfigKey: Required value",
+    ]

@@ -59,6 +59,21 @@ def _default(node: Object) -> None:
         status["allocatable"] = dict(status["capacity"])
 
 
+def _prepare_create(node: Object) -> None:
+    # Kubelets are configured this way no more.
+    spec_of(node).pop("configSource", None)
+
+
+def _prepare_update(new: Object, old: Object) -> None:
+    if spec_of(old).get("configSource") is None:
+        _prepare_create(new)
+
+
+def _prepare_status(new: Object, old: Object) -> None:
+    if (old.get("status") or {}).get("config") is None and isinstance(new.get("status"), dict):
+        new["status"].pop("config", None)
+
+
 def _taints(path: str, found: Sequence[Object]) -> Errors:
     seen: set[tuple[str, str]] = set()
     for index, taint in enumerate(found):
@@ -218,6 +233,9 @@ KIND = builtin(
     "nodes",
     keeps_status=True,
     default=_default,
+    prepare_create=_prepare_create,
+    prepare_update=_prepare_update,
+    prepare_status=_prepare_status,
     validate=rule(_validate),
     validate_update=update_rule(_validate_update),
     validate_status=update_rule(_validate_update),

@@ -47,25 +47,26 @@ def _default(claim: Object) -> None:
 
 
 def _prepare_create(claim: Object) -> None:
-    """The two fields that name a data source say the same; other namespaces' sources are not served."""
-    spec = claim.setdefault("spec", {})
-    if (spec.get("dataSourceRef") or {}).get("namespace"):
-        del spec["dataSourceRef"]
-    source = spec.get("dataSource")
-    if source is not None and (source.get("apiGroup") or "", source.get("kind")) not in _OLD_SOURCES:
-        del spec["dataSource"]
-        source = None
-    reference = spec.get("dataSourceRef")
-    if source is not None and reference is None:
-        spec["dataSourceRef"] = dict(source)
-    elif source is None and reference is not None:
-        spec["dataSource"] = {key: reference[key] for key in _SOURCE_FIELDS if key in reference}
+    _one_source(claim.setdefault("spec", {}), {})
 
 
 def _prepare_update(new: Object, old: Object) -> None:
-    before = spec_of(old)
-    if before.get("dataSource") is None and before.get("dataSourceRef") is None:
-        _prepare_create(new)
+    _one_source(new.setdefault("spec", {}), spec_of(old))
+
+
+def _one_source(spec: Object, before: Object) -> None:
+    """The two fields that name a data source say the same; other namespaces' sources are not served."""
+    if (spec.get("dataSourceRef") or {}).get("namespace") and before.get("dataSourceRef") is None:
+        del spec["dataSourceRef"]
+    source, reference = spec.get("dataSource"), spec.get("dataSourceRef")
+    odd = source is not None and (source.get("apiGroup") or "", source.get("kind")) not in _OLD_SOURCES
+    if odd and reference is None and before.get("dataSource") is None:
+        del spec["dataSource"]
+        source = None
+    if source is not None and reference is None:
+        spec["dataSourceRef"] = dict(source)
+    elif source is None and reference is not None and not reference.get("namespace"):
+        spec["dataSource"] = {key: reference[key] for key in _SOURCE_FIELDS if key in reference}
 
 
 def _validate(claim: Object) -> Errors:

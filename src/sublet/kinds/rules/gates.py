@@ -100,7 +100,9 @@ _POD_STATUS: tuple[Field, ...] = (
         ("SupplementalGroupsPolicy", "user"),
         ("ContainerStopSignals", "stopSignal"),
         ("RecursiveReadOnlyMounts", "volumeMounts[].recursiveReadOnly"),
+        ("ImageVolumeWithDigest", "volumeMounts[].volumeStatus?.image"),
     ),
+    ("DRANodeAllocatableResources", "nodeAllocatableResourceClaimStatuses"),
 )
 
 
