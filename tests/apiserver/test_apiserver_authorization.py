@@ -502,3 +502,14 @@ async def test_a_rules_review_lists_what_a_user_holds(front: Front) -> None:
     assert any("pods" in r["resources"] and "list" in r["verbs"] for r in status["resourceRules"])
     assert any("/version" in r["nonResourceURLs"] for r in status["nonResourceRules"])
     assert status["incomplete"] is False
+
+
+async def test_label_selectors_in_reviews_are_checked_as_labels(front: Front) -> None:
+    requirements = [{"key": "-", "operator": "odd"}, {"key": "a", "operator": "In", "values": ["b c"]}]
+    attributes = {"verb": "list", "resource": "pods", "labelSelector": {"requirements": requirements}}
+    spec = {"user": "bob", "resourceAttributes": attributes}
+    answer = await front.ask("POST", f"{REVIEWS}/subjectaccessreviews", {"spec": spec})
+    assert answer.status == 422
+    assert "requirements[0].key: Invalid value" in answer.message
+    assert "requirements[1].values[0]: Invalid value" in answer.message
+    assert "operator" not in answer.message

@@ -495,3 +495,23 @@ def test_webhooks_get_their_defaults_and_need_an_address() -> None:
     )
     assert any("'https' is the only allowed URL scheme" in str(e) for e in kind(name).validate(obj))
     assert any("exactly one of url or service" in m for m in errors(name, webhooks=[webhook]))
+
+
+def test_events_written_in_their_own_group_obey_more_and_keep_what_they_say() -> None:
+    judge = kind("events").also_served[0].validate
+    assert judge is not None
+    old = {
+        "metadata": {"name": "e", "namespace": "default"}, "involvedObject": {"kind": "Pod"}, "reason": "r",
+        "eventTime": "2026-01-01T00:00:00.000000Z", "reportingComponent": "x/y", "reportingInstance": "i",
+        "action": "a", "type": "Normal",
+    }  # fmt: skip
+    assert not judge(old, None)
+    told = [str(e.field) for e in judge({**old, "reportingComponent": "", "type": "x", "count": 2}, None)]
+    assert told == ["reportingController"] * 3 + ["type", "count"]
+    assert "reportingComponent" in {
+        e.field for e in kind("events").validate({**old, "reportingComponent": ""})
+    }
+    changed = {**old, "reason": "s", "reportingComponent": "z", "series": {"count": 1}}
+    assert [e.field for e in judge(changed, old)] == [
+        "series.count", "series.lastObservedTime", "reason", "reason", "reportingController",
+    ]  # fmt: skip

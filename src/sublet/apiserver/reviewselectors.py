@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from sublet.kinds.rules.common import named
+from sublet.machinery import names
 from sublet.machinery.status import FieldError, field_forbidden, invalid, required
 
 _VALUES = "must be specified when `operator` is 'In' or 'NotIn'"
@@ -28,13 +30,13 @@ def errors(attributes: Mapping[str, Any], path: str) -> list[FieldError]:
             detail = f"when {where} is specified, requirements or rawSelector is required"
             found.append(required(f"{where}.requirements", detail))
         for index, requirement in enumerate(requirements):
-            found += _requirement_errors(requirement, f"{where}.requirements[{index}]")
+            found += _requirement_errors(requirement, f"{where}.requirements[{index}]", key)
     return found
 
 
-def _requirement_errors(requirement: Mapping[str, Any], where: str) -> list[FieldError]:
+def _requirement_errors(requirement: Mapping[str, Any], where: str, kind: str) -> list[FieldError]:
     found: list[FieldError] = []
-    if not requirement.get("key"):
+    if kind == "fieldSelector" and not requirement.get("key"):
         found.append(required(f"{where}.key", "must be specified"))
     values = requirement.get("values") or []
     match requirement.get("operator"):
@@ -42,6 +44,10 @@ def _requirement_errors(requirement: Mapping[str, Any], where: str) -> list[Fiel
             found.append(required(f"{where}.values", _VALUES))
         case "Exists" | "DoesNotExist" if values:
             found.append(field_forbidden(f"{where}.values", _NO_VALUES))
+    if kind == "labelSelector":
+        found += named(f"{where}.key", requirement.get("key") or "", names.qualified_name)
+        for index, value in enumerate(values):
+            found += named(f"{where}.values[{index}]", value, names.label_value)
     return found
 
 

@@ -105,7 +105,7 @@ class Served(Struct, frozen=True):
     selectable: Mapping[str, Callable[[Object], str]] | None = None
     """Field label -> value of the *stored* object, where this version names them differently; None: the kind's."""
     validate: Callable[[Object, Object | None], Sequence[FieldError]] | None = None
-    """(new, old or None), both as stored -> what only clients of this version must obey besides."""
+    """(new, old or None), both as stored -> what clients of this version must obey; None: the kind's own rules."""
 
 
 def _nothing(_obj: Object) -> None:
@@ -215,12 +215,11 @@ class Kind(Struct, frozen=True):
         return self.selectable
 
     def errors_in(self, resource: Resource, new: Object, old: Object | None) -> Sequence[FieldError]:
-        """What breaks the rules of everyone, and those of the served version it was written in."""
-        found = self.validate(new)
+        """What breaks the rules of the served version it was written in, or else the kind's."""
         for served in self.also_served:
             if served.resource == resource and served.validate is not None:
-                return [*found, *served.validate(new, old)]
-        return found
+                return served.validate(new, old)
+        return self.validate(new)
 
     @property
     def list_kind(self) -> str:

@@ -83,6 +83,8 @@ def _validate(info: RequestInfo, review: Object, *, self_review: bool = False) -
     spec = _spec(review)
     local = info.resource == "localsubjectaccessreviews"
     resource, path = spec.get("resourceAttributes"), spec.get("nonResourceAttributes")
+    if path is not None:
+        path = {"Path": path.get("path") or "", "Verb": path.get("verb") or ""}
     errors: list[FieldError] = []
     if resource is not None and path is not None:
         detail = "cannot be specified in combination with resourceAttributes"

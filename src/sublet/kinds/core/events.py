@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from sublet.kinds import resources
@@ -54,41 +54,42 @@ def _reference(value: Any) -> Any:
     return gotypes.shown("ObjectReference", value or {})
 
 
-_FIXED: Mapping[str, Callable[[Any], Any]] = {
-    "involvedObject": _reference,
-    "reason": _text,
-    "message": _text,
-    "source": lambda value: gotypes.shown("EventSource", value or {}),
-    "firstTimestamp": _time,
-    "lastTimestamp": _time,
-    "count": lambda value: value or 0,
-    "type": _text,
-    "eventTime": _time,
-    "action": _text,
-    "related": lambda value: NIL if value is None else _reference(value),
-    "reportingComponent": _text,
-    "reportingInstance": _text,
-}
-"""Field that an event of the new group keeps -> how messages show it."""
+_FIXED: Sequence[tuple[str, Callable[[Any], Any]]] = (
+    ("involvedObject", _reference),
+    ("reason", _text),
+    ("message", _text),
+    ("source", lambda value: gotypes.shown("EventSource", value or {})),
+    ("firstTimestamp", _time),
+    ("lastTimestamp", _time),
+    ("count", lambda value: value or 0),
+    ("reason", _text),
+    ("type", _text),
+    ("eventTime", _time),
+    ("action", _text),
+    ("related", lambda value: NIL if value is None else _reference(value)),
+    ("reportingComponent", _text),
+    ("reportingInstance", _text),
+)
+"""Fields that an event of the new group keeps, and how messages show them; upstream tells of one twice."""
 
 
-def _validate(event: Object) -> Errors:
-    """What every event obeys, however it is written."""
+def _validate(event: Object, reporter: str = "reportingComponent") -> Errors:
+    """What every event obeys, however it is written; only what its reporter is called differs."""
     namespace = (event.get("metadata") or {}).get("namespace") or ""
     involved = (event.get("involvedObject") or {}).get("namespace") or ""
     homes = ("default", "kube-system") if event.get("eventTime") else ("", "default")
     if namespace not in homes if not involved else not event.get("eventTime") and involved != namespace:
         yield invalid("involvedObject.namespace", involved, "does not match event.namespace")
     if event.get("eventTime"):
-        yield from _new_style(event)
+        yield from _new_style(event, reporter)
 
 
-def _new_style(event: Object) -> Errors:
+def _new_style(event: Object, path: str) -> Errors:
     """An event with ``eventTime`` says who reports what."""
     reporter = event.get("reportingComponent") or ""
     if not reporter:
-        yield required("reportingController")
-    yield from named("reportingController", reporter, names.qualified_name)
+        yield required(path)
+    yield from named(path, reporter, names.qualified_name)
     for field, limit in _LIMITS.items():
         value = event.get(field) or ""
         if not value and field != "message":
@@ -109,10 +110,11 @@ def _series(event: Object) -> Errors:
 
 def _strict(event: Object, old: Object | None) -> Errors:
     """What is asked of events that are written in their own group; paths are the core group's all the same."""
+    yield from _validate(event, "reportingController")
     if old is not None:
         if event.get("series") != old.get("series"):
             yield from _series(event)
-        for field, shown in _FIXED.items():
+        for field, shown in _FIXED:
             now, then = shown(event.get(field)), shown(old.get(field))
             yield from immutable("reportingController" if field == "reportingComponent" else field, now, then)
         return

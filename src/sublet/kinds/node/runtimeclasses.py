@@ -5,21 +5,28 @@ from __future__ import annotations
 from typing import Any
 
 from sublet.kinds.builtin import builtin
-from sublet.kinds.rules import amounts, show, warn
+from sublet.kinds.rules import amounts, gotypes, show, warn
 from sublet.kinds.rules.common import Errors, immutable, labels, named, rule, update_rule
 from sublet.kinds.rules.placement import tolerations
 from sublet.machinery import names
 from sublet.machinery.kind import Object
+from sublet.machinery.status import duplicate
 
 
 def _validate(obj: Object) -> Errors:
     yield from named("handler", obj.get("handler") or "", names.dns1123_label)
-    for name, value in ((obj.get("overhead") or {}).get("podFixed") or {}).items():
-        yield from amounts.container_resource_name(f"overhead.podFixed[{name}]", name)
-        yield from amounts.amount(f"overhead.podFixed[{name}]", name, value)
+    if (overhead := obj.get("overhead")) is not None:
+        yield from amounts.requirements("overhead", {"limits": overhead.get("podFixed")})
     scheduling = obj.get("scheduling") or {}
     yield from labels("scheduling.nodeSelector", scheduling.get("nodeSelector"))
-    yield from tolerations("scheduling.tolerations", scheduling.get("tolerations") or ())
+    tolerated = scheduling.get("tolerations") or ()
+    yield from tolerations("scheduling.tolerations", tolerated)
+    seen = set()
+    for index, toleration in enumerate(tolerated):
+        key = tuple(toleration.get(field) or "" for field in ("key", "operator", "value", "effect"))
+        if key in seen:
+            yield duplicate(f"scheduling.tolerations[{index}]", gotypes.shown("Toleration", toleration))
+        seen.add(key)
 
 
 def _validate_update(new: Object, old: Object) -> Errors:

@@ -7,7 +7,7 @@ from sublet.kinds.rules.common import Errors, fill, label_selector, name_rule, r
 from sublet.kinds.rules.rbac import policy_rules
 from sublet.machinery import names
 from sublet.machinery.kind import Object
-from sublet.machinery.status import required
+from sublet.machinery.status import invalid, required
 
 
 def _default(role: Object) -> None:
@@ -24,7 +24,11 @@ def _validate(role: Object) -> Errors:
         detail = "at least one clusterRoleSelector required if aggregationRule is non-nil"
         yield required("aggregationRule.clusterRoleSelectors", detail)
     for index, selector in enumerate(selectors):
-        yield from label_selector(f"aggregationRule.clusterRoleSelectors[{index}]", selector)
+        path = f"aggregationRule.clusterRoleSelectors[{index}]"
+        wrong = list(label_selector(path, selector))
+        yield from wrong
+        if wrong:
+            yield invalid(path, None, "invalid label selector.")
 
 
 KIND = builtin(

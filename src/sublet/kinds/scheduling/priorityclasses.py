@@ -23,16 +23,22 @@ def _default(obj: Object) -> None:
 def _validate(obj: Object) -> Errors:
     called, value = name(obj), obj.get("value") or 0
     if called.startswith(_SYSTEM_PREFIX):
-        if SYSTEM.get(called) != value or obj.get("globalDefault"):
+        if (why := _unlike_system(called, value, obj)) is not None:
             detail = "priority class names with 'system-' prefix are reserved for system use only"
-            yield field_forbidden(
-                "metadata.name", f"{detail}. error: {called} is not a known system priority class"
-            )
+            yield field_forbidden("metadata.name", f"{detail}. error: {why}")
     elif value > HIGHEST_USER_PRIORITY:
         detail = f"maximum allowed value of a user defined priority is {HIGHEST_USER_PRIORITY}"
         yield field_forbidden("value", detail)
-    policy = obj.get("preemptionPolicy")
-    yield from one_of("preemptionPolicy", policy, ("Never", "PreemptLowerPriority"))
+    if (policy := obj.get("preemptionPolicy")) is not None:
+        yield from one_of("preemptionPolicy", policy, ("PreemptLowerPriority", "Never"), needed=True)
+
+
+def _unlike_system(called: str, value: int, obj: Object) -> str | None:
+    if called not in SYSTEM:
+        return f"{called} is not a known system priority class"
+    if value != SYSTEM[called]:
+        return f"value of {called} PriorityClass must be {SYSTEM[called]}"
+    return f"globalDefault of {called} PriorityClass must be false" if obj.get("globalDefault") else None
 
 
 def _validate_update(new: Object, old: Object) -> Errors:
@@ -57,5 +63,6 @@ KIND = builtin(
     default=_default,
     validate=rule(_validate),
     validate_update=update_rule(_validate_update),
+    update_alone=True,
     cells=_cells,
 )
