@@ -88,7 +88,7 @@ def test_durations_are_gos(text: str, seconds: float) -> None:
 
 @pytest.mark.parametrize("text", ["5", "s", "1x", "-1s", "1 s"])
 def test_other_durations_are_refused(text: str) -> None:
-    with pytest.raises(BadRequest, match="invalid duration"):
+    with pytest.raises(BadRequest, match=r"time: (invalid duration|missing unit in duration|unknown unit)"):
         parse_duration(text)
 
 

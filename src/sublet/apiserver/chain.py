@@ -78,6 +78,7 @@ def build(api: APIServer) -> Chain:
         before, after = [AuditUnauthenticated(api.audit)], [Audit(api.audit)]
     return Chain(
         [
+            *_for_browsers(api),
             AuditID(),
             Parse(),
             Measure(api.metrics, api.clock),
@@ -93,3 +94,17 @@ def build(api: APIServer) -> Chain:
         ],
         Dispatch(api).answer,
     )
+
+
+def _for_browsers(api: APIServer) -> list[Filter]:
+    """Only where the settings ask for them: no other request pays."""
+    settings = api.settings
+    found: list[Filter] = []
+    if settings.strict_transport_security or settings.cors_allowed_origins:
+        from sublet.apiserver.filters.browsers import CrossOrigin, StrictTransport
+
+        if settings.strict_transport_security:
+            found.append(StrictTransport(settings.strict_transport_security))
+        if settings.cors_allowed_origins:
+            found.append(CrossOrigin(settings.cors_allowed_origins))
+    return found

@@ -12,6 +12,8 @@ from collections.abc import Callable, Iterable
 from email.utils import formatdate
 from pathlib import Path
 
+from msgspec import Struct
+
 from sublet.apiserver import clientcerts
 from sublet.apiserver.headerrules import HeaderRules
 from sublet.apiserver.protocol import HTTPProtocol
@@ -220,15 +222,29 @@ class HTTPServer:
         return self._date_line
 
 
-def tls_context(certificate: Path, key: Path, client_authorities: Iterable[Path] = ()) -> ssl.SSLContext:
+class TLSChoice(Struct, frozen=True):
+    """What a server speaks."""
+
+    only_13: bool = False
+    """TLS 1.3 only; else 1.2 too."""
+    ciphers: tuple[str, ...] = ()
+    """OpenSSL's names of TLS 1.2's; empty: the library's choice."""
+
+
+def tls_context(
+    certificate: Path, key: Path, client_authorities: Iterable[Path] = (), choice: TLSChoice | None = None
+) -> ssl.SSLContext:
     """A server's TLS context: TLS 1.2 or later. With authorities, clients are asked for a certificate.
 
     Any certificate is taken, and verified with the request (see :mod:`sublet.apiserver.clientcerts`); the authorities
     are those that count where Python's OpenSSL insists on verifying itself. :meth:`HTTPServer.renew` changes the
     server's own certificate.
     """
+    choice = choice or TLSChoice()
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    context.minimum_version = ssl.TLSVersion.TLSv1_3 if choice.only_13 else ssl.TLSVersion.TLSv1_2
+    if choice.ciphers:
+        context.set_ciphers(":".join(choice.ciphers))
     context.options |= ssl.OP_NO_RENEGOTIATION
     context.load_cert_chain(certificate, key)
     context.set_alpn_protocols(["http/1.1"])

@@ -45,6 +45,12 @@ class APIServerSettings(Struct, frozen=True):
     max_writing: int = 200
     request_timeout: float = 60.0
     """Seconds a request may take, other than watches, logs and connections."""
+    min_request_timeout: int = 1800
+    """Seconds a watch lasts at least, where its client names no time; at most twice as long."""
+    cors_allowed_origins: Sequence[str] = ()
+    """Expressions of origins whose pages may ask; empty: browsers get no leave."""
+    strict_transport_security: Sequence[str] = ()
+    """Directives of the header by which browsers keep to TLS; empty: it is not sent."""
     event_ttl: float = 3600.0
     """Seconds an Event is kept."""
     proxy_client_cert: bytes = b""

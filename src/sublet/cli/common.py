@@ -29,16 +29,18 @@ class Stoppable(Protocol):
 
 
 def set_up_logging(verbosity: int = 0) -> None:
-    """Plain lines on standard error."""
+    """Plain lines on standard error; from 4 on, as Kubernetes counts, also what only looks for faults want to know."""
     logging.basicConfig(
         stream=sys.stderr,
-        level=logging.DEBUG if verbosity else logging.INFO,
+        level=logging.DEBUG if verbosity >= 4 else logging.INFO,
         format="%(asctime)s %(levelname).1s %(name)s: %(message)s",
     )
 
 
 def run_until_signal(
-    start: Callable[[], Awaitable[Stoppable]], ended: Callable[[], Awaitable[None]] | None = None
+    start: Callable[[], Awaitable[Stoppable]],
+    ended: Callable[[], Awaitable[None]] | None = None,
+    verbosity: int = 0,
 ) -> None:
     """Starts, waits for SIGTERM or SIGINT (or for ``ended`` to return), and stops cleanly.
 
@@ -46,7 +48,7 @@ def run_until_signal(
     """
     import uvloop
 
-    set_up_logging()
+    set_up_logging(verbosity)
 
     async def main() -> None:
         loop = asyncio.get_running_loop()

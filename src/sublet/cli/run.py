@@ -13,11 +13,16 @@ if TYPE_CHECKING:
     from sublet.controlplane.assemble import ControlPlane
 
 
+def _verbosity(text: str) -> int:
+    """As Kubernetes' programs take it: ``-v 2``, ``-v=2``, ``--v=2``."""
+    return int(text.removeprefix("="))
+
+
 @click.command(
     "run",
     context_settings={"ignore_unknown_options": True},
     epilog="Flags of kube-apiserver are taken too, where they mean something here: --audit-policy-file, "
-    "--encryption-provider-config, --event-ttl and others; an unknown one is refused with the list.",
+    "--encryption-provider-config, --event-ttl and others; one that means nothing here is refused with the reason.",
 )
 @click.option(
     "--data-dir", type=click.Path(path_type=Path), required=True, help="Data, certificates, kubeconfig."
@@ -36,6 +41,9 @@ if TYPE_CHECKING:
     "--host-kubeconfig", type=click.Path(), default=None, help="The host cluster; default: in-cluster."
 )
 @click.option("--host-context", default="", help="Context in that kubeconfig.")
+@click.option(
+    "-v", "--v", "verbosity", type=_verbosity, default="0", help="How much is logged; 4 and more: everything."
+)
 @click.argument("api_server_flags", nargs=-1, type=click.UNPROCESSED, metavar="[API SERVER FLAGS]...")
 def run(
     data_dir: Path,
@@ -51,6 +59,7 @@ def run(
     namespace: str,
     host_kubeconfig: str | None,
     host_context: str,
+    verbosity: int,
     api_server_flags: tuple[str, ...],
 ) -> None:
     """Run one control plane until SIGTERM; the administrator's kubeconfig is DATA_DIR/kubeconfig.yaml."""
@@ -78,7 +87,7 @@ def run(
         click.echo(f"sublet is ready at {plane.url}; kubeconfig: {plane.kubeconfig_path}", err=True)
         return plane
 
-    run_until_signal(begin)
+    run_until_signal(begin, verbosity=verbosity)
 
 
 COMMAND = run

@@ -20,7 +20,7 @@ from sublet.apiserver.authentication.x509 import ProxyHeaders
 from sublet.apiserver.handlers.health import handle as answer_health
 from sublet.apiserver.health import ENDPOINTS
 from sublet.apiserver.requestinfo import parse
-from sublet.apiserver.server import HTTPServer, tls_context
+from sublet.apiserver.server import HTTPServer, TLSChoice, tls_context
 from sublet.apiserver.settings import APIServerSettings
 from sublet.apiserver.shutdown import ShuttingDown
 from sublet.client import kubeconfig
@@ -111,6 +111,7 @@ class Assembly(Struct, frozen=True):
     """Further fields of :class:`APIServerSettings`; ``authentication`` holds further fields of its own settings."""
     resource_metrics: bool = False
     """Whether ``metrics.k8s.io`` is served, from what nodes report."""
+    tls: TLSChoice = TLSChoice()
     shutdown: Shutdown = field(default_factory=Shutdown)
     nodes: bool = True
     """Whether it has nodes of its own, whose agents serve logs and exec."""
@@ -187,6 +188,7 @@ class ControlPlane:
                 self.pki.cert("apiserver"),
                 self.pki.key("apiserver"),
                 (self.pki.cert("ca"), self.pki.cert("front-proxy-ca")),
+                assembly.tls,
             ),
             listed_headers=proxy.group,
             listed_prefixes=proxy.extra_prefixes,

@@ -21,22 +21,42 @@ DURATION: Mapping[str, str] = {"unit": "duration"}
 _SWITCHES = (bool, bool | None)
 
 
+@dataclasses.dataclass(frozen=True)
+class Absent:
+    """A flag that Kubernetes has and that means nothing here."""
+
+    why: str
+    """The reason, as errors tell it."""
+    values: tuple[str, ...] = ()
+    """What it may be set to all the same, since that is how it is here."""
+    switch: bool = False
+    """Whether it may stand alone, for true."""
+
+
 def names(kind: Any) -> list[str]:
     """All flags of a component, with their two dashes."""
     return [_flag(each.name) for each in dataclasses.fields(kind)]
 
 
-def parse(kind: type[T], arguments: Sequence[str], component: str) -> T:
+def parse(
+    kind: type[T], arguments: Sequence[str], component: str, absent: Mapping[str, Absent] | None = None
+) -> T:
     """``["--event-ttl=2h", "--feature-gates", "A=true"]``; of repeated flags the last counts, lists add up.
 
-    ``component`` is who has these flags, as errors name it: ``the API server``.
+    ``component`` is who has these flags, as errors name it: ``the API server``. ``absent``: Kubernetes' flags that mean
+    nothing here; they may be stated with the one value that is true here, if there is one.
     Raises :class:`ConfigurationError` for an unknown flag (naming the nearest) or a value that cannot be.
     """
     known = {_flag(each.name): each for each in dataclasses.fields(typing.cast(Any, kind))}
     hints = typing.get_type_hints(kind)
     switches = [flag for flag, each in known.items() if hints[each.name] in _SWITCHES]
+    switches += [flag for flag, each in (absent or {}).items() if each.switch]
     values: dict[str, Any] = {}
     for flag, text in _pairs(arguments, switches, list(known), component):
+        if flag not in known and (missing := (absent or {}).get(flag)) is not None:
+            if text not in missing.values:
+                raise ConfigurationError(f"{flag} cannot be {text or 'set'} here: {missing.why}")
+            continue
         if flag not in known:
             nearest = difflib.get_close_matches(flag, known, 1, 0.6)
             hint = f"did you mean {nearest[0]}?" if nearest else f"known flags: {', '.join(sorted(known))}"

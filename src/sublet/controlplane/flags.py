@@ -14,16 +14,18 @@ from sublet.apiserver.admission.configuration import AdmissionConfiguration
 from sublet.apiserver.admission.configuration import load as load_admission
 from sublet.apiserver.audit.log import AuditSettings
 from sublet.apiserver.audit.sinks import BatchSettings, LogSettings
-from sublet.controlplane import accessflags, flagparser
+from sublet.controlplane import absentflags, accessflags, flagparser, servingflags
 from sublet.controlplane.accessflags import AccessFlags
 from sublet.controlplane.config import DEFAULT_MINOR
 from sublet.controlplane.featuregates import stated_gates
 from sublet.controlplane.flagparser import DURATION
+from sublet.controlplane.servingflags import ServingFlags
+from sublet.kinds import schemas
 from sublet.machinery.settings import ConfigurationError
 
 
 @dataclass(frozen=True)
-class APIServerFlags(AccessFlags):
+class APIServerFlags(AccessFlags, ServingFlags):
     """Defaults are upstream's. Durations are seconds."""
 
     admission_control_config_file: str = ""
@@ -56,7 +58,7 @@ class APIServerFlags(AccessFlags):
 
 def parse_flags(arguments: Sequence[str]) -> APIServerFlags:
     """See :func:`flagparser.parse`."""
-    return flagparser.parse(APIServerFlags, arguments, "the API server")
+    return flagparser.parse(APIServerFlags, arguments, "the API server", absentflags.ABSENT)
 
 
 def applied(flags: APIServerFlags, minor: str = DEFAULT_MINOR, *, files: bool = True) -> dict[str, Any]:
@@ -83,6 +85,7 @@ def applied(flags: APIServerFlags, minor: str = DEFAULT_MINOR, *, files: bool = 
         "max_writing": flags.max_mutating_requests_inflight,
         "request_timeout": _above_zero("--request-timeout", flags.request_timeout),
         "node_ports": _port_range(flags.service_node_port_range),
+        **servingflags.serving(flags, list(schemas.names(minor))),
     }
 
 

@@ -65,20 +65,22 @@ def assembly(settings: RunSettings, chosen: configuration.Configuration) -> Asse
     """What the flags and the configuration say together; flags win."""
     control_plane = chosen.control_plane
     database = control_plane.backing_store.database
-    return Assembly(
-        data_dir=settings.data_dir,
-        store_url=settings.store or (database.external.data_source if database.external.enabled else ""),
-        minor=chosen.minor,
-        host=settings.host,
-        port=settings.port,
-        sans=(*settings.sans, *control_plane.proxy.extra_sans),
-        advertise_address=settings.advertise_address or addresses.advertised(settings.host),
-        service_cidr=settings.service_cidr or chosen.networking.service_cidr or SERVICE_CIDR,
-        pod_cidr=chosen.networking.pod_cidr,
-        cluster_domain=chosen.networking.advanced.cluster_domain,
-        resource_metrics=chosen.deploy.metrics_server.enabled,
-        **flagged(settings, chosen),
-    )
+    stated = flagged(settings, chosen)
+    host = stated.pop("host", settings.host)
+    fields: dict[str, Any] = {
+        "data_dir": settings.data_dir,
+        "store_url": settings.store or (database.external.data_source if database.external.enabled else ""),
+        "minor": chosen.minor,
+        "host": host,
+        "port": settings.port,
+        "sans": (*settings.sans, *control_plane.proxy.extra_sans),
+        "advertise_address": settings.advertise_address or addresses.advertised(host),
+        "service_cidr": settings.service_cidr or chosen.networking.service_cidr or SERVICE_CIDR,
+        "pod_cidr": chosen.networking.pod_cidr,
+        "cluster_domain": chosen.networking.advanced.cluster_domain,
+        "resource_metrics": chosen.deploy.metrics_server.enabled,
+    }
+    return Assembly(**fields | stated)
 
 
 def flagged(settings: RunSettings, chosen: configuration.Configuration) -> dict[str, Any]:
@@ -86,12 +88,13 @@ def flagged(settings: RunSettings, chosen: configuration.Configuration) -> dict[
     k8s = chosen.control_plane.distro.k8s
     found: dict[str, Any] = {}
     if stated := (*k8s.api_server.extra_args, *settings.api_server_flags):
-        from sublet.controlplane import flags
+        from sublet.controlplane import flags, servingflags
 
         parsed = flags.parse_flags(stated)
         found = {
             "settings": flags.applied(parsed, chosen.minor),
             "shutdown": Shutdown(**flags.shutdown(parsed)),
+            **servingflags.places(parsed),
         }
     if k8s.controller_manager.extra_args or k8s.scheduler.extra_args:
         from sublet.controlplane import workerflags

@@ -25,8 +25,6 @@ if TYPE_CHECKING:
     from sublet.apiserver.api import APIServer
 
 BOOKMARK_SECONDS = 60.0
-SHORTEST, LONGEST = 1800, 3600
-"""Seconds a watch lasts at least and at most when the client names no timeout."""
 _CHUNK = 64
 """Objects or events that are made into one piece of the stream: a slow client holds no more than that."""
 _IN_THE_STREAM = (410, 504)
@@ -96,10 +94,10 @@ def _watcher(cache: WatchCache, selection: Selection, after: int) -> Watcher:
 
 
 async def _frames(call: Call, framer: Framer, opened: _Opened, options: ListOptions) -> AsyncIterator[bytes]:
-    clock, rng = call.api.clock, call.api.rng
+    clock, rng, shortest = call.api.clock, call.api.rng, call.api.settings.min_request_timeout
     counting = _counting(call)
     begun = clock.monotonic()
-    ends = begun + (options.timeout or rng.uniform(SHORTEST, LONGEST))
+    ends = begun + (options.timeout or shortest * rng.uniform(1.0, 2.0))
     next_mark = begun + rng.uniform(0.75, 1.0) * BOOKMARK_SECONDS
     counted = _event_labels(call)
     sent = call.api.metrics.watch_events

@@ -1,0 +1,174 @@
+"""kube-apiserver's flags about where and how it is served (see :mod:`sublet.controlplane.flags`)."""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from sublet.apiserver.server import TLSChoice
+from sublet.machinery import regexp
+from sublet.machinery.settings import ConfigurationError
+
+_TLS12 = {
+    "TLS_ECDHE_ECDSA_WITH_AES_128_CBC_SHA": "ECDHE-ECDSA-AES128-SHA",
+    "TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256": "ECDHE-ECDSA-AES128-GCM-SHA256",
+    "TLS_ECDHE_ECDSA_WITH_AES_256_CBC_SHA": "ECDHE-ECDSA-AES256-SHA",
+    "TLS_ECDHE_ECDSA_WITH_AES_256_GCM_SHA384": "ECDHE-ECDSA-AES256-GCM-SHA384",
+    "TLS_ECDHE_ECDSA_WITH_CHACHA20_POLY1305_SHA256": "ECDHE-ECDSA-CHACHA20-POLY1305",
+    "TLS_ECDHE_RSA_WITH_AES_128_CBC_SHA": "ECDHE-RSA-AES128-SHA",
+    "TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256": "ECDHE-RSA-AES128-GCM-SHA256",
+    "TLS_ECDHE_RSA_WITH_AES_256_CBC_SHA": "ECDHE-RSA-AES256-SHA",
+    "TLS_ECDHE_RSA_WITH_AES_256_GCM_SHA384": "ECDHE-RSA-AES256-GCM-SHA384",
+    "TLS_ECDHE_RSA_WITH_CHACHA20_POLY1305_SHA256": "ECDHE-RSA-CHACHA20-POLY1305",
+    "TLS_RSA_WITH_AES_128_CBC_SHA": "AES128-SHA",
+    "TLS_RSA_WITH_AES_128_GCM_SHA256": "AES128-GCM-SHA256",
+    "TLS_RSA_WITH_AES_256_CBC_SHA": "AES256-SHA",
+    "TLS_RSA_WITH_AES_256_GCM_SHA384": "AES256-GCM-SHA384",
+}
+"""IANA's names, which flags use, and OpenSSL's."""
+_ALIASES = {
+    "TLS_ECDHE_ECDSA_WITH_CHACHA20_POLY1305": "TLS_ECDHE_ECDSA_WITH_CHACHA20_POLY1305_SHA256",
+    "TLS_ECDHE_RSA_WITH_CHACHA20_POLY1305": "TLS_ECDHE_RSA_WITH_CHACHA20_POLY1305_SHA256",
+}
+_TLS13 = ("TLS_AES_128_GCM_SHA256", "TLS_AES_256_GCM_SHA384", "TLS_CHACHA20_POLY1305_SHA256")
+"""Always on: TLS 1.3 has no others, and upstream lets nobody choose among them either."""
+_STARTS = ("^", "//")
+_ENDS = ("$", ":")
+_MAX_AGE = re.compile(r"max-age=\d+")
+_DIRECTIVES = ("includeSubDomains", "preload")
+
+
+@dataclass(frozen=True)
+class ServingFlags:
+    """Defaults are upstream's; empty addresses are those of ``sublet run``'s own options."""
+
+    advertise_address: str = ""
+    bind_address: str = ""
+    cors_allowed_origins: tuple[str, ...] = ()
+    min_request_timeout: int = 1800
+    """Seconds that a watch lasts at least, where its client names no time."""
+    runtime_config: tuple[str, ...] = ()
+    secure_port: int = 0
+    service_cluster_ip_range: tuple[str, ...] = ()
+    strict_transport_security_directives: tuple[str, ...] = ()
+    tls_cipher_suites: tuple[str, ...] = ()
+    tls_min_version: Literal["", "VersionTLS10", "VersionTLS11", "VersionTLS12", "VersionTLS13"] = ""
+
+
+def places(flags: ServingFlags) -> dict[str, Any]:
+    """The fields of an Assembly about where it is served that the flags state. Raises :class:`ConfigurationError`."""
+    found: dict[str, Any] = {}
+    for flag, address in (
+        ("--advertise-address", flags.advertise_address),
+        ("--bind-address", flags.bind_address),
+    ):
+        if address:
+            _address(flag, address)
+    if flags.bind_address:
+        found["host"] = flags.bind_address
+    if flags.advertise_address:
+        found["advertise_address"] = flags.advertise_address
+    if flags.secure_port:
+        if flags.secure_port > 65535:
+            raise ConfigurationError(
+                f"--secure-port {flags.secure_port} must be between 1 and 65535, inclusive. It cannot be turned off "
+                "with 0"
+            )
+        found["port"] = flags.secure_port
+    if flags.service_cluster_ip_range:
+        found["service_cidr"] = _range(flags.service_cluster_ip_range)
+    found["tls"] = TLSChoice(flags.tls_min_version == "VersionTLS13", _ciphers(flags.tls_cipher_suites))
+    return found
+
+
+def serving(flags: ServingFlags, served: Sequence[str]) -> dict[str, Any]:
+    """The fields of :class:`~sublet.apiserver.settings.APIServerSettings` that the flags state.
+
+    ``served``: the groups and versions that there are. Raises :class:`ConfigurationError`.
+    """
+    _runtime_config(flags.runtime_config, served)
+    return {
+        "cors_allowed_origins": tuple(_origin(each) for each in flags.cors_allowed_origins),
+        "min_request_timeout": flags.min_request_timeout,
+        "strict_transport_security": _directives(flags.strict_transport_security_directives),
+    }
+
+
+def _address(flag: str, text: str) -> None:
+    try:
+        ipaddress.ip_address(text)
+    except ValueError:
+        raise ConfigurationError(
+            f'invalid argument "{text}" for "{flag}" flag: failed to parse IP: "{text}"'
+        ) from None
+
+
+def _range(stated: Sequence[str]) -> str:
+    if len(stated) > 1:
+        raise ConfigurationError(
+            f"--service-cluster-ip-range {','.join(stated)}: Services have addresses of one family here; state one range"
+        )
+    try:
+        return str(ipaddress.ip_network(stated[0]))
+    except ValueError:
+        raise ConfigurationError("--service-cluster-ip-range is not a valid cidr") from None
+
+
+def _ciphers(stated: Sequence[str]) -> tuple[str, ...]:
+    found = []
+    for name in stated:
+        if name in _TLS13:
+            continue
+        openssl = _TLS12.get(_ALIASES.get(name, name))
+        if openssl is None:
+            raise ConfigurationError(f"Cipher suite {name} not supported or doesn't exist")
+        found.append(openssl)
+    return tuple(found)
+
+
+def _origin(pattern: str) -> str:
+    """Go's expression, which must say where the host of an origin begins and ends."""
+    try:
+        regexp.compiled(pattern)
+    except ValueError as error:
+        raise ConfigurationError(
+            f"--cors-allowed-origins has an invalid regular expression: {error}"
+        ) from None
+    if not any(each in pattern for each in _STARTS) or not any(each in pattern for each in _ENDS):
+        raise ConfigurationError(
+            "--cors-allowed-origins has an invalid regular expression: "
+            "regular expression does not pin to start/end of host in the origin header"
+        )
+    return pattern
+
+
+def _directives(stated: Sequence[str]) -> tuple[str, ...]:
+    for each in stated:
+        if not _MAX_AGE.fullmatch(each) and each not in _DIRECTIVES:
+            raise ConfigurationError(
+                f"--strict-transport-security-directives invalid, allowed values: max-age=expireTime, "
+                f"includeSubDomains, preload. see https://tools.ietf.org/html/rfc6797#section-6.1 for more information: "
+                f"{each!r}"
+            )
+    return tuple(stated)
+
+
+def _runtime_config(stated: Sequence[str], served: Sequence[str]) -> None:
+    """What is here is served, and nothing else is: to ask for more is refused, and so is to ask for less."""
+    for each in stated:
+        name, _, value = each.partition("=")
+        if value.lower() not in ("", "true", "false"):
+            raise ConfigurationError(f"invalid value {each}")
+        on = value.lower() != "false"
+        if name in ("api/all", "api/ga"):
+            if not on:
+                raise ConfigurationError(f"--runtime-config: {each}: APIs cannot be switched off here")
+        elif name in ("api/beta", "api/alpha"):
+            if on:
+                raise ConfigurationError(f"--runtime-config: {each}: there are only stable APIs here")
+        elif (name.removeprefix("api/") in served) is not on:
+            what = "there is no such API here" if on else "APIs cannot be switched off here"
+            raise ConfigurationError(f"--runtime-config: {each}: {what}")

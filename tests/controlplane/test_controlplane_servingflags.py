@@ -1,0 +1,146 @@
+"""kube-apiserver's flags about where and how it is served."""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+from pathlib import Path
+
+import pytest
+
+from sublet.controlplane import absentflags
+from sublet.controlplane.assemble import ControlPlane
+from sublet.controlplane.config import load
+from sublet.controlplane.flagparser import names
+from sublet.controlplane.flags import APIServerFlags, applied, parse_flags
+from sublet.controlplane.run import RunSettings, assembly
+from sublet.machinery.settings import ConfigurationError
+
+
+def assembled(tmp_path: Path, *flags: str, **settings: object):
+    return assembly(RunSettings(data_dir=tmp_path, api_server_flags=flags, **settings), load({}))  # type: ignore[arg-type]
+
+
+def test_places_of_flags_win_over_options(tmp_path: Path) -> None:
+    made = assembled(
+        tmp_path, "--bind-address=::1", "--secure-port=7443", "--advertise-address=10.9.9.9",
+        "--service-cluster-ip-range=10.50.0.0/24", port=1,
+    )  # fmt: skip
+    assert (made.host, made.port, made.advertise_address, made.service_cidr) == (
+        "::1", 7443, "10.9.9.9", "10.50.0.0/24",
+    )  # fmt: skip
+
+
+def test_options_count_where_flags_say_nothing(tmp_path: Path) -> None:
+    made = assembled(tmp_path, "--event-ttl=2h", host="127.0.0.1", port=7001)
+    assert (made.host, made.port, made.advertise_address, made.service_cidr) == (
+        "127.0.0.1", 7001, "127.0.0.1", "10.96.0.0/16",
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("flag", "message"),
+    [
+        (
+            "--bind-address=here",
+            'invalid argument "here" for "--bind-address" flag: failed to parse IP: "here"',
+        ),
+        ("--secure-port=70000", "must be between 1 and 65535, inclusive"),
+        ("--service-cluster-ip-range=10.0.0.0/24,fd00::/112", "Services have addresses of one family here"),
+        ("--service-cluster-ip-range=10.0.0.1/24", "--service-cluster-ip-range is not a valid cidr"),
+        ("--tls-cipher-suites=TLS_NONE", "Cipher suite TLS_NONE not supported or doesn't exist"),
+        ("--tls-min-version=VersionTLS9", "--tls-min-version must be one of"),
+    ],
+)
+def test_places_that_cannot_be_are_refused(tmp_path: Path, flag: str, message: str) -> None:
+    with pytest.raises(ConfigurationError) as caught:
+        assembled(tmp_path, flag)
+    assert message in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("flag", "message"),
+    [
+        (
+            "--cors-allowed-origins=[a",
+            "--cors-allowed-origins has an invalid regular expression: error parsing regexp",
+        ),
+        ("--cors-allowed-origins=example.com", "does not pin to start/end of host in the origin header"),
+        ("--strict-transport-security-directives=forever", "invalid, allowed values: max-age=expireTime"),
+        ("--runtime-config=api/beta=true", "there are only stable APIs here"),
+        ("--runtime-config=storage.k8s.io/v1beta9=true", "there is no such API here"),
+        ("--runtime-config=batch/v1=false", "APIs cannot be switched off here"),
+        ("--runtime-config=api/all=maybe", "invalid value api/all=maybe"),
+        ("--etcd-servers=http://127.0.0.1:2379", "the data store is not etcd; choose one with --store"),
+        ("--goaway-chance=0.01", "HTTP/1.1 is spoken"),
+        ("--profiling", "a Python process has no Go profiles"),
+        ("--allow-privileged=false", "restrict them with pod security"),
+        ("--watch-cache=false", "--watch-cache cannot be false here: the watch cache holds everything"),
+    ],
+)
+def test_what_is_not_here_is_refused_by_name(flag: str, message: str) -> None:
+    with pytest.raises(ConfigurationError) as caught:
+        applied(parse_flags([flag]))
+    assert message in str(caught.value)
+
+
+def test_what_is_so_may_be_stated() -> None:
+    stated = [
+        "--allow-privileged=true",
+        "--profiling=false",
+        "--goaway-chance=0",
+        "--watch-cache",
+        "--enable-garbage-collector",
+    ]
+    found = applied(
+        parse_flags([*stated, "--runtime-config=api/all=true,batch/v1=true,api/v1,api/beta=false"])
+    )
+    assert found["min_request_timeout"] == 1800
+
+
+def test_no_flag_is_here_and_absent() -> None:
+    assert not set(absentflags.ABSENT) & set(names(APIServerFlags))
+
+
+def test_tls_is_what_was_chosen(tmp_path: Path) -> None:
+    made = assembled(
+        tmp_path,
+        "--tls-min-version=VersionTLS13",
+        "--tls-cipher-suites=TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256,TLS_AES_128_GCM_SHA256",
+    )
+    assert made.tls.only_13 and made.tls.ciphers == ("ECDHE-RSA-AES128-GCM-SHA256",)
+
+
+async def handshake(port: int, version: ssl.TLSVersion, ciphers: str = "") -> str:
+    """The cipher that both agree on."""
+    context = ssl._create_unverified_context()
+    context.maximum_version = version
+    if ciphers:
+        context.set_ciphers(ciphers)
+    _, writer = await asyncio.open_connection("127.0.0.1", port, ssl=context)
+    found = writer.get_extra_info("cipher")[0]
+    writer.close()
+    return str(found)
+
+
+async def test_a_client_that_speaks_older_tls_only_is_turned_away(tmp_path: Path) -> None:
+    plane = ControlPlane(assembled(tmp_path, "--tls-min-version=VersionTLS13", store="memory://", port=0))
+    await plane.start()
+    try:
+        assert await handshake(plane.port, ssl.TLSVersion.TLSv1_3)
+        with pytest.raises(ssl.SSLError):
+            await handshake(plane.port, ssl.TLSVersion.TLSv1_2)
+    finally:
+        await plane.stop()
+
+
+async def test_only_the_ciphers_that_were_chosen_are_agreed_on(tmp_path: Path) -> None:
+    chosen = "TLS_ECDHE_ECDSA_WITH_AES_256_GCM_SHA384,TLS_ECDHE_RSA_WITH_AES_256_GCM_SHA384"
+    plane = ControlPlane(assembled(tmp_path, f"--tls-cipher-suites={chosen}", store="memory://", port=0))
+    await plane.start()
+    try:
+        assert "AES256-GCM-SHA384" in await handshake(plane.port, ssl.TLSVersion.TLSv1_2)
+        with pytest.raises(ssl.SSLError):
+            await handshake(plane.port, ssl.TLSVersion.TLSv1_2, "ECDHE+AES128")
+    finally:
+        await plane.stop()
