@@ -87,6 +87,68 @@ def test_a_pod_is_warned_of(spec: Object, text: str) -> None:
     assert warn.pod(pod(**spec), None) == [text]
 
 
+def test_a_port_name_is_had_once_and_by_who_starts_first() -> None:
+    sidecar = {"name": "side", "image": "i", "restartPolicy": "Always", "ports": [named(81)]}
+    main = {"name": "main", "image": "i", "ports": [named(80), {"containerPort": 82}]}
+    found = warn.pod(pod(initContainers=[sidecar], containers=[main]), None)
+    assert found == [
+        'spec.containers[0].ports[0]: duplicate port name "web" with spec.initContainers[0].ports[0], '
+        "services and probes that select ports by name will use spec.initContainers[0].ports[0]"
+    ]
+
+
+def named(port: int) -> Object:
+    return {"name": "web", "containerPort": port, "protocol": "TCP"}
+
+
+def test_every_two_overlapping_paths_of_a_projected_volume_are_told_with_their_sources() -> None:
+    sources: list[Object] = [
+        {"secret": {"name": "s", "items": [{"key": "k", "path": "a/b"}]}},
+        {"configMap": {"name": "c"}},
+        {"downwardAPI": {"items": [{"path": "a/"}, {"path": "ab"}]}},
+        {},
+        {"serviceAccountToken": {"path": "a"}},
+    ]
+    found = warn.pod(pod(volumes=[{"name": "v", "projected": {"sources": sources}}]), None)
+    text = 'volume "v" (Projected): overlapping paths'
+    assert found == [
+        f'{text}: "a" (DownwardAPI) with "a/b" (Secret "s")',
+        'volume "v" (Projected) has no sources provided',
+        f'{text}: "a" (ServiceAccountToken) with "a/b" (Secret "s")',
+        f'{text}: "a" (ServiceAccountToken) with "a" (DownwardAPI)',
+    ]
+
+
+def test_addresses_that_pods_use_and_have_are_told_of() -> None:
+    found = warn.pod(
+        pod(dnsConfig={"nameservers": ["1.2.3.4", "05.6.7.8"]}, hostAliases=[{"ip": "01.1.1.1"}]), None
+    )
+    assert [text.partition(" ")[0] for text in found] == [
+        "spec.dnsConfig.nameservers[1]:",
+        "spec.hostAliases[0].ip:",
+    ]
+    status = {"podIPs": [{"ip": "fd00::1"}, {"ip": "010.0.0.1"}], "hostIPs": [{"ip": "::ffff:1.2.3.4"}]}
+    assert [text.partition(" ")[0] for text in warn.pod_status({"status": status}, None)] == [
+        "status.podIPs[1].ip:",
+        "status.hostIPs[0].ip:",
+    ]
+    status = {"loadBalancer": {"ingress": [{"hostname": "a"}, {"ip": "FD00::1"}]}}
+    assert [text.partition(" ")[0] for text in warn.service_status({"status": status}, None)] == [
+        "status.loadBalancer.ingress[1]:"
+    ]
+
+
+def test_fractional_bytes_are_told_resource_by_resource() -> None:
+    amounts = {"memory": "1500m", "ephemeral-storage": "1m", "cpu": "1m"}
+    found = warn.pod(pod(containers=container(resources={"limits": amounts, "requests": amounts})), None)
+    assert [text.partition(": ")[0].removeprefix("spec.containers[0].resources.") for text in found] == [
+        "limits[memory]",
+        "requests[memory]",
+        "limits[ephemeral-storage]",
+        "requests[ephemeral-storage]",
+    ]
+
+
 def test_a_variable_hides_an_earlier_one_unless_it_builds_on_it() -> None:
     variables = [
         {"name": "A", "value": "1"},

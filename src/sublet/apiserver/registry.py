@@ -336,6 +336,8 @@ class Registry:
             self._raise(kind, new, await self._update_errors(kind, new, old, write))
             if not write.subresource:
                 write.warnings += kind.warnings(new, old)
+            elif write.subresource == "status":
+                write.warnings += kind.warnings_status(new, old)
             if write.present is not None:
                 attributes.shown = write.present(new), write.present(old)
             if not write.admitted:

@@ -180,6 +180,8 @@ class Kind(Struct, frozen=True):
     """(name, is_prefix) -> messages; None: DNS-1123 subdomain."""
     warnings: Callable[[Object, Object | None], Sequence[str]] = _no_warnings
     """(new, old or None) -> texts for Warning headers."""
+    warnings_status: Callable[[Object, Object | None], Sequence[str]] = _no_warnings
+    """The same of ``/status``."""
 
     # -- strategy flags (facts/resource-strategies.tsv) --
     create_on_update: bool = False

@@ -140,6 +140,7 @@ KIND = builtin(
     update_alone=True,
     validate_status=update_rule(pod_reports.changed),
     warnings=warn.pod,
+    warnings_status=warn.pod_status,
     grace=_grace,
     cells=pod_status.cells,
     row_conditions=pod_status.row_conditions,

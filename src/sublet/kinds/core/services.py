@@ -157,6 +157,7 @@ KIND = builtin(
     validate_status=update_rule(services.balancer_status),
     validate_name=name_rule(names.dns1123_label),
     warnings=warn.service,
+    warnings_status=warn.service_status,
     cells=_cells,
     selectable={
         "spec.clusterIP": lambda service: str(spec_of(service).get("clusterIP") or ""),

@@ -5,15 +5,13 @@ Source: Kubernetes' registry strategies (WarningsOnCreate, WarningsOnUpdate) and
 
 from __future__ import annotations
 
-import ipaddress
-import re
 from collections.abc import Callable, Iterator, Sequence
 from functools import wraps
 
 from sublet.kinds.rules import warn_pods
-from sublet.kinds.rules.warn_pods import DEPRECATED_LABELS, DEPRECATED_VOLUMES, Warnings
+from sublet.kinds.rules.warn_addresses import Warnings, address, cidr
+from sublet.kinds.rules.warn_pods import DEPRECATED_LABELS, DEPRECATED_VOLUMES
 from sublet.machinery.kind import Object
-from sublet.machinery.status import quoted
 
 _POD_NAMES = "Pod names and hostnames"
 _CLASS_ANNOTATION = "kubernetes.io/ingress.class"
@@ -62,6 +60,14 @@ def pod(new: Object, old: Object | None) -> Warnings:
     if old is None:
         yield from warn_pods.hostname(str(new["metadata"].get("name") or ""), "the Pod's hostname")
         yield from warn_pods.pod(new)
+
+
+@_told
+def pod_status(new: Object, _old: Object | None) -> Warnings:
+    status = new.get("status") or {}
+    for field in ("podIPs", "hostIPs"):
+        for index, each in enumerate(status.get(field) or ()):
+            yield from address(each.get("ip") or "", f"status.{field}[{index}].ip")
 
 
 @_told
@@ -127,56 +133,6 @@ def cron_job(new: Object, old: Object | None) -> Warnings:
 # -- addresses --
 
 
-def _sloppy(text: str) -> str:
-    """An address without the leading zeros that Go's old parser let pass."""
-    return re.sub(r"(^|\.)0+(?=\d)", r"\1", text) if ":" not in text else text
-
-
-def _plain(address: ipaddress.IPv4Address | ipaddress.IPv6Address) -> str:
-    mapped = getattr(address, "ipv4_mapped", None)
-    return str(mapped or address)
-
-
-def address(value: str, path: str) -> Warnings:
-    """Of an IP address in an unusual form; what is none is validation's to tell."""
-    try:
-        found = ipaddress.ip_address(_sloppy(value))
-    except ValueError:
-        return
-    if _sloppy(value) != value or getattr(found, "ipv4_mapped", None):
-        yield (
-            f"{path}: non-standard IP address {quoted(value)} will be considered invalid in a future Kubernetes release: "
-            f"use {quoted(_plain(found))}"
-        )
-    elif found.version == 6 and str(found) != value:
-        yield f"{path}: IPv6 address {quoted(value)} should be in RFC 5952 canonical format ({quoted(str(found))})"
-
-
-def cidr(value: str, path: str) -> Warnings:
-    """Of a range of addresses in an unusual form."""
-    head, slash, bits = value.partition("/")
-    try:
-        found = ipaddress.ip_interface(f"{_sloppy(head)}{slash}{bits}")
-    except ValueError:
-        return
-    network, told = found.network, False
-    if found.ip != network.network_address:
-        single = f"{found.ip}/{found.max_prefixlen}"
-        yield (
-            f"{path}: CIDR value {quoted(value)} is ambiguous in this context (should be {quoted(str(network))} or "
-            f"{quoted(single)}?)"
-        )
-        told = True
-    if _sloppy(head) != head or getattr(found.ip, "ipv4_mapped", None):
-        yield (
-            f"{path}: non-standard CIDR value {quoted(value)} will be considered invalid in a future Kubernetes release: "
-            f"use {quoted(str(network))}"
-        )
-        told = True
-    if not told and found.version == 6 and str(network) != value:
-        yield f"{path}: IPv6 CIDR value {quoted(value)} should be in RFC 5952 canonical format ({quoted(str(network))})"
-
-
 @_told
 def service(new: Object, _old: Object | None) -> Warnings:
     spec = _spec(new)
@@ -206,6 +162,13 @@ def service(new: Object, _old: Object | None) -> Warnings:
         yield 'spec.externalName is ignored when spec.type is not "ExternalName"'
     if spec.get("trafficDistribution") == "PreferClose":
         yield 'spec.trafficDistribution: "PreferClose" is deprecated; use "PreferSameZone"'
+
+
+@_told
+def service_status(new: Object, _old: Object | None) -> Warnings:
+    balancer = (new.get("status") or {}).get("loadBalancer") or {}
+    for index, each in enumerate(balancer.get("ingress") or ()):
+        yield from address(each.get("ip") or "", f"status.loadBalancer.ingress[{index}]")
 
 
 def _addresses(values: Sequence[str], path: str) -> Iterator[str]:

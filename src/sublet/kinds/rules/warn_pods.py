@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from sublet.kinds.rules.warn_addresses import Warnings, address
 from sublet.machinery import names
 from sublet.machinery.kind import Object
 from sublet.machinery.status import quoted
@@ -48,7 +49,8 @@ _USE_APPARMOR = 'deprecated since v1.30; use the "appArmorProfile" field instead
 _BYTES = ("memory", "ephemeral-storage")
 _NO_SELECTOR = "a null labelSelector results in matching no pod"
 
-Warnings = Iterator[str]
+_Path = tuple[str, str]
+"""Where a file of a volume stands, and what it comes from as warnings say it (`` (Secret "a")``)."""
 
 
 def pod(obj: Object, path: str = "") -> Warnings:
@@ -68,17 +70,23 @@ def pod(obj: Object, path: str = "") -> Warnings:
     for index, secret in enumerate(pull):
         if not secret.get("name"):
             yield f'{at}.imagePullSecrets[{index}].name: invalid empty name ""'
-    yield from fractional(spec.get("overhead"), f"{at}.overhead")
+    for name in _BYTES:
+        yield from _fractional(spec.get("overhead"), name, f"{at}.overhead")
     if annotations:
         yield from _profiles(spec, annotations, path)
     for container, where in _containers(spec, at):
         yield from _container(container, where)
     yield from _ports(spec, at)
+    yield from _port_names(spec, at)
     grace = spec.get("terminationGracePeriodSeconds")
     if grace is not None and grace < 0:
         yield f"{at}.terminationGracePeriodSeconds: must be >= 0; negative values are invalid and will be treated as 1"
     if spec.get("affinity"):
         yield from _pod_affinity(spec["affinity"], f"{at}.affinity")
+    for index, server in enumerate((spec.get("dnsConfig") or {}).get("nameservers") or ()):
+        yield from address(server, f"{at}.dnsConfig.nameservers[{index}]")
+    for index, alias in enumerate(spec.get("hostAliases") or ()):
+        yield from address(alias.get("ip") or "", f"{at}.hostAliases[{index}].ip")
 
 
 def hostname(name: str, uses: str) -> Warnings:
@@ -102,12 +110,11 @@ def term(term: Object, path: str, values: bool = False) -> Warnings:
                 yield f"{where}.values[{number}]: {value} is invalid, {wrong}"
 
 
-def fractional(amounts: Mapping[str, str] | None, path: str) -> Warnings:
-    """Of amounts of bytes that are no whole number: canonical quantities then end in a small unit."""
-    for name in _BYTES if amounts else ():
-        amount = str((amounts or {}).get(name) or "")
-        if amount[-1:] in ("m", "u", "n"):
-            yield f"{path}[{name}]: fractional byte value {quoted(amount)} is invalid, must be an integer"
+def _fractional(amounts: Mapping[str, str] | None, name: str, path: str) -> Warnings:
+    """Of an amount of bytes that is no whole number: canonical quantities then end in a small unit."""
+    amount = str((amounts or {}).get(name) or "")
+    if amount[-1:] in ("m", "u", "n"):
+        yield f"{path}[{name}]: fractional byte value {quoted(amount)} is invalid, must be an integer"
 
 
 def _placement(spec: Object, at: str) -> Warnings:
@@ -171,9 +178,9 @@ def _volumes(volumes: Sequence[Object], at: str) -> Warnings:
 
 def claim_spec(spec: Object, path: str) -> Warnings:
     """Of a PersistentVolumeClaim's spec."""
-    amount = str(((spec.get("resources") or {}).get("requests") or {}).get("storage") or "")
-    if amount[-1:] in ("m", "u", "n"):
-        yield f"{path}.resources.requests[storage]: fractional byte value {quoted(amount)} is invalid, must be an integer"
+    yield from _fractional(
+        (spec.get("resources") or {}).get("requests"), "storage", f"{path}.resources.requests"
+    )
 
 
 def _overlaps(volume: Object) -> Warnings:
@@ -182,56 +189,42 @@ def _overlaps(volume: Object) -> Warnings:
         ("configMap", "ConfigMap", "name"), ("secret", "Secret", "secretName"), ("downwardAPI", "DownwardAPI", "")
     ):  # fmt: skip
         source = volume.get(kind) or {}
-        if source.get("items"):
-            what = f"{title} {quoted(source.get(key) or '')}" if key else title
-            yield from _overlapping(_paths(source), f"volume {name} ({what}): overlapping paths")
-    before: set[str] = set()
+        what = f"{title} {quoted(source.get(key) or '')}" if key else title
+        yield from _overlapping(_paths(source, ""), f"volume {name} ({what}): overlapping paths", [])
+    seen: list[_Path] = []
     for source in (volume.get("projected") or {}).get("sources") or ():
-        found = _projected(source)
-        if found is None:
+        if source:
+            yield from _overlapping(_projected(source), f"volume {name} (Projected): overlapping paths", seen)
+        else:
             yield f"volume {name} (Projected) has no sources provided"
-            continue
-        what, paths = found
-        text = f"volume {name} (Projected {what}): overlapping paths"
-        yield from _overlapping(paths, text)
-        yield from _overlapping(sorted({*paths, *before}), text)
-        before.update(paths)
 
 
-def _projected(source: Object) -> tuple[str, list[str]] | None:
-    """(what is projected, its paths); None: nothing is."""
-    if not source:
-        return None
+def _projected(source: Object) -> list[_Path]:
     for kind, title in (("configMap", "ConfigMap"), ("secret", "Secret")):
         if kind in source:
-            return f"{title} {quoted(source[kind].get('name') or '')}", _paths(source[kind])
+            return _paths(source[kind], f" ({title} {quoted(source[kind].get('name') or '')})")
     if "downwardAPI" in source:
-        return "DownwardAPI", _paths(source["downwardAPI"])
+        return _paths(source["downwardAPI"], " (DownwardAPI)")
     if "serviceAccountToken" in source:
-        return "ServiceAccountToken", [source["serviceAccountToken"].get("path") or ""]
+        return [(source["serviceAccountToken"].get("path") or "", " (ServiceAccountToken)")]
     bundle = source.get("clusterTrustBundle") or {}
     title = bundle.get("name") or bundle.get("signerName") or ""
-    return f"ClusterTrustBundle {quoted(title)}", [bundle["path"]] if bundle.get("path") else []
+    return [(bundle.get("path") or "", f" (ClusterTrustBundle {quoted(title)})")]
 
 
-def _paths(source: Object) -> list[str]:
-    return [item.get("path") or "" for item in source.get("items") or ()]
+def _paths(source: Object, origin: str) -> list[_Path]:
+    return [(item.get("path") or "", origin) for item in source.get("items") or ()]
 
 
-def _overlapping(paths: Sequence[str], text: str) -> Warnings:
-    seen: list[str] = []
-    for each in paths:
+def _overlapping(paths: Sequence[_Path], text: str, seen: list[_Path]) -> Warnings:
+    """Of every pair of which one is the other or holds it; ``seen``: earlier ones, to which these are added."""
+    for each, origin in paths:
         path = each.rstrip("/")
-        for other in seen:
-            if (
-                path
-                and other
-                and (path == other or f"{other}/".startswith(path) or f"{path}/".startswith(other))
-            ):
-                yield f"{text}: {quoted(path)} with {quoted(other)}"
-                break
-        if path not in seen:
-            seen.append(path)
+        for other, whence in seen:
+            holds = f"{path}/".startswith(f"{other}/") or f"{other}/".startswith(f"{path}/")
+            if path and other and holds:
+                yield f"{text}: {quoted(path)}{origin} with {quoted(other)}{whence}"
+        seen.append((path, origin))
 
 
 # -- containers --
@@ -246,8 +239,9 @@ def _containers(spec: Object, at: str) -> Iterator[tuple[Object, str]]:
 def _container(container: Object, where: str) -> Warnings:
     resources = container.get("resources")
     if resources:
-        for part in ("limits", "requests"):
-            yield from fractional(resources.get(part), f"{where}.resources.{part}")
+        for name in _BYTES:
+            for part in ("limits", "requests"):
+                yield from _fractional(resources.get(part), name, f"{where}.resources.{part}")
     environment = container.get("env") or ()
     seen: set[str] = set()
     for index, variable in enumerate(environment if len(environment) > 1 else ()):
@@ -270,6 +264,19 @@ def _profiles(spec: Object, annotations: Mapping[str, Any], path: str) -> Warnin
         confined = context.get("appArmorProfile") or own.get("appArmorProfile")
         if not confined and f"{_APPARMOR}{name}" in annotations:
             yield f"{path}metadata.annotations[{_APPARMOR}{name}]: {_USE_APPARMOR}"
+
+
+def _port_names(spec: Object, at: str) -> Warnings:
+    first: dict[str, str] = {}
+    for container, where in _containers(spec, at):
+        for index, port in enumerate(container.get("ports") or ()):
+            name, here = port.get("name"), f"{where}.ports[{index}]"
+            there = first.setdefault(name, here) if name else here
+            if there != here:
+                yield (
+                    f"{here}: duplicate port name {quoted(name)} with {there}, "
+                    f"services and probes that select ports by name will use {there}"
+                )
 
 
 def _ports(spec: Object, at: str) -> Warnings:
