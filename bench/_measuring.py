@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import json
 import os
 import signal
@@ -71,9 +72,14 @@ class Server:
             time.sleep(0.002)
         return time.perf_counter() - self.started
 
-    @property
+    @functools.cached_property
     def access(self) -> ClusterAccess:
         return load(self.data_dir / "kubeconfig.yaml")
+
+    @functools.cached_property
+    def context(self) -> ssl.SSLContext | None:
+        """For those who open many connections."""
+        return ssl_context(self.access)
 
     def resident_mb(self) -> float:
         return resident_mb(self.process.pid)

@@ -1,6 +1,6 @@
 """Measures one control plane that holds much and is watched by many; writes results/scale.json.
 
-    python bench/scale.py [--objects 10000 100000] [--watches 1000 5000] [--watchers 100] [--changes 1000]
+    python bench/scale.py [--objects 10000 100000] [--watches 1000 5000 10000] [--watchers 100] [--changes 1000]
 
 Objects are ConfigMaps of 2.5 KB in one namespace; each number of them is measured in a data store of its own.
 """
@@ -22,6 +22,7 @@ from _measuring import PATH, Connection, Measures, Server, config_map, percentil
 
 _CREATORS = 32
 _PAGE = 500
+SECRETS = "/api/v1/namespaces/kube-system/secrets"
 
 
 async def fill(server: Server, count: int) -> Measures:
@@ -105,7 +106,7 @@ async def read(server: Server, count: int) -> Measures:
 
 
 async def _watch(server: Server, path: str) -> Connection:
-    connection = await Connection(server.access).open()
+    connection = await Connection(server.access, server.context).open()
     connection.send("GET", f"{path}{'&' if '?' in path else '?'}watch=true&allowWatchBookmarks=true")
     return connection
 
@@ -117,9 +118,7 @@ async def idle_watches(server: Server, counts: Sequence[int]) -> Measures:
     measures: Measures = {"memory without watches": (before, "MB", "")}
     for count in counts:
         for batch in _batches(count - len(held), 20):
-            held += await asyncio.gather(
-                *(_watch(server, "/api/v1/namespaces/kube-system/secrets") for _ in batch)
-            )
+            held += await asyncio.gather(*(_watch(server, SECRETS) for _ in batch))
         await asyncio.sleep(3)
         after, used = server.resident_mb(), server.cpu_seconds()
         await asyncio.sleep(5)
@@ -129,9 +128,41 @@ async def idle_watches(server: Server, counts: Sequence[int]) -> Measures:
             f"one idle watch of {count:,}": ((after - before) / count * 1024, "KB", "30"),
             f"CPU of {count:,} idle watches": (millicores, "millicores", "5"),
         }
+    measures |= await burst(server, held, 20)
     for connection in held:
         connection.close()
     return measures
+
+
+async def burst(server: Server, held: Sequence[Connection], changes: int) -> Measures:
+    """All watches hear of some changes at once, and are idle again."""
+    heard = [asyncio.ensure_future(_hear(connection, changes)) for connection in held]
+    writer = await Connection(server.access).open()
+    began, before = time.perf_counter(), server.resident_mb()
+    for number in range(changes):
+        secret = {"metadata": {"name": f"b-{number}"}, "data": {"text": "eHh4" * 500}}
+        await writer.ask("POST", SECRETS, json.dumps(secret).encode())
+    await asyncio.gather(*heard)
+    took, loud = time.perf_counter() - began, server.resident_mb()
+    writer.close()
+    await asyncio.sleep(5)
+    what = f"{changes} changes to {len(held):,} watches"
+    return {
+        f"{what}: all heard after": (took, "s", ""),
+        f"{what}: memory before": (before, "MB", ""),
+        f"{what}: memory when heard": (loud, "MB", ""),
+        f"{what}: memory 5 seconds later": (server.resident_mb(), "MB", ""),
+    }
+
+
+async def _hear(connection: Connection, changes: int) -> None:
+    count, rest = 0, b""
+    while count < changes:
+        data = await connection.read_some()
+        if not data:
+            raise RuntimeError("a watch ended early")
+        count += (rest[-12:] + data).count(b'"name":"b-') - rest[-12:].count(b'"name":"b-')
+        rest = data
 
 
 def _batches(count: int, size: int) -> list[range]:
@@ -193,7 +224,9 @@ async def fan_out(server: Server, watchers: int, changes: int) -> Measures:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--objects", type=int, nargs="*", default=[10_000, 100_000])
-    parser.add_argument("--watches", type=int, nargs="*", default=[1000, 5000], help="that hear of nothing")
+    parser.add_argument(
+        "--watches", type=int, nargs="*", default=[1000, 5000, 10_000], help="that hear of nothing"
+    )
     parser.add_argument("--watchers", type=int, default=100)
     parser.add_argument("--changes", type=int, default=1000)
     options = parser.parse_args()
