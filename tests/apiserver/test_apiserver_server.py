@@ -513,3 +513,50 @@ async def test_many_streams_are_ended_over_the_time_that_is_given(serve) -> None
     assert asyncio.get_running_loop().time() - begun > 0.15
     for peer in peers:
         assert await peer.reader.read() == b"0\r\n\r\n"
+
+
+async def test_requests_that_come_during_a_stream_are_answered_after_it_however_they_are_split(
+    serve, rng: random.Random
+) -> None:
+    go_on = asyncio.Event()
+
+    async def handle(request: Request) -> Response:
+        if request.path != "/stream":
+            return await echo(request)
+
+        async def chunks() -> AsyncIterator[bytes]:
+            yield b"first"
+            await go_on.wait()
+            yield b"last"
+
+        return Response(200, [], chunks())
+
+    peer = await (await serve(handle))()
+    one = "POST /{} HTTP/1.1\r\nHost: x\r\nContent-Length: 4\r\n\r\nbody"
+    rest = one.format("a") + "GET /stream HTTP/1.1\r\nHost: x\r\n\r\n" + one.format("b")
+    cut = rng.randrange(len(rest))
+    peer.send("GET /stream HTTP/1.1\r\nHost: x\r\n\r\n" + rest[:cut])
+    await peer.reader.readuntil(b"first\r\n")
+    for character in rest[cut:]:
+        peer.send(character)
+        await asyncio.sleep(0)
+    go_on.set()
+    assert await peer.reader.readuntil(b"0\r\n\r\n") == b"4\r\nlast\r\n0\r\n\r\n"
+    assert json.loads((await peer.response())[2])["path"] == "/a"
+    assert (await peer.response())[2] == b"firstlast"
+    assert json.loads((await peer.response())[2])["path"] == "/b"
+
+
+async def test_a_stream_of_http_1_0_has_no_chunks_and_ends_with_the_connection(serve) -> None:
+    async def handle(_request: Request) -> Response:
+        async def chunks() -> AsyncIterator[bytes]:
+            yield b"first"
+            yield b"last"
+
+        return Response(200, [], chunks())
+
+    peer = await (await serve(handle))()
+    peer.send("GET /stream HTTP/1.0\r\nHost: x\r\nConnection: keep-alive\r\n\r\n")
+    head, _, body = (await asyncio.wait_for(peer.reader.read(), 5)).partition(b"\r\n\r\n")
+    assert b"chunked" not in head
+    assert body == b"firstlast"

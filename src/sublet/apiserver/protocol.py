@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections import deque
 from collections.abc import AsyncIterator
 from typing import TYPE_CHECKING
 
@@ -50,8 +49,8 @@ class HTTPProtocol(asyncio.Protocol):
     """One client connection of an :class:`HTTPServer`."""
 
     __slots__ = (
-        "_body", "_body_size", "_close_after", "_drained", "_expect", "_flush_scheduled", "_framing", "_head_bytes",
-        "_headers", "_headers_complete", "_leftover", "_out", "_out_size", "_over_tls",
+        "_between", "_body", "_body_size", "_close_after", "_drained", "_flush_scheduled", "_framing", "_head_bytes",
+        "_headers", "_headers_complete", "_leftover", "_out", "_out_size",
         "_parser", "_paused", "_peer",
         "_queue", "_reading", "_refused", "_remote", "_server", "_streaming", "_task", "_transport", "_upgraded",
         "_upgrading", "_url", "deadline", "ending",
@@ -59,9 +58,12 @@ class HTTPProtocol(asyncio.Protocol):
 
     def __init__(self, server: HTTPServer) -> None:
         self._server = server
-        self._parser = httptools.HttpRequestParser(self)
+        self._parser: httptools.HttpRequestParser | None = None
+        """Made when bytes come; a stream goes without."""
+        self._between = True  # no message is half parsed
         self._transport: asyncio.Transport = None  # type: ignore[assignment]  # set by connection_made
-        self._queue: deque[tuple[Request, bool]] = deque()
+        self._queue: list[tuple[Request, bool, bool]] = []
+        """Requests that wait for their turn, each with the further arguments of :meth:`_begin`."""
         self._task: asyncio.Task[None] | None = None
         self._out: list[bytes] = []
         self._out_size = 0
@@ -74,7 +76,7 @@ class HTTPProtocol(asyncio.Protocol):
         self._refused = False
         self._upgrading = False
         self._upgraded: UpgradedConnection | None = None
-        self._leftover: list[bytes] = []
+        self._leftover = b""
         self._peer = NOBODY
         self._remote = ""
         self._head_bytes = 0
@@ -85,8 +87,6 @@ class HTTPProtocol(asyncio.Protocol):
         self._body_size = 0
         self._framing = 0
         """Bytes that came after the headers."""
-        self._expect = False
-        self._over_tls = False
         self.deadline = 0.0
         """Loop time by which the peer must have done its part; 0: it is our turn."""
         self.ending = server.ending
@@ -101,7 +101,6 @@ class HTTPProtocol(asyncio.Protocol):
         if isinstance(peer, tuple) and len(peer) >= 2:
             self._remote = f"[{peer[0]}]:{peer[1]}" if ":" in peer[0] else f"{peer[0]}:{peer[1]}"
         if isinstance(transport, TLSConnection):
-            self._over_tls = True
             self._peer = transport.peer
         self._await_peer(_HEAD_SECONDS)
         self._server.connections.add(self)
@@ -121,17 +120,17 @@ class HTTPProtocol(asyncio.Protocol):
         one that is gone. Over TLS the connection closes anyway."""
         if self._upgraded is not None:
             self._upgraded.feed_eof()
-            return not self._over_tls
+            return True
         self._close_after = True
-        return self._task is not None and not self._streaming and not self._over_tls
+        return self._task is not None and not self._streaming
 
     def data_received(self, data: bytes) -> None:
         if self._upgraded is not None:
             self._upgraded.feed(data)
             return
         if self._upgrading:
-            self._leftover.append(data)
-            if sum(map(len, self._leftover)) > _WRITE_HIGH:
+            self._leftover += data
+            if len(self._leftover) > _WRITE_HIGH:
                 self._transport.pause_reading()
             return
         if self._refused:
@@ -140,12 +139,12 @@ class HTTPProtocol(asyncio.Protocol):
             self._framing += len(data)
         else:
             self._head_bytes += len(data)
+        parser = self._parser = self._parser or httptools.HttpRequestParser(self)
         try:
-            self._parser.feed_data(data)
+            parser.feed_data(data)
         except httptools.HttpParserUpgrade as upgrade:
             self._upgrading = True
-            if rest := data[upgrade.args[0] :]:
-                self._leftover.append(rest)
+            self._leftover = data[upgrade.args[0] :]
         except httptools.HttpParserCallbackError as error:
             cause = error.__context__
             self._refuse(cause if isinstance(cause, StatusError) else BadRequest("malformed HTTP request"))
@@ -187,7 +186,7 @@ class HTTPProtocol(asyncio.Protocol):
         self._body = []
         self._body_size = 0
         self._framing = 0
-        self._expect = False
+        self._between = False
         self._headers_complete = False
         if self._task is None:
             self._await_peer(_HEAD_SECONDS)
@@ -206,7 +205,7 @@ class HTTPProtocol(asyncio.Protocol):
     def on_headers_complete(self) -> None:
         self._headers_complete = True
         headers = self._headers
-        length = headerrules.body_length(self._parser.get_http_version(), headers)
+        length = headerrules.body_length(self._parser.get_http_version(), headers)  # type: ignore[union-attr]
         if length > BODY_LIMIT:
             raise _too_large()
         if self._task is None:
@@ -221,10 +220,11 @@ class HTTPProtocol(asyncio.Protocol):
         self._body.append(body)
 
     def on_message_complete(self) -> None:
+        self._between = True
         self._head_bytes = 0
         self._headers_complete = False
         path, _, query = self._target()
-        parser = self._parser
+        parser: httptools.HttpRequestParser = self._parser
         upgrading = parser.should_upgrade()
         request = Request(
             parser.get_method().decode("ascii"),
@@ -240,10 +240,11 @@ class HTTPProtocol(asyncio.Protocol):
         self._headers = {}
         self._body = []
         keep = parser.should_keep_alive() and not upgrading
+        old = parser.get_http_version() == "1.0"
         if self._task is None:
-            self._begin(request, keep)
+            self._begin(request, keep, old)
             return
-        self._queue.append((request, keep))
+        self._queue.append((request, keep, old))
         if len(self._queue) >= _PIPELINE and self._reading:
             self._reading = False
             self._transport.pause_reading()
@@ -258,11 +259,12 @@ class HTTPProtocol(asyncio.Protocol):
 
     # -- answering --
 
-    def _begin(self, request: Request, keep: bool) -> None:
+    def _begin(self, request: Request, keep: bool, old: bool) -> None:
+        """``old``: of HTTP/1.0, which knows no chunks."""
         self.deadline = 0.0
-        self._task = self._server.loop.create_task(self._answer(request, keep))
+        self._task = self._server.loop.create_task(self._answer(request, keep, old))
 
-    async def _answer(self, request: Request, keep: bool) -> None:
+    async def _answer(self, request: Request, keep: bool, old: bool) -> None:
         asked = request.method, request.path
         try:
             try:
@@ -278,7 +280,7 @@ class HTTPProtocol(asyncio.Protocol):
                 await self._send(request, response, response.body, keep)
             else:
                 del request  # a stream may last for hours
-                await self._send_stream(asked[0], response, response.body, keep)
+                await self._send_stream(asked[0], response, response.body, keep, old)
         except asyncio.CancelledError:
             if self.ending and self._streaming and not self._transport.is_closing():
                 self._out.append(b"0\r\n\r\n")
@@ -296,8 +298,7 @@ class HTTPProtocol(asyncio.Protocol):
             self._flush()
             self._transport.close()
         elif self._queue:
-            request, keep = self._queue.popleft()
-            self._begin(request, keep)
+            self._begin(*self._queue.pop(0))
             if not self._reading and len(self._queue) < _PIPELINE // 2:
                 self._reading = True
                 self._transport.resume_reading()
@@ -324,14 +325,15 @@ class HTTPProtocol(asyncio.Protocol):
             await self._drain()
 
     async def _send_stream(
-        self, method: str, response: Response, body: AsyncIterator[bytes], keep: bool
+        self, method: str, response: Response, body: AsyncIterator[bytes], keep: bool, old: bool
     ) -> None:
-        old = self._parser.get_http_version() == "1.0"
         try:
             if method == "HEAD":
                 self._write(self._head(response.status, response.headers, False, None))
                 self._close_after = True
                 return
+            if self._between:
+                self._parser = None
             await self._stream(response, body, keep and not old, chunked=not old)
             if old:
                 self._close_after = True
@@ -419,9 +421,9 @@ class HTTPProtocol(asyncio.Protocol):
         self._flush()
         connection = self._upgraded = UpgradedConnection(self._transport)
         self._transport.resume_reading()
-        for data in self._leftover:
-            connection.feed(data)
-        self._leftover.clear()
+        if self._leftover:
+            connection.feed(self._leftover)
+            self._leftover = b""
         if self.ending:
             connection.feed_eof()
         try:
