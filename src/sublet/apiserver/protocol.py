@@ -224,7 +224,8 @@ class HTTPProtocol(asyncio.Protocol):
         self._head_bytes = 0
         self._headers_complete = False
         path, _, query = self._target()
-        parser: httptools.HttpRequestParser = self._parser
+        parser = self._parser
+        assert parser is not None
         upgrading = parser.should_upgrade()
         request = Request(
             parser.get_method().decode("ascii"),
