@@ -276,3 +276,9 @@ async def test_operations_of_the_store_are_counted_by_kind(api: APIServer, clien
         line.startswith('etcd_requests_total{group="",operation="create",resource="configmaps"} ')
         for line in lines
     )
+
+
+async def test_who_asks_for_one_check_is_told_why_it_fails(api: APIServer) -> None:
+    api.begin_shutdown()
+    response = await ask(api, "/readyz/shutdown")
+    assert (response.status, response.body) == (500, b"internal server error: process is shutting down\n")

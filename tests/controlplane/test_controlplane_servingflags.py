@@ -144,3 +144,15 @@ async def test_only_the_ciphers_that_were_chosen_are_agreed_on(tmp_path: Path) -
             await handshake(plane.port, ssl.TLSVersion.TLSv1_2, "ECDHE+AES128")
     finally:
         await plane.stop()
+
+
+def test_flags_are_shown_as_they_came_to_be(tmp_path: Path) -> None:
+    shown = assembled(
+        tmp_path, "--event-ttl=90m", "--feature-gates=WatchList=true", "--enable-priority-and-fairness=false", port=7001,
+    ).settings["flags"]()  # fmt: skip
+    assert {name: shown[name] for name in ("event-ttl", "request-timeout", "feature-gates", "secure-port")} == {
+        "event-ttl": "1h30m0s", "request-timeout": "1m0s", "feature-gates": "[WatchList=true]", "secure-port": "7001",
+    }  # fmt: skip
+    assert (shown["enable-priority-and-fairness"], shown["anonymous-auth"]) == ("false", "true")
+    assert shown["service-cluster-ip-range"] == "10.96.0.0/16"
+    assert assembled(tmp_path).settings["flags"]()["event-ttl"] == "1h0m0s"

@@ -93,19 +93,19 @@ class Health:
             found += [f"/{endpoint}", *(f"/{endpoint}/{name}" for name in self.checks(endpoint))]
         return found
 
-    async def failed(self, endpoint: str, name: str, check: Check) -> bool:
-        """Runs one check; whether it failed. Why is logged and not told."""
-        bad = False
+    async def failed(self, endpoint: str, name: str, check: Check) -> str:
+        """Runs one check; ``""`` where it is well, else what may be told of why it is not. All is logged."""
+        told = ""
         try:
             async with asyncio.timeout(_SECONDS):
                 await check()
         except Exception as error:
             _log.warning("health check %s failed: %s", name, error)
-            bad = True
-        key = (name, endpoint, "error" if bad else "success")
+            told = str(error) if isinstance(error, Unhealthy) else f"{name} failed: reason withheld"
+        key = (name, endpoint, "error" if told else "success")
         self._counts[key] = self._counts.get(key, 0) + 1
-        self._latest[name, endpoint] = not bad
-        return bad
+        self._latest[name, endpoint] = not told
+        return told
 
     async def lines(self) -> list[str]:
         """``/metrics/slis``: every check's state now, and how often each was well."""

@@ -11,9 +11,14 @@ PATCHES = {"1.30": 14, "1.31": 14, "1.32": 10, "1.33": 6, "1.34": 3, "1.35": 1, 
 _MACHINES = {"x86_64": "amd64", "aarch64": "arm64"}
 
 
+def patch_release(minor: str) -> str:
+    """``1.36.2``."""
+    return f"{minor}.{PATCHES.get(minor, 0)}"
+
+
 def git_version(minor: str, version: str = "") -> str:
     """``v1.36.2+sublet.0.1.0``: semantic, with what it really is as build metadata."""
-    return f"v{minor}.{PATCHES.get(minor, 0)}+sublet.{version or sublet.__version__}"
+    return f"v{patch_release(minor)}+sublet.{version or sublet.__version__}"
 
 
 def document(minor: str, version: str = "") -> dict[str, str]:

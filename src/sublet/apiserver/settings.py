@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from msgspec import Struct, field
@@ -30,6 +30,8 @@ class APIServerSettings(Struct, frozen=True):
     """Where pods reach this server: the endpoint of ``default/kubernetes``. Empty or a loopback address: no pod does."""
     machine_address: str = ""
     """This machine's address, published as not ready where no pod reaches the server; empty: nothing is published."""
+    flags: Callable[[], Mapping[str, str]] = dict
+    """The flags it was started with, as ``/flagz`` shows them; asked when they are."""
     secure_port: int = 6443
     """The port at that address."""
     disabled_admission: Sequence[str] = ()

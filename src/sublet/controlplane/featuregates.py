@@ -9,7 +9,16 @@ from sublet.kinds import features
 from sublet.kinds.rules import gates, older
 from sublet.machinery.settings import ConfigurationError
 
-SWITCHES = gates.ACTED | older.ACTED | {"ConstrainedImpersonation", "WatchList"}
+SWITCHES = (
+    gates.ACTED
+    | older.ACTED
+    | {
+        "ComponentFlagz",
+        "ComponentStatusz",
+        "ConstrainedImpersonation",
+        "WatchList",
+    }
+)
 """The gates that something here depends on. The others may be stated as they are, and not otherwise."""
 
 

@@ -67,6 +67,24 @@ def parse(
     return kind(**values)
 
 
+def shown(flags: Any) -> dict[str, str]:
+    """Every flag, without its dashes, and its value as Kubernetes' programs print it."""
+    return {
+        _flag(each.name).removeprefix("--"): _text(
+            getattr(flags, each.name), each.metadata.get("unit") == "duration"
+        )
+        for each in dataclasses.fields(flags)
+    }
+
+
+def _text(value: Any, duration: bool) -> str:
+    if isinstance(value, tuple):
+        return f"[{','.join(value)}]"
+    if value is None or isinstance(value, bool):
+        return "false" if value is False else "true"  # what is stated by nobody is on
+    return durations.shown(value) if duration else f"{value}"
+
+
 def _flag(name: str) -> str:
     return "--" + name.replace("_", "-")
 

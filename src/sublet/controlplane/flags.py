@@ -61,6 +61,11 @@ def parse_flags(arguments: Sequence[str]) -> APIServerFlags:
     return flagparser.parse(APIServerFlags, arguments, "the API server", absentflags.ABSENT)
 
 
+def shown(flags: APIServerFlags, **actual: str) -> dict[str, str]:
+    """For ``/flagz``; ``actual`` is what counts of flags that something else stated."""
+    return flagparser.shown(flags) | {name.replace("_", "-"): value for name, value in actual.items()}
+
+
 def applied(flags: APIServerFlags, minor: str = DEFAULT_MINOR, *, files: bool = True) -> dict[str, Any]:
     """The fields of :class:`~sublet.apiserver.settings.APIServerSettings` that the flags state.
 

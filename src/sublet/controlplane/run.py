@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import gc
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -80,14 +81,33 @@ def assembly(settings: RunSettings, chosen: configuration.Configuration) -> Asse
         "cluster_domain": chosen.networking.advanced.cluster_domain,
         "resource_metrics": chosen.deploy.metrics_server.enabled,
     }
-    return Assembly(**fields | stated)
+    fields |= stated
+    fields["settings"] = {**fields.get("settings", {}), "flags": partial(_shown, settings, chosen, fields)}
+    return Assembly(**fields)
+
+
+def _shown(
+    settings: RunSettings, chosen: configuration.Configuration, fields: Mapping[str, Any]
+) -> dict[str, str]:
+    """The API server's flags as they came to be."""
+    from sublet.controlplane import flags
+
+    parsed = flags.parse_flags(_stated(settings, chosen))
+    return flags.shown(
+        parsed, bind_address=fields["host"], secure_port=f"{fields['port']}",
+        advertise_address=fields["advertise_address"], service_cluster_ip_range=fields["service_cidr"],
+    )  # fmt: skip
+
+
+def _stated(settings: RunSettings, chosen: configuration.Configuration) -> tuple[str, ...]:
+    return (*chosen.control_plane.distro.k8s.api_server.extra_args, *settings.api_server_flags)
 
 
 def flagged(settings: RunSettings, chosen: configuration.Configuration) -> dict[str, Any]:
     """Fields of the assembly by the flags of its components. Raises :class:`ConfigurationError`."""
     k8s = chosen.control_plane.distro.k8s
     found: dict[str, Any] = {}
-    if stated := (*k8s.api_server.extra_args, *settings.api_server_flags):
+    if stated := _stated(settings, chosen):
         from sublet.controlplane import flags, servingflags
 
         parsed = flags.parse_flags(stated)

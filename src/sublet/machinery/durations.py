@@ -10,6 +10,18 @@ _SECONDS = {"ns": 1e-9, "us": 1e-6, "µs": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0
 _PART = re.compile(r"(\d*\.?\d*)([^.\d]*)")
 
 
+def shown(seconds: float) -> str:
+    """As Go prints it: ``1h30m0s``, ``1.5s``, ``250ms``, ``0s``."""
+    if 0 < seconds < 1:
+        return f"{seconds * 1e3:.15g}ms"
+    whole, rest = divmod(seconds, 60)
+    hours, minutes = divmod(int(whole), 60)
+    tail = f"{rest:.15g}s"
+    if hours:
+        return f"{hours}h{minutes}m{tail}"
+    return f"{minutes}m{tail}" if minutes else tail
+
+
 def parse(text: str) -> float:
     """Seconds. Raises ``ValueError`` with Go's message; negative durations are none here."""
     if text == "0":

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from sublet.apiserver import negotiation
+from sublet.apiserver import negotiation, pages
 from sublet.apiserver.discovery import AGGREGATED
 from sublet.apiserver.dispatch import not_served
 from sublet.apiserver.requestinfo import RequestInfo
@@ -27,7 +27,7 @@ async def handle(request: Request, info: RequestInfo, api: APIServer) -> Respons
     if len(parts) == 1 and (content_type := _aggregated_type(request)):
         return _aggregated(request, api, parts[0], content_type)
     if not parts:  # as upstream: whatever is accepted
-        paths = sorted((*api.discovery.paths(), *api.health.paths()))
+        paths = sorted((*api.discovery.paths(), *api.health.paths(), *pages.paths(api)))
         return negotiation.respond({"paths": paths}, negotiation.Accepted("json", pretty=True))
     document = _document(api, parts, request.headers.get("host", ""))
     if document is None:

@@ -17,7 +17,7 @@ _HEADERS = [("Content-Type", "text/plain; charset=utf-8"), ("X-Content-Type-Opti
 
 
 async def handle(_request: Request, info: RequestInfo, api: APIServer) -> Response:
-    """``ok``, or 500 with the list of checks; reasons are logged, not told."""
+    """``ok``, or 500 with the list of checks; the reason is told by who is asked for one check alone."""
     if info.verb not in ("get", "head"):
         raise MethodNotAllowed(f"{info.verb} is not supported on {info.path}")
     health = api.health
@@ -26,8 +26,8 @@ async def handle(_request: Request, info: RequestInfo, api: APIServer) -> Respon
     if single:
         if single not in chosen:
             return not_served()
-        bad = await health.failed(endpoint, single, chosen[single])
-        return _text(500, f"internal server error: {single} failed\n") if bad else _text(200, "ok")
+        why = await health.failed(endpoint, single, chosen[single])
+        return _text(500, f"internal server error: {why}\n") if why else _text(200, "ok")
     excluded = [name for value in info.params.get("exclude", ()) for name in value.split(",") if name]
     run = [name for name in chosen if name not in excluded]
     failures = dict(
@@ -44,7 +44,7 @@ async def handle(_request: Request, info: RequestInfo, api: APIServer) -> Respon
     return _text(200, "ok")
 
 
-def _line(name: str, failures: dict[str, bool]) -> str:
+def _line(name: str, failures: dict[str, str]) -> str:
     if name not in failures:
         return f"[+]{name} excluded: ok"
     return f"[-]{name} failed: reason withheld" if failures[name] else f"[+]{name} ok"
