@@ -1,6 +1,7 @@
 """Texts in Go's words."""
 
 import json
+import time
 from typing import Any
 
 import pytest
@@ -50,6 +51,23 @@ def test_values_are_printed_as_go_prints_them(value: Any, text: str) -> None:
 )
 def test_malformed_json_is_told_of_in_gos_words(data: bytes, text: str) -> None:
     assert gotext.json_error(data) == text
+    assert gotext.json_error(b" " * 70_000 + data) == text
+
+
+@pytest.mark.parametrize(
+    ("data", "text"),
+    [
+        (b'{"a":' + b"[" * 1_500_000, "invalid character '[' exceeded max depth"),
+        (b"[" * 1_500 + b"1," * 40_000, ""),  # deeper than this program reads
+        (b"[" + b'{"a":1},' * 400_000 + b"{]", "invalid character ']' looking for beginning of object key string"),
+        (b'{"a":"' + b"a" * 3_000_000, "unexpected end of JSON input"),
+        (b"[" + b"1" * 3_000_000 + b".x", "invalid character 'x' after decimal point in numeric literal"),
+    ],
+)  # fmt: skip
+def test_long_texts_that_are_no_json_are_looked_at_quickly(data: bytes, text: str) -> None:
+    start = time.process_time()
+    assert gotext.json_error(data) == text
+    assert time.process_time() - start < 2
 
 
 _json = st.recursive(

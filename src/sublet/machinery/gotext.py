@@ -5,10 +5,16 @@ Source: Go's fmt and encoding/json (scanner.go) packages.
 
 from __future__ import annotations
 
+import json
+import re
 from typing import Any
 
+_DEEPEST = 10_000
+_READ_WHOLE = 1 << 16
+"""Texts up to this long are read byte by byte, which takes some milliseconds."""
 _SPACE = b" \t\r\n"
 _DIGITS = b"0123456789"
+_DIGIT_RUN = re.compile(rb"[0-9]*")
 _ESCAPES = b'bfnrt\\/"'
 _HEX = b"0123456789abcdefABCDEF"
 _LITERALS = {ord("t"): b"true", ord("f"): b"false", ord("n"): b"null"}
@@ -49,9 +55,12 @@ def go_type(value: Any) -> str:
 
 
 def json_error(data: bytes) -> str:
-    """What Go's decoder says about a text that is no JSON; ``""`` where it is well-formed."""
+    """What Go's decoder says about a text that is no JSON; ``""`` where it is well-formed or nothing is known."""
     try:
-        _Scan(data).document()
+        if len(data) > _READ_WHOLE:
+            _located(data)
+        else:
+            _Scan(data).document()
     except _MalformedError as error:
         return str(error)
     return ""
@@ -59,6 +68,46 @@ def json_error(data: bytes) -> str:
 
 class _MalformedError(Exception):
     pass
+
+
+class _ConstantError(Exception):
+    """NaN and the like, which is JSON to Python."""
+
+
+def _located(data: bytes) -> None:
+    """Looks at a long text: a much faster decoder finds the place, which is read from there on."""
+    text, scan = data.decode("latin-1"), _Scan(data)
+    try:
+        _decoded(text)
+    except json.JSONDecodeError as error:
+        scan.at = error.pos
+        scan.resume(error.msg, text)
+    except RecursionError:  # not as deep as Go goes, unless it is at once
+        try:
+            _Scan(data[:_READ_WHOLE]).document()
+        except _MalformedError as error:
+            if str(error) != _ENDED:
+                raise
+    except _ConstantError:
+        return
+
+
+def _decoded(text: str) -> None:
+    """Raises as the decoder does; what it would make of the numbers is not made."""
+
+    def constant(_name: str) -> None:
+        raise _ConstantError
+
+    json.JSONDecoder(parse_int=len, parse_float=len, parse_constant=constant).decode(text)
+
+
+def _in_list(text: str, at: int) -> bool:
+    """Whether the innermost container that is open at a place, after a value, is a list."""
+    try:
+        _decoded(f"{text[:at]}]")
+    except json.JSONDecodeError as error:
+        return error.pos > at
+    return True
 
 
 class _Scan:
@@ -95,10 +144,48 @@ class _Scan:
         if self.peek() != -1:
             raise self.refuse("after top-level value")
 
+    def resume(self, found: str, text: str) -> None:
+        """Tells of what Python's decoder found at this place; ``text``: the data as it was given to it."""
+        match found.partition(" at")[0].split(maxsplit=1):
+            case ["Invalid", "control character"]:
+                raise self.refuse("in string literal")
+            case ["Invalid", _]:
+                self.at = self.data.rfind(b"\\", 0, self.at + 2) - 1
+                self._string()
+            case ["Unterminated", _]:
+                raise _MalformedError(_ENDED)
+            case ["Expecting", "value"]:
+                self._scalar(self.peek())
+            case ["Expecting", "':' delimiter"]:
+                raise self.refuse("after object key")
+            case ["Expecting", "',' delimiter"]:
+                in_list = _in_list(text, self.at)
+                self._rest_of_numeral()
+                raise self.refuse("after array element" if in_list else "after object key:value pair")
+            case ["Expecting", _]:
+                raise self.refuse("looking for beginning of object key string")
+            case ["Illegal", _]:
+                self.at += 1
+                listed = self.peek() == ord("]")
+                raise self.refuse(f"looking for beginning of {'value' if listed else 'object key string'}")
+            case ["Extra", _]:
+                self._rest_of_numeral()
+                raise self.refuse("after top-level value")
+
+    def _rest_of_numeral(self) -> None:
+        """Goes on reading a number that Python's decoder took the beginning of."""
+        start = len(self.data[: self.at].rstrip(b"+-.eE0123456789"))
+        if start < self.at and self.data[start] in b"-0123456789":
+            self.at = start
+            self._numeral()
+            self.peek()
+
     def _value(self, open_: list[int]) -> None:
         """Reads a scalar or an empty container, or opens one and stops before its first value."""
         while True:
             char = self.peek()
+            if char in (ord("{"), ord("[")) and len(open_) >= _DEEPEST:
+                raise self.refuse("exceeded max depth")
             if char == ord("{"):
                 self.at += 1
                 if self.peek() == ord("}"):
@@ -180,8 +267,8 @@ class _Scan:
     def _digits(self, where: str) -> None:
         if self._byte() not in _DIGITS:
             raise self.refuse(where)
-        while self.at < len(self.data) and self.data[self.at] in _DIGITS:
-            self.at += 1
+        found = _DIGIT_RUN.match(self.data, self.at)
+        self.at = found.end() if found is not None else self.at
 
     def _numeral(self) -> None:
         if self.data[self.at] == ord("-"):
