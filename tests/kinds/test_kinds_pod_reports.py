@@ -136,3 +136,188 @@ def test_a_nodes_own_pod_is_not_changed_by_way_of_its_object(name: str, detail: 
     old = pod()
     old["metadata"]["annotations"] = {"kubernetes.io/config.mirror": "x"}
     assert [error.body for error in subresources.RULES[name][1](old, old)] == [f"Forbidden: {detail}"]
+
+
+def resized(old: Object, change: Object) -> list[str]:
+    """What is wrong with an old pod whose spec becomes another."""
+    new = {**old, "spec": {**copy.deepcopy(old["spec"]), **change}}
+    KIND.default(new)
+    prepare, validate = subresources.RULES["resize"]
+    prepare(new, old)
+    return [str(error) for error in validate(new, old)]
+
+
+CPU: Object = {"requests": {"cpu": "1"}}
+MORE: Object = {"requests": {"cpu": "2"}}
+NO_ORDER = "Forbidden: {0} may not be renamed or reordered on resize"
+RESIZES: dict[str, tuple[Object, Object, list[str]]] = {
+    "a sidecar grows": (
+        {"initContainers": [{"name": "s", "image": "x", "restartPolicy": "Always", "resources": CPU}]},
+        {"initContainers": [{"name": "s", "image": "x", "restartPolicy": "Always", "resources": MORE}]},
+        [],
+    ),
+    "an init container grows": (
+        {"initContainers": [{"name": "i", "image": "x", "resources": CPU}]},
+        {"initContainers": [{"name": "i", "image": "x", "resources": MORE}]},
+        [],
+    ),
+    "the image is left as it was": ({}, {"containers": [{"name": "c", "image": "y", "resources": CPU}]}, []),
+    "so is everything that is no container": ({}, {"priorityClassName": "x", "nodeName": "n"}, []),
+    "a container with another name": (
+        {},
+        {"containers": [{"name": "d", "image": "x:1", "resources": CPU}]},
+        [f"spec.containers[0].name: {NO_ORDER.format('containers')}"],
+    ),
+    "a container more": (
+        {},
+        {"containers": [{"name": "c", "image": "x:1", "resources": CPU}, {"name": "d", "image": "x"}]},
+        ["spec.containers: Forbidden: containers may not be added or removed on resize"],
+    ),
+    "an init container less": (
+        {"initContainers": [{"name": "i", "image": "x"}]},
+        {"initContainers": []},
+        ["spec.initContainers: Forbidden: initContainers may not be added or removed on resize"],
+    ),
+    "amounts of the whole grow": (
+        {"resources": {"requests": {"cpu": "2"}}},
+        {"resources": {"requests": {"cpu": "3"}, "limits": {"cpu": "4"}}},
+        [],
+    ),
+    "the whole loses its amounts": (
+        {"resources": {"requests": {"cpu": "2"}}},
+        {"resources": None},
+        ["spec.resources: Forbidden: pod-level resources cannot be removed"],
+    ),
+    "the whole loses its limits": (
+        {"resources": {"requests": {"cpu": "2"}, "limits": {"cpu": "4"}}},
+        {"resources": {"requests": {"cpu": "2"}}},
+        ["spec.resources.limits: Forbidden: pod-level resource limits cannot be removed"],
+    ),
+    "the whole gains huge pages": (
+        {"resources": {"requests": {"cpu": "2"}}},
+        {"resources": {"requests": {"cpu": "2", "hugepages-2Mi": "2Mi"}, "limits": {"hugepages-2Mi": "2Mi"}}},
+        ["spec: Forbidden: only cpu and memory resources are mutable at pod-level"],
+    ),
+}
+
+
+@pytest.mark.parametrize("case", RESIZES)
+def test_of_a_pod_only_amounts_are_resized(case: str) -> None:
+    before, change, wanted = RESIZES[case]
+    old = pod(**{"containers": [{"name": "c", "image": "x:1", "resources": CPU}], **before})
+    assert resized(old, copy.deepcopy(change)) == wanted
+
+
+@pytest.mark.parametrize(
+    ("status", "wanted"),
+    [
+        ({"state": {"running": {}}}, ["spec: Forbidden: Pod running on node without support for resize"]),
+        ({"state": {"running": {}}, "resources": {}}, []),
+        ({"state": {"waiting": {}}}, []),
+    ],
+)
+def test_a_node_that_does_not_tell_what_containers_have_resizes_none(
+    status: Object, wanted: list[str]
+) -> None:
+    old = pod(
+        {"containerStatuses": [{"name": "c", **status}]},
+        containers=[{"name": "c", "image": "x", "resources": CPU}],
+    )
+    assert resized(old, {"containers": [{"name": "c", "resources": MORE}]}) == wanted
+
+
+def test_pods_of_windows_are_not_resized() -> None:
+    assert resized(pod(os={"name": "windows"}), {}) == [": Forbidden: windows pods cannot be resized"]
+
+
+EXTENDED: Object = {"resources": {"requests": {"example.com/x": "1"}, "limits": {"example.com/x": "1"}}}
+STATUSES: dict[str, tuple[Object, Object, Object, list[str]]] = {
+    "a node is nominated for a pod that has one": (
+        {"nodeName": "n"},
+        {},
+        {"nominatedNodeName": "m"},
+        ["status.nominatedNodeName: Forbidden: may not be set on pods that are already bound to a node"],
+    ),
+    "the nominated node stays": (
+        {"nodeName": "n"},
+        {"nominatedNodeName": "m"},
+        {"nominatedNodeName": "m"},
+        [],
+    ),
+    "a nominated node is no name": (
+        {},
+        {},
+        {"nominatedNodeName": "-"},
+        [
+            'status.nominatedNodeName: Invalid value: "-": a lowercase RFC 1123 subdomain must consist of lower case '
+            "alphanumeric characters, '-' or '.', and must start and end with an alphanumeric character (e.g. "
+            "'example.com', regex used for validation is '[a-z0-9]([-a-z0-9]*[a-z0-9])?(\\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*')"
+        ],
+    ),
+    "generations are negative": (
+        {},
+        {},
+        {"observedGeneration": -1, "conditions": [{"type": "Ready", "observedGeneration": -2}]},
+        [
+            "status.conditions[0].observedGeneration: Invalid value: -2: must be a non-negative integer",
+            "status.observedGeneration: Invalid value: -1: must be a non-negative integer",
+        ],
+    ),
+    "a claim is of another pod": (
+        {"resourceClaims": [{"name": "a", "resourceClaimName": "r"}]},
+        {},
+        {"resourceClaimStatuses": [{"name": "a"}, {"name": "a"}, {"name": "b"}]},
+        [
+            'status.resourceClaimStatuses[1].name: Duplicate value: "a"',
+            'status.resourceClaimStatuses[2].name: Invalid value: "b": '
+            "must match the name of an entry in `spec.resourceClaims`",
+        ],
+    ),
+    "an odd address is kept": (
+        {},
+        {"podIPs": [{"ip": "010.0.0.1"}]},
+        {"podIPs": [{"ip": "010.0.0.1"}], "phase": "Running"},
+        [],
+    ),
+    "the claim of extended resources maps nothing": (
+        {"containers": [{"name": "c", **EXTENDED}]},
+        {},
+        {"extendedResourceClaimStatus": {"resourceClaimName": "r", "requestMappings": []}},
+        [
+            "status.extendedResourceClaimStatus.requestMappings: Required value: "
+            "at least one request mapping is required"
+        ],
+    ),
+}
+
+
+@pytest.mark.parametrize("case", STATUSES)
+def test_a_report_is_judged_beside_the_one_before(case: str) -> None:
+    spec, had, status, wanted = STATUSES[case]
+    old = pod(had, **spec)
+    new = {**old, "status": {**old["status"], **copy.deepcopy(status)}}
+    assert [str(error) for error in KIND.validate_status(new, old)] == wanted
+
+
+def test_generations_that_a_report_leaves_out_are_kept() -> None:
+    conditions = [{"type": "Ready", "observedGeneration": 3}, {"type": "x"}]
+    old = pod({"observedGeneration": 4, "conditions": conditions})
+    new = {**old, "status": {"conditions": [{"type": "x"}, {"type": "Ready"}, {"type": "Ready"}]}}
+    KIND.prepare_status(new, old)
+    assert new["status"]["observedGeneration"] == 4
+    assert new["status"]["conditions"] == [
+        {"type": "x"},
+        {"type": "Ready", "observedGeneration": 3},
+        {"type": "Ready"},
+    ]
+    new["status"] |= {"observedGeneration": 5}
+    KIND.prepare_status(new, old)
+    assert new["status"]["observedGeneration"] == 5
+
+
+def test_a_container_starts_again_where_the_end_of_another_starts_all() -> None:
+    rule = {"action": "RestartAllContainers", "exitCodes": {"operator": "In", "values": [7]}}
+    containers = [{"name": "c"}, {"name": "d", "restartPolicy": "Never", "restartPolicyRules": [rule]}]
+    old = pod({"containerStatuses": [ended("c", 1)]}, restartPolicy="Never", containers=containers)
+    new = {**old, "status": {**old["status"], "containerStatuses": [running("c")]}}
+    assert KIND.validate_status(new, old) == []

@@ -158,6 +158,29 @@ def test_spreading_is_among_the_pods_of_the_namespace() -> None:
     assert labels == {"app": "web", "sublet.dev/managed-by": "acme", "sublet.dev/namespace": "shop"}
 
 
+def test_label_keys_that_the_tenants_server_has_merged_go() -> None:
+    merged = [{"key": "rev", "operator": "In", "values": ["1"]}]
+    term: Any = {
+        "labelSelector": {"matchExpressions": merged},
+        "topologyKey": "zone",
+        "matchLabelKeys": ["rev", "other"],
+        "mismatchLabelKeys": ["rev"],
+    }
+    spec: Any = {
+        "affinity": {
+            "podAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": [copy.deepcopy(term)]}
+        },
+        "topologySpreadConstraints": [{**copy.deepcopy(term), "mismatchLabelKeys": None}],
+    }
+    scheduling.translate(spec, "shop", ACME)
+    for found in (
+        spec["affinity"]["podAffinity"]["requiredDuringSchedulingIgnoredDuringExecution"][0],
+        spec["topologySpreadConstraints"][0],
+    ):
+        assert found["matchLabelKeys"] == [ACME.label_key("other")]
+        assert not found.get("mismatchLabelKeys")
+
+
 def test_the_containers_own_variables_count_more_and_come_last() -> None:
     container: Any = {"env": [{"name": "KUBERNETES_PORT", "value": "mine"}, {"name": "Z", "value": "$(A)"}]}
     environment.prepend(container, {"KUBERNETES_PORT": "theirs", "B": "2", "A": "1"})

@@ -74,22 +74,15 @@ def _validate_update(new: Object, old: Object) -> Errors:
         )
 
 
-def _same_affinity(new: Object | None, old: Object) -> bool:
-    """Whether nothing changed but keys of labels that have a stable name now."""
-    if new is None:
-        return False
-    return new == old or _with_stable_labels(new) == _with_stable_labels(old)
-
-
-def _with_stable_labels(value: Any) -> Any:
-    if isinstance(value, list):
-        return [_with_stable_labels(item) for item in value]
-    if isinstance(value, dict):
-        made = {key: _with_stable_labels(item) for key, item in value.items()}
-        if made.get("key") in _BETA_LABELS:
-            made["key"] = _BETA_LABELS[made["key"]]
-        return made
-    return value
+def _same_affinity(new: Any, old: Any) -> bool:
+    """Whether nothing changed but keys of labels that have a stable name now, to that name."""
+    if isinstance(new, list) and isinstance(old, list):
+        return len(new) == len(old) and all(map(_same_affinity, new, old))
+    if isinstance(new, dict) and isinstance(old, dict):
+        if new.get("key") == _BETA_LABELS.get(old.get("key", ""), ""):
+            old = {**old, "key": new["key"]}
+        return new.keys() == old.keys() and all(_same_affinity(new[key], old[key]) for key in new)
+    return bool(new == old)
 
 
 def _cells(volume: Object, now: float) -> list[Any]:
