@@ -53,14 +53,14 @@ def end(process: subprocess.Popen[Any]) -> None:
 
 
 class Server:
-    """``sublet run`` in a directory."""
+    """``sublet run`` in a directory; ``program`` is what stands for ``sublet``."""
 
-    def __init__(self, data_dir: Path, *more: str) -> None:
+    def __init__(self, data_dir: Path, *more: str, program: Sequence[str] = SUBLET) -> None:
         self.data_dir = data_dir
         self.started = time.perf_counter()
         self.log = data_dir / "log"
         data_dir.mkdir(exist_ok=True)
-        command = [*SUBLET, "run", "--data-dir", str(data_dir), "--port", "0", *more]
+        command = [*program, "run", "--data-dir", str(data_dir), "--port", "0", *more]
         with self.log.open("w") as log:
             self.process = subprocess.Popen(command, stdout=log, stderr=log, env=environment())
 
