@@ -187,7 +187,9 @@ class Load:
         """An object of 1 MB with 8,000 fields is applied by two managers, then patched."""
         for manager, keys in (("a", 8000), ("b", 8000), ("a", 4000), ("b", 4000)):
             data = {f"key-{n:05d}": manager * 80 for n in range(keys)}
-            body = dumps({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "large"}, "data": data})
+            body = dumps(
+                {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "large"}, "data": data}
+            )
             await self.ask("PATCH", f"{PATH}/large?fieldManager={manager}&force=true", body, APPLY)
         await self.ask("PATCH", f"{PATH}/large", dumps({"data": {"more": "y"}}), MERGE)
         await self.ask("PUT", f"{PATH}/large", await self.ask("GET", f"{PATH}/large"))

@@ -8,6 +8,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from sublet.apiserver import decoding, negotiation
+from sublet.apiserver.aside import aside
 from sublet.apiserver.conversion import CustomKind
 from sublet.apiserver.negotiation import Accepted
 from sublet.apiserver.options import ListOptions, WriteOptions, read_revision
@@ -96,9 +97,11 @@ class Call(Struct, frozen=True):
             await self.view.prepare(cache.entries(found.prefix))
         return found
 
-    def decode(self, options: WriteOptions) -> Object:
+    async def decode(self, options: WriteOptions) -> Object:
         """The object in the body, in the version of the URL."""
-        return decoding.decode(
+        return await aside(
+            len(self.request.body),
+            decoding.decode,
             self.request,
             self.resource,
             self.api.registry.schema(self.kind, self.resource),
@@ -110,7 +113,7 @@ class Call(Struct, frozen=True):
     def write(self, options: WriteOptions) -> Write:
         return Write(
             self.user, self.resource, options, self.info.subresource, warnings=warnings(self.request),
-            annotations=self.request.context.setdefault("audit_annotations", {}),
+            annotations=self.request.context.setdefault("audit_annotations", {}), size=len(self.request.body),
         )  # fmt: skip
 
     def respond(self, written: Written, status: int = 200) -> Response:

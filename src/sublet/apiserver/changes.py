@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any, cast
 
 from sublet.apiserver import decoding
+from sublet.apiserver.aside import aside
 from sublet.apiserver.calls import Call, warnings
 from sublet.apiserver.conversion import CustomKind
 from sublet.apiserver.options import WriteOptions
@@ -62,24 +63,25 @@ def nameless(name: str) -> BadRequest:
     )
 
 
-def changes(call: Call, options: WriteOptions, write: Write) -> tuple[Change, bool]:
+async def changes(call: Call, options: WriteOptions, write: Write) -> tuple[Change, bool]:
     """What the request does to the object, and whether it may create it. Sets ``write.applied``."""
     write.patched = True
     if patch_type(call) == APPLY:
         write.applied = True
         schema = call.api.registry.schema(call.kind, call.resource)
-        return applying(call, options, call.resource, schema), not write.subresource
+        change = await aside(write.size, applying, call, options, call.resource, schema)
+        return change, not write.subresource
     schema = call.api.registry.schema(call.kind, call.resource)
-    lay = laying(call, options, call.resource, schema)
+    lay = await aside(write.size, laying, call, options, call.resource, schema)
 
-    def change(current: Object | None) -> Object:
+    def patched(current: Object | None) -> Object:
         if current is None:
             raise NotFound("there is no object to patch")
         new = lay(current)
         _same_place(call, new, current)
         return new
 
-    return change, False
+    return patched, False
 
 
 def patch_type(call: Call) -> str:

@@ -13,6 +13,7 @@ from typing import Any
 
 from sublet.apiserver import conversion, crd_conversion, deletion, objectmeta, preconditions, stored
 from sublet.apiserver.admission.framework import CREATE, DELETE, UPDATE, Admission, Attributes
+from sublet.apiserver.aside import aside
 from sublet.apiserver.deletion import DeleteOptions
 from sublet.apiserver.kindset import KindSet
 from sublet.apiserver.stored import StoredFormat
@@ -273,7 +274,8 @@ class Registry:
                 if not create:
                     raise not_found(kind.resource.group, kind.resource.plural, name)
                 try:
-                    return await self._create_by_update(kind, namespace, name, change(None), write)
+                    made = await aside(write.size, change, None)
+                    return await self._create_by_update(kind, namespace, name, made, write)
                 except AlreadyExists:
                     entry = await self.entry(kind, namespace, name)
                     if entry is None:
@@ -313,7 +315,8 @@ class Registry:
         current = await crd_conversion.from_stored(
             kind, write.resource, fmt.decode(entry.value, entry.revision)
         )
-        changed = change(current)
+        write.size = max(write.size, len(entry.value))
+        changed = await aside(write.size, change, current)
         preconditions.check_update(kind, changed, old, patched=write.patched)
         new = await crd_conversion.to_stored(kind, write.resource, changed)
         kind.default(new)
@@ -408,17 +411,19 @@ class Registry:
                 *await self._judged(kind, "/status", new, old, write),
             ]
         if kind.update_alone:
-            return [*errors, *kind.validate_update(new, old)]
-        return [*errors, *await self._errors(kind, new, write, old), *kind.validate_update(new, old)]
+            return [*errors, *await aside(write.size, kind.validate_update, new, old)]
+        own = await self._errors(kind, new, write, old)
+        return [*errors, *own, *await aside(write.size, kind.validate_update, new, old)]
 
     async def _errors(
         self, kind: Kind, obj: Object, write: Write, old: Object | None = None
     ) -> Sequence[FieldError]:
         """What breaks the kind's own rules; custom resources obey the schema of the version the client speaks."""
         if not isinstance(kind, conversion.CustomKind):
-            return [*kind.errors_in(write.resource, obj, old), *await self._judged(kind, "", obj, old, write)]
+            own = await aside(write.size, kind.errors_in, write.resource, obj, old)
+            return [*own, *await self._judged(kind, "", obj, old, write)]
         version = (write.resource if kind.converter is None else kind.resource).version
-        found = kind.errors(version, obj, old, write.subresource)
+        found = await aside(write.size, kind.errors, version, obj, old, write.subresource)
         return [*found, *await kind.rules(version, obj, old, found, write.warnings)]
 
     async def _judged(
@@ -560,8 +565,8 @@ class Registry:
         resource = write.resource
         before = None if old is None else await crd_conversion.from_stored(kind, resource, old)
         after = await crd_conversion.from_stored(kind, resource, new)
-        managedfields.update(
-            before, after, manager=write.options.manager, api_version=resource.api_version,
+        await aside(
+            write.size, managedfields.update, before, after, manager=write.options.manager, api_version=resource.api_version,
             subresource=write.subresource, now=self.clock.now(), schema=self.schema(kind, resource),
             scope=scope(kind, resource.version, write.subresource), versions=versions(kind),
         )  # fmt: skip

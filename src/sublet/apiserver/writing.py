@@ -47,6 +47,8 @@ class Write(Struct):
     """(new, old) in the stored version: restores what this subresource may not change; None: the usual."""
     validate: Callable[[Object, Object], Sequence[FieldError]] | None = None
     """(new, old): this subresource's rules instead of the usual ones."""
+    size: int = 0
+    """Bytes of what the client sent."""
 
 
 class Written(Struct):

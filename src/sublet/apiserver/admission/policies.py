@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
+from collections.abc import Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 from msgspec import Struct
 
@@ -20,6 +20,7 @@ from sublet.apiserver.admission.policies_match import ConfigurationError, Match,
 from sublet.apiserver.admission.policymetrics import PolicyMetrics
 from sublet.apiserver.authorization.authorizer import Authorizer, Decision
 from sublet.apiserver.conversion import CustomKind
+from sublet.apiserver.pace import Pace
 from sublet.apiserver.registry import Registry
 from sublet.apiserver.requestinfo import RequestInfo
 from sublet.client.exchange import User
@@ -31,23 +32,12 @@ if TYPE_CHECKING:
     from sublet.apiserver.admission.policies_compile import Compiled, Condition, Mutation
     from sublet.apiserver.admission.policies_evaluate import Evaluation, Outcome
 
-P = ParamSpec("P")
-T = TypeVar("T")
 GROUP = webhookrules.GROUP
 VALIDATING, MUTATING = "validatingadmissionpolicies", "mutatingadmissionpolicies"
 _STATE = "policies"
 _MOST_CONDITIONS = 512
-_QUICK_BYTES = 1024
-"""Of expressions that take some 4 ms to compile."""
 _PATIENCE = 10.0
 """Seconds that a thread waits for the event loop."""
-
-
-async def aside(stated: Any, compile_: Callable[P, T], *arguments: P.args, **named: P.kwargs) -> T:
-    """Compiles at once, or on a thread where what is stated is so long that it would hold the event loop up."""
-    if len(codec.encode_json(stated)) <= _QUICK_BYTES:
-        return compile_(*arguments, **named)
-    return await asyncio.to_thread(compile_, *arguments, **named)
 
 
 class Binding(Struct):
@@ -78,7 +68,7 @@ class Policy:
         if self._compiled is None:
             from sublet.apiserver.admission.policies_compile import compile_policy
 
-            self._compiled = await aside(self.spec, compile_policy, self._object, mutating=self._mutating)
+            self._compiled = await asyncio.to_thread(compile_policy, self._object, mutating=self._mutating)
         return self._compiled
 
 
@@ -104,11 +94,12 @@ class Policies:
         self._bindings.catch_up()
         if not self._bound or not self._by_name:
             return
-        bindings = [self._bound[name] for name in sorted(self._bound)]
+        bindings: dict[Any, list[Binding]] = {}
+        for name in sorted(self._bound):
+            bindings.setdefault(self._bound[name].spec.get("policyName"), []).append(self._bound[name])
         for name in sorted(self._by_name):
-            for binding in bindings:
-                if binding.spec.get("policyName") == name:
-                    yield self._by_name[name], binding
+            for binding in bindings.get(name, ()):
+                yield self._by_name[name], binding
 
     def stop(self) -> None:
         self._policies.stop()
@@ -156,7 +147,10 @@ class PolicyAdmission:
                 return
         outcomes: list[Outcome] = []
         seen: dict[Resource, Mapping[str, Any]] = {}
+        pace = Pace()
         for policy, binding in list(self._validating.current()):
+            if pace.due:
+                await pace.pause()
             try:
                 for evaluation in await self._evaluations(policy, binding, attributes, seen):
                     outcomes += await evaluation.validate()
@@ -181,11 +175,11 @@ class PolicyAdmission:
             from sublet.apiserver.admission.policies_compile import compile_policy
 
             mutating = attributes.plural == MUTATING
-            errors = (await aside(obj.get(key), compile_policy, obj, mutating=mutating)).errors
+            errors = (await asyncio.to_thread(compile_policy, obj, mutating=mutating)).errors
         elif any(webhook.get("matchConditions") for webhook in obj.get("webhooks") or ()):
             from sublet.apiserver.admission.policies_compile import condition_errors
 
-            errors = await aside(obj.get(key), condition_errors, obj)
+            errors = await asyncio.to_thread(condition_errors, obj)
         else:
             return
         if errors:
@@ -380,7 +374,7 @@ class PolicyAdmission:
         compiled = self._conditions.get(key)
         if compiled is None:
             errors: list[Any] = []
-            compiled = await aside(conditions, compile_conditions, conditions, "matchConditions", errors)
+            compiled = await asyncio.to_thread(compile_conditions, conditions, "matchConditions", errors)
             if errors:
                 raise ValueError(str(errors[0]))
             if len(self._conditions) >= _MOST_CONDITIONS:

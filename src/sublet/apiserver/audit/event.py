@@ -49,6 +49,10 @@ class Event:
         self._reference: dict[str, str] = _reference(info)
 
     @property
+    def received_bytes(self) -> int:
+        return len(self._request.body)
+
+    @property
     def answered(self) -> bool:
         return self._status is not None
 

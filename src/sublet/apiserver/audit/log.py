@@ -7,11 +7,12 @@ from pathlib import Path
 
 from msgspec import Struct, field
 
+from sublet.apiserver.aside import aside
 from sublet.apiserver.audit.event import Event
-from sublet.apiserver.audit.policy import LEVELS, NONE, Policy, load
+from sublet.apiserver.audit.policy import COMPLETE, LEVELS, NONE, Policy, load
 from sublet.apiserver.audit.sinks import BatchSettings, LogFile, LogSettings, Sink, Webhook
 from sublet.apiserver.requestinfo import RequestInfo
-from sublet.client.exchange import Request, User
+from sublet.client.exchange import Request, Response, User
 from sublet.machinery.clock import Clock
 
 
@@ -53,8 +54,32 @@ class AuditLog:
         """Logs the event at a stage, unless the policy omits that."""
         if stage in event.decision.omitted:
             return
+        self._put(event.line(stage, self._clock.now()))
+
+    async def finish(self, event: Event, response: Response) -> None:
+        """Takes in what was sent and answered, and logs the end; what is large is read aside."""
+        sent = response.body if isinstance(response.body, bytes) else b""
+        self._put(await aside(event.received_bytes + len(sent), self._ended, event, response))
+
+    def _ended(self, event: Event, response: Response) -> bytes | None:
+        event.receive_body()
+        event.respond(response)
+        return None if COMPLETE in event.decision.omitted else event.line(COMPLETE, self._clock.now())
+
+    async def finish_failed(self, event: Event, status: dict[str, object], stage: str) -> None:
+        """As :meth:`finish`, for an error: the Status object that goes out."""
+        self._put(await aside(event.received_bytes, self._failed, event, status, stage))
+
+    def _failed(self, event: Event, status: dict[str, object], stage: str) -> bytes | None:
+        event.receive_body()
+        event.fail(status)
+        return None if stage in event.decision.omitted else event.line(stage, self._clock.now())
+
+    def _put(self, line: bytes | None) -> None:
+        """None: the policy omits it."""
+        if line is None:
+            return
         self._events += 1
-        line = event.line(stage, self._clock.now())
         for sink in self._sinks:
             sink.put(line)
 

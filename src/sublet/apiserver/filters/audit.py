@@ -39,8 +39,12 @@ class Audit:
             raise
         except Exception as error:
             expected = isinstance(error, (StatusError, StoreError))
-            self._fail(event, understood(error).to_object(), COMPLETE if expected else PANIC)
+            status = understood(error).to_object()
+            await self._log.finish_failed(event, status, COMPLETE if expected else PANIC)
             raise
+        if response.upgrade is None and isinstance(response.body, bytes) and not info.long_running:
+            await self._log.finish(event, response)
+            return response
         event.receive_body()
         event.respond(response)
         if info.long_running:

@@ -20,6 +20,6 @@ async def handle(request: Request, info: RequestInfo, api: APIServer) -> Respons
     if call.kind.resource.namespaced and not call.namespace:
         raise BadRequest("an empty namespace may not be set during creation")
     options = write_options(request, info, "CreateOptions")
-    obj = call.decode(options)
+    obj = await call.decode(options)
     written = await api.registry.create(call.kind, obj, call.namespace, call.write(options))
     return call.respond(written, 201)

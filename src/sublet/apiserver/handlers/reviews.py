@@ -26,7 +26,7 @@ async def handle(request: Request, info: RequestInfo, api: APIServer) -> Respons
     accepted = negotiation.accept(request, info)
     call = Call.of(request, info, api)
     options = write_options(request, info, "CreateOptions")
-    review = call.decode(options)
+    review = await call.decode(options)
     await admit_created(
         request, info, api, review, options, objects.name(review), lambda: _check(info, review)
     )

@@ -24,11 +24,11 @@ async def handle(request: Request, info: RequestInfo, api: APIServer) -> Respons
     call = Call.of(request, info, api)
     if info.verb == "update":
         options = write_options(request, info, "UpdateOptions")
-        change, write = replacement(call, call.decode(options)), call.write(options)
+        change, write = replacement(call, await call.decode(options)), call.write(options)
     elif info.verb == "patch":
         options = write_options(request, info, "PatchOptions", apply=patch_type(call) == APPLY)
         write = call.write(options)
-        change, _ = changes(call, options, write)
+        change, _ = await changes(call, options, write)
     else:
         raise MethodNotAllowed(f"{info.verb} is not supported on {info.resource}/{info.subresource}")
     _limit(write)

@@ -221,7 +221,7 @@ async def _token_review(request: Request, info: RequestInfo, api: APIServer) -> 
     accepted = negotiation.accept(request, info)
     call = Call.of(request, info, api)
     options = write_options(request, info, "CreateOptions")
-    review = call.decode(options)
+    review = await call.decode(options)
     await admit_created(
         request, info, api, review, options, objects.name(review), lambda: _check_token(review)
     )

@@ -18,7 +18,7 @@ async def handle(request: Request, info: RequestInfo, api: APIServer) -> Respons
     """The object as it was stored; 201 where the kind lets a PUT create."""
     call = Call.of(request, info, api)
     options = write_options(request, info, "UpdateOptions")
-    change = replacement(call, call.decode(options))
+    change = replacement(call, await call.decode(options))
     written = await api.registry.update(
         call.kind, call.namespace, info.name, change, call.write(options), create=call.kind.create_on_update
     )
