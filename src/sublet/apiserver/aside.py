@@ -25,3 +25,9 @@ async def aside(size: int, function: Callable[P, T], *arguments: P.args, **named
     if size < LARGE:
         return function(*arguments, **named)
     return await asyncio.to_thread(function, *arguments, **named)
+
+
+async def breath(size: int) -> None:
+    """Lets others have their turns between two steps of work on something large."""
+    if size >= LARGE:
+        await asyncio.sleep(0)

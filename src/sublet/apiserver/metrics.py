@@ -13,6 +13,7 @@ from typing import NamedTuple
 
 from msgspec import Struct, field
 
+from sublet.apiserver.pace import Pace
 from sublet.machinery.clock import Clock, SystemClock
 from sublet.machinery.exposition import (
     SERIES_LIMIT,
@@ -230,7 +231,17 @@ class Metrics(Struct):
         """Everything in Prometheus' text format."""
         return "\n".join(self._lines()) + "\n"
 
+    async def paced_text(self) -> str:
+        """As :meth:`text`, in pieces."""
+        pace, lines = Pace(), list[str]()
+        for line in self._lines():
+            lines.append(line)
+            if pace.due:
+                await pace.pause()
+        return "\n".join(lines) + "\n"
+
     def _lines(self) -> Iterator[str]:
+        """What is counted may grow between two lines: everything is gone through as it is when it is its turn."""
         name = "apiserver_request_total"
         yield from heading(
             name,
@@ -238,7 +249,7 @@ class Metrics(Struct):
             "resource, scope, component, and HTTP response code.",
             "counter",
         )
-        for labels, series in self.requests.items():
+        for labels, series in tuple(self.requests.items()):
             for code, count in series.codes.items():
                 yield f'{name}{{code="{code}",{labels.text()}}} {count}'
         name = "apiserver_request_duration_seconds"
@@ -248,7 +259,7 @@ class Metrics(Struct):
             "resource, subresource, scope and component.",
             "histogram",
         )
-        for labels, series in self.requests.items():
+        for labels, series in tuple(self.requests.items()):
             yield from series.durations.lines(name, labels.text())
         name = "apiserver_response_sizes"
         yield from heading(
@@ -257,7 +268,7 @@ class Metrics(Struct):
             "and component.",
             "histogram",
         )
-        for labels, series in self.requests.items():
+        for labels, series in tuple(self.requests.items()):
             if series.sizes is not None:
                 yield from series.sizes.lines(name, labels.text().replace(f'dry_run="{labels.dry_run}",', ""))
         name = "apiserver_current_inflight_requests"
@@ -272,21 +283,21 @@ class Metrics(Struct):
             self.long_running, self.watch_events, self.authentications, self.authenticated, self.authorizations,
             self.deprecated, self.store_errors,
         ):  # fmt: skip
-            yield from counter.lines()
+            yield from tuple(counter.lines())
         name = "apiserver_authorization_decisions_total"
         what = "[ALPHA] Total number of terminal decisions made by an authorizer split by authorizer type, name, and decision."
         yield from heading(name, what, "counter")
-        for labels_, count in self.authorizations.values.items():
+        for labels_, count in tuple(self.authorizations.values.items()):
             yield f"{name}{{{labels_.replace('result', 'decision')}}} {count}"
-        yield from self.store.lines()
+        yield from tuple(self.store.lines())
         what = "[ALPHA] Etcd request counts for each operation and object type."
-        yield from self.store.counts("etcd_requests_total", what)
-        yield from self.admission.lines()
-        yield from self.controllers.lines()
+        yield from tuple(self.store.counts("etcd_requests_total", what))
+        yield from tuple(self.admission.lines())
+        yield from tuple(self.controllers.lines())
         name = "sublet_loop_lag_seconds"
         yield from heading(name, "How late the event loop ran what was due.", "histogram")
         yield from self.loop_lag.lines(name, "")
         yield from heading("sublet_loop_lag_max_seconds", "The longest loop lag seen.", "gauge")
         yield f"sublet_loop_lag_max_seconds {self.loop_lag.maximum:.15g}"
         for source in self.sources:
-            yield from source()
+            yield from tuple(source())

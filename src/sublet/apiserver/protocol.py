@@ -37,7 +37,7 @@ _STUCK_STREAM_SECONDS = 3600.0
 _PIPELINE = 16
 _WRITE_HIGH = 256 * 1024
 _FLUSH_FROM = 64 * 1024
-_BURST = 2 * 1024 * 1024
+_BURST = 1024 * 1024
 _PIECE = 64 * 1024
 """Long answers are written in pieces: TLS then works in the processor's cache instead of growing buffers."""
 

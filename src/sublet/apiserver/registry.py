@@ -13,7 +13,7 @@ from typing import Any
 
 from sublet.apiserver import conversion, crd_conversion, deletion, objectmeta, preconditions, stored
 from sublet.apiserver.admission.framework import CREATE, DELETE, UPDATE, Admission, Attributes
-from sublet.apiserver.aside import aside
+from sublet.apiserver.aside import aside, breath
 from sublet.apiserver.deletion import DeleteOptions
 from sublet.apiserver.kindset import KindSet
 from sublet.apiserver.stored import StoredFormat
@@ -311,11 +311,13 @@ class Registry:
     async def _update_once(
         self, kind: Kind, fmt: StoredFormat, entry: Value, change: Change, write: Write
     ) -> Written:
+        write.size = max(write.size, len(entry.value))
         old = await crd_conversion.current(kind, fmt.decode(entry.value, entry.revision))
+        await breath(write.size)
         current = await crd_conversion.from_stored(
             kind, write.resource, fmt.decode(entry.value, entry.revision)
         )
-        write.size = max(write.size, len(entry.value))
+        await breath(write.size)
         changed = await aside(write.size, change, current)
         preconditions.check_update(kind, changed, old, patched=write.patched)
         new = await crd_conversion.to_stored(kind, write.resource, changed)
@@ -450,7 +452,9 @@ class Registry:
 
     async def _delete_once(self, kind: Kind, entry: Value, options: DeleteOptions, write: Write) -> Written:
         fmt = self.format(kind)
+        write.size = max(write.size, len(entry.value))
         old = await crd_conversion.current(kind, fmt.decode(entry.value, entry.revision))
+        await breath(write.size)
         preconditions.check_delete(kind, old, options)
         attributes = self._attributes(DELETE, kind, write, None, old)
         attributes.dry_run = options.dry_run

@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from sublet.apiserver.cached import CachedEntry, CachedEvent, Computed, Decode, ObjectMutated
+from sublet.apiserver.pace import Pace
 from sublet.apiserver.stored import refuse_unreadable
 from sublet.apiserver.watchers import Watcher, WatcherOverrun
 from sublet.machinery.codec import decode_json
@@ -420,11 +421,14 @@ class WatchCaches:
 
     async def _follow(self) -> None:
         async for batch in self._store.watch(self._prefix, self.revision):
-            self._take(batch)
+            await self._take(batch)
 
-    def _take(self, batch: Sequence[Event | Progress]) -> None:
-        caches = self._caches
+    async def _take(self, batch: Sequence[Event | Progress]) -> None:
+        caches, pace = self._caches, Pace()
         for item in batch:
+            if pace.due:
+                self._advance(self.revision)
+                await pace.pause()
             if isinstance(item, Progress):
                 self._advance(item.revision)
                 continue

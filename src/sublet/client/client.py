@@ -130,10 +130,16 @@ class Client:
         field_selector: str = "",
         grace: int | None = None,
         propagation: str = "",
-    ) -> Object:
+    ) -> None:
+        """What was deleted is in the answer, which may be long and is not read."""
         query = _query(labelSelector=label_selector, fieldSelector=field_selector)
-        options = _delete_options(grace, propagation, "", "")
-        return await self._object("DELETE", resource.path(namespace), query, options)
+        options = codec.encode_json(_delete_options(grace, propagation, "", ""))
+        response = await self.transport.request(
+            self._request("DELETE", resource.path(namespace), query, options)
+        )
+        if response.status >= 400:
+            assert isinstance(response.body, bytes)
+            raise refusal(response.status, response.body)
 
     async def watch(
         self,

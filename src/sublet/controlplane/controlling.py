@@ -223,8 +223,10 @@ class Controlling:
 def _code() -> list[Registration]:
     """Loads what works here: a fifth of a second, which the loop has better use for."""
     from sublet.controllers import catalog
+    from sublet.scheduler import catalog as plugins
     from sublet.scheduler import scheduler  # noqa: F401
 
+    plugins.load()
     return catalog.load()
 
 

@@ -66,10 +66,13 @@ class Policy:
 
     async def compiled(self) -> Compiled:
         if self._compiled is None:
-            from sublet.apiserver.admission.policies_compile import compile_policy
-
-            self._compiled = await asyncio.to_thread(compile_policy, self._object, mutating=self._mutating)
+            self._compiled = await asyncio.to_thread(self._compile)
         return self._compiled
+
+    def _compile(self) -> Compiled:
+        from sublet.apiserver.admission.policies_compile import compile_policy  # with the language: 30 ms
+
+        return compile_policy(self._object, mutating=self._mutating)
 
 
 class Policies:
@@ -297,10 +300,10 @@ class PolicyAdmission:
         resource = policy.match.resource(attributes, labels)
         if resource is None:
             return []
-        from sublet.apiserver.admission.policies_evaluate import Evaluation
-
         self._at_home()
         compiled = await policy.compiled()
+        from sublet.apiserver.admission.policies_evaluate import Evaluation
+
         if compiled.errors:
             raise ConfigurationError(str(compiled.errors[0]), bound=False)
         stated = policy.spec.get("paramKind")

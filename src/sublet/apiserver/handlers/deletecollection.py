@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from typing import TYPE_CHECKING
 
 from sublet.apiserver import stored
@@ -28,17 +29,16 @@ async def handle(request: Request, info: RequestInfo, api: APIServer) -> Respons
     found = await page(api.registry, call.kind, await call.selected(wanted), wanted)
     await call.view.prepare(found.entries)
     write = call.write(WriteOptions(dry_run=options.dry_run))
-    gate = asyncio.Semaphore(AT_ONCE)
     prefix = stored.key_prefix(call.kind.resource)
 
-    async def remove(key: str) -> None:
-        namespace, name = stored.place(key, prefix)
-        async with gate:
-            try:
-                await api.registry.delete(call.kind, namespace, name, options, write)
-            except NotFound:
-                return
+    left = iter(found.entries)
 
-    await asyncio.gather(*(remove(entry.key) for entry in found.entries))
+    async def remove() -> None:
+        for entry in left:
+            namespace, name = stored.place(entry.key, prefix)
+            with contextlib.suppress(NotFound):
+                await api.registry.delete(call.kind, namespace, name, options, write)
+
+    await asyncio.gather(*(remove() for _ in range(min(AT_ONCE, len(found.entries)))))
     body = await listing(call.view, found)
     return Response(200, [("Content-Type", call.view.accepted.content_type)], body)

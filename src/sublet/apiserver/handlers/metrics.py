@@ -19,7 +19,7 @@ async def handle(_request: Request, info: RequestInfo, api: APIServer) -> Respon
         return not_served()
     match info.path.strip("/"):
         case "metrics":
-            text = api.metrics.text()
+            text = await api.metrics.paced_text()
         case "metrics/slis":
             text = "\n".join(await api.health.lines()) + "\n"
         case _:
