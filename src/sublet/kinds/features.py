@@ -7,11 +7,12 @@ Source: ``kube_features.go`` of Kubernetes and its libraries, and the pages of k
 
 from __future__ import annotations
 
-import importlib.resources
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cache
 
 from msgspec import Struct
+
+from sublet.kinds import resources
 
 _STAGES = {"a": "ALPHA", "b": "BETA", "g": "", "d": "DEPRECATED"}
 """Letter -> the stage as metrics name it; GA has no name."""
@@ -103,9 +104,7 @@ def known(minor: str) -> Mapping[str, Gate]:
 
 @cache
 def _table() -> Mapping[str, tuple[str, ...]]:
-    text = importlib.resources.files("sublet.kinds").joinpath("data", "feature-gates.tsv").read_text("utf-8")
-    lines = (line.partition("\t") for line in text.splitlines()[1:])
-    return {name: tuple(stages.split()) for name, _, stages in lines}
+    return {name: tuple(stages.split()) for name, stages in resources.table("feature-gates.tsv")[1:]}
 
 
 def _number(minor: str) -> int:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import importlib.resources
 from functools import cache
 
+from sublet.kinds import resources
 from sublet.machinery.protobuf import Codec
 from sublet.machinery.protobuftable import Table
 
@@ -12,8 +12,7 @@ from sublet.machinery.protobuftable import Table
 @cache
 def codec() -> Codec:
     """The codec; it reads the message types it meets one by one."""
-    text = importlib.resources.files("sublet.kinds").joinpath("data/protobuf-fields.tsv").read_text("utf-8")
-    return Codec(Table(text))
+    return Codec(Table((resources.DATA / "protobuf-fields.tsv").read_text("utf-8")))
 
 
 @cache

@@ -7,12 +7,12 @@ from pathlib import Path
 
 from sublet.machinery.kind import Resource
 
-_DATA = Path(__file__).parent / "data"
+DATA = Path(__file__).parent / "data"
 
 
 def table(name: str) -> list[list[str]]:
     """The lines of a table of facts, its header first, as cells."""
-    return [line.split("\t") for line in (_DATA / name).read_text("utf-8").splitlines() if line]
+    return [line.split("\t") for line in (DATA / name).read_text("utf-8").splitlines() if line]
 
 
 @cache
