@@ -159,7 +159,9 @@ async def test_metrics_name_queues_as_kube_controller_manager_does(tmp_path: Pat
     plane = ControlPlane(Assembly(tmp_path, store_url="memory://"))
     await plane.start()
     try:
-        text = plane.api.metrics.text()
+        async with asyncio.timeout(20):  # controllers begin once the API answers
+            while "scheduler_pending_pods" not in (text := plane.api.metrics.text()):  # noqa: ASYNC110
+                await asyncio.sleep(0.05)
     finally:
         await plane.stop()
     for name in ("deployment", "endpoint_slice", "garbage_collector_attempt_to_delete", "replicationmanager"):
