@@ -8,7 +8,7 @@ from typing import Any
 from sublet.kinds import resources
 from sublet.kinds.builtin import builtin
 from sublet.kinds.rules import autoscalers, show
-from sublet.kinds.rules.common import fill, fill_empty, rule, spec_of, update_rule
+from sublet.kinds.rules.common import fill, rule, spec_of, update_rule
 from sublet.machinery.codec import DecodeError, decode_json, encode_json
 from sublet.machinery.kind import Object, Served
 
@@ -38,7 +38,7 @@ def _default(obj: Object) -> None:
         pods = {"type": "Pods", "value": 4, "periodSeconds": 15}
         fill(behavior["scaleUp"], stabilizationWindowSeconds=0)
         for direction, policies in (("scaleUp", [pods, dict(_FASTEST)]), ("scaleDown", [dict(_FASTEST)])):
-            fill_empty(behavior[direction], selectPolicy="Max", policies=policies)
+            fill(behavior[direction], selectPolicy="Max", policies=policies)
 
 
 # -- version 1 --

@@ -10,14 +10,14 @@ from sublet.kinds.rules import show, warn
 from sublet.kinds.rules.common import (
     Errors,
     fill,
-    fill_empty,
     immutable,
     labels,
     named,
+    one_of,
     rule,
     update_rule,
 )
-from sublet.kinds.rules.containers import protocol
+from sublet.kinds.rules.containers import PROTOCOLS
 from sublet.kinds.rules.services import not_special
 from sublet.machinery import names
 from sublet.machinery.kind import Object
@@ -36,7 +36,7 @@ def _default(obj: Object) -> None:
         fill(endpoint, conditions={})
     for port in obj.get("ports") or ():
         fill(port, name="")
-        fill_empty(port, protocol="TCP")
+        fill(port, protocol="TCP")
 
 
 def _validate(obj: Object) -> Errors:
@@ -119,7 +119,7 @@ def _ports(ports: Sequence[Object]) -> Errors:
         if name in seen:
             yield duplicate(f"{where}.name", name)
         seen.add(name)
-        yield from protocol(f"{where}.protocol", port.get("protocol"))
+        yield from one_of(f"{where}.protocol", port.get("protocol"), PROTOCOLS)
         if (application := port.get("appProtocol")) is not None:
             yield from named(f"{where}.appProtocol", application, names.qualified_name)
 

@@ -11,7 +11,6 @@ from sublet.kinds.rules import show, warn
 from sublet.kinds.rules.common import (
     Errors,
     fill,
-    fill_empty,
     label_selector,
     named,
     rule,
@@ -37,7 +36,7 @@ def _default(obj: Object) -> None:
     for direction, _ in _DIRECTIONS:
         for entry in spec.get(direction) or ():
             for port in (entry or {}).get("ports") or ():
-                fill_empty(port, protocol="TCP")
+                fill(port, protocol="TCP")
 
 
 def _validate(obj: Object) -> Errors:

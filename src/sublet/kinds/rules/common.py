@@ -57,13 +57,11 @@ def needs(path: str, value: Any, rule: Callable[[str], Sequence[str]] | None = N
 
 
 def one_of(path: str, value: Any, supported: Sequence[str], *, needed: bool = False) -> Errors:
-    """An enumerated string; absent is fine unless ``needed``."""
-    if value in supported:
-        return
-    if not value:
+    """An enumerated string; absent is fine unless ``needed``, when it must not be empty either."""
+    if value is None or (needed and not value):
         if needed:
             yield required(path)
-    else:
+    elif value not in supported:
         yield not_supported(path, value, supported)
 
 

@@ -12,7 +12,6 @@ from sublet.kinds.rules import show
 from sublet.kinds.rules.common import (
     Errors,
     fill,
-    fill_empty,
     label_selector,
     named,
     needs,
@@ -34,7 +33,7 @@ _MAX_CONDITIONS = 64
 
 def default_webhooks(obj: Object, *, mutating: bool) -> None:
     for webhook in obj.get("webhooks") or ():
-        fill_empty(webhook, failurePolicy="Fail", matchPolicy="Equivalent")
+        fill(webhook, failurePolicy="Fail", matchPolicy="Equivalent")
         fill(webhook, namespaceSelector={}, objectSelector={}, timeoutSeconds=10)
         if mutating:
             fill(webhook, reinvocationPolicy="Never")
