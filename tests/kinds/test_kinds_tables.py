@@ -158,3 +158,13 @@ def test_kinds_without_columns_of_their_own_show_when_they_were_made() -> None:
         ("Name", "string"), ("Created At", "date"),
     ]  # fmt: skip
     assert made["rows"][0]["cells"] == ["a", BORN["creationTimestamp"]]
+
+
+def test_an_address_is_shown_with_what_holds_it() -> None:
+    parent = {"group": "Example.com", "resource": "gates", "namespace": "n", "name": "g"}
+    assert (
+        row("ipaddresses.networking.k8s.io", spec={"parentRef": parent})["ParentRef"]
+        == "gates.example.com/n/g"
+    )
+    parent = {"group": "", "resource": "services", "namespace": "n", "name": "g"}
+    assert row("ipaddresses.networking.k8s.io", spec={"parentRef": parent})["ParentRef"] == "services/n/g"

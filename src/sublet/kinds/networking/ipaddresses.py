@@ -37,7 +37,7 @@ def _validate_name(name: str, _prefix: bool) -> list[str]:
 def _cells(obj: Object, _now: float) -> list[Any]:
     parent = spec_of(obj).get("parentRef") or {}
     where = [parent.get("resource"), parent.get("namespace"), parent.get("name")]
-    resource = f"{parent['group']}.{where[0]}" if parent.get("group") else where[0]
+    resource = f"{where[0]}.{parent['group']}".lower() if parent.get("group") else where[0]
     return [show.name(obj), "/".join(filter(None, [resource, *where[1:]])) or show.NONE]
 
 
