@@ -7,9 +7,8 @@ from typing import Any
 
 from sublet.kinds import resources
 from sublet.kinds.builtin import builtin
-from sublet.kinds.rules import autoscalers, show
+from sublet.kinds.rules import autoscalers, autoscalers_v1, show
 from sublet.kinds.rules.common import fill, rule, spec_of, update_rule
-from sublet.machinery.codec import DecodeError, decode_json, encode_json
 from sublet.machinery.kind import Object, Served
 
 _V1 = resources.resource("horizontalpodautoscalers.autoscaling", "v1")
@@ -19,11 +18,18 @@ _CONDITIONS = "autoscaling.alpha.kubernetes.io/conditions"
 _CURRENT = "autoscaling.alpha.kubernetes.io/current-metrics"
 _ANNOTATIONS = (_METRICS, _BEHAVIOR, _CONDITIONS, _CURRENT)
 """What version 1 has no fields for."""
+_ASKED, _USED = "targetCPUUtilizationPercentage", "currentCPUUtilizationPercentage"
 _MAX_SHOWN = 2
 _FASTEST = {"type": "Percent", "value": 100, "periodSeconds": 15}
 
 
 def _default(obj: Object) -> None:
+    metadata = obj.get("metadata") or {}
+    if any(key in (metadata.get("annotations") or {}) for key in _ANNOTATIONS):
+        kept = {key: value for key, value in metadata["annotations"].items() if key not in _ANNOTATIONS}
+        metadata["annotations"] = kept
+        if not kept:
+            del metadata["annotations"]
     spec = obj.setdefault("spec", {})
     fill(spec, minReplicas=1)
     if not spec.get("metrics"):
@@ -44,25 +50,35 @@ def _default(obj: Object) -> None:
 # -- version 1 --
 
 
-def _utilization(metric: Object) -> int | None:
-    """The number that version 1 has a field for."""
-    source = metric.get("resource") or {}
-    if metric.get("type") != "Resource" or source.get("name") != "cpu":
-        return None
-    found: int | None = (source.get("target") or source.get("current") or {}).get("averageUtilization")
-    return found
+def _cpu(metrics: Sequence[Object], told: str) -> list[int | None]:
+    """What the metrics say of processors in percent: version 1 has fields for that."""
+    sources = [each.get("resource") or {} for each in metrics if each.get("type") == "Resource"]
+    return [(each.get(told) or {}).get("averageUtilization") for each in sources if each.get("name") == "cpu"]
+
+
+def _is_cpu(metric: Object) -> bool:
+    return any(value is not None for value in _cpu([metric], "target"))
 
 
 def _from_stored(obj: Object) -> Object:
     metadata = dict(obj.get("metadata") or {})
-    annotations = dict(metadata.get("annotations") or {})
+    annotations = {k: v for k, v in (metadata.get("annotations") or {}).items() if k not in _ANNOTATIONS}
     spec, status = dict(spec_of(obj)), dict(obj.get("status") or {})
-    _take_cpu(spec, "metrics", "targetCPUUtilizationPercentage", annotations, _METRICS)
-    _take_cpu(status, "currentMetrics", "currentCPUUtilizationPercentage", annotations, _CURRENT)
-    for part, field, annotation in ((spec, "behavior", _BEHAVIOR), (status, "conditions", _CONDITIONS)):
-        value = part.pop(field, None)
-        if value:
-            annotations[annotation] = encode_json(value).decode()
+    metrics, current = spec.pop("metrics", None) or [], status.pop("currentMetrics", None) or []
+    if (asked := _cpu(metrics, "target")[:1]) and asked[0] is not None:
+        spec[_ASKED] = asked[0]
+    if rest := [autoscalers_v1.old_metric(metric, "target") for metric in metrics if not _is_cpu(metric)]:
+        annotations[_METRICS] = autoscalers_v1.written(rest)
+    if used := [value for value in _cpu(current, "current") if value is not None]:
+        status[_USED] = used[-1]
+    if current:
+        old = [autoscalers_v1.old_metric(metric, "current") for metric in current]
+        annotations[_CURRENT] = autoscalers_v1.written(old)
+    if conditions := status.pop("conditions", None):
+        annotations[_CONDITIONS] = autoscalers_v1.written(conditions)
+    if (behavior := spec.pop("behavior", None)) is not None:
+        annotations[_BEHAVIOR] = autoscalers_v1.written(autoscalers_v1.old_behavior(behavior))
+    metadata.pop("annotations", None)
     if annotations:
         metadata["annotations"] = annotations
     made = {**obj, "apiVersion": _V1.api_version, "kind": _V1.kind, "metadata": metadata, "spec": spec}
@@ -71,39 +87,26 @@ def _from_stored(obj: Object) -> Object:
     return made
 
 
-def _take_cpu(part: Object, field: str, cpu_field: str, annotations: dict[str, str], annotation: str) -> None:
-    rest = []
-    for metric in part.pop(field, None) or ():
-        value = _utilization(metric)
-        if value is not None and cpu_field not in part:
-            part[cpu_field] = value
-        else:
-            rest.append(metric)
-    if rest:
-        annotations[annotation] = encode_json(rest).decode()
-
-
 def _to_stored(obj: Object) -> Object:
     metadata = dict(obj.get("metadata") or {})
     annotations: Mapping[str, str] = metadata.get("annotations") or {}
     spec, status = dict(spec_of(obj)), dict(obj.get("status") or {})
-    cpu = spec.pop("targetCPUUtilizationPercentage", None)
-    metrics = _decoded(annotations, _METRICS)
-    if cpu is not None:
-        target = {"type": "Utilization", "averageUtilization": cpu}
-        metrics = [{"type": "Resource", "resource": {"name": "cpu", "target": target}}, *metrics]
+    asked, used = (part.pop(field, None) for part, field in ((spec, _ASKED), (status, _USED)))
+    metrics = autoscalers_v1.metrics(annotations.get(_METRICS, "[]")) or []
+    if asked is not None:
+        target = {"type": "Utilization", "averageUtilization": asked}
+        metrics.append({"type": "Resource", "resource": {"name": "cpu", "target": target}})
     if metrics:
         spec["metrics"] = metrics
-    if behavior := _decoded(annotations, _BEHAVIOR):
+    if (behavior := autoscalers_v1.behavior(annotations.get(_BEHAVIOR, ""))) is not None:
         spec["behavior"] = behavior
-    current = status.pop("currentCPUUtilizationPercentage", None)
-    currently = _decoded(annotations, _CURRENT)
-    if current is not None:
-        used = {"averageUtilization": current, "averageValue": "0"}
-        currently = [{"type": "Resource", "resource": {"name": "cpu", "current": used}}, *currently]
-    if currently:
-        status["currentMetrics"] = currently
-    if conditions := _decoded(annotations, _CONDITIONS):
+    current = autoscalers_v1.reported(annotations.get(_CURRENT, ""))
+    if current is None and used is not None:
+        reported = {"name": "cpu", "current": {"averageUtilization": used}}
+        current = [{"type": "Resource", "resource": reported}]
+    if current:
+        status["currentMetrics"] = current
+    if conditions := autoscalers_v1.conditions(annotations.get(_CONDITIONS, "[]")):
         status["conditions"] = conditions
     if status.get("currentReplicas") == 0:
         del status["currentReplicas"]  # version 2 leaves it out
@@ -115,14 +118,6 @@ def _to_stored(obj: Object) -> Object:
     if "status" in obj:
         made["status"] = status
     return made
-
-
-def _decoded(annotations: Mapping[str, str], key: str) -> Any:
-    """What an annotation of ours carries; nothing where a user wrote something else into it."""
-    try:
-        return decode_json(annotations[key]) if key in annotations else []
-    except DecodeError:
-        return []
 
 
 # -- cells --
