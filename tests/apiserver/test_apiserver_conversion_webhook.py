@@ -345,6 +345,40 @@ async def test_a_conversion_that_fails_is_an_error_that_says_why(
     assert (await client.get(V2, "a", "default"))["spec"]["hostPort"] == "localhost:80"
 
 
+def of_other_version(review: Any) -> Any:
+    return web.json_response(
+        {**review, "apiVersion": "apiextensions.k8s.io/v1beta1", "response": convert(review)}
+    )
+
+
+def untyped(review: Any) -> Any:
+    return web.json_response({"response": convert(review)})
+
+
+@pytest.mark.parametrize(
+    ("versions", "respond", "message"),
+    [
+        (["v1"], of_other_version, f"{WHAT} failed: expected webhook response of apiextensions.k8s.io/v1, Kind=ConversionReview, got apiextensions.k8s.io/v1beta1, Kind=ConversionReview"),
+        (["v1"], untyped, f"{WHAT} failed: expected webhook response of apiextensions.k8s.io/v1, Kind=ConversionReview, got /, Kind="),
+        (["v1beta1", "v1"], untyped, ""),  # of v1beta1 neither type nor uid was ever looked at
+        (["v2", "v1beta1"], of_other_version, ""),
+    ],
+)  # fmt: skip
+async def test_reviews_come_back_in_the_version_they_were_sent_in(
+    client: Client, webhooks: WebhookServer, versions: list[str], respond: Any, message: str
+) -> None:
+    made = definition(webhooks.on("/convert", respond))
+    made["spec"]["conversion"]["webhook"]["conversionReviewVersions"] = versions
+    await establish(client, made)
+    await client.create(V1, site(host="localhost", port="80"))
+    if not message:
+        assert (await client.get(V2, "a", "default"))["spec"]["hostPort"] == "localhost:80"
+        return
+    with pytest.raises(StatusError) as failed:
+        await client.get(V2, "a", "default")
+    assert (failed.value.code, failed.value.message) == (500, message)
+
+
 async def test_a_webhook_may_change_labels_and_annotations_and_no_other_metadata(
     client: Client, sites: WebhookServer
 ) -> None:

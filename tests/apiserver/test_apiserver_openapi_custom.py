@@ -69,6 +69,10 @@ def test_embedded_resources_have_the_fields_of_resources() -> None:
     found = spec(3, **{"type": "object", "x-kubernetes-embedded-resource": True, "properties": {"a": {"type": "string"}}})  # fmt: skip
     assert set(found["properties"]) == {"a", "apiVersion", "kind", "metadata"}
     assert found["required"] == ["kind", "apiVersion"]
+    described = found["properties"]["apiVersion"]["description"]
+    assert described.startswith(
+        "apiVersion defines the versioned schema of this representation of an object."
+    )
 
 
 def test_selectable_fields_are_published() -> None:

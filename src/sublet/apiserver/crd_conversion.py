@@ -75,7 +75,7 @@ class WebhookConverter(Struct, frozen=True):
     async def _ask(self, objs: Sequence[Object], api_version: str) -> Sequence[Any]:
         version = next((v for v in self.versions if v in VERSIONS), None)
         if version is None:
-            raise CallFailed(f"no known ConversionReview version is accepted ({', '.join(VERSIONS)})")
+            raise _failure("no supported conversion review versions")
         uid = self.new_uid()
         document = {
             "kind": "ConversionReview",
@@ -92,12 +92,16 @@ def _failure(text: str) -> StatusError:
 
 def _converted(answer: Object, version: str, uid: str) -> Sequence[Any]:
     """The objects in a ConversionReview that was answered. Raises :class:`CallFailed`."""
-    found = (answer.get("apiVersion"), answer.get("kind"))
-    if found != (f"{GROUP}/{version}", "ConversionReview"):
+    found = str(answer.get("apiVersion") or ""), str(answer.get("kind") or "")
+    fits = found == (f"{GROUP}/{version}", "ConversionReview")
+    if version == "v1" and not fits:
+        shown = found[0] if "/" in found[0] else f"/{found[0]}"
         raise CallFailed(
             f"expected webhook response of {GROUP}/{version}, Kind=ConversionReview, "
-            f"got {found[0] or ''}, Kind={found[1] or ''}"
+            f"got {shown}, Kind={found[1]}"
         )
+    if not fits and all(found):
+        raise CallFailed("no response provided")  # an answer in another version is not looked at
     response = answer.get("response")
     if not isinstance(response, dict):
         raise CallFailed("no response provided")
@@ -145,7 +149,7 @@ def _accepted(what: str, old: Object, new: Any, api_version: str) -> Object:
         stated = after.get(key)
         if stated is None:
             continue
-        if problem := _problem(key, stated):
+        if stated != before.get(key) and (problem := _problem(key, stated)):
             raise _failure(f"{begin}metadata: {problem}")
         metadata[key] = stated
     return {**new, "metadata": metadata}

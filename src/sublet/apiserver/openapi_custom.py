@@ -12,6 +12,13 @@ from sublet.machinery.kind import Resource
 Document = dict[str, Any]
 
 _CONVENTIONS = "https://git.k8s.io/community/contributors/devel/sig-architecture/api-conventions.md"
+_EMBEDDED = {
+    "apiVersion": "apiVersion defines the versioned schema of this representation of an object. More info: "
+    f"{_CONVENTIONS}#resources",
+    "kind": "kind is a string value representing the type of this object. In CamelCase. More info: "
+    f"{_CONVENTIONS}#types-kinds",
+}
+"""How embedded resources describe what every object has."""
 _JUNCTORS = ("allOf", "oneOf", "anyOf", "not")
 _UNPUBLISHED = ("id", "$schema", "example", "externalDocs")
 _INT_OR_STRING = ({"type": "integer"}, {"type": "string"})
@@ -25,6 +32,7 @@ class CustomDefinitions:
         self._version = version
         self._prefix = "#/definitions/" if version == 2 else "#/components/schemas/"
         self._typed = dict(typed)
+        self._embedded_typed = {key: {**typed[key], "description": _EMBEDDED[key]} for key in typed}
         self._metadata = self._described("ObjectMeta", metadata)
         self._list_metadata = self._described("ListMeta", list_metadata)
 
@@ -81,7 +89,8 @@ class CustomDefinitions:
                 made[key] = self._node(made[key])
         open_ended = self._version == 2 and made.get("x-kubernetes-preserve-unknown-fields")
         if made.get("x-kubernetes-embedded-resource") and not open_ended:
-            made["properties"] = {**made.get("properties", {}), **self._typed, "metadata": self._metadata}
+            stated_properties = made.get("properties", {})
+            made["properties"] = {**stated_properties, **self._embedded_typed, "metadata": self._metadata}
             stated: Sequence[str] = made.get("required") or ()
             made["required"] = [*stated, *(key for key in ("kind", "apiVersion") if key not in stated)]
         return made
