@@ -45,3 +45,43 @@ def test_a_container_is_reported_with_both_states_and_their_times() -> None:
     assert obj["status"]["containerStatuses"] == [
         {"name": "c", "state": {"running": {"startedAt": None}}, "lastState": {}, **always}
     ]
+
+
+def test_what_no_node_reported_yet_is_there_as_go_writes_it() -> None:
+    node: dict[str, object] = {"metadata": {"name": "n"}}
+    KINDS["Node"].default(node)
+    assert node["status"] == {
+        "daemonEndpoints": {"kubeletEndpoint": {"Port": 0}},
+        "nodeInfo": dict.fromkeys(
+            (
+                "machineID", "systemUUID", "bootID", "kernelVersion", "osImage", "containerRuntimeVersion",
+                "kubeletVersion", "kubeProxyVersion", "operatingSystem", "architecture",
+            ),
+            "",
+        ),
+    }  # fmt: skip
+
+
+def test_an_error_of_a_volume_has_a_time() -> None:
+    attachment: dict[str, object] = {"status": {"attached": False, "attachError": {"message": "m"}}}
+    KINDS["VolumeAttachment"].default(attachment)
+    assert attachment["status"] == {"attached": False, "attachError": {"message": "m", "time": None}}
+
+
+def test_a_class_of_any_device_has_a_spec() -> None:
+    found: dict[str, object] = {"metadata": {"name": "c"}}
+    KINDS["DeviceClass"].default(found)
+    assert found["spec"] == {}
+
+
+def test_a_taint_of_a_device_says_since_when_it_is_there() -> None:
+    stamp = KINDS["ResourceSlice"].stamp
+    assert stamp is not None
+    old = {"key": "a", "effect": "NoExecute", "timeAdded": "2026-01-01T00:00:00Z"}
+    found = {
+        "spec": {"devices": [{"name": "d", "taints": [dict(old), {"key": "b", "effect": "NoSchedule"}]}]}
+    }
+    stamp(found, None, 0.0)
+    assert found["spec"]["devices"][0]["taints"] == [
+        old, {"key": "b", "effect": "NoSchedule", "timeAdded": "1970-01-01T00:00:00Z"},
+    ]  # fmt: skip

@@ -49,13 +49,12 @@ _NODE_INFO = (
 
 
 def _default(node: Object) -> None:
-    status = node.get("status")
-    fill(node, spec={})
-    if isinstance(status, dict):
-        made(status, "daemonEndpoints", "kubeletEndpoint").setdefault("Port", 0)
-        fill(made(status, "nodeInfo"), **dict.fromkeys(_NODE_INFO, ""))
-        untold_times(node, "lastHeartbeatTime", "lastTransitionTime")
-    if isinstance(status, dict) and status.get("capacity") and status.get("allocatable") is None:
+    fill(node, spec={}, status={})
+    status = node["status"]
+    made(status, "daemonEndpoints", "kubeletEndpoint").setdefault("Port", 0)
+    fill(made(status, "nodeInfo"), **dict.fromkeys(_NODE_INFO, ""))
+    untold_times(node, "lastHeartbeatTime", "lastTransitionTime")
+    if status.get("capacity") and status.get("allocatable") is None:
         status["allocatable"] = dict(status["capacity"])
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from sublet.kinds.builtin import builtin
 from sublet.kinds.rules import show
 from sublet.kinds.rules.amounts import is_extended
-from sublet.kinds.rules.common import Errors, rule, spec_of, update_rule
+from sublet.kinds.rules.common import Errors, fill, rule, spec_of, update_rule
 from sublet.kinds.rules.devices import MAX_CONFIGURATIONS, each, opaque, selectors
 from sublet.machinery.kind import Object
 from sublet.machinery.status import invalid
@@ -32,6 +32,7 @@ def _validate(obj: Object) -> Errors:
 
 KIND = builtin(
     "deviceclasses.resource.k8s.io",
+    default=lambda obj: fill(obj, spec={}),
     validate=rule(_validate),
     validate_update=update_rule(_rules),
     update_alone=True,

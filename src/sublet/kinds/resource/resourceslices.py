@@ -6,9 +6,10 @@ from typing import Any
 
 from sublet.kinds.builtin import builtin
 from sublet.kinds.rules import show
-from sublet.kinds.rules.common import Errors, rule, spec_of, update_rule
+from sublet.kinds.rules.common import Errors, fill, rule, spec_of, update_rule
 from sublet.kinds.rules.device_slices import slice_spec
 from sublet.machinery.kind import Object
+from sublet.machinery.objects import rfc3339
 
 
 def _validate(obj: Object) -> Errors:
@@ -31,8 +32,16 @@ def _cells(obj: Object, now: float) -> list[Any]:
     ]
 
 
+def _stamp(new: Object, _old: Object | None, now: float) -> None:
+    """A taint says since when it is there; one that does not is new."""
+    for device in spec_of(new).get("devices") or ():
+        for taint in device.get("taints") or ():
+            fill(taint, timeAdded=rfc3339(now))
+
+
 KIND = builtin(
     "resourceslices.resource.k8s.io",
+    stamp=_stamp,
     validate=rule(_validate),
     validate_update=update_rule(_validate_update),
     update_alone=True,

@@ -37,6 +37,8 @@ _CONTAINERS = ("initContainerStatuses", "containerStatuses", "ephemeralContainer
 def completed(kind: str, default: Callable[[Object], None] | None) -> Callable[[Object], None] | None:
     """A kind's defaults, and after them the nulls of its status."""
     times = _TIMES.get(kind)
+    if kind == "VolumeAttachment":
+        return _after(default, _errors)
     if times is None:
         return default
 
@@ -48,6 +50,24 @@ def completed(kind: str, default: Callable[[Object], None] | None) -> Callable[[
             _containers(obj.get("status"))
 
     return complete
+
+
+def _after(
+    default: Callable[[Object], None] | None, further: Callable[[Object], None]
+) -> Callable[[Object], None]:
+    def complete(obj: Object) -> None:
+        if default is not None:
+            default(obj)
+        further(obj)
+
+    return complete
+
+
+def _errors(attachment: Object) -> None:
+    """What went wrong with a volume, and when."""
+    for field in ("attachError", "detachError"):
+        if (error := (attachment.get("status") or {}).get(field)) is not None:
+            error.setdefault("time", None)
 
 
 def _stamp(status: Object | None, times: Sequence[str]) -> None:
