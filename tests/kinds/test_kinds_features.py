@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+
 import pytest
 
 from sublet.kinds import catalog, features, schemas
@@ -112,19 +114,21 @@ def test_what_cannot_be_set_is_refused_in_kubernetes_words(stated: str, message:
 
 
 @pytest.mark.parametrize(
-    ("field", "value", "since"),
+    ("field", "value", "known", "since"),
     [
-        ("hostUsers", False, "1.33"),
-        ("hostnameOverride", "h", "1.35"),
-        ("resources", {"limits": {"cpu": "1"}}, "1.34"),
-        ("resourceClaims", [{"name": "r", "resourceClaimName": "r"}], "1.34"),
+        ("hostUsers", False, "1.30", "1.33"),
+        ("hostnameOverride", "h", "1.34", "1.35"),
+        ("resources", {"limits": {"cpu": "1"}}, "1.32", "1.34"),
+        ("resourceClaims", [{"name": "r", "resourceClaimName": "r"}], "1.30", "1.34"),
     ],
 )
 def test_a_field_of_a_pod_is_kept_from_the_minor_that_switches_it_on(
-    field: str, value: object, since: str
+    field: str, value: object, known: str, since: str
 ) -> None:
-    kept = [minor for minor in MINORS if field in defaulted("Pod", minor, pod(**{field: value}))["spec"]]
-    assert kept == [minor for minor in MINORS if minor >= since]
+    """Minors before the one that has it first do not know the field at all."""
+    minors = [minor for minor in MINORS if minor >= known]
+    kept = [minor for minor in minors if field in defaulted("Pod", minor, pod(**{field: value}))["spec"]]
+    assert kept == [minor for minor in minors if minor >= since]
 
 
 def test_fields_deep_in_a_pod_are_dropped_and_what_is_beside_them_stays() -> None:
@@ -149,10 +153,13 @@ def test_an_object_that_uses_a_feature_keeps_its_fields_on_update() -> None:
 
 def test_a_status_loses_what_its_feature_is_not_on_for() -> None:
     new: Object = {
-        "status": {"observedGeneration": 3, "containerStatuses": [{"name": "c", "allocatedResources": {}}]}
+        "status": {
+            "observedGeneration": 3,
+            "containerStatuses": [{"name": "c", "allocatedResourcesStatus": []}],
+        }
     }
     old: Object = {"metadata": {}, "spec": {}, "status": {"qosClass": "BestEffort"}}
-    kind("Pod", "1.32").prepare_status(new, old)
+    kind("Pod", "1.33").prepare_status(new, old)
     assert new["status"] == {"containerStatuses": [{"name": "c"}], "qosClass": "BestEffort"}
 
 
@@ -250,3 +257,29 @@ def test_a_key_that_the_selector_has_already_is_refused_in_every_minor() -> None
 def test_pods_are_resized_since_1_33_and_have_generations_since_1_34() -> None:
     assert [minor for minor in MINORS if "resize" in kind("Pod", minor).subresources] == list(MINORS[3:])
     assert [minor for minor in MINORS if kind("Pod", minor).generation] == list(MINORS[4:])
+
+
+def test_what_1_37_brings_as_alpha_is_dropped_until_its_gate_is_on() -> None:
+    spec = {
+        "evictionResponders": [{"name": "a.b/c"}],
+        "volumes": [
+            {"name": "e", "emptyDir": {"mode": 0o755}},
+            {"name": "c", "configMap": {"name": "c", "defaultUser": 1, "items": [{"key": "k", "path": "p", "user": 1}]}},
+        ],
+        "containers": [
+            {
+                "name": "c", "image": "i", "livenessProbe": {"grpc": {"port": 1, "mode": "TLS"}},
+                "volumeMounts": [{"name": "e", "mountPath": "/e", "bindMountOptions": ["noexec"]}],
+            }
+        ],
+    }  # fmt: skip
+    found = defaulted("Pod", "1.37", pod(**copy.deepcopy(spec)))["spec"]
+    assert "evictionResponders" not in found
+    assert found["volumes"][0]["emptyDir"] == {}
+    assert "defaultUser" not in found["volumes"][1]["configMap"]
+    assert found["volumes"][1]["configMap"]["items"] == [{"key": "k", "path": "p"}]
+    assert found["containers"][0]["livenessProbe"]["grpc"] == {"port": 1, "service": ""}
+    assert "bindMountOptions" not in found["containers"][0]["volumeMounts"][0]
+    kept = defaulted("Pod", "1.37", pod(**spec), EvictionRequestAPI=True, EmptyDirVolumeMode=True)["spec"]
+    assert kept["evictionResponders"] == [{"name": "a.b/c"}]
+    assert kept["volumes"][0]["emptyDir"] == {"mode": 0o755}

@@ -11,7 +11,7 @@ from typing import Any
 
 from msgspec.structs import replace
 
-from sublet.kinds.features import Features
+from sublet.kinds.features import Features, known
 from sublet.machinery.kind import Kind, Object
 
 Field = tuple[str, str]
@@ -34,7 +34,22 @@ def _each(holders: Sequence[str], *fields: Field) -> tuple[Field, ...]:
     return tuple((feature, f"{holder}.{path}") for holder in holders for feature, path in fields)
 
 
+_FILES = ("configMap", "downwardAPI", "secret")
+_OWNERS = (
+    *(f"volumes[].{source}.{path}" for source in _FILES for path in ("defaultUser", "items[].user")),
+    "volumes[].projected.defaultUser",
+    *(f"volumes[].projected.sources[].{source}.items[].user" for source in _FILES),
+    *(
+        f"volumes[].projected.sources[].{source}.user"
+        for source in ("clusterTrustBundle", "podCertificate", "serviceAccountToken")
+    ),
+)
+"""Where volumes say whose their files are."""
+
 _POD: tuple[Field, ...] = (
+    *(("AtomicWriteVolumeUserFields", path) for path in _OWNERS),
+    ("EmptyDirVolumeMode", "volumes[].emptyDir.mode"),
+    ("EvictionRequestAPI", "evictionResponders"),
     ("GenericWorkload", "schedulingGroup"),
     ("GenericWorkload", "workloadRef"),
     ("ClusterTrustBundleProjection", "volumes[].projected.sources[].clusterTrustBundle"),
@@ -56,6 +71,11 @@ _POD: tuple[Field, ...] = (
         ("EnvFiles", "env[].valueFrom.fileKeyRef"),
         ("RecursiveReadOnlyMounts", "volumeMounts[].recursiveReadOnly"),
         ("ProcMountType", "securityContext.procMount"),
+        ("VolumeBindMountOptions", "volumeMounts[].bindMountOptions"),
+        *(
+            ("GRPCContainerProbeTLS", f"{probe}Probe.grpc.mode")
+            for probe in ("liveness", "readiness", "startup")
+        ),
     ),
     *_each(
         _TERMS,
@@ -65,6 +85,8 @@ _POD: tuple[Field, ...] = (
 )
 _DEVICE: tuple[Field, ...] = (
     ("DRANodeAllocatableResources", "nodeAllocatableResourceMappings"),
+    ("DRANodeAllocatableResources", "nodeAllocatableResources"),
+    ("DRADeviceCompatibilityGroups", "consumesCounters[].compatibilityGroups"),
     *(("DRAListTypeAttributes", f"attributes[].{name}") for name in ("bools", "ints", "strings", "versions")),
     ("DRADeviceTaints", "taints"),
     ("DRAPartitionableDevices", "consumesCounters"),
@@ -83,11 +105,16 @@ _CLAIM: tuple[Field, ...] = (
     *(
         (feature, f"devices.requests[].{request}.{path}")
         for request in ("exactly", "firstAvailable[]")
-        for feature, path in (("DRADeviceTaints", "tolerations"), ("DRAConsumableCapacity", "capacity"))
+        for feature, path in (
+            ("DRADeviceTaints", "tolerations"),
+            ("DRAConsumableCapacity", "capacity"),
+            ("DRADerivedAttributes", "derivedAttributes"),
+        )
     ),
     ("DRAConsumableCapacity", "devices.constraints[].distinctAttribute"),
 )
 _POD_STATUS: tuple[Field, ...] = (
+    ("CSIVolumeHealth", "volumeHealth"),
     ("PodObservedGenerationTracking", "observedGeneration"),
     ("PodObservedGenerationTracking", "conditions[].observedGeneration"),
     ("DynamicResourceAllocation", "resourceClaimStatuses"),
@@ -116,7 +143,11 @@ FIELDS: Mapping[str, Sequence[Field]] = {
         ("MutableCSINodeAllocatableCount", "spec.nodeAllocatableUpdatePeriodSeconds"),
         ("CSIServiceAccountTokenSecrets", "spec.serviceAccountTokenInSecrets"),
     ),
-    "CronJob": _below("spec.jobTemplate.spec.template.spec", _POD),
+    "CSINode": (("CSIVolumeHealth", "status"),),
+    "CronJob": (
+        ("WorkloadWithJob", "spec.jobTemplate.spec.scheduling"),
+        *_below("spec.jobTemplate.spec.template.spec", _POD),
+    ),
     "CustomResourceDefinition": (("CustomResourceFieldSelectors", "spec.versions[].selectableFields"),),
     "DeviceClass": (("DRAExtendedResource", "spec.extendedResourceName"),),
     "HorizontalPodAutoscaler": (
@@ -126,12 +157,14 @@ FIELDS: Mapping[str, Sequence[Field]] = {
     "Job": (
         ("JobManagedBy", "spec.managedBy"),
         ("JobSuccessPolicy", "spec.successPolicy"),
+        ("WorkloadWithJob", "spec.scheduling"),
         *_below("spec.template.spec", _POD),
     ),
     "Lease": (
         ("CoordinatedLeaderElection", "spec.strategy"),
         ("CoordinatedLeaderElection", "spec.preferredHolder"),
     ),
+    "Node": (("InPlacePodVerticalScalingSchedulerPreemption", "spec.podPreemptionPolicy"),),
     "PersistentVolume": (("VolumeAttributesClass", "spec.volumeAttributesClassName"),),
     "PersistentVolumeClaim": (("VolumeAttributesClass", "spec.volumeAttributesClassName"),),
     "Pod": _below("spec", _POD),
@@ -142,6 +175,8 @@ FIELDS: Mapping[str, Sequence[Field]] = {
         *_below("spec.devices[]", _DEVICE),
         ("DRAPartitionableDevices", "spec.sharedCounters"),
         ("DRAPartitionableDevices", "spec.perDeviceNodeSelection"),
+        ("DRAPartitionableDevicesType", "spec.partitionTypeAttribute"),
+        ("DRAOptionalNodeOperations", "spec.skipNodeOperations"),
     ),
     "Service": (("ServiceTrafficDistribution", "spec.trafficDistribution"),),
     "StatefulSet": (
@@ -163,6 +198,7 @@ STATUS: Mapping[str, Sequence[Field]] = {
         ("UserNamespacesSupport", "status.runtimeHandlers[].features.userNamespaces"),
     ),
     "PersistentVolumeClaim": (
+        ("CSIVolumeHealth", "status.healthStatus"),
         ("RecoverVolumeExpansionFailure", "status.allocatedResources"),
         ("RecoverVolumeExpansionFailure", "status.allocatedResourceStatuses"),
         ("VolumeAttributesClass", "status.currentVolumeAttributesClassName"),
@@ -172,6 +208,7 @@ STATUS: Mapping[str, Sequence[Field]] = {
     "ReplicaSet": (("DeploymentReplicaSetTerminatingReplicas", "status.terminatingReplicas"),),
     "ResourceClaim": (
         ("DRAResourceClaimDeviceStatus", "status.devices"),
+        ("DRAOptionalNodeOperations", "status.allocation.devices.results[].skipNodeOperations"),
         ("DRADeviceBindingConditions", "status.allocation.devices.results[].bindingConditions"),
         ("DRADeviceBindingConditions", "status.allocation.devices.results[].bindingFailureConditions"),
         ("DRAConsumableCapacity", "status.allocation.devices.results[].consumedCapacity"),
@@ -200,9 +237,10 @@ def gated(kind: Kind, features: Features) -> Kind:
 
 
 def _off(table: Mapping[str, Sequence[Field]], kind: Kind, features: Features) -> _Off:
+    """Fields of features that a minor does not know are not in its schemas either."""
     found: dict[str, list[tuple[str, ...]]] = {}
     for feature, path in table.get(kind.resource.kind, ()):
-        if not features.enabled(feature):
+        if not features.enabled(feature) and feature in known(features.minor):
             found.setdefault(feature, []).append(tuple(path.replace("[]", ".*").split(".")))
     return list(found.items())
 
