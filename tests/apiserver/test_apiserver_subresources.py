@@ -150,6 +150,52 @@ async def test_an_eviction_uses_its_budget(client: Client, default_account: None
     assert list(status["disruptedPods"]) == ["web"]
 
 
+async def test_the_last_disruption_a_budget_allows_is_said_to_be_used(
+    client: Client, default_account: None, make_pod: MAKE
+) -> None:
+    await running(client, make_pod)
+    await budget(client, 1)
+    await client.create(PODS, eviction(), "default", subresource="eviction", name="web")
+    condition = objects.condition(await client.get(BUDGETS, "b", "default"), "DisruptionAllowed")
+    assert condition is not None
+    assert (condition["status"], condition["reason"]) == ("False", "InsufficientPods")
+    assert condition["observedGeneration"] == 1
+
+
+async def test_a_pod_that_needs_no_budget_also_says_why_it_went(
+    client: Client, default_account: None, make_pod: MAKE
+) -> None:
+    pod = make_pod(nodeName="n1")
+    pod["metadata"]["finalizers"] = ["a.b/c"]
+    await client.create(PODS, pod)
+    await budget(client, 0)
+    await client.create(PODS, eviction(), "default", subresource="eviction", name="web")
+    gone = await client.get(PODS, "web", "default")
+    condition = objects.condition(gone, "DisruptionTarget")
+    assert condition is not None and gone["metadata"]["deletionTimestamp"]
+    assert condition["observedGeneration"] == 1
+
+
+async def test_an_eviction_means_the_pod_of_one_version_and_uid(
+    client: Client, default_account: None, make_pod: MAKE
+) -> None:
+    await running(client, make_pod)
+    pod = await client.get(PODS, "web", "default")
+    stands = pod["metadata"]
+    for word, field, wrong in (("UID", "uid", "other"), ("ResourceVersion", "resourceVersion", "1")):
+        body = {**eviction(), "deleteOptions": {"preconditions": {field: wrong}}}
+        with pytest.raises(Conflict) as refused:
+            await client.create(PODS, body, "default", subresource="eviction", name="web")
+        assert refused.value.message.startswith(
+            f'Operation cannot be fulfilled on Pod "web": the {word} in the precondition ({wrong}) does not match'
+        )
+        assert await client.get(PODS, "web", "default") == pod  # nothing is said on it
+    right = {"uid": stands["uid"], "resourceVersion": stands["resourceVersion"]}
+    body = {**eviction(), "deleteOptions": {"preconditions": right}}
+    await client.create(PODS, body, "default", subresource="eviction", name="web")
+    assert (await client.get(PODS, "web", "default"))["metadata"]["deletionTimestamp"]
+
+
 async def test_a_dry_run_of_an_eviction_changes_nothing(
     client: Client, default_account: None, make_pod: MAKE
 ) -> None:

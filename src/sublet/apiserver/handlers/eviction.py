@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from msgspec.structs import replace
 
-from sublet.apiserver import decoding, negotiation
+from sublet.apiserver import decoding, negotiation, preconditions
 from sublet.apiserver.admission.besides import admit_created
 from sublet.apiserver.calls import status_view, warnings
 from sublet.apiserver.deletion import DeleteOptions
@@ -21,6 +21,7 @@ from sublet.machinery.kind import Kind, Object, Resource
 from sublet.machinery.status import (
     BadRequest,
     Cause,
+    Conflict,
     NotFound,
     StatusError,
     TooManyRequests,
@@ -37,6 +38,8 @@ _BUDGETS = ("policy", "poddisruptionbudgets")
 _SINGULAR = ("policy", "poddisruptionbudget")
 _RETRY_SECONDS = 10
 _MOST_DISRUPTED = 2000
+_TRIES = 20
+_GENERATIONS = "PodObservedGenerationTracking"
 _GONE_ALREADY = ("Succeeded", "Failed")
 
 
@@ -53,25 +56,60 @@ async def handle(request: Request, info: RequestInfo, api: APIServer) -> Respons
     await admit_created(request, info, api, eviction, options)
     delete = parse_delete_options(eviction.get("deleteOptions") or {})
     delete = replace(delete, dry_run=delete.dry_run or options.dry_run)
-    entry = await api.registry.entry(pods, info.namespace, info.name)
-    if entry is None:
-        raise not_found("", "pods", info.name)
-    pod: Object = entry.object
     write = Write(
         request.user, pods.resource, WriteOptions(dry_run=delete.dry_run), "eviction", admitted=True
     )
-    if not _needs_no_budget(pod):
-        await _ask_budget(api, pod, delete.dry_run)
-        await _mark(api, pods, pod, delete)
-    if not delete.uid:
-        delete = replace(delete, uid=objects.uid(pod))
-    await api.registry.delete(pods, info.namespace, info.name, delete, write)
+    await _evict(api, pods, info, delete, write)
     accepted = status_view(accept(request, info))
     return negotiation.respond(
         {"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success", "code": 201},
         accepted,
         201,
     )
+
+
+async def _evict(api: APIServer, pods: Kind, info: RequestInfo, options: DeleteOptions, write: Write) -> None:
+    """Deletes the pod, once for all if no budget needs to be asked. Raises what speaks against it.
+
+    What decides is what the pod is now: it must not have become one that counts before it goes.
+    """
+    for left in reversed(range(_TRIES)):
+        pod = await _pod(api, pods, info)
+        if not _needs_no_budget(pod):
+            break
+        over = objects.is_deleting(pod) or (pod.get("status") or {}).get("phase") in _GONE_ALREADY
+        try:
+            await _remove(
+                api,
+                pods,
+                info,
+                options if options.resource_version or over else _as_it_is(options, pod),
+                write,
+            )
+        except Conflict:
+            if options.resource_version or not left:
+                raise
+        else:
+            return
+    budget = await _ask_budget(api, pod, options.dry_run)
+    try:
+        await _remove(api, pods, info, _as_it_is(options, pod) if budget else options, write)
+    except Conflict:
+        if budget and not options.resource_version:
+            raise _unsettled(budget) from None
+        raise
+
+
+async def _pod(api: APIServer, pods: Kind, info: RequestInfo) -> Object:
+    entry = await api.registry.entry(pods, info.namespace, info.name)
+    if entry is None:
+        raise not_found("", "pods", info.name)
+    found: Object = entry.object
+    return found
+
+
+def _as_it_is(options: DeleteOptions, pod: Object) -> DeleteOptions:
+    return replace(options, resource_version=pod["metadata"]["resourceVersion"])
 
 
 def _version(request: Request) -> Resource:
@@ -86,8 +124,11 @@ def _needs_no_budget(pod: Object) -> bool:
     return phase in (*_GONE_ALREADY, "Pending") or objects.is_deleting(pod)
 
 
-async def _ask_budget(api: APIServer, pod: Object, dry_run: bool) -> None:
-    """Takes one disruption from the pod's budget. Raises ``TooManyRequests`` where there is none."""
+async def _ask_budget(api: APIServer, pod: Object, dry_run: bool) -> str:
+    """Takes one disruption from the pod's budget. Raises ``TooManyRequests`` where there is none.
+
+    The name of a budget that lets the pod go as it is not healthy, so that nothing is taken.
+    """
     namespace = objects.namespace(pod)
     budgets = [
         budget
@@ -97,7 +138,7 @@ async def _ask_budget(api: APIServer, pod: Object, dry_run: bool) -> None:
         )
     ]
     if not budgets:
-        return
+        return ""
     if len(budgets) > 1:
         raise StatusError(
             "This pod has more than one PodDisruptionBudget, which the eviction subresource does not support.",
@@ -109,7 +150,7 @@ async def _ask_budget(api: APIServer, pod: Object, dry_run: bool) -> None:
         status = budget.get("status") or {}
         enough = int(status.get("currentHealthy") or 0) >= int(status.get("desiredHealthy") or 0) > 0
         if policy == "AlwaysAllow" or enough:
-            return
+            return objects.name(budget)
     now = objects.rfc3339(api.clock.now())
 
     def take(obj: Object) -> bool:
@@ -118,18 +159,28 @@ async def _ask_budget(api: APIServer, pod: Object, dry_run: bool) -> None:
             return False
         status = obj["status"]
         status["disruptionsAllowed"] = int(status.get("disruptionsAllowed") or 0) - 1
+        if not status["disruptionsAllowed"]:
+            used_up: Object = {
+                "type": "DisruptionAllowed",
+                "status": "False",
+                "reason": "InsufficientPods",
+                "message": "",
+            }
+            _set_condition(
+                status, {**used_up, "observedGeneration": status.get("observedGeneration") or 0}, now
+            )
         status["disruptedPods"] = {**(status.get("disruptedPods") or {}), objects.name(pod): now}
         return True
 
     await api.reader.update(*_BUDGETS, namespace, objects.name(budget), take)
+    return ""
 
 
 def _check(budget: Object) -> None:
     status = budget.get("status") or {}
     generation = int(budget["metadata"].get("generation") or 0)
     if int(status.get("observedGeneration") or 0) < generation:
-        why = f"The disruption budget {objects.name(budget)} is still being processed by the server."
-        raise _refused(why, _RETRY_SECONDS)
+        raise _unsettled(objects.name(budget))
     if int(status.get("disruptionsAllowed") or 0) < 0:
         raise forbidden(*_SINGULAR, objects.name(budget), "pdb disruptions allowed is negative")
     if len(status.get("disruptedPods") or ()) > _MOST_DISRUPTED:
@@ -148,6 +199,10 @@ def _check(budget: Object) -> None:
         )
 
 
+def _unsettled(budget: str) -> TooManyRequests:
+    return _refused(f"The disruption budget {budget} is still being processed by the server.", _RETRY_SECONDS)
+
+
 def _refused(why: str, retry_after: int = 0) -> TooManyRequests:
     return TooManyRequests(
         "Cannot evict pod as it would violate the pod's disruption budget.",
@@ -156,25 +211,44 @@ def _refused(why: str, retry_after: int = 0) -> TooManyRequests:
     )
 
 
-async def _mark(api: APIServer, pods: Kind, pod: Object, options: DeleteOptions) -> None:
-    """Says on the pod why it goes."""
-    if options.dry_run:
-        return
+async def _remove(
+    api: APIServer, pods: Kind, info: RequestInfo, options: DeleteOptions, write: Write
+) -> None:
+    """Says on the pod why it goes, and deletes it."""
+    if not options.dry_run:
+        marked = await _mark(api, pods, info, options)
+        options = replace(options, uid=objects.uid(marked))
+        if options.resource_version:
+            options = _as_it_is(options, marked)
+    await api.registry.delete(pods, info.namespace, info.name, options, write)
+
+
+async def _mark(api: APIServer, pods: Kind, info: RequestInfo, options: DeleteOptions) -> Object:
     now = objects.rfc3339(api.clock.now())
+    condition = {
+        "type": "DisruptionTarget", "status": "True", "reason": "EvictionByEvictionAPI", "message": "Eviction API: evicting",
+    }  # fmt: skip
 
     def edit(obj: Object) -> bool:
-        status = obj.setdefault("status", {})
-        conditions = [c for c in status.get("conditions") or () if c.get("type") != "DisruptionTarget"]
-        conditions.append(
-            {
-                "type": "DisruptionTarget",
-                "status": "True",
-                "reason": "EvictionByEvictionAPI",
-                "message": "Eviction API: evicting",
-                "lastTransitionTime": now,
-            }
-        )
-        status["conditions"] = conditions
-        return True
+        preconditions.check_delete(pods, obj, options)
+        generation = obj["metadata"].get("generation") if api.features.enabled(_GENERATIONS) else None
+        stated = {**condition, "observedGeneration": generation} if generation else condition
+        return _set_condition(obj.setdefault("status", {}), stated, now)
 
-    await api.registry.change(pods, objects.namespace(pod), objects.name(pod), edit)
+    marked = await api.registry.change(pods, info.namespace, info.name, edit)
+    if marked is None:
+        raise not_found("", "pods", info.name)
+    return marked
+
+
+def _set_condition(status: Object, stated: Object, now: str) -> bool:
+    """Sets a condition, whose time stays while its status does; whether that changed anything."""
+    conditions: list[Object] = list(status.get("conditions") or ())
+    status["conditions"] = conditions
+    for place, old in enumerate(conditions):
+        if old.get("type") == stated["type"]:
+            stays = old.get("status") == stated["status"] and old.get("lastTransitionTime")
+            conditions[place] = {**stated, "lastTransitionTime": stays or now}
+            return conditions[place] != old
+    conditions.append({**stated, "lastTransitionTime": now})
+    return True
