@@ -20,6 +20,7 @@ from sublet.apiserver.audit.sinks import BatchSettings, LogFile, LogSettings, We
 from sublet.apiserver.requestinfo import parse as request_info
 from sublet.apiserver.settings import APIServerSettings
 from sublet.client.exchange import Request, Response, User
+from sublet.machinery import durations
 from sublet.machinery.clock import SystemClock
 from sublet.machinery.kind import Object
 from sublet.machinery.settings import ConfigurationError
@@ -330,6 +331,44 @@ async def test_audited_requests_are_counted(store: Store, tmp_path: Path) -> Non
         await ask(api, "GET", "/version")
         text = api.metrics.text()
     assert "apiserver_audit_event_total " in text and 'apiserver_audit_level_total{level="Metadata"}' in text
+
+
+async def test_a_late_answer_says_how_long_webhooks_took(
+    store: Store, tmp_path: Path, webhooks: WebhookServer
+) -> None:
+    async def slow(_review: Any) -> Any:
+        await asyncio.sleep(0.3)
+        return {"allowed": True}
+
+    async with audited(store, tmp_path, {"level": "Metadata"}) as api:
+        rule = {
+            "operations": ["CREATE"],
+            "apiGroups": [""],
+            "apiVersions": ["v1"],
+            "resources": ["configmaps"],
+        }
+        for sort in ("mutating", "validating"):
+            hooks = [
+                {
+                    "name": f"{name}.example.com", "clientConfig": webhooks.on(f"/{name}", slow), "rules": [rule],
+                    "sideEffects": "None", "admissionReviewVersions": ["v1"],
+                }
+                for name in ("one", "two")
+            ]  # fmt: skip
+            where = f"/apis/admissionregistration.k8s.io/v1/{sort}webhookconfigurations"
+            assert (
+                await ask(api, "POST", where, {"metadata": {"name": "m"}, "webhooks": hooks})
+            ).status == 201
+        made = await ask(api, "POST", "/api/v1/namespaces/default/configmaps", config_map())
+        assert made.status == 201
+    annotations = events(tmp_path)[-1]["annotations"]
+    prefix = "apiserver.latency.k8s.io/"
+    took = {
+        k.removeprefix(prefix): durations.parse(v) for k, v in annotations.items() if k.startswith(prefix)
+    }
+    assert list(took) == ["mutating-webhook", "validating-webhook", "total"]
+    mutating, validating, total = took.values()
+    assert mutating >= 0.6 and 0.3 <= validating < mutating and mutating + validating <= total
 
 
 @pytest.mark.parametrize(("level", "patched"), [("Request", True), ("Metadata", False)])

@@ -467,13 +467,48 @@ async def test_selectors_in_reviews_are_checked_and_count(cluster: Front) -> Non
         assert text in answer.message
 
 
+@pytest.mark.parametrize(
+    ("selectors", "error"),
+    [
+        ({"fieldSelector": {"rawSelector": "key in value"}}, "spec.resourceAttributes.fieldSelector ignored due to parse error"),
+        ({"labelSelector": {"rawSelector": "&"}, "fieldSelector": {"rawSelector": "x"}},
+         "spec.resourceAttributes.fieldSelector ignored due to parse error; "
+         "spec.resourceAttributes.labelSelector ignored due to parse error"),
+        ({"labelSelector": {"requirements": [{"key": "a", "operator": "Exists"}, {"key": "b", "operator": "Near"}]}},
+         "spec.resourceAttributes.labelSelector partially ignored due to parse error"),
+        ({"fieldSelector": {"requirements": [{"key": "a", "operator": "Exists"}]}},
+         "spec.resourceAttributes.fieldSelector ignored due to parse error"),
+        ({"labelSelector": {"rawSelector": "a in (b,c)"}}, None),
+    ],
+)  # fmt: skip
+async def test_a_review_says_which_selectors_it_could_not_tell(
+    front: Front, selectors: dict[str, Any], error: str | None
+) -> None:
+    asked = {"verb": "list", "resource": "pods", **selectors}
+    spec = {"user": "bob", "resourceAttributes": asked}
+    review = await front.create(f"{REVIEWS}/subjectaccessreviews", {"spec": spec})
+    assert review["status"].get("evaluationError") == error
+
+
 async def test_reviews_have_no_metadata(front: Front) -> None:
     spec = {"user": "bob", "resourceAttributes": {"verb": "get", "resource": "pods"}}
     body = {"metadata": {"name": "mine"}, "spec": spec}
     answer = await front.ask("POST", f"{REVIEWS}/subjectaccessreviews", body)
     assert answer.status == 422
-    assert "metadata: Invalid value" in answer.message
+    assert answer.message.startswith('.authorization.k8s.io "" is invalid: metadata: Invalid value')
     assert "must be empty" in answer.message
+    body["metadata"] = {
+        "uid": "u",
+        "selfLink": "/l",
+        "creationTimestamp": "2026-01-01T00:00:00Z",
+        "namespace": "default",
+    }
+    review = await front.create(f"{REVIEWS}/subjectaccessreviews", body)
+    assert review["metadata"] == {}  # what nobody can state is passed over
+    local = "/apis/authorization.k8s.io/v1/namespaces/default/localsubjectaccessreviews"
+    answer = await front.ask("POST", local, {"metadata": {"namespace": "other"}, "spec": spec})
+    assert answer.status == 400
+    assert "the namespace of the provided object does not match" in answer.message
 
 
 async def test_a_master_sees_every_rule_that_its_bindings_give(front: Front) -> None:

@@ -139,6 +139,9 @@ async def test_another_name_in_an_eviction_is_refused(
     body["metadata"]["name"] = "other"
     with pytest.raises(BadRequest, match=r"^name in URL does not match name in Eviction object$"):
         await client.create(PODS, body, "default", subresource="eviction", name="web")
+    body["metadata"] = {"name": "web", "namespace": "elsewhere"}
+    with pytest.raises(BadRequest, match=r"^the namespace of the provided object does not match"):
+        await client.create(PODS, body, "default", subresource="eviction", name="web")
 
 
 async def test_an_eviction_uses_its_budget(client: Client, default_account: None, make_pod: MAKE) -> None:

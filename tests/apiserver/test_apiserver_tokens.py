@@ -143,7 +143,7 @@ async def test_a_review_names_the_audiences_that_do_not_meet(front: Front) -> No
     ("change", "code", "text"),
     [
         ({"metadata": {"name": "other"}}, 422, "must match the service account name if specified"),
-        ({"metadata": {"namespace": "kube-system"}}, 422, "must match the service account namespace if specified"),
+        ({"metadata": {"namespace": "kube-system"}}, 400, "does not match the namespace sent on the request"),
         (
             {"spec": {"expirationSeconds": 1 << 33}},
             422,

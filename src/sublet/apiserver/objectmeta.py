@@ -14,8 +14,9 @@ from sublet.machinery.kind import Kind, Object
 from sublet.machinery.status import BadRequest, FieldError, field_forbidden, invalid, required, too_long
 
 MAX_ANNOTATIONS = 256 * 1024
-_SERVER_SET = ("uid", "creationTimestamp", "deletionTimestamp", "deletionGracePeriodSeconds", "selfLink",
-               "resourceVersion", "generation")  # fmt: skip
+_WIPED = ("uid", "creationTimestamp", "deletionTimestamp", "deletionGracePeriodSeconds", "selfLink")
+"""What nobody can state of a new object."""
+_SERVER_SET = (*_WIPED, "resourceVersion", "generation")
 _STANDARD_FINALIZERS = frozenset(("orphan", "foregroundDeletion", "kubernetes"))
 _EXTENSION_GROUPS = ("apiextensions.k8s.io", "apiregistration.k8s.io")
 _ORDER = ("name", "generateName", "namespace", "uid", "generation", "creationTimestamp")
@@ -37,14 +38,26 @@ def place(obj: Object, kind: Kind, namespace: str) -> None:
     if not kind.resource.namespaced:
         metadata.pop("namespace", None)
         return
-    stated = metadata.get("namespace") or ""
+    check_namespace(metadata.get("namespace") or "", namespace)
+    metadata["namespace"] = namespace
+
+
+def receive(obj: Object, kind: Kind, namespace: str) -> None:
+    """Takes in what is posted and not stored: forgets what nobody can state, and puts it into the URL's namespace."""
+    metadata = metadata_of(obj)
+    for key in _WIPED:
+        metadata.pop(key, None)
+    place(obj, kind, namespace)
+
+
+def check_namespace(stated: str, namespace: str) -> None:
+    """Raises ``BadRequest`` when an object states another namespace than the URL's."""
     if stated and stated != namespace:
         raise BadRequest(
             f"the namespace of the provided object does not match the namespace sent on the request ({stated} != {namespace})"
             if not namespace
             else "the namespace of the provided object does not match the namespace sent on the request"
         )
-    metadata["namespace"] = namespace
 
 
 def prepare_create(obj: Object, kind: Kind, now: float, rng: random.Random) -> None:

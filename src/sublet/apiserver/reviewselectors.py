@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
+from msgspec import Struct
+
 from sublet.kinds.rules.common import named
-from sublet.machinery import names
-from sublet.machinery.status import FieldError, field_forbidden, invalid, required
+from sublet.machinery import names, selectors
+from sublet.machinery.status import BadRequest, FieldError, field_forbidden, invalid, required
 
 _VALUES = "must be specified when `operator` is 'In' or 'NotIn'"
 _NO_VALUES = "may not be specified when `operator` is 'Exists' or 'DoesNotExist'"
@@ -51,37 +53,68 @@ def _requirement_errors(requirement: Mapping[str, Any], where: str, kind: str) -
     return found
 
 
-def field_text(selector: Mapping[str, Any] | None) -> str:
-    """A field selector as a request would state it; what a request cannot state limits nothing."""
-    if not selector:
-        return ""
-    if raw := selector.get("rawSelector"):
-        return str(raw)
-    parts = []
-    for requirement in selector.get("requirements") or ():
-        key, values = str(requirement.get("key", "")), requirement.get("values") or []
-        sign = {"In": "=", "NotIn": "!="}.get(requirement.get("operator", ""))
-        if sign and len(values) == 1:
-            parts.append(f"{key}{sign}{str(values[0]).translate(_ESCAPES)}")
-    return ",".join(parts)
+class Told(Struct, frozen=True):
+    """A selector as a request would state it, and whether something of it could not be."""
+
+    text: str = ""
+    left_out: bool = False
+
+    def error(self, name: str) -> str:
+        """What a review says of what was left out, as upstream words it."""
+        if not self.left_out:
+            return ""
+        return f"spec.resourceAttributes.{name} {'partially ' if self.text else ''}ignored due to parse error"
 
 
-def label_text(selector: Mapping[str, Any] | None) -> str:
-    """A label selector as a request would state it."""
+def field_selector(selector: Mapping[str, Any] | None) -> Told:
+    """Of FieldSelectorAttributes; what a request cannot state limits nothing."""
+    return _told(selector, selectors.parse_fields, _field_requirement)
+
+
+def label_selector(selector: Mapping[str, Any] | None) -> Told:
+    """Of LabelSelectorAttributes."""
+    return _told(selector, selectors.parse, _label_requirement)
+
+
+def _told(
+    selector: Mapping[str, Any] | None,
+    parse: Callable[[str], object],
+    one: Callable[[Mapping[str, Any]], str],
+) -> Told:
     if not selector:
+        return Told()
+    if raw := str(selector.get("rawSelector") or ""):
+        return Told(raw) if _parses(parse, raw) else Told(left_out=True)
+    parts = [one(requirement) for requirement in selector.get("requirements") or ()]
+    kept = [part for part in parts if part and _parses(parse, part)]
+    return Told(",".join(kept), len(kept) < len(parts))
+
+
+def _parses(parse: Callable[[str], object], text: str) -> bool:
+    try:
+        parse(text)
+    except BadRequest:
+        return False
+    return True
+
+
+def _field_requirement(requirement: Mapping[str, Any]) -> str:
+    values = requirement.get("values") or []
+    sign = {"In": "=", "NotIn": "!="}.get(requirement.get("operator", ""))
+    if not sign or len(values) != 1:
         return ""
-    if raw := selector.get("rawSelector"):
-        return str(raw)
-    parts = []
-    for requirement in selector.get("requirements") or ():
-        key, values = str(requirement.get("key", "")), ",".join(map(str, requirement.get("values") or ()))
-        match requirement.get("operator"):
-            case "In":
-                parts.append(f"{key} in ({values})")
-            case "NotIn":
-                parts.append(f"{key} notin ({values})")
-            case "Exists":
-                parts.append(key)
-            case "DoesNotExist":
-                parts.append(f"!{key}")
-    return ",".join(parts)
+    return f"{requirement.get('key', '')}{sign}{str(values[0]).translate(_ESCAPES)}"
+
+
+def _label_requirement(requirement: Mapping[str, Any]) -> str:
+    key, values = str(requirement.get("key", "")), ",".join(map(str, requirement.get("values") or ()))
+    match requirement.get("operator"):
+        case "In":
+            return f"{key} in ({values})"
+        case "NotIn":
+            return f"{key} notin ({values})"
+        case "Exists":
+            return key
+        case "DoesNotExist":
+            return f"!{key}"
+    return ""

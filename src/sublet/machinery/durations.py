@@ -39,3 +39,25 @@ def parse(text: str) -> float:
             raise ValueError(f"time: unknown unit {quoted(unit)} in duration {quoted(text)}")
         total += float(number) * _SECONDS[unit]
     return total
+
+
+def text(nanos: int) -> str:
+    """``1h15m30.5s``, as Go prints it."""
+    if not nanos:
+        return "0s"
+    sign, rest = ("-", -nanos) if nanos < 0 else ("", nanos)
+    if rest < 10**9:
+        unit, size = next((u, s) for u, s in (("ms", 10**6), ("µs", 10**3), ("ns", 1)) if rest >= s)
+        return f"{sign}{_decimal(rest, size)}{unit}"
+    minutes, rest = divmod(rest, 60 * 10**9)
+    hours, minutes = divmod(minutes, 60)
+    found = f"{_decimal(rest, 10**9)}s"
+    if hours or minutes:
+        found = f"{minutes}m{found}"
+    return sign + (f"{hours}h{found}" if hours else found)
+
+
+def _decimal(number: int, size: int) -> str:
+    whole, part = divmod(number, size)
+    digits = str(part).rjust(len(str(size)) - 1, "0").rstrip("0") if part else ""
+    return f"{whole}.{digits}" if digits else str(whole)

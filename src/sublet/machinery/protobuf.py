@@ -11,7 +11,7 @@ import re
 from collections.abc import Callable
 from typing import Any
 
-from sublet.machinery import objects, quantity, wire
+from sublet.machinery import durations, objects, quantity, wire
 from sublet.machinery.codec import DecodeError, decode_json, encode_json
 from sublet.machinery.kind import Object
 from sublet.machinery.protobufencoder import Encoder
@@ -54,7 +54,7 @@ class Codec:
             "int_or_string": _decode_int_or_string,
             "time": lambda data, _: _decode_time(data, False),
             "micro_time": lambda data, _: _decode_time(data, True),
-            "duration": lambda data, _: format_duration(_number(data, 1)),
+            "duration": lambda data, _: durations.text(_number(data, 1)),
             "fields": lambda data, _: decode_json(_bytes(data, 1) or b"{}"),
             "json": lambda data, _: decode_json(_bytes(data, 1) or b"null"),
             "items": lambda data, _: [_utf8(value) for n, _t, _v, value in wire.fields(data) if n == 1],
@@ -333,25 +333,3 @@ def parse_duration(text: str) -> int:
         raise ValueError(f'time: invalid duration "{text}"')
     total = sum(int(quantity.parse(number).nano * _UNITS[unit]) // 10**9 for number, unit in parts)
     return -total if text.startswith("-") else total
-
-
-def format_duration(nanos: int) -> str:
-    """``1h15m30.5s``, as Go prints it."""
-    if not nanos:
-        return "0s"
-    sign, rest = ("-", -nanos) if nanos < 0 else ("", nanos)
-    if rest < 10**9:
-        unit, size = next((u, s) for u, s in (("ms", 10**6), ("µs", 10**3), ("ns", 1)) if rest >= s)
-        return f"{sign}{_decimal(rest, size)}{unit}"
-    minutes, rest = divmod(rest, 60 * 10**9)
-    hours, minutes = divmod(minutes, 60)
-    text = f"{_decimal(rest, 10**9)}s"
-    if hours or minutes:
-        text = f"{minutes}m{text}"
-    return sign + (f"{hours}h{text}" if hours else text)
-
-
-def _decimal(number: int, size: int) -> str:
-    whole, part = divmod(number, size)
-    digits = str(part).rjust(len(str(size)) - 1, "0").rstrip("0") if part else ""
-    return f"{whole}.{digits}" if digits else str(whole)

@@ -12,11 +12,12 @@ from sublet.apiserver.audit.policy import API_VERSION, LEVELS, REQUEST, REQUEST_
 from sublet.apiserver.authentication.userinfo import user_info
 from sublet.apiserver.requestinfo import RequestInfo
 from sublet.client.exchange import Request, Response, User
-from sublet.machinery import codec, objects
+from sublet.machinery import codec, durations, objects
 
 _JSON_STATUS = b'{"kind":"Status"'
 _PROTOBUF = b"k8s\x00"
 _AGENT_LIMIT = 1024
+_LATENCY = "apiserver.latency.k8s.io/"
 _LATE = 0.5
 """Requests that took longer than this many seconds say so in an annotation, as upstream's do."""
 
@@ -136,12 +137,19 @@ class Event:
         elif "refusal" in context:
             found["authorization.k8s.io/decision"] = "forbid"
             found["authorization.k8s.io/reason"] = context["refusal"]
+        late = self._status is not None and now - self._received > _LATE and self._info.verb != "watch"
         for key, value in (context.get("audit_annotations") or {}).items():
             # A webhook's patch shows what was written: only where that may be logged.
-            if self.decision.level >= REQUEST or not key.startswith("patch.webhook.admission.k8s.io/"):
+            if key.startswith(_LATENCY):
+                shown = late
+            else:
+                shown = self.decision.level >= REQUEST or not key.startswith(
+                    "patch.webhook.admission.k8s.io/"
+                )
+            if shown:
                 found[key] = value
-        if self._status is not None and now - self._received > _LATE and self._info.verb != "watch":
-            found["apiserver.latency.k8s.io/total"] = f"{(now - self._received) * 1000:.6f}ms"
+        if late:
+            found[f"{_LATENCY}total"] = durations.text(round((now - self._received) * 1e6) * 1000)
         return found
 
     def _complete_reference(self, body: bytes) -> None:

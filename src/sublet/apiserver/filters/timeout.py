@@ -101,6 +101,6 @@ def timed_out() -> Timeout:
 def parse_duration(text: str) -> float:
     """Seconds of a Go duration such as ``1m30s``. Raises :class:`BadRequest`."""
     try:
-        return durations.parse(text)
+        return -durations.parse(text[1:]) if text.startswith("-") else durations.parse(text.removeprefix("+"))
     except ValueError as error:
         raise BadRequest(f"invalid timeout specified in the request URL - {error}") from None

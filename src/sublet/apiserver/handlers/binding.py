@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from sublet.apiserver import decoding, negotiation
+from sublet.apiserver import decoding, negotiation, objectmeta
 from sublet.apiserver.admission.besides import admit_created
 from sublet.apiserver.calls import status_view, warnings
 from sublet.apiserver.negotiation import accept
@@ -45,11 +45,7 @@ async def handle(request: Request, info: RequestInfo, api: APIServer) -> Respons
         raise BadRequest("name in URL does not match name in Binding object")
     if not name:
         raise BadRequest("name must be provided")
-    stated = objects.namespace(binding)
-    if stated and stated != info.namespace:
-        raise BadRequest(
-            "the namespace of the provided object does not match the namespace sent on the request"
-        )
+    objectmeta.place(binding, pods, info.namespace)
     await admit_created(request, info, api, binding, options, name)
     _validate(binding, name)
     write = Write(request.user, pods.resource, options, "binding", warnings(request))

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from msgspec.structs import replace
 
-from sublet.apiserver import decoding, negotiation, preconditions
+from sublet.apiserver import decoding, negotiation, objectmeta, preconditions
 from sublet.apiserver.admission.besides import admit_created
 from sublet.apiserver.calls import status_view, warnings
 from sublet.apiserver.deletion import DeleteOptions
@@ -51,6 +51,7 @@ async def handle(request: Request, info: RequestInfo, api: APIServer) -> Respons
     options = write_options(request, info, "CreateOptions")
     schema = schemas.definition(api.settings.minor, "policy", "v1", "Eviction")
     eviction = decoding.decode(request, _version(request), schema, options.validation, warnings(request))
+    objectmeta.place(eviction, pods, info.namespace)
     if objects.name(eviction) != info.name:
         raise BadRequest("name in URL does not match name in Eviction object")
     await admit_created(request, info, api, eviction, options)

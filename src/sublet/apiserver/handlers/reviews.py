@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from sublet.apiserver import negotiation, reviewselectors
+from sublet.apiserver import negotiation, objectmeta, reviewselectors
 from sublet.apiserver.admission.besides import admit_created
 from sublet.apiserver.authentication.userinfo import user_info
-from sublet.apiserver.authorization.authorizer import Decision
 from sublet.apiserver.calls import Call
 from sublet.apiserver.options import write_options
 from sublet.apiserver.requestinfo import RequestInfo
@@ -27,6 +26,7 @@ async def handle(request: Request, info: RequestInfo, api: APIServer) -> Respons
     call = Call.of(request, info, api)
     options = write_options(request, info, "CreateOptions")
     review = await call.decode(options)
+    objectmeta.receive(review, call.kind, info.namespace)
     await admit_created(
         request, info, api, review, options, objects.name(review), lambda: _check(info, review)
     )
@@ -39,14 +39,13 @@ async def handle(request: Request, info: RequestInfo, api: APIServer) -> Respons
             # Upstream answers without what was asked.
             review["spec"] = {}
         case "selfsubjectaccessreviews":
-            review["status"] = _access(await api.authorizer.decide(call.user, _asked(_spec(review))))
+            review["status"] = await _access(api, call.user, _spec(review))
         case _:
             spec = _spec(review)
             who = User(
                 spec.get("user", ""), tuple(spec.get("groups") or ()), spec.get("uid", ""), _extra(spec)
             )
-            review["status"] = _access(await api.authorizer.decide(who, _asked(spec)))
-    review.setdefault("metadata", {})
+            review["status"] = await _access(api, who, spec)
     return negotiation.respond(review, accepted, 201)
 
 
@@ -74,7 +73,7 @@ def _extra(spec: Mapping[str, Any]) -> dict[str, tuple[str, ...]]:
 def _without_metadata(review: Object, *, but: str = "") -> list[FieldError]:
     """A review is no object: it has no name, labels or anything else that is stored."""
     metadata = review.get("metadata") or {}
-    stated = {k: v for k, v in metadata.items() if v and k not in ("managedFields", "creationTimestamp", but)}
+    stated = {k: v for k, v in metadata.items() if v and k not in ("managedFields", but)}
     detail = f"must be empty except for {but}" if but else "must be empty"
     return [invalid("metadata", metadata, detail)] if stated else []
 
@@ -100,7 +99,7 @@ def _validate(info: RequestInfo, review: Object, *, self_review: bool = False) -
     if local:
         errors += _local_errors(info, resource, path)
     if errors:
-        raise invalid_object("authorization.k8s.io", review["kind"], objects.name(review), errors)
+        raise invalid_object("authorization.k8s.io", "", "", errors)  # upstream's has no kind inside
 
 
 def _local_errors(info: RequestInfo, resource: Any, path: Any) -> list[FieldError]:
@@ -114,35 +113,43 @@ def _local_errors(info: RequestInfo, resource: Any, path: Any) -> list[FieldErro
     return errors
 
 
-def _asked(spec: Mapping[str, Any]) -> RequestInfo:
-    """The request that a review is about."""
+def _asked(spec: Mapping[str, Any]) -> tuple[RequestInfo, list[str]]:
+    """The request that a review is about, and what is to be said of selectors that cannot be told."""
     resource = spec.get("resourceAttributes")
     if resource is None:
         path = spec["nonResourceAttributes"]
-        return RequestInfo(path.get("verb", ""), path.get("path", ""))
-    return RequestInfo(
+        return RequestInfo(path.get("verb", ""), path.get("path", "")), []
+    fields = reviewselectors.field_selector(resource.get("fieldSelector"))
+    labels = reviewselectors.label_selector(resource.get("labelSelector"))
+    errors = [fields.error("fieldSelector"), labels.error("labelSelector")]
+    asked = RequestInfo(
         resource.get("verb", ""),
         "",
         True,
         resource.get("group", ""),
-        resource.get("version", ""),
+        resource.get("version") or "*",
         resource.get("namespace", ""),
         resource.get("resource", ""),
         resource.get("subresource", ""),
         resource.get("name", ""),
-        field_selector=reviewselectors.field_text(resource.get("fieldSelector")),
-        label_selector=reviewselectors.label_text(resource.get("labelSelector")),
+        field_selector=fields.text,
+        label_selector=labels.text,
     )
+    return asked, [error for error in errors if error]
 
 
-def _access(decision: Decision) -> Object:
+async def _access(api: APIServer, user: User, spec: Mapping[str, Any]) -> Object:
+    asked, errors = _asked(spec)
+    decision = await api.authorizer.decide(user, asked)
     status: Object = {"allowed": decision.allowed}
     if decision.denied:
         status["denied"] = True
     if decision.reason:
         status["reason"] = decision.reason
     if decision.error:
-        status["evaluationError"] = decision.error
+        errors.insert(0, decision.error)
+    if errors:
+        status["evaluationError"] = "; ".join(errors)
     return status
 
 

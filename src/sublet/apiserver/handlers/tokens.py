@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from sublet.apiserver import decoding, negotiation
+from sublet.apiserver import decoding, negotiation, objectmeta
 from sublet.apiserver.admission.besides import admit_created
 from sublet.apiserver.authentication.authenticator import BadToken, with_authenticated
 from sublet.apiserver.authentication.serviceaccount import Bound, ServiceAccountTokens
@@ -115,12 +115,12 @@ async def _token_request(request: Request, info: RequestInfo, api: APIServer) ->
 
 def _check_metadata(info: RequestInfo, metadata: Mapping[str, Any]) -> None:
     """A name or namespace in the body must be the address's."""
-    for key, own, what in (("name", info.name, "name"), ("namespace", info.namespace, "namespace")):
-        if metadata.get(key) and metadata[key] != own:
-            detail = f"must match the service account {what} if specified"
-            raise invalid_object(
-                _GROUP, "TokenRequest", info.name, [invalid(f"metadata.{key}", metadata[key], detail)]
-            )
+    objectmeta.check_namespace(str(metadata.get("namespace") or ""), info.namespace)
+    if metadata.get("name") and metadata["name"] != info.name:
+        detail = "must match the service account name if specified"
+        raise invalid_object(
+            _GROUP, "TokenRequest", info.name, [invalid("metadata.name", metadata["name"], detail)]
+        )
 
 
 def _default(info: RequestInfo, api: APIServer, body: Object, uid: str) -> None:
@@ -222,6 +222,7 @@ async def _token_review(request: Request, info: RequestInfo, api: APIServer) -> 
     call = Call.of(request, info, api)
     options = write_options(request, info, "CreateOptions")
     review = await call.decode(options)
+    objectmeta.receive(review, call.kind, info.namespace)
     await admit_created(
         request, info, api, review, options, objects.name(review), lambda: _check_token(review)
     )
@@ -238,5 +239,4 @@ async def _token_review(request: Request, info: RequestInfo, api: APIServer) -> 
             "user": user_info(with_authenticated(found.user)),
             "audiences": list(found.audiences),
         }
-    review.setdefault("metadata", {})
     return negotiation.respond(review, accepted, 201)
