@@ -15,6 +15,7 @@ from sublet.machinery import codec, objects
 from sublet.machinery.kind import Object
 from sublet.machinery.status import BadRequest, Conflict, Forbidden, Invalid, NotFound, TooManyRequests
 
+NAMESPACES = resource("namespaces")
 PODS, BUDGETS, DEPLOYMENTS = (
     resource("pods"),
     resource("poddisruptionbudgets.policy"),
@@ -345,6 +346,23 @@ async def test_ephemeral_containers_are_added_and_kept(
     with pytest.raises(Invalid, match=r'existing ephemeral containers "debug" may not be removed'):
         gone = {"spec": {"ephemeralContainers": None}}
         await client.patch(PODS, "web", gone, "default", subresource="ephemeralcontainers")
+
+
+async def test_a_namespaces_finalizers_are_judged_when_they_are_set(client: Client) -> None:
+    made = await client.create(NAMESPACES, {"metadata": {"name": "held"}})
+    for wrong, said in (
+        ("own", "name is neither a standard finalizer name nor is it fully qualified"),
+        ("a b/c", "prefix part a lowercase RFC 1123 subdomain must consist of"),
+    ):
+        with pytest.raises(Invalid) as refused:
+            named = {**made, "spec": {"finalizers": ["kubernetes", wrong]}}
+            await client.update(NAMESPACES, named, subresource="finalize")
+        assert refused.value.message.startswith(
+            f'Namespace "held" is invalid: spec.finalizers[1]: Invalid value: "{wrong}": {said}'
+        )
+    kept = {**made, "spec": {"finalizers": ["kubernetes", "example.com/own"]}}
+    changed = await client.update(NAMESPACES, kept, subresource="finalize")
+    assert changed["spec"]["finalizers"] == ["kubernetes", "example.com/own"]
 
 
 async def test_resize_changes_cpu_and_memory_alone(

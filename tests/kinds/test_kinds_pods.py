@@ -407,3 +407,36 @@ def test_a_pod_being_deleted_is_terminating() -> None:
     assert pod_status.cells(made, NOW)[2] == "Terminating"
     made["status"]["reason"] = "NodeLost"
     assert pod_status.cells(made, NOW)[2] == "Unknown"
+
+
+@pytest.mark.parametrize(
+    ("image", "policy"),
+    [
+        ("a", "Always"),
+        ("a:latest", "Always"),
+        ("a:v1", "IfNotPresent"),
+        ("host:5000/a", "Always"),
+        ("host:5000/a:v1", "IfNotPresent"),
+        ("[fd00::1]:5000/a/b__c--d:latest", "Always"),
+        (f"a@sha256:{'a' * 64}", "IfNotPresent"),
+        (f"a:v1@sha256:{'a' * 64}", "IfNotPresent"),
+        (f"a:latest@sha256:{'a' * 64}", "Always"),
+        ("Host/a", "Always"),
+        ("UPPER", "IfNotPresent"),
+        ("a:", "IfNotPresent"),
+        ("", "IfNotPresent"),
+        ("f" * 64, "IfNotPresent"),
+    ],
+)
+def test_an_image_is_always_pulled_if_it_is_the_latest(image: str, policy: str) -> None:
+    assert pod_defaults.pull_policy(image) == policy
+
+
+def test_huge_pages_of_a_whole_pod_are_asked_for_as_they_are_limited() -> None:
+    pages = {"hugepages-2Mi": "2Mi"}
+    spec: Object = {
+        "containers": [{"name": "a", "resources": {"limits": pages, "requests": {**pages, "cpu": "1"}}}],
+        "resources": {"limits": {"hugepages-2Mi": "4Mi", "cpu": "2", "memory": "1Gi"}},
+    }
+    pod_defaults.pod_spec(spec, whole_pod=True)
+    assert spec["resources"]["requests"] == {"hugepages-2Mi": "4Mi", "cpu": "1", "memory": "1Gi"}

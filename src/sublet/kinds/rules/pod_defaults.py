@@ -9,7 +9,15 @@ from sublet.kinds.rules.common import fill, fill_empty, made
 from sublet.machinery import quantity, usage
 from sublet.machinery.kind import Object
 
-_DIGEST = re.compile(r"@[a-z0-9]+(?:[.+_-][a-z0-9]+)*:[0-9a-fA-F]{32,}$", re.IGNORECASE).search
+_HOST = r"[a-zA-Z0-9](?:[a-zA-Z0-9-]*[a-zA-Z0-9])?"
+_DOMAIN = rf"(?:{_HOST}(?:\.{_HOST})*|\[[a-fA-F0-9:]+\])(?::[0-9]+)?"
+_PART = r"[a-z0-9]+(?:(?:[._]|__|-+)[a-z0-9]+)*"
+_image = re.compile(
+    rf"(?:{_DOMAIN}/)?{_PART}(?:/{_PART})*(?::(?P<tag>\w[\w.-]{{0,127}}))?"
+    r"(?P<digest>@[A-Za-z][A-Za-z0-9]*(?:[-_+.][A-Za-z][A-Za-z0-9]*)*:[0-9a-fA-F]{32,})?",
+    re.ASCII,
+).fullmatch
+_is_identifier = re.compile("[a-f0-9]{64}").fullmatch
 _PROBES = ("livenessProbe", "readinessProbe", "startupProbe")
 _FILE_MODE = 0o644
 _POD_LEVEL = ("cpu", "memory")
@@ -100,12 +108,12 @@ def _whole_amounts(amounts: Object | None) -> None:
 
 
 def pull_policy(image: str) -> str:
-    """``Always`` for the tag ``latest`` or none, unless a digest says exactly which image is meant."""
-    if not image or _DIGEST(image):
-        return "IfNotPresent"
-    name, colon, tag = image.rpartition(":")
-    tagged = bool(colon) and bool(name) and "/" not in tag
-    return "Always" if not tagged or tag == "latest" else "IfNotPresent"
+    """``Always`` for the tag ``latest``, said or meant: it is where there is neither tag nor digest."""
+    found = _image(image)
+    if found is None or _is_identifier(image):
+        return "IfNotPresent"  # no image's name: that is told elsewhere
+    tag = found["tag"] or ("" if found["digest"] else "latest")
+    return "Always" if tag == "latest" else "IfNotPresent"
 
 
 def _probe(probe: Object) -> None:
@@ -176,12 +184,8 @@ def _pod_level_resources(spec: Object) -> None:
         return
     requests = resources.setdefault("requests", {})
     for name, request in usage.pod_requests(bare).items():
-        if _of_pods(name):
+        if name in _POD_LEVEL:  # of huge pages no more is limited than is asked for
             requests.setdefault(name, request.canonical())
     for name, limit_text in limits.items():
-        if _of_pods(name):
+        if name in _POD_LEVEL or name.startswith("hugepages-"):
             requests.setdefault(name, limit_text)
-
-
-def _of_pods(name: str) -> bool:
-    return name in _POD_LEVEL or name.startswith("hugepages-")
