@@ -374,6 +374,18 @@ async def test_names_in_use_are_not_accepted(client: Client, served: Object) -> 
             await asyncio.sleep(0.01)
 
 
+async def test_a_name_that_becomes_free_is_taken_once(client: Client, served: Object) -> None:
+    for plural in ("gadgets", "gizmos"):
+        crd = definition(names={"plural": plural, "kind": "Gadget", "shortNames": ["wd"]})
+        crd["metadata"]["name"] = f"{plural}.example.com"
+        await client.create(CRDS, crd)
+    await client.delete(CRDS, "widgets.example.com")
+    await asyncio.sleep(0.3)
+    found = [await client.get(CRDS, f"{plural}.example.com") for plural in ("gadgets", "gizmos")]
+    assert sum(objects.is_true(crd, "NamesAccepted") for crd in found) == 1
+    assert sum(crd["status"]["acceptedNames"].get("shortNames") == ["wd"] for crd in found) == 1
+
+
 def _at(path: str, value: Any) -> Object:
     crd = definition()
     target: Any = crd

@@ -79,6 +79,8 @@ class CustomResources:
         self._leaving: set[str] = set()
         """UIDs of definitions whose objects are all gone, and which are about to go."""
         self._tasks: dict[str, asyncio.Task[None]] = {}
+        self._negotiating = asyncio.Lock()
+        """One definition at a time takes names, so that each sees what the one before it took."""
 
     async def start(self) -> None:
         """Serves every definition that is stored; returns once they all are."""
@@ -235,6 +237,13 @@ class CustomResources:
             return
         if objects.is_deleting(crd):
             await self._clean_up(name)
+            return
+        async with self._negotiating:
+            await self._negotiate(name)
+
+    async def _negotiate(self, name: str) -> None:
+        crd = self._definitions.get(name)
+        if crd is None:
             return
         now = objects.rfc3339(self._registry.clock.now())
         spec = crd["spec"]
