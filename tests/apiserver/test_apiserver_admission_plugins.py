@@ -73,7 +73,12 @@ def test_upstreams_defaults_are_on_by_default() -> None:
         "ValidatingAdmissionWebhook",
     }  # fmt: skip
     names = {plugin.name for plugin in order.load()}
-    assert names - default == {"NodeRestriction", "CertificateRequester", "RBACEscalation"}
+    assert names - default == {
+        "NodeRestriction",
+        "CertificateRequester",
+        "PolicyParameters",
+        "RBACEscalation",
+    }
     assert default <= names
 
 

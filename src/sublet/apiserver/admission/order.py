@@ -43,6 +43,7 @@ ORDER = (
     "NodeDeclaredFeatureValidator",
     "PodResizeValidator",
     "RBACEscalation",
+    "PolicyParameters",
     "MutatingAdmissionPolicy",
     "MutatingAdmissionWebhook",
     "ValidatingAdmissionPolicy",
@@ -58,7 +59,7 @@ OFF = frozenset((
     "OwnerReferencesPermissionEnforcement", "DenyServiceExternalIPs", "AlwaysDeny",
 ))  # fmt: skip
 """Those that run only where they are asked for."""
-OWN = frozenset(("CertificateRequester", "RBACEscalation"))
+OWN = frozenset(("CertificateRequester", "PolicyParameters", "RBACEscalation"))
 """Rules that upstream has elsewhere than in a plug-in: nobody can switch them."""
 INERT = frozenset(
     ("ClusterTrustBundleAttest", "PodGroupProtection", "PodGroupWorkloadExists", "JobValidation")
