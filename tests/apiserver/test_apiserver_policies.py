@@ -517,9 +517,9 @@ async def test_refusals_are_counted(
     labels = (
         'enforcement_action="deny",error_type="no_error",policy="policy-0",policy_binding="policy-0-binding"'
     )
-    assert f"apiserver_validating_admission_policy_check_total{{{labels}}} 1" in list(
-        api.policies.metrics.lines()
-    )
+    lines = list(api.policies.metrics.lines())
+    assert f"apiserver_validating_admission_policy_check_total{{{labels}}} 1" in lines
+    assert f"apiserver_validating_admission_policy_check_duration_seconds_count{{{labels}}} 1" in lines
 
 
 async def test_match_conditions_of_webhooks_must_compile(client: Client) -> None:

@@ -84,6 +84,12 @@ async def test_an_hourly_job_starts_once_the_hour_has_come(eventually: Any) -> N
         await cluster.client.patch(CRON_JOBS, "tick", {"spec": {"suspend": False}}, "test")
         jobs = await eventually(lambda: cluster.items("jobs.batch"))
         assert [job["metadata"]["name"] for job in jobs] == [f"tick-{minute}"]
+        name = "cronjob_controller_job_creation_skew_duration_seconds_count"
+
+        async def counted() -> bool:
+            return f"{name} 1" in list(cluster.manager.lines())
+
+        await eventually(counted)
 
 
 async def test_the_end_of_a_job_is_seen_and_its_time_kept(eventually: Any) -> None:

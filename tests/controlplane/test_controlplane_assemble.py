@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import ssl
 import time
 from pathlib import Path
@@ -10,6 +11,8 @@ from pathlib import Path
 import pytest
 
 from sublet.client import kubeconfig
+from sublet.client.exchange import Request
+from sublet.client.http import HTTPTransport
 from sublet.controlplane.assemble import Assembly, ControlPlane
 from sublet.kinds.resources import resource
 from sublet.store.interface import StoreClosed
@@ -135,3 +138,24 @@ async def test_component_statuses_are_those_of_the_parts_that_run_here(
         await plane.stop()
     names = [each["metadata"]["name"] for each in found["items"] if each["conditions"][0]["status"] == "True"]
     assert names == [*(["controller-manager"] if controllers else []), "scheduler", "etcd-0"]
+
+
+async def test_metrics_tell_the_size_of_the_file_and_how_long_shown_certificates_are_good(
+    tmp_path: Path,
+) -> None:
+    plane = ControlPlane(Assembly(data_dir=tmp_path, controllers=False, scheduler=False))
+    await plane.start()
+    try:
+        transport = HTTPTransport(plane.access())
+        try:
+            await transport.request(Request("GET", "/version"))
+        finally:
+            await transport.close()
+        text = plane.api.metrics.text()
+    finally:
+        await plane.stop()
+    size = re.search(r'^apiserver_storage_size_bytes\{storage_cluster_id="etcd-0"\} (\d+)$', text, re.M)
+    assert size is not None and int(size[1]) > 0
+    name = "apiserver_client_certificate_expiration_seconds"
+    assert re.search(rf"^{name}_count [1-9]", text, re.M)
+    assert f'{name}_bucket{{le="2.592e+06"}} 0' in text, "made just now, good for a year"

@@ -125,6 +125,7 @@ class APIServer:
         self.authenticator = build_authenticator(
             self.caches, self.clock, settings.authentication, self._note_use
         )
+        self.metrics.sources += self.authenticator.sources
         self.registry = Registry(
             store, self.caches, self.kinds, minor=settings.minor,
             version=settings.version or sublet.__version__, clock=self.clock, rng=self.rng,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import platform
 import resource
 from collections.abc import Iterator
@@ -79,6 +80,18 @@ def stored_objects(api: APIServer) -> Iterator[str]:
         if cache.watchers:
             where = kind.resource
             yield f'{name}{{group="{where.group}",resource="{where.plural}",version="{where.version}"}} {cache.watchers}'
+
+
+def storage(path: Path) -> Iterator[str]:
+    """How large the data store's file is, with what has yet to be written into it."""
+    size = 0
+    for name in (path, path.with_name(f"{path.name}-wal")):
+        with contextlib.suppress(OSError):
+            size += name.stat().st_size
+    name_ = "apiserver_storage_size_bytes"
+    what = "[STABLE] Size of the storage database file physically allocated in bytes."
+    yield from heading(name_, what, "gauge")
+    yield f'{name_}{{storage_cluster_id="etcd-0"}} {size}'
 
 
 def memory_bytes(field: int) -> int:

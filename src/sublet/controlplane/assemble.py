@@ -9,11 +9,13 @@ import asyncio
 import logging
 import random
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from msgspec import Struct, field
 
+from sublet.apiserver import metricsources
 from sublet.apiserver.api import APIServer
 from sublet.apiserver.authentication.build import AuthenticationSettings
 from sublet.apiserver.authentication.x509 import ProxyHeaders
@@ -51,6 +53,7 @@ SANS = (
     "localhost", "127.0.0.1", "::1",
 )  # fmt: skip
 KUBECONFIG = "kubeconfig.yaml"
+_STORE = "state.db"
 SERVICE_CIDR = "10.96.0.0/16"
 """Where ClusterIPs come from, unless it is said."""
 _STARTING_SECONDS = 1.0
@@ -194,7 +197,7 @@ class ControlPlane:
             listed_prefixes=proxy.extra_prefixes,
         )
         await self._server.start()
-        url = assembly.store_url or f"sqlite://{assembly.data_dir.absolute() / 'state.db'}"
+        url = assembly.store_url or f"sqlite://{assembly.data_dir.absolute() / _STORE}"
         self._store = await open_store(url)
         # Now that the directory is known to be ours: another process's kubeconfig must not be overwritten.
         kubeconfig.write(self.kubeconfig_path, self.access(), "sublet")
@@ -204,6 +207,8 @@ class ControlPlane:
         gate.open(self.api)
         self._controlling = Controlling(assembly, self.api, self.pki, self.clock, self.rng)
         self.api.metrics.sources.append(self._controlling.lines)
+        if not assembly.store_url:
+            self.api.metrics.sources.append(partial(metricsources.storage, assembly.data_dir / _STORE))
         self.api.health.parts = {**self._controlling.parts(), **self.api.health.parts}
         await self._controlling.start()
         if assembly.nodes:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -52,6 +53,8 @@ class Outcome(Struct, frozen=True):
     """Of the validation that refused."""
     error: str = "no_error"
     """Why the expression had no value, as metrics name it."""
+    seconds: float = 0.0
+    """How long it took to come to it."""
     audit_key: str = ""
     """Set for an audit annotation, whose value is the message."""
 
@@ -134,9 +137,10 @@ class Evaluation:
             if not await self.concerned():
                 return []
             for index, validation in enumerate(self._compiled.validations):
+                started = time.perf_counter()
                 refused = await self._validation(validation, index)
                 if refused is not None:
-                    found.append(refused)
+                    found.append(replace(refused, seconds=time.perf_counter() - started))
         except _BudgetSpent as spent:
             return [replace(each, error="out_of_budget") for each in self.failed(str(spent))]
         except ValueError as error:
@@ -277,7 +281,7 @@ def enforce(outcomes: Sequence[Outcome], attributes: Attributes, metrics: Policy
         if outcome.audit_key:
             audits.setdefault(outcome.audit_key, []).append(outcome.message)
         for action in outcome.actions:
-            metrics.checked(outcome.policy, outcome.binding, outcome.error, action.lower())
+            metrics.checked(outcome.policy, outcome.binding, outcome.error, action.lower(), outcome.seconds)
         if "Warn" in outcome.actions:
             attributes.warnings.append(
                 f"Validation failed for ValidatingAdmissionPolicy '{outcome.policy}' with binding '{outcome.binding}': {outcome.message}"

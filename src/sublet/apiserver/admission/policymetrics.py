@@ -6,33 +6,42 @@ from collections.abc import Iterator
 
 from msgspec import Struct, field
 
-from sublet.apiserver.metrics import label_text
+from sublet.machinery.exposition import Counter, Histograms, label_text
 
-_LIMIT = 2000
-"""Series at most: names come from users."""
-_METRIC = "apiserver_validating_admission_policy_check_total"
+_LABELS = ("enforcement_action", "error_type", "policy", "policy_binding")
+
+
+_PREFIX = "apiserver_validating_admission_policy_check"
+_BUCKETS = (5e-07, 0.001, 0.01, 0.1, 1.0)
 
 
 class PolicyMetrics(Struct):
-    """Counters of one API server; :meth:`lines` writes them in Prometheus' text format."""
+    """Of one API server; :meth:`lines` writes them in Prometheus' text format."""
 
-    checks: dict[tuple[str, str, str, str], int] = field(default_factory=dict)
+    checks: Counter = field(
+        default_factory=lambda: Counter(
+            f"{_PREFIX}_total",
+            "[BETA] Validation admission policy check total, labeled by policy and further identified by binding and "
+            "enforcement action taken.",
+        )
+    )
+    durations: Histograms = field(
+        default_factory=lambda: Histograms(
+            f"{_PREFIX}_duration_seconds",
+            "[BETA] Validation admission latency for individual validation expressions in seconds, labeled by policy "
+            "and further including binding and enforcement action taken.",
+            _BUCKETS,
+        )
+    )
 
-    def checked(self, policy: str, binding: str, error: str, action: str) -> None:
+    def checked(self, policy: str, binding: str, error: str, action: str, seconds: float) -> None:
         """A validation that did not hold; ``action`` is ``deny``, ``warn`` or ``audit``."""
-        key = (action, error, policy, binding)
-        if key in self.checks or len(self.checks) < _LIMIT:
-            self.checks[key] = self.checks.get(key, 0) + 1
+        labels = label_text(zip(_LABELS, (action, error, policy, binding), strict=True))
+        self.checks.add(labels)
+        self.durations.observe(labels, seconds)
 
     def lines(self) -> Iterator[str]:
         """Samples with their HELP and TYPE; nothing where nothing was counted."""
-        if not self.checks:
-            return
-        yield (
-            f"# HELP {_METRIC} [BETA] Validation admission policy check total, labeled by policy and further "
-            "identified by binding and enforcement action taken."
-        )
-        yield f"# TYPE {_METRIC} counter"
-        for key, count in self.checks.items():
-            labels = zip(("enforcement_action", "error_type", "policy", "policy_binding"), key, strict=True)
-            yield f"{_METRIC}{{{label_text(labels)}}} {count}"
+        if self.checks.values:
+            yield from self.checks.lines()
+            yield from self.durations.lines()

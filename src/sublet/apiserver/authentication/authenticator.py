@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Protocol
 
 from msgspec import Struct, field
@@ -138,7 +138,10 @@ class Authenticator:
         *,
         issued: IssuedTokens,
         closing: Sequence[Closing] = (),
+        sources: Sequence[Callable[[], Iterable[str]]] = (),
     ) -> None:
+        self.sources = tuple(sources)
+        """What the methods count, in Prometheus' text format."""
         self._methods = (*methods, tokens)
         self.tokens = tokens
         self.issued = issued

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 
 from msgspec import Struct, field
@@ -64,11 +64,14 @@ def build(caches: WatchCaches, clock: Clock, settings: AuthenticationSettings, l
     ``label`` notes at a Secret when its token was used.
     """
     methods: list[Method] = []
+    sources: list[Callable[[], Iterable[str]]] = []
     if settings.front_proxy_ca:
         proxies = Certificates(settings.front_proxy_ca, clock)
         methods.append(FrontProxy(proxies, settings.front_proxy_names, settings.front_proxy_headers))
     if settings.client_ca:
-        methods.append(ClientCertificates(Certificates(settings.client_ca, clock)))
+        certificates = Certificates(settings.client_ca, clock)
+        methods.append(ClientCertificates(certificates))
+        sources.append(certificates.lines)
     own = tuple(settings.audiences) or (settings.issuer,)
     tokens: list[TokenMethod] = []
     if settings.static_tokens:
@@ -92,4 +95,6 @@ def build(caches: WatchCaches, clock: Clock, settings: AuthenticationSettings, l
         webhook = WebhookTokens(settings.token_webhook, own, clock)
         tokens.append(webhook)
         closing.append(webhook)
-    return Authenticator(methods, Bearer(tokens, own), accounts, issued=issued, closing=closing)
+    return Authenticator(
+        methods, Bearer(tokens, own), accounts, issued=issued, closing=closing, sources=sources
+    )

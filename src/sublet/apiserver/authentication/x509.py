@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 from urllib.parse import unquote
 
@@ -12,6 +12,7 @@ from sublet.apiserver.authentication.authenticator import with_authenticated
 from sublet.apiserver.headerrules import utf8
 from sublet.client.exchange import Request, User
 from sublet.machinery.clock import Clock
+from sublet.machinery.exposition import Histogram, heading
 from sublet.machinery.status import Unauthorized
 
 if TYPE_CHECKING:
@@ -20,6 +21,12 @@ if TYPE_CHECKING:
 _UID = "1.3.6.1.4.1.57683.2"
 _KEPT = 1024
 _DEPTH = 8
+_HOUR, _DAY = 3600.0, 86400.0
+_LIFETIMES = (
+    0.0, _HOUR / 2, _HOUR, 2 * _HOUR, 6 * _HOUR, 12 * _HOUR, _DAY, 2 * _DAY, 4 * _DAY, 7 * _DAY, 30 * _DAY, 90 * _DAY,
+    180 * _DAY, 365 * _DAY,
+)  # fmt: skip
+"""Upstream's buckets."""
 
 
 class _Known(Struct, frozen=True):
@@ -42,6 +49,8 @@ class Certificates:
         self._clock = clock
         self._authorities: list[Certificate] | None = None
         self._known: dict[tuple[bytes, tuple[bytes, ...]], _Known] = {}
+        self.lifetimes = Histogram(_LIFETIMES)
+        """Seconds that certificates were still good for when somebody showed them."""
 
     def user(self, der: bytes, intermediates: tuple[bytes, ...] = ()) -> User | None:
         """Whom a certificate names; None: nobody. Raises ``Unauthorized`` for a stranger's, or one out of time."""
@@ -51,9 +60,18 @@ class Certificates:
             if len(self._known) >= _KEPT:
                 self._known.clear()
             known = self._known[key] = self._read(der, intermediates)
-        if not known.issued or not known.begins <= self._clock.now() <= known.ends:
+        now = self._clock.now()
+        if not known.issued or not known.begins <= now <= known.ends:
             raise Unauthorized
+        self.lifetimes.observe(known.ends - now)
         return known.user
+
+    def lines(self) -> Iterator[str]:
+        """In Prometheus' text format."""
+        name = "apiserver_client_certificate_expiration_seconds"
+        what = "[ALPHA] Distribution of the remaining lifetime on the certificate used to authenticate a request."
+        yield from heading(name, what, "histogram")
+        yield from self.lifetimes.lines(name, "")
 
     def _read(self, der: bytes, intermediates: tuple[bytes, ...]) -> _Known:
         from cryptography import x509

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime, tzinfo
 from zoneinfo import ZoneInfo
 
 from sublet.controllers.cronjob import schedule
 from sublet.kinds.resources import resource
 from sublet.machinery import objects
+from sublet.machinery.exposition import Histogram, heading
 from sublet.machinery.kind import Object
 from sublet.machinery.status import AlreadyExists, NotFound, StatusError
 from sublet.reconcile import workloads
@@ -20,6 +21,7 @@ from sublet.reconcile.result import Result
 
 _CRON_JOBS = resource("cronjobs.batch")
 _JOBS = resource("jobs.batch")
+_SKEW = tuple(2.0**power for power in range(10))
 _SCHEDULED = "batch.kubernetes.io/cronjob-scheduled-timestamp"
 _SLACK = 0.1
 
@@ -70,6 +72,8 @@ class CronJobReconciler:
         self._jobs.add_index(workloads.CONTROLLER_INDEX, workloads.controller_keys)
         self._latest = Latest()
         self.controller = Controller("cronjob-controller", self.reconcile, workers=2)
+        self._skew = Histogram(_SKEW)
+        self.controller.sources.append(self._lines)
         self._cron_jobs.add_handler(self._on_cron_job)
         self._jobs.add_handler(self.controller.enqueue_controller("CronJob"))
 
@@ -198,8 +202,15 @@ class CronJobReconciler:
         }
         if not any(each.get("uid") == reference["uid"] for each in active):
             active = [*active, reference]
+        self._skew.observe(max(0.0, now - due.scheduled))
         time = objects.rfc3339(due.scheduled)
         await self._write(cron_job, active, time, status.get("lastSuccessfulTime"))
+
+    def _lines(self) -> Iterator[str]:
+        name = "cronjob_controller_job_creation_skew_duration_seconds"
+        what = "[STABLE] Time between when a cronjob is scheduled to be run, and when the corresponding job is created"
+        yield from heading(name, what, "histogram")
+        yield from self._skew.lines(name, "")
 
     async def _create(self, cron_job: Object, scheduled: float) -> Object | None:
         template = cron_job["spec"]["jobTemplate"]
