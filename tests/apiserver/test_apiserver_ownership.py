@@ -8,11 +8,14 @@ from typing import Any
 
 import pytest
 
+from sublet.apiserver.api import APIServer
 from sublet.apiserver.writing import scope
 from sublet.client.client import Client
+from sublet.client.exchange import User
 from sublet.kinds import catalog
 from sublet.kinds.resources import resource
 from sublet.machinery.kind import Object
+from sublet.machinery.status import Forbidden
 
 PODS, SETS, DEPLOYMENTS = resource("pods"), resource("daemonsets.apps"), resource("deployments.apps")
 REQUESTS = resource("certificatesigningrequests.certificates.k8s.io")
@@ -179,3 +182,36 @@ def test_only_old_kinds_let_labels_through_their_status_endpoint() -> None:
         if "status" in kind.subresources and scope(kind, kind.resource.version, "status").of(label):
             found.add(kind.resource.plural)
     assert found == METADATA_BY_STATUS
+
+
+async def test_a_put_or_an_apply_that_creates_needs_the_verb_create_too(
+    api: APIServer, client: Client
+) -> None:
+    group = "rbac.authorization.k8s.io"
+    rule = {
+        "verbs": ["patch", "update"],
+        "apiGroups": ["", "coordination.k8s.io"],
+        "resources": ["configmaps", "leases"],
+    }
+    await client.create(resource("clusterroles." + group), {"metadata": {"name": "changer"}, "rules": [rule]})
+    await client.create(
+        resource("rolebindings." + group),
+        {
+            "metadata": {"name": "changer", "namespace": "default"},
+            "subjects": [{"kind": "User", "name": "panda", "apiGroup": group}],
+            "roleRef": {"kind": "ClusterRole", "name": "changer", "apiGroup": group},
+        },
+    )
+    panda = api.client_as(User("panda", ("system:authenticated",)), "panda/1")
+    wanted = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "a", "namespace": "default"}}
+    maps, leases = resource("configmaps"), resource("leases.coordination.k8s.io")
+    with pytest.raises(Forbidden) as caught:
+        await panda.patch(maps, "a", wanted, "default", kind="apply", field_manager="m")
+    assert caught.value.message == (
+        'configmaps "a" is forbidden: User "panda" cannot create resource "configmaps" in API group "" in the '
+        'namespace "default"'
+    )
+    with pytest.raises(Forbidden, match='cannot create resource "leases"'):
+        await panda.update(leases, {"metadata": {"name": "l", "namespace": "default"}})
+    await client.create(maps, wanted)
+    await panda.patch(maps, "a", wanted, "default", kind="apply", field_manager="m")

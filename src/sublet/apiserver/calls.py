@@ -9,6 +9,7 @@ from msgspec.structs import replace
 
 from sublet.apiserver import decoding, negotiation
 from sublet.apiserver.aside import aside
+from sublet.apiserver.authorization.denial import denial
 from sublet.apiserver.conversion import CustomKind
 from sublet.apiserver.negotiation import Accepted
 from sublet.apiserver.options import ListOptions, WriteOptions, read_revision
@@ -115,6 +116,13 @@ class Call(Struct, frozen=True):
             self.user, self.resource, options, self.info.subresource, warnings=warnings(self.request),
             annotations=self.request.context.setdefault("audit_annotations", {}), size=len(self.request.body),
         )  # fmt: skip
+
+    async def may_create(self) -> None:
+        """Raises ``Forbidden`` unless the user may create what a PUT or an apply is about to create."""
+        asked = self.info.as_create()
+        decision = await self.api.authorizer.decide(self.user, asked)
+        if not decision.allowed:
+            raise denial(self.user, asked, decision.reason)
 
     def respond(self, written: Written, status: int = 200) -> Response:
         """The response with an object as a write left it."""

@@ -190,6 +190,8 @@ class Registry:
                 kind, new, [*objectmeta.validate_create(new, kind), *await self._errors(kind, new, write)]
             )
             write.warnings += kind.warnings(new, None)
+            if write.may_create is not None:
+                await write.may_create()
             await self._validate(attributes)
             return await self._shown(kind, write, await self._store_new(kind, new, write, generated))
         finally:

@@ -59,6 +59,13 @@ class RequestInfo(Struct):
         """Whether the request may last as long as it likes: a watch, a log, a connection."""
         return self.verb == "watch" or self.subresource in CONNECT
 
+    def as_create(self) -> RequestInfo:
+        """The same place asked for with the verb create."""
+        return RequestInfo(
+            "create", self.path, True, self.api_group, self.api_version, self.namespace, self.resource,
+            self.subresource, self.name,
+        )  # fmt: skip
+
     def param(self, key: str) -> str:
         """The first value of a query parameter, or ``""``."""
         found = self.params.get(key)

@@ -43,6 +43,8 @@ class Write(Struct):
     """Admission has been asked about what the client sent, which is not the object itself."""
     present: Callable[[Object], Object] | None = None
     """What webhooks and policies see instead of the object: its Scale."""
+    may_create: Callable[[], Awaitable[None]] | None = None
+    """Raises ``Forbidden`` unless who changes an object may also create it; asked where the change does so."""
     prepare: Callable[[Object, Object], None] | None = None
     """(new, old) in the stored version: restores what this subresource may not change; None: the usual."""
     validate: Callable[[Object, Object], Sequence[FieldError]] | None = None

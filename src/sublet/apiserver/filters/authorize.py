@@ -24,7 +24,7 @@ class Authorize:
         assert user is not None
         decision = await self._authorizer.decide(user, info)
         if decision.allowed and info.verb == "get" and info.subresource in _ALWAYS_CREATE:
-            info = _as_create(info)
+            info = info.as_create()
             decision = await self._authorizer.decide(user, info)
         if not decision.allowed:
             self._decisions.add('result="denied"')
@@ -33,10 +33,3 @@ class Authorize:
         self._decisions.add('result="allowed"')
         request.context["authorization"] = decision.reason
         return await proceed(request)
-
-
-def _as_create(info: RequestInfo) -> RequestInfo:
-    return RequestInfo(
-        "create", info.path, True, info.api_group, info.api_version, info.namespace, info.resource,
-        info.subresource, info.name,
-    )  # fmt: skip

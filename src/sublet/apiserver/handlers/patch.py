@@ -19,6 +19,7 @@ async def handle(request: Request, info: RequestInfo, api: APIServer) -> Respons
     call = Call.of(request, info, api)
     options = write_options(request, info, "PatchOptions", apply=patch_type(call) == APPLY)
     write = call.write(options)
+    write.may_create = call.may_create
     change, create = await changes(call, options, write)
     written = await api.registry.update(call.kind, call.namespace, info.name, change, write, create=create)
     return call.respond(written, 201 if written.created else 200)

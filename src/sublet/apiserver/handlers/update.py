@@ -18,8 +18,9 @@ async def handle(request: Request, info: RequestInfo, api: APIServer) -> Respons
     """The object as it was stored; 201 where the kind lets a PUT create."""
     call = Call.of(request, info, api)
     options = write_options(request, info, "UpdateOptions")
-    change = replacement(call, await call.decode(options))
+    change, write = replacement(call, await call.decode(options)), call.write(options)
+    write.may_create = call.may_create
     written = await api.registry.update(
-        call.kind, call.namespace, info.name, change, call.write(options), create=call.kind.create_on_update
+        call.kind, call.namespace, info.name, change, write, create=call.kind.create_on_update
     )
     return call.respond(written, 201 if written.created else 200)
