@@ -5,7 +5,9 @@ from collections.abc import Callable
 import pytest
 
 from sublet.apiserver.api import APIServer
+from sublet.apiserver.deletion import finalizers_for
 from sublet.client.client import Client
+from sublet.kinds import catalog
 from sublet.kinds.resources import resource
 from sublet.machinery import objects
 from sublet.machinery.kind import Object
@@ -13,6 +15,7 @@ from sublet.machinery.status import Conflict, Forbidden, Invalid, NotFound
 
 MAPS, PODS, NAMESPACES = resource("configmaps"), resource("pods"), resource("namespaces")
 MAKE = Callable[..., Object]
+KINDS = {kind.resource.plural: kind for kind in catalog.everything().values()}
 
 
 async def test_deletion_answers_a_status_with_details(client: Client, make_config_map: MAKE) -> None:
@@ -222,3 +225,30 @@ async def test_old_events_are_removed(api: APIServer, client: Client) -> None:
 
     api.clock = Later()
     assert await Duties(api).expire_events() == 1
+
+
+_FOO, _BAR, _ORPHAN, _FOREGROUND = "foo.com/x", "bar.com/y", "orphan", "foregroundDeletion"
+
+
+@pytest.mark.parametrize(
+    ("plural", "present", "policy", "kept"),
+    [
+        pytest.param("configmaps", [_FOO, _ORPHAN, _BAR], "", [_FOO, _ORPHAN, _BAR], id="as-asked-before"),
+        pytest.param("configmaps", [_FOO, _ORPHAN, _BAR], "Orphan", [_FOO, _ORPHAN, _BAR], id="in-its-place"),
+        pytest.param("configmaps", [_FOO, _BAR], "Orphan", [_FOO, _BAR, _ORPHAN], id="appended"),
+        pytest.param("configmaps", [_FOO, _ORPHAN, _BAR], "Background", [_FOO, _BAR], id="taken-away"),
+        pytest.param("configmaps", [_FOREGROUND, _FOO], "Background", [_FOO], id="foreground-no-more"),
+        pytest.param(
+            "configmaps", [_ORPHAN, _FOO], "Foreground", [_FOO, _FOREGROUND], id="foreground-instead"
+        ),
+        pytest.param("configmaps", [_FOREGROUND, _FOO], "Orphan", [_FOO, _ORPHAN], id="orphan-instead"),
+        pytest.param("configmaps", [_FOO], "", [_FOO], id="background-is-the-default"),
+        pytest.param("replicationcontrollers", [_FOO], "", [_FOO, _ORPHAN], id="orphan-is-the-default"),
+        pytest.param("events", [_FOO], "Foreground", [_FOO], id="nothing-depends-on-events"),
+    ],
+)
+def test_deletion_changes_only_its_own_finalizers(
+    plural: str, present: list[str], policy: str, kept: list[str]
+) -> None:
+    obj: Object = {"metadata": {"name": "x", "finalizers": present}}
+    assert finalizers_for(obj, KINDS[plural], policy) == kept

@@ -65,7 +65,8 @@ def finalizers_for(obj: Object, kind: Kind, propagation: str) -> list[str]:
         propagation = kind.default_propagation
     kept = [f for f in present if f not in (ORPHAN, FOREGROUND)]
     added = _ADDS.get(propagation)
-    return [*kept, added] if added else kept
+    wanted = [*kept, added] if added else kept
+    return list(present) if set(wanted) == set(present) else wanted
 
 
 def grace_for(obj: Object, kind: Kind, options: DeleteOptions) -> int:
