@@ -95,3 +95,37 @@ async def test_resizing_is_no_subresource_before_it_is_on(started) -> None:
     for minor, there in (("1.32", False), ("1.33", True)):
         _, body = await ask(await started(minor), "/api/v1")
         assert ("pods/resize" in {each["name"] for each in json.loads(body)["resources"]}) is there
+
+
+@pytest.mark.parametrize(("minor", "allowed"), [("1.34", True), ("1.35", False)])
+async def test_who_may_only_get_may_run_commands_over_a_websocket_before_1_35(
+    started, minor: str, allowed: bool
+) -> None:
+    api = await started(minor)
+    role = {
+        "metadata": {"name": "reads"},
+        "rules": [{"apiGroups": [""], "resources": ["pods/exec"], "verbs": ["get"]}],
+    }
+    await api.client.create(resource("clusterroles.rbac.authorization.k8s.io"), role)
+    binding = {
+        "metadata": {"name": "reads"},
+        "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": "reads"},
+        "subjects": [{"apiGroup": "rbac.authorization.k8s.io", "kind": "User", "name": "reader"}],
+    }
+    await api.client.create(resource("clusterrolebindings.rbac.authorization.k8s.io"), binding)
+    await api.caches.fresh(1.0)
+    request = Request(
+        "GET",
+        "/api/v1/namespaces/default/pods/p/exec",
+        "command=ls",
+        user=User("reader"),
+        remote="192.0.2.1:1",
+    )
+    assert ((await api.handle(request)).status != 403) is allowed
+
+
+async def test_health_has_the_checks_of_the_minor(started) -> None:
+    for minor, there in (("1.32", False), ("1.36", True)):
+        names = (await started(minor)).health.checks("livez")
+        assert ("poststarthook/start-kubernetes-service-cidr-controller" in names) is there
+        assert ("poststarthook/storage-readiness" in names) is there

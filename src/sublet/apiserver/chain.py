@@ -90,7 +90,11 @@ def build(api: APIServer) -> Chain:
             *after,
             Impersonate(api.authorizer, constrained=api.features.enabled("ConstrainedImpersonation")),
             PriorityAndFairness(api.flow_control) if api.flow_control else InFlight(reading, writing),
-            Authorize(api.authorizer, api.metrics.authorizations),
+            Authorize(
+                api.authorizer,
+                api.metrics.authorizations,
+                websockets=api.features.enabled("AuthorizePodWebsocketUpgradeCreatePermission"),
+            ),
         ],
         Dispatch(api).answer,
     )

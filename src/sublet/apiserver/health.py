@@ -29,16 +29,23 @@ HOOKS: Mapping[str, int] = {
     "poststarthook/generic-apiserver-start-informers": CACHES,
     "poststarthook/priority-and-fairness-config-consumer": FLOW,
     "poststarthook/priority-and-fairness-filter": FLOW,
+    "poststarthook/storage-object-count-tracker-hook": CACHES,
+    "poststarthook/storage-readiness": CACHES,
     "poststarthook/start-apiextensions-informers": CUSTOM,
     "poststarthook/start-apiextensions-controllers": CUSTOM,
     "poststarthook/crd-informer-synced": CUSTOM,
     "poststarthook/start-system-namespaces-controller": NAMESPACES,
     "poststarthook/start-cluster-authentication-info-controller": OBJECTS,
     "poststarthook/start-kube-apiserver-identity-lease-controller": DUTIES,
+    "poststarthook/start-kube-apiserver-identity-lease-garbage-collector": DUTIES,
+    "poststarthook/start-legacy-token-tracking-controller": OBJECTS,
+    "poststarthook/start-service-ip-repair-controllers": DUTIES,
     "poststarthook/rbac/bootstrap-roles": ROLES,
     "poststarthook/scheduling/bootstrap-system-priority-classes": OBJECTS,
     "poststarthook/priority-and-fairness-config-producer": OBJECTS,
     "poststarthook/bootstrap-controller": OBJECTS,
+    "poststarthook/start-kubernetes-service-cidr-controller": OBJECTS,
+    "poststarthook/aggregator-reload-proxy-client-cert": AGGREGATION,
     "poststarthook/start-kube-aggregator-informers": AGGREGATION,
     "poststarthook/apiservice-status-local-available-controller": AGGREGATION,
     "poststarthook/apiservice-status-remote-available-controller": AGGREGATION,
@@ -50,6 +57,11 @@ HOOKS: Mapping[str, int] = {
     "poststarthook/apiservice-openapiv3-controller": AGGREGATION,
 }
 """Upstream's names, and the step of our start that does what each stands for."""
+SINCE: Mapping[str, str] = {
+    "poststarthook/start-kubernetes-service-cidr-controller": "MultiCIDRServiceAllocator",
+    "poststarthook/storage-readiness": "WatchCacheInitializationPostStartHook",
+}
+"""The features without which upstream has none of the name."""
 
 
 class Unhealthy(Exception):
@@ -80,7 +92,10 @@ class Health:
             found["etcd-readiness"] = api.store.current_revision
             found["informer-sync"] = api.caches.ready
         for name, step in HOOKS.items():
-            if step != FLOW or api.flow_control is not None:
+            since = SINCE.get(name)
+            if (step != FLOW or api.flow_control is not None) and (
+                since is None or api.features.enabled(since)
+            ):
                 found[name] = self._hook(step)
         if endpoint == "readyz":
             found["shutdown"] = self._not_shutting_down

@@ -13,6 +13,7 @@ SWITCHES = (
     gates.ACTED
     | older.ACTED
     | {
+        "AuthorizePodWebsocketUpgradeCreatePermission",
         "ComponentFlagz",
         "ComponentStatusz",
         "ConstrainedImpersonation",
