@@ -157,7 +157,12 @@ def to_config(access: ClusterAccess, name: str) -> dict[str, Any]:
 
 def write(path: str | Path, access: ClusterAccess, name: str = "sublet") -> None:
     """Writes a kubeconfig of its own: mode 0600, whole or not at all."""
-    _write(Path(path), "".join(_yaml(to_config(access, name))))
+    _write(Path(path), text(access, name))
+
+
+def text(access: ClusterAccess, name: str = "sublet") -> str:
+    """A kubeconfig as YAML."""
+    return "".join(_yaml(to_config(access, name)))
 
 
 def _yaml(value: Mapping[str, Any], indent: str = "") -> Iterator[str]:

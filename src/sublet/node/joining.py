@@ -14,10 +14,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from sublet.client import kubeconfig
 from sublet.client.client import Client
-from sublet.client.kubeconfig import ClusterAccess, to_config
+from sublet.client.kubeconfig import ClusterAccess
 from sublet.kinds.resources import resource
-from sublet.machinery import codec, objects
+from sublet.machinery import objects
 from sublet.machinery.clock import Clock
 from sublet.machinery.kind import Object
 from sublet.machinery.status import NotFound
@@ -185,12 +186,12 @@ def _network_config(network: ClusterNetwork) -> Object:
 
 
 def _cluster_info(join: ClusterAccess) -> Object:
-    public = to_config(ClusterAccess(join.server, ca_data=join.ca_data), "cluster-info")
+    public = kubeconfig.text(ClusterAccess(join.server, ca_data=join.ca_data), "cluster-info")
     return {
         "apiVersion": "v1",
         "kind": "ConfigMap",
         "metadata": {"name": "cluster-info", "namespace": "kube-public"},
-        "data": {"kubeconfig": codec.encode_yaml(public).decode()},
+        "data": {"kubeconfig": public},
     }
 
 

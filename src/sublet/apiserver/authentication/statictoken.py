@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import hmac
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -29,6 +28,8 @@ class StaticTokens:
 
 def read(path: Path) -> dict[str, User]:
     """Token -> user. Raises ``ValueError`` naming the line, ``OSError``."""
+    import csv
+
     users: dict[str, User] = {}
     with path.open(newline="", encoding="utf-8") as file:
         for number, row in enumerate(csv.reader(file), 1):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import statistics
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
@@ -29,7 +29,8 @@ def _scorer(names: Sequence[str]) -> Score:
         if len(shares) == 2:
             deviation = abs(shares[0] - shares[1]) / 2
         elif len(shares) > 2:
-            deviation = statistics.pstdev(shares)
+            mean = sum(shares) / len(shares)
+            deviation = math.sqrt(sum((share - mean) ** 2 for share in shares) / len(shares))
         return (1.0 - deviation) * MAX_SCORE
 
     return score
