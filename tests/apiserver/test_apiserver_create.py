@@ -168,3 +168,27 @@ async def test_repeated_owners_are_kept_once_with_a_warning(client: Client, make
     response = await client.raw("POST", "/api/v1/namespaces/default/configmaps", body=body)
     assert codec.decode_json(response.body)["metadata"]["ownerReferences"] == [owner]
     assert "duplicate entries" in response.header("warning")
+
+
+async def test_a_limit_range_without_a_name_gets_one(client: Client) -> None:
+    kind = resource("limitranges")
+    limits: Object = {"limits": [{"type": "Pod", "max": {"cpu": "1"}}]}
+    made = await client.create(kind, {"metadata": {"namespace": "default"}, "spec": limits})
+    assert re.fullmatch(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", made["metadata"]["name"])
+    assert made["metadata"]["name"] != made["metadata"]["uid"]
+    begun = {"metadata": {"namespace": "default", "generateName": "l-"}, "spec": limits}
+    assert (await client.create(kind, begun))["metadata"]["name"].startswith("l-")
+
+
+async def test_addresses_of_endpoints_are_kept_in_their_order(client: Client) -> None:
+    kind, port = resource("endpoints"), {"port": 80, "protocol": "TCP"}
+    subsets = [
+        {"addresses": [{"ip": "10.1.0.2"}], "ports": [port]},
+        {"addresses": [{"ip": "10.1.0.1"}], "ports": [port]},
+    ]
+    made = await client.create(kind, {"metadata": {"name": "e", "namespace": "default"}, "subsets": subsets})
+    assert made["subsets"] == [{"addresses": [{"ip": "10.1.0.1"}, {"ip": "10.1.0.2"}], "ports": [port]}]
+    again = await client.update(kind, {**made, "subsets": subsets})
+    assert again["metadata"]["resourceVersion"] == made["metadata"]["resourceVersion"]
+    with pytest.raises(Invalid, match=r"subsets\[1\].addresses\[0\].ip"):
+        await client.update(kind, {**made, "subsets": [subsets[0], {"addresses": [{"ip": "x"}]}]})

@@ -155,3 +155,14 @@ def test_a_source_that_a_node_keeps_is_judged() -> None:
         "spec.configSource.configMap.name: Required value",
         "spec.configSource.configMap.kubeletConfigKey: Required value",
     ]
+
+
+def test_an_account_names_its_secrets_and_says_no_more_of_them() -> None:
+    listed = [{"name": "s", "namespace": "n", "kind": "Secret"}, {}]
+    assert created(KINDS["ServiceAccount"], {"metadata": {}, "secrets": listed})["secrets"] == [
+        {"name": "s"},
+        {},
+    ]
+    new: Object = {"metadata": {}, "secrets": listed}
+    KINDS["ServiceAccount"].prepare_update(new, {"metadata": {}})
+    assert new["secrets"] == [{"name": "s"}, {}]

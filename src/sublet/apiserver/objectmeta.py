@@ -68,6 +68,8 @@ def prepare_create(obj: Object, kind: Kind, now: float, rng: random.Random) -> N
     rest["creationTimestamp"] = objects.rfc3339(now)
     if kind.generation:
         rest["generation"] = 1
+    if kind.named_by_server and not rest.get("name") and not rest.get("generateName"):
+        rest["name"] = new_uid(rng)
     obj["metadata"] = _ordered(rest)
 
 

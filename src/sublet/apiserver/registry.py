@@ -189,6 +189,8 @@ class Registry:
             self._raise(
                 kind, new, [*objectmeta.validate_create(new, kind), *await self._errors(kind, new, write)]
             )
+            if kind.canonicalize is not None:
+                kind.canonicalize(new)
             write.warnings += kind.warnings(new, None)
             if write.may_create is not None:
                 await write.may_create()
@@ -341,6 +343,8 @@ class Registry:
             if write.subresource not in _SAME_GENERATION:
                 objectmeta.bump_generation(new, old, kind, write.resource.version)
             self._raise(kind, new, await self._update_errors(kind, new, old, write))
+            if kind.canonicalize is not None:
+                kind.canonicalize(new)
             if not write.subresource:
                 write.warnings += kind.warnings(new, old)
             elif write.subresource == "status":

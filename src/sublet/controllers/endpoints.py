@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from sublet.kinds.resources import resource
 from sublet.machinery import objects
+from sublet.machinery import subsets as canonical
 from sublet.machinery.kind import Object
 from sublet.machinery.status import AlreadyExists, NotFound, StatusError
 from sublet.reconcile import endpointslices, servicepods, workloads
@@ -98,7 +99,7 @@ def wanted(service: Object, pods: Sequence[Object], existing: Object | None, now
         annotations[_OVER_CAPACITY] = "truncated"
     if (
         existing is not None
-        and (existing.get("subsets") or []) == found
+        and canonical.repacked(existing.get("subsets") or ()) == canonical.repacked(found)
         and objects.labels(existing) == labels
         and objects.annotations(existing) == annotations
     ):

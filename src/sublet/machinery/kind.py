@@ -183,11 +183,16 @@ class Kind(Struct, frozen=True):
     warnings_status: Callable[[Object, Object | None], Sequence[str]] = _no_warnings
     """The same of ``/status``."""
 
+    canonicalize: Callable[[Object], None] | None = None
+    """Brings an object that obeys every rule into the form it is stored in, in place."""
+
     # -- strategy flags (facts/resource-strategies.tsv) --
     create_on_update: bool = False
     unconditional_update: bool = True
     generation: bool = False
     """metadata.generation is managed: 1 on create, +1 when anything but metadata and status changes."""
+    named_by_server: bool = False
+    """A new object that states no name, nor the beginning of one, gets a UUID for its name."""
     annotated_generation: bool = False
     """A change of annotations is a new generation too (Deployments)."""
     default_propagation: str = "Background"

@@ -9,7 +9,7 @@ from sublet.kinds.rules import show, warn
 from sublet.kinds.rules.common import Errors, fill_empty, named, rule, update_rule, within
 from sublet.kinds.rules.containers import protocol
 from sublet.kinds.rules.services import not_special
-from sublet.machinery import names
+from sublet.machinery import names, subsets
 from sublet.machinery.kind import Object
 from sublet.machinery.status import invalid, required
 
@@ -39,6 +39,13 @@ def _validate_update(new: Object, old: Object) -> Errors:
     """What is not touched is not judged again: older rules let more pass."""
     if (new.get("subsets") or []) != (old.get("subsets") or []):
         yield from _validate(new)
+
+
+def _canonicalize(obj: Object) -> None:
+    if found := subsets.repacked(obj.get("subsets") or ()):
+        obj["subsets"] = found
+    else:
+        obj.pop("subsets", None)
 
 
 def _address(path: str, address: Object) -> Errors:
@@ -72,11 +79,10 @@ def _port(path: str, port: Object, *, name_needed: bool) -> Errors:
 
 
 def _text(obj: Object) -> str:
-    subsets = obj.get("subsets")
-    if not subsets:
+    if not obj.get("subsets"):
         return show.NONE
     found: list[str] = []
-    for subset in subsets:
+    for subset in obj["subsets"]:
         ips = [str(address.get("ip") or "") for address in subset.get("addresses") or ()]
         for port in subset.get("ports") or ():
             found += [f"[{ip}]:{port.get('port')}" if ":" in ip else f"{ip}:{port.get('port')}" for ip in ips]
@@ -94,6 +100,7 @@ KIND = builtin(
     default=_default,
     validate=rule(_validate),
     validate_update=update_rule(_validate_update),
+    canonicalize=_canonicalize,
     update_alone=True,
     warnings=warn.endpoints,
     cells=_cells,

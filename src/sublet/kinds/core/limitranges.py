@@ -129,4 +129,4 @@ def _amounts(path: str, name: str, shown: Mapping[str, str | None]) -> Errors:
         yield invalid(f"{path}.defaultRequest[{name}]", shown["defaultRequest"], detail)
 
 
-KIND = builtin("limitranges", default=_default, validate=rule(_validate))
+KIND = builtin("limitranges", named_by_server=True, default=_default, validate=rule(_validate))

@@ -6,6 +6,7 @@ from msgspec import Struct
 
 from sublet.kinds.resources import resource
 from sublet.machinery import objects
+from sublet.machinery import subsets as canonical
 from sublet.machinery.kind import Object
 from sublet.syncer import servicespec
 from sublet.syncer.declare import WRITE, Follow, Pair, Rule, Scope, ToHost, copied
@@ -47,7 +48,7 @@ async def to_host(tenant: Object, scope: Scope, _settings: Settings) -> Object:
 
 def update(pair: Pair, scope: Scope, _settings: Settings) -> None:
     new = subsets(pair.tenant, scope)
-    if new != (pair.host.get("subsets") or []):
+    if canonical.repacked(new) != canonical.repacked(pair.host.get("subsets") or ()):
         pair.host["subsets"] = new
 
 
