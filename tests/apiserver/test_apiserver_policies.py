@@ -75,6 +75,62 @@ def validating(client: Client) -> Bind:
     return make
 
 
+@pytest.mark.parametrize(
+    ("expression", "why"),
+    [
+        ("object.metadata.name.startsWith(params.metadata.name)",
+         "expression 'object.metadata.name.startsWith(params.metadata.name)' resulted in error: no such key: metadata"),
+        ("has(params.metadata) && object.metadata.name == params.metadata.name",
+         "failed expression: has(params.metadata) && object.metadata.name == params.metadata.name"),
+        ("params != null && object.metadata.name.endsWith(params.metadata.name)",
+         "failed expression: params != null && object.metadata.name.endsWith(params.metadata.name)"),
+        ("has(params.metadata) || params == null", ""),
+    ],
+)  # fmt: skip
+async def test_parameters_that_a_binding_does_not_name_are_null(
+    client: Client, validating: Bind, make_config_map: MAKE, expression: str, why: str
+) -> None:
+    kind = {"apiVersion": "v1", "kind": "ConfigMap"}
+    await validating(paramKind=kind, validations=[{"expression": expression}])
+    if not why:
+        await client.create(MAPS, make_config_map())
+        return
+    with pytest.raises(StatusError) as refused:
+        await client.create(MAPS, make_config_map())
+    assert refused.value.message.endswith(f"with binding 'policy-0-binding' denied request: {why}")
+
+
+async def test_a_name_that_the_server_makes_is_there_for_those_that_validate(
+    client: Client, validating: Bind
+) -> None:
+    where = {"resourceRules": [{**ON_MAPS["resourceRules"][0], "resources": ["namespaces"]}]}
+    await validating(
+        matchConstraints=where,
+        validations=[{"expression": "object.metadata.name.startsWith('good-') && !has(request.name)"}],
+    )
+    await client.create(NAMESPACES, {"metadata": {"generateName": "good-"}})
+    with pytest.raises(StatusError, match=r'^namespaces "bad-[a-z0-9]{5}" is forbidden: '):
+        await client.create(NAMESPACES, {"metadata": {"generateName": "bad-"}})
+
+
+@pytest.mark.parametrize(
+    ("spec", "why"),
+    [
+        ({"validations": [{"expression": "object.spec.paused"}]}, "must evaluate to bool but got dyn"),
+        ({"validations": [{"expression": "[1]"}]}, "must evaluate to bool but got list(int)"),
+        ({"validations": [{"expression": "true", "messageExpression": "null"}]}, "must evaluate to string but got null_type"),
+        ({"auditAnnotations": [{"key": "a", "valueExpression": "true"}]}, "must evaluate to one of [string null_type] but got bool"),
+        ({"auditAnnotations": [{"key": "a", "valueExpression": "dyn('a')"}]}, "must evaluate to one of [string null_type] but got dyn"),
+    ],
+)  # fmt: skip
+async def test_an_expression_must_be_known_to_have_the_right_type(
+    validating: Bind, spec: Object, why: str
+) -> None:
+    with pytest.raises(Invalid) as refused:
+        await validating(**spec)
+    assert refused.value.causes[0].message.endswith(f": {why}")
+
+
 @pytest.fixture
 def mutating(client: Client) -> Bind:
     """Creates a mutating policy of Deployments, bound everywhere."""
@@ -272,7 +328,7 @@ async def test_a_policy_that_does_not_compile_is_refused(client: Client, express
     spec = {"matchConstraints": ON_MAPS, "validations": [{"expression": expression}]}
     with pytest.raises(
         Invalid,
-        match=rf"spec\.validations\[0\]\.expression: Invalid value: .*compilation failed: (.|\n)*{why}",
+        match=rf"spec\.validations\[0\]\.expression: Invalid value: .*: (compilation failed: )?(.|\n)*{why}",
     ):
         await client.create(POLICIES, {"metadata": {"name": "broken"}, "spec": spec})
 

@@ -18,6 +18,11 @@ def extra_args(*arguments: str) -> dict[str, object]:
     return {"controlPlane": {"distro": {"k8s": {"apiServer": {"extraArgs": list(arguments)}}}}}
 
 
+def test_pods_bear_bad_nodes_as_long_as_the_flags_say() -> None:
+    flags = parse_flags(["--default-not-ready-toleration-seconds=30"])
+    assert applied(flags)["admission"].toleration_seconds == (30, 300)
+
+
 def test_flags_take_their_value_after_an_equals_sign_or_as_the_next_argument() -> None:
     flags = parse_flags(
         [

@@ -10,6 +10,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
+from msgspec.structs import replace
+
 from sublet.apiserver.admission.configuration import AdmissionConfiguration
 from sublet.apiserver.admission.configuration import load as load_admission
 from sublet.apiserver.audit.log import AuditSettings
@@ -40,6 +42,8 @@ class APIServerFlags(AccessFlags, ServingFlags):
     audit_webhook_batch_max_wait: float = field(default=30.0, metadata=DURATION)
     audit_webhook_batch_buffer_size: int = 10_000
     audit_webhook_initial_backoff: float = field(default=10.0, metadata=DURATION)
+    default_not_ready_toleration_seconds: int = 300
+    default_unreachable_toleration_seconds: int = 300
     disable_admission_plugins: tuple[str, ...] = ()
     enable_admission_plugins: tuple[str, ...] = ()
     enable_priority_and_fairness: bool = True
@@ -145,7 +149,9 @@ def _above_zero(flag: str, value: float) -> float:
 
 def _admission_configuration(flags: APIServerFlags) -> AdmissionConfiguration:
     path = flags.admission_control_config_file
-    return load_admission(Path(path)) if path else AdmissionConfiguration()
+    stated = load_admission(Path(path)) if path else AdmissionConfiguration()
+    seconds = flags.default_not_ready_toleration_seconds, flags.default_unreachable_toleration_seconds
+    return replace(stated, toleration_seconds=seconds)
 
 
 def _enabled_admission(flags: APIServerFlags) -> tuple[str, ...]:

@@ -110,6 +110,8 @@ class AdmissionConfiguration(Struct, frozen=True):
     event_rate_limit: EventRateLimit = EventRateLimit()
     image_policy: ImagePolicy | None = None
     pod_tolerations: PodTolerations = PodTolerations()
+    toleration_seconds: tuple[int, int] = (300, 300)
+    """How long pods bear a node that is not ready, and one that is not reachable; stated by flags alone."""
     resource_quota: ResourceQuotaConfiguration = ResourceQuotaConfiguration()
     mutating_webhooks: WebhookAdmission = WebhookAdmission()
     validating_webhooks: WebhookAdmission = WebhookAdmission()

@@ -109,9 +109,7 @@ class _Compiling:
     def _audits(self) -> None:
         for index, each in enumerate(self.spec.get("auditAnnotations") or ()):
             path = f"spec.auditAnnotations[{index}].valueExpression"
-            program = self.one(
-                path, _text(each, "valueExpression"), (STRING, NULL), says="string or null_type"
-            )
+            program = self.one(path, _text(each, "valueExpression"), (STRING, NULL), says="string null_type")
             if program is not None:
                 self.made.audits.append((str(each.get("key") or ""), program))
 
@@ -148,10 +146,16 @@ def compile_one(
     except CompileError as error:
         errors.append(invalid(path, text, error.told))
         return None
-    if wanted and not any(types.assignable(kind, program.type, {}) for kind in wanted):
-        errors.append(invalid(path, text, f"compilation failed: must evaluate to {says}"))
+    if wanted and not any(_is(kind, program.type) for kind in wanted):
+        says = says if len(wanted) == 1 else f"one of [{says}]"
+        errors.append(invalid(path, text, f"must evaluate to {says} but got {types.go_text(program.type)}"))
         return None
     return program
+
+
+def _is(wanted: Type, found: Type) -> bool:
+    """The types must be the same; only what is in a list may be anything, for the sake of empty ones."""
+    return types.assignable(wanted, found, {}) if found.kind == "list" else wanted == found
 
 
 def compile_conditions(

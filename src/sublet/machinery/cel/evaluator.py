@@ -114,7 +114,7 @@ class Compiler:
                 raise EvaluationError(f"no such key: {key}")
             if isinstance(value, Optional):
                 return _within_optional(value, key, holds)
-            raise no_such_overload()
+            raise v.no_such_key(value, key)
 
         return select
 
@@ -327,16 +327,24 @@ def _has(operand: Step, key: str, holds: Holds) -> Step:
             value = value.value
         if isinstance(value, dict):
             return holds(value, key)
-        raise no_such_overload()
+        return _has_no_fields(value, key)
 
     return has
+
+
+def _has_no_fields(value: Any, key: str) -> bool:
+    """False: what is no map, null among it, has none; but a list cannot be asked for one."""
+    if isinstance(value, list):
+        raise v.no_such_key(value, key)
+    return False
 
 
 def _within_optional(value: Optional, key: str, holds: Holds) -> Optional:
     if not value.present:
         return NONE
     if not isinstance(value.value, dict):
-        raise no_such_overload()
+        _has_no_fields(value.value, key)
+        return NONE
     return Optional(value.value[key], True) if holds(value.value, key) else NONE
 
 

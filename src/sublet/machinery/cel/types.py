@@ -56,6 +56,7 @@ BYTES = Type("bytes")
 TIMESTAMP = Type("timestamp")
 DURATION = Type("duration")
 
+_PROTOBUF = {"timestamp": "google.protobuf.Timestamp", "duration": "google.protobuf.Duration"}
 SIMPLE = {t.name: t for t in (DYN, NULL, BOOL, INT, UINT, DOUBLE, STRING, BYTES, TIMESTAMP, DURATION)}
 SIMPLE |= {"null_type": NULL, "google.protobuf.Timestamp": TIMESTAMP, "google.protobuf.Duration": DURATION}
 
@@ -69,6 +70,12 @@ TYPE_NAMES: Mapping[str, str] = {
     "kubernetes.Semver": "kubernetes.Semver",
 }  # fmt: skip
 """Names that are type values in expressions such as ``type(x) == int``."""
+
+
+def go_text(kind: Type) -> str:
+    """A type as cel-go writes it."""
+    name = {"null": "null_type"}.get(kind.name, _PROTOBUF.get(kind.name, kind.name))
+    return f"{name}({', '.join(map(go_text, kind.parameters))})" if kind.parameters else name
 
 
 def list_of(item: Type, max_size: int = UNBOUNDED, list_type: str = "", keys: tuple[str, ...] = ()) -> Type:

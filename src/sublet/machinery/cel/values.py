@@ -275,11 +275,18 @@ def get_index(container: Any, key: Any) -> Any:
         if isinstance(key, float) and key.is_integer():
             key = int(key)
         if not isinstance(key, int) or isinstance(key, bool):
-            raise no_such_overload("_[_]")
+            raise no_such_key(container, key)
         if not 0 <= key < len(container):
             raise EvaluationError(f"index out of bounds: {key}")
         return container[key]
-    raise no_such_overload("_[_]")
+    raise no_such_key(container, key)
+
+
+def no_such_key(container: Any, key: Any) -> EvaluationError:
+    """Why ``container.key`` or ``container[key]`` has no value where the container is no map."""
+    if isinstance(container, list):
+        return EvaluationError(f"unsupported index type '{type_name(key)}' in list")
+    return EvaluationError(f"no such key: {key}")
 
 
 def lookup(container: dict[Any, Any], key: Any) -> Optional:

@@ -1,4 +1,4 @@
-"""Pods bear a node that is not ready or not reachable for five minutes unless they say otherwise."""
+"""Pods bear a node that is not ready or not reachable for some minutes unless they say otherwise."""
 
 from __future__ import annotations
 
@@ -6,20 +6,19 @@ from typing import Any
 
 from sublet.apiserver.admission.framework import Attributes, Context, Plugin, on
 
-SECONDS = 300
 _KEYS = ("node.kubernetes.io/not-ready", "node.kubernetes.io/unreachable")
 
 
-async def _admit(attributes: Attributes, _context: Context) -> None:
+async def _admit(attributes: Attributes, context: Context) -> None:
     spec = attributes.new().setdefault("spec", {})
     tolerations: list[dict[str, Any]] = spec.get("tolerations") or []
-    missing = [key for key in _KEYS if not any(_tolerates(t, key) for t in tolerations)]
-    if not missing:
-        return
     added = [
-        {"key": key, "operator": "Exists", "effect": "NoExecute", "tolerationSeconds": SECONDS}
-        for key in missing
+        {"key": key, "operator": "Exists", "effect": "NoExecute", "tolerationSeconds": seconds}
+        for key, seconds in zip(_KEYS, context.configuration.toleration_seconds, strict=True)
+        if not any(_tolerates(toleration, key) for toleration in tolerations)
     ]
+    if not added:
+        return
     spec["tolerations"] = [*tolerations, *added]
     attributes.mutated = True
 
