@@ -24,7 +24,7 @@ def main() -> int:
     with tempfile.TemporaryDirectory() as scratch:
         report = Path(scratch) / "report.xml"
         command = [
-            sys.executable, "-m", "pytest", "-q", "--timeout=7200", "-k", SELECTED,
+            sys.executable, "-m", "pytest", "-v", "--tb=short", "--timeout=7200", "-k", SELECTED,
             f"--junitxml={report}", "--ignore=tests/e2e", "tests", *sys.argv[1:],
         ]  # fmt: skip
         environment = {**os.environ, "SUBLET_SOAK": rounds, "SUBLET_SEED": seed}
