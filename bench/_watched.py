@@ -11,6 +11,7 @@ call of C code it does not get the interpreter, so then the place is where that 
 from __future__ import annotations
 
 import asyncio
+import gc
 import json
 import sys
 import threading
@@ -30,7 +31,7 @@ class Watch:
     def __init__(self, path: Path, limit: float) -> None:
         self._file = path.open("w", buffering=1)
         self._limit = limit
-        self._began = 0.0
+        self._began = self._collection = 0.0
         self._seen: list[str] = []
         self._thread = threading.get_ident()
         self._clock = time.pthread_getcpuclockid(self._thread)
@@ -48,8 +49,21 @@ class Watch:
             if taken >= watch._limit:
                 watch.note(taken, handle)
 
+        gc.callbacks.append(self._collecting)
         asyncio.Handle._run = watched  # type: ignore[method-assign]
         threading.Thread(target=self._look, daemon=True).start()
+
+    def _collecting(self, phase: str, info: dict[str, int]) -> None:
+        """The garbage collector works within whatever step it happens to begin in, and is named on its own."""
+        if phase == "start":
+            self._collection = time.thread_time()
+        elif (taken := time.thread_time() - self._collection) >= self._limit / 2:
+            step = {
+                "at": time.time(),
+                "ms": taken * 1000,
+                "what": f"collection of generation {info['generation']}",
+            }
+            self._file.write(json.dumps({**step, "where": []}) + "\n")
 
     def note(self, taken: float, handle: asyncio.Handle) -> None:
         step = {"at": time.time(), "ms": taken * 1000, "what": _name(handle), "where": self._seen}

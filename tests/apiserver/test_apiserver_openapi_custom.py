@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
+import json
 from typing import Any
 
 import pytest
 
 from sublet.apiserver import customkinds
 from sublet.apiserver.openapi_custom import CustomDefinitions
+from sublet.client.client import Client
+from sublet.kinds.resources import resource
 from sublet.machinery.kind import Object
 
+DEFINITIONS = resource("customresourcedefinitions.apiextensions.k8s.io")
 TYPED = {"apiVersion": {"type": "string"}, "kind": {"type": "string"}}
 
 
@@ -80,3 +85,45 @@ def test_selectable_fields_are_published() -> None:
     found = published(3, schema, selectableFields=[{"jsonPath": ".spec.a"}])
     for name in ("Widget", "WidgetList"):
         assert found[name]["x-kubernetes-selectable-fields"] == [{"fieldPath": "spec.a"}]
+
+
+def widgets(group: str, schema: Object) -> Object:
+    return {
+        "apiVersion": "apiextensions.k8s.io/v1", "kind": "CustomResourceDefinition",
+        "metadata": {"name": f"widgets.{group}"},
+        "spec": {
+            "group": group, "scope": "Namespaced", "names": {"plural": "widgets", "kind": "Widget"},
+            "versions": [{"name": "v1", "served": True, "storage": True, "schema": {"openAPIV3Schema": schema}}],
+        },
+    }  # fmt: skip
+
+
+async def test_the_address_of_a_document_changes_with_its_own_definition_alone(client: Client) -> None:
+    roots = [f"apis/{group}/v1" for group in ("a.example.com", "b.example.com")]
+    schema = {"type": "object", "properties": {"spec": {"type": "string"}}}
+
+    async def addresses() -> list[str]:
+        async with asyncio.timeout(10):
+            while True:
+                response = await client.raw("GET", "/openapi/v3")
+                assert isinstance(response.body, bytes)
+                paths = json.loads(response.body)["paths"]
+                if set(roots) <= set(paths):
+                    return [paths[root]["serverRelativeURL"] for root in roots]
+                await asyncio.sleep(0.02)
+
+    for group in ("a.example.com", "b.example.com"):
+        await client.create(DEFINITIONS, widgets(group, schema))
+    before = await addresses()
+    other = {"type": "object", "properties": {"spec": {"type": "integer"}}}
+    change = {"spec": {"versions": widgets("a.example.com", other)["spec"]["versions"]}}
+    await client.patch(DEFINITIONS, "widgets.a.example.com", change, kind="merge")
+    async with asyncio.timeout(10):
+        while (after := await addresses())[0] == before[0]:  # noqa: ASYNC110
+            await asyncio.sleep(0.02)
+    assert after[1] == before[1]
+    back = {"spec": {"versions": widgets("a.example.com", schema)["spec"]["versions"]}}
+    await client.patch(DEFINITIONS, "widgets.a.example.com", back, kind="merge")
+    async with asyncio.timeout(10):
+        while await addresses() != before:  # noqa: ASYNC110
+            await asyncio.sleep(0.02)

@@ -13,7 +13,7 @@ from typing import ParamSpec, TypeVar
 P = ParamSpec("P")
 T = TypeVar("T")
 
-LARGE = 16_384
+LARGE = 8_192
 """Bytes of JSON from which on the work on an object may take milliseconds."""
 
 

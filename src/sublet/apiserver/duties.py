@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from sublet.apiserver import service_repair, stored
 from sublet.apiserver.flowcontrol import maintenance
+from sublet.apiserver.pace import Pace
 from sublet.machinery import objects
 from sublet.machinery.kind import Object
 from sublet.machinery.status import StatusError
@@ -86,12 +87,14 @@ class Duties:
         Until then such values are decoded, defaulted and encoded at every read.
         """
         registry = self._api.registry
-        rewritten = 0
+        rewritten, pace = 0, Pace()
         for kind in registry.kinds.kinds():
             if not kind.stored:
                 continue
             fmt, prefix = registry.format(kind), stored.key_prefix(kind.resource)
             for entry in registry.cache(kind).entries():
+                if pace.due:
+                    await pace.pause()
                 if fmt.is_current(entry.value):
                     continue
                 await registry.change(kind, *stored.place(entry.key, prefix), lambda _obj: True)

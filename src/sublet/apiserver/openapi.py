@@ -41,6 +41,10 @@ class Published(Struct, frozen=True):
         return zlib.decompress(self.packed, 31)
 
 
+_Digests = dict[tuple[str, str], tuple[CustomKind, bytes]]
+"""(plural.group, version) of a custom kind -> the kind it was made of, a digest of what documents say of it."""
+
+
 class OpenAPI:
     """The documents of one API server."""
 
@@ -51,6 +55,7 @@ class OpenAPI:
         self._generation = 0
         self._foreign_generation = 0
         self._made: dict[str, Published] = {}
+        self._digests: _Digests = {}
         self._hashes: dict[str, str] = {}
         self._foreign2: tuple[bytes, ...] = ()
         self.foreign3: Mapping[str, str] = {}
@@ -71,13 +76,14 @@ class OpenAPI:
         if not self._hashes:
             from sublet.apiserver.discovery import group_order, version_order
 
+            before, self._digests = self._digests, {}
             found: dict[tuple[str, str], list[Entry]] = {}
             for entry in self._kinds.entries():
                 for resource in entry.served:
                     found.setdefault((resource.group, resource.version), []).append(entry)
             for group, version in sorted(found, key=lambda gv: (group_order(gv[0]), version_order(gv[1]))):
                 root = f"apis/{group}/{version}" if group else f"api/{version}"
-                self._hashes[root] = self._hash(root, version, found[group, version])
+                self._hashes[root] = self._hash(root, version, found[group, version], before)
         return self._hashes
 
     async def version3(self, root: str) -> Published | None:
@@ -118,19 +124,18 @@ class OpenAPI:
             self._made.clear()
             self._hashes = {}
 
-    def _hash(self, root: str, version: str, entries: Iterable[Entry]) -> str:
+    def _hash(self, root: str, version: str, entries: Iterable[Entry], before: _Digests) -> str:
+        """``before``: digests of custom kinds as they were; those that have not changed need none anew."""
         digest = hashlib.sha512(f"{self._version} {self._minor} {root}".encode())
         for entry in entries:
             digest.update(entry.kind.resource.plural.encode())
             if isinstance(entry.kind, CustomKind):
-                schema = entry.kind.version_schema(version)
-                facts = [
-                    sorted(entry.kind.below(version)),
-                    entry.kind.verbs,
-                    schema.document if schema else None,
-                    entry.kind.selectable_paths.get(version) or (),
-                ]
-                digest.update(codec.encode_json(facts))
+                key = (entry.kind.resource.qualified, version)
+                known = before.get(key)
+                if known is None or known[0] is not entry.kind:
+                    known = (entry.kind, _facts_digest(entry.kind, version))
+                self._digests[key] = known
+                digest.update(known[1])
         return digest.hexdigest().upper()
 
     async def _once(
@@ -171,6 +176,16 @@ def _publish(make: Callable[[_Maker], Document | bytes], maker: _Maker, identity
     with contextlib.suppress(OSError, AttributeError):
         ctypes.CDLL(None).malloc_trim(0)
     return Published(packed, identity)
+
+
+def _facts_digest(kind: CustomKind, version: str) -> bytes:
+    """Of everything that a document says of a custom kind."""
+    schema = kind.version_schema(version)
+    facts = [
+        sorted(kind.below(version)), kind.verbs, schema.document if schema else None,
+        kind.selectable_paths.get(version) or (),
+    ]  # fmt: skip
+    return hashlib.sha512(codec.encode_json(facts)).digest()
 
 
 class _Maker:

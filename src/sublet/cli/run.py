@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -63,6 +64,7 @@ def run(
     api_server_flags: tuple[str, ...],
 ) -> None:
     """Run one control plane until SIGTERM; the administrator's kubeconfig is DATA_DIR/kubeconfig.yaml."""
+    gc.disable()  # while code is loaded there is nothing to find; a control plane that runs switches it on
     from sublet.controlplane.run import RunSettings, start
 
     settings = RunSettings(
