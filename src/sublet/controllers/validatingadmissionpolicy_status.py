@@ -6,6 +6,7 @@ against the schemas of the kinds that the policy's rules name; what does not fit
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -158,7 +159,7 @@ def setup(context: Context) -> Controller:
         if stated := spec.get("paramKind"):
             group, _, version = str(stated.get("apiVersion") or "").rpartition("/")
             params = await kinds.schema(group, version, str(stated.get("kind") or ""))
-        found = warnings(policy, await kinds.of_rules(rules), params)
+        found = await asyncio.to_thread(warnings, policy, await kinds.of_rules(rules), params)
         checked = {"expressionWarnings": found} if found else {}
         applied = {
             "apiVersion": _POLICIES.api_version,

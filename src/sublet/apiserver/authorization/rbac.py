@@ -5,6 +5,7 @@ Roles are compiled and bindings indexed by subject as they change; decisions are
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterator
 from typing import Any
 
@@ -26,6 +27,9 @@ Subject = tuple[str, str]
 """("User" | "Group", name); ServiceAccounts are users by their full name."""
 RoleKey = tuple[str, str]
 """(namespace or "" of a ClusterRole, name)."""
+
+
+_KEEP_UP_SECONDS = 0.5
 
 
 class _Grant(Struct, frozen=True):
@@ -53,6 +57,7 @@ class RBAC:
         self._by_binding: dict[str, list[tuple[Subject, _Grant]]] = {}
         self._grants: dict[Subject, list[_Grant]] = {}
         self._decisions: dict[tuple[Any, ...], Decision] = {}
+        self._keeping_up: asyncio.Task[None] | None = None
         self._followers = [
             CatchUp(caches.cache(f"/registry/{GROUP}/{plural}/"), change, reset)
             for plural, change, reset in (
@@ -66,10 +71,21 @@ class RBAC:
     def start(self) -> None:
         """Reads what there is, so that the first decision need not. The watch caches must be started."""
         self._catch_up()
+        self._keeping_up = asyncio.create_task(self._keep_up(), name="rbac")
 
     async def stop(self) -> None:
+        if self._keeping_up is not None:
+            self._keeping_up.cancel()
+            await asyncio.gather(self._keeping_up, return_exceptions=True)
+            self._keeping_up = None
         for follower in self._followers:
             follower.stop()
+
+    async def _keep_up(self) -> None:
+        """Where nobody asks for long, thousands of bindings must not wait for who asks next."""
+        while True:
+            await asyncio.sleep(_KEEP_UP_SECONDS)
+            self._catch_up()
 
     def _catch_up(self) -> None:
         for follower in self._followers:
