@@ -121,14 +121,41 @@ async def test_an_update_that_omits_what_was_allocated_keeps_it(client: Client) 
     assert after["spec"]["ports"] == made["spec"]["ports"]
 
 
-async def test_node_ports_are_unique_per_protocol(client: Client) -> None:
+async def test_a_node_port_belongs_to_one_service_whatever_the_protocol(client: Client) -> None:
     await client.create(SERVICES, service(type="NodePort", ports=[{"port": 80, "nodePort": 30080}]))
     with pytest.raises(
         Invalid, match=r"spec.ports\[0\].nodePort: Invalid value: 30080: provided port is already allocated"
     ):
         await client.create(SERVICES, service("b", type="NodePort", ports=[{"port": 80, "nodePort": 30080}]))
     udp = [{"port": 80, "protocol": "UDP", "nodePort": 30080}]
-    await client.create(SERVICES, service("c", type="NodePort", ports=udp))
+    with pytest.raises(Invalid, match="provided port is already allocated"):
+        await client.create(SERVICES, service("c", type="NodePort", ports=udp))
+
+
+async def test_protocols_of_one_port_share_its_node_port(client: Client) -> None:
+    tcp, udp = {"name": "t", "port": 80}, {"name": "u", "port": 80, "protocol": "UDP"}
+    made = await client.create(SERVICES, service(type="NodePort", ports=[tcp, udp]))
+    one, other = (port["nodePort"] for port in made["spec"]["ports"])
+    assert one == other
+    chosen = await client.create(
+        SERVICES, service("b", type="NodePort", ports=[tcp, {**udp, "nodePort": 30090}])
+    )
+    assert [port["nodePort"] for port in chosen["spec"]["ports"]] == [30090, 30090]
+    with pytest.raises(
+        Invalid, match=r"spec.ports\[1\].nodePort: Invalid value: 30091: .* already allocated"
+    ):
+        ports = [{**tcp, "nodePort": 30091}, {**udp, "port": 81, "nodePort": 30091}]
+        await client.create(SERVICES, service("c", type="NodePort", ports=ports))
+
+
+async def test_a_port_that_comes_later_gets_a_node_port_of_its_own(client: Client) -> None:
+    made = await client.create(SERVICES, service(type="NodePort", ports=[{"name": "t", "port": 80}]))
+    udp = {"name": "u", "port": 80, "protocol": "UDP"}
+    changed = await client.update(
+        SERVICES, {**made, "spec": {**made["spec"], "ports": [*made["spec"]["ports"], udp]}}
+    )
+    one, other = (port["nodePort"] for port in changed["spec"]["ports"])
+    assert one == made["spec"]["ports"][0]["nodePort"] != other
 
 
 async def test_a_node_port_must_be_in_range(client: Client) -> None:

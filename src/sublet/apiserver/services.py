@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from msgspec import Struct, field
 
-from sublet.apiserver.node_ports import NodePorts, Port, ports_of
+from sublet.apiserver.node_ports import NodePorts
 from sublet.apiserver.service_ips import Refused, ServiceIPs, held
 from sublet.apiserver.writing import Transaction
 from sublet.machinery import objects
@@ -23,7 +23,7 @@ class _Taken(Struct):
     ips: ServiceIPs
     ports: NodePorts
     new_ips: list[str] = field(default_factory=list)
-    new_ports: list[Port] = field(default_factory=list)
+    new_ports: list[int] = field(default_factory=list)
     dry_run: bool = False
 
     async def commit(self) -> None:
@@ -142,11 +142,10 @@ class ServiceDuty:
         kind = spec.get("type") or "ClusterIP"
         if kind not in _WITH_PORTS:
             return
-        kept = set(ports_of(old))
         choose = kind == "NodePort" or spec.get("allocateLoadBalancerNodePorts", True)
-        taken.new_ports += self.ports.fill(new, kept, choose=choose)
+        taken.new_ports += self.ports.fill(new, old, choose=choose)
         if kind == "LoadBalancer" and spec.get("externalTrafficPolicy") == "Local":
-            taken.new_ports += self.ports.health_check(new, kept)
+            taken.new_ports += self.ports.health_check(new, old)
         self.ports.promise(taken.new_ports)
 
 
