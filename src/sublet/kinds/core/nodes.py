@@ -21,7 +21,7 @@ from sublet.kinds.rules.common import (
 )
 from sublet.kinds.rules.conditions import untold_times
 from sublet.kinds.rules.placement import TAINT_EFFECTS
-from sublet.machinery import names
+from sublet.machinery import codec, gotext, names
 from sublet.machinery.kind import Object
 from sublet.machinery.objects import condition, labels
 from sublet.machinery.status import (
@@ -33,6 +33,7 @@ from sublet.machinery.status import (
     required,
 )
 
+_AVOIDED = "scheduler.alpha.kubernetes.io/preferAvoidPods"
 _ROLE_PREFIX = "node-role.kubernetes.io/"
 _is_feature = re.compile("([A-Z][a-zA-Z0-9]*)(/[a-zA-Z0-9]+)*").fullmatch
 _NO_FEATURE = (
@@ -96,8 +97,30 @@ def _resources(node: Object) -> Errors:
             yield from amounts.amount(f"status.{kind}.{name}", name, value)
 
 
+def _annotations(node: Object) -> Errors:
+    """Whose pods a node would rather not have; nobody reads it any more, but it is still judged."""
+    text = ((node.get("metadata") or {}).get("annotations") or {}).get(_AVOIDED)
+    if not text:
+        return
+    try:
+        found = codec.decode_json(text.encode())
+    except codec.DecodeError as error:
+        detail = gotext.json_error(text.encode()) or str(error)
+        yield invalid("metadata.annotations.AvoidPods", _AVOIDED, detail)
+        return
+    entries = (found.get("preferAvoidPods") if isinstance(found, dict) else None) or ()
+    for index, entry in enumerate(entries):
+        where = f"metadata.annotations.{_AVOIDED}[{index}].PodSignature"
+        controller = ((entry or {}).get("podSignature") or {}).get("podController")
+        if controller is None:
+            yield required(where)
+        elif not controller.get("controller"):
+            yield invalid(f"{where}.PodController.Controller", False, "must point to a controller")
+
+
 def _validate(node: Object) -> Errors:
     spec = spec_of(node)
+    yield from _annotations(node)
     # Kubernetes says of taints that they are in the metadata.
     yield from _taints("metadata.taints", spec.get("taints") or ())
     yield from _resources(node)
@@ -135,6 +158,7 @@ def _features(node: Object) -> Errors:
 
 
 def _validate_update(new: Object, old: Object) -> Errors:
+    yield from _annotations(new)
     yield from _resources(new)
     yield from _features(new)
     seen: list[Object] = []
