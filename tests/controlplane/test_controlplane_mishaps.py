@@ -72,7 +72,7 @@ def planes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Planes:
         pytest.param(Odds(refused=0.1), id="refusals"),
         pytest.param(Odds(unknown=0.1), id="answers-lost"),
         pytest.param(Odds(slow=0.2), id="slowness"),
-        pytest.param(Odds(lost=0.05, gone=0.05), id="watches-lost"),
+        pytest.param(Odds(lost=0.15, gone=0.15), id="watches-lost"),
         pytest.param(Odds(0.05, 0.03, 0.03, 0.05, 0.02, 0.02), id="all-at-once"),
     ],
 )
