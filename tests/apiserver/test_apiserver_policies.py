@@ -623,3 +623,127 @@ async def test_each_parameter_is_a_mutation_of_its_own(
     await client.update(MUTATING_BINDINGS, binding)
     made = await client.create(DEPLOYMENTS, deployment())
     assert made["metadata"]["annotations"] == {"a": "set", "b": "set"}
+
+
+COUNTED = 'Object{metadata: Object.metadata{annotations: {?"n": optional.of(string(int(object.metadata.annotations["n"]) + 1))}}}'
+OF_PARAMETERS = "Object{metadata: Object.metadata{annotations: params.data}}"
+
+
+def on(resource_name: str) -> Object:
+    return {
+        "resourceRules": [{**ON_MAPS["resourceRules"][0], "resources": [resource_name], "operations": ["*"]}]
+    }
+
+
+async def change(
+    client: Client, name: str, *expressions: str, again: bool = False, where: Object | None = None,
+    bound: Object | None = None, **spec: Any,
+) -> None:  # fmt: skip
+    """A mutating policy of ConfigMaps, if nothing else is said, with its binding."""
+    mutations = [
+        {"patchType": "JSONPatch", "jsonPatch": {"expression": text}}
+        if text.startswith("[")
+        else {"patchType": "ApplyConfiguration", "applyConfiguration": {"expression": text}}
+        for text in expressions
+    ]
+    made = {
+        "matchConstraints": where or ON_MAPS, "mutations": mutations,
+        "reinvocationPolicy": "IfNeeded" if again else "Never", **spec,
+    }  # fmt: skip
+    await client.create(MUTATING, {"metadata": {"name": name}, "spec": made})
+    binding = {"policyName": name, **({} if bound is None else {"paramRef": bound})}
+    await client.create(MUTATING_BINDINGS, {"metadata": {"name": name}, "spec": binding})
+
+
+async def test_policies_that_want_it_are_asked_once_more_after_others(
+    client: Client, make_config_map: MAKE
+) -> None:
+    for name, again in (("policy-1", True), ("policy-2", True), ("policy-3", False)):
+        await change(
+            client,
+            name,
+            COUNTED,
+            f'Object{{metadata: Object.metadata{{annotations: {{"{name}": "yes"}}}}}}',
+            again=again,
+        )
+    body = make_config_map()
+    body["metadata"]["annotations"] = {"n": "0"}
+    made = await client.create(MAPS, body)
+    assert made["metadata"]["annotations"] == {
+        "n": "5",
+        "policy-1": "yes",
+        "policy-2": "yes",
+        "policy-3": "yes",
+    }
+
+
+async def test_each_parameter_is_asked_once_more_after_others(client: Client, make_config_map: MAKE) -> None:
+    for name, labels in (("one", {"all": "true"}), ("two", {"all": "true"}), ("three", {})):
+        body = make_config_map(**{name: "true"})
+        body["metadata"].update(name=name, labels=labels)
+        await client.create(MAPS, body)
+    kind = {"apiVersion": "v1", "kind": "ConfigMap"}
+    every = {"selector": {"matchLabels": {"all": "true"}}, "parameterNotFoundAction": "Allow"}
+    await change(client, "a", OF_PARAMETERS, COUNTED, again=True, paramKind=kind, bound=every)
+    third = {"name": "three", "parameterNotFoundAction": "Allow"}
+    await change(client, "b", OF_PARAMETERS, COUNTED, paramKind=kind, bound=third)
+    body = make_config_map()
+    body["metadata"].update(name="last", annotations={"n": "0"})
+    made = await client.create(MAPS, body)
+    assert made["metadata"]["annotations"] == {"n": "5", "one": "true", "two": "true", "three": "true"}
+
+
+async def test_mutations_of_a_policy_see_what_those_before_did(client: Client, make_config_map: MAKE) -> None:
+    await change(
+        client, "p",
+        'Object{metadata: Object.metadata{annotations: {"foo1": variables.foo1}}}',
+        '[JSONPatch{op: "test", path: "/metadata/annotations", value: {"foo1": variables.foo1}},'
+        ' JSONPatch{op: "add", path: "/metadata/annotations/foo2", value: variables.foo2}]',
+        'Object{metadata: Object.metadata{annotations: {"foo3": "foo3Value"}}}',
+        variables=[
+            {"name": "foo1", "expression": '"foo1" + "Value"'},
+            {"name": "foo2", "expression": 'variables.foo1.replace("1", "2")'},
+        ],
+    )  # fmt: skip
+    made = await client.create(MAPS, make_config_map())
+    assert made["metadata"]["annotations"] == {"foo1": "foo1Value", "foo2": "foo2Value", "foo3": "foo3Value"}
+
+
+async def test_the_status_can_be_changed_by_a_policy_of_the_subresource(client: Client) -> None:
+    condition = 'Object.status.conditions{type: "NamespaceDeletionContentFailure", message: "mutated"}'
+    await change(
+        client,
+        "p",
+        f"Object{{status: Object.status{{conditions: [{condition}]}}}}",
+        where=on("namespaces/status"),
+    )
+    made = await client.create(NAMESPACES, {"metadata": {"name": "changed"}})
+    stated = {"type": "NamespaceDeletionContentFailure", "status": "Unknown", "lastTransitionTime": None}
+    made["status"]["conditions"] = [stated]
+    updated = await client.update_status(NAMESPACES, made)
+    assert updated["status"]["phase"] == "Active"
+    assert [{k: v for k, v in c.items() if v} for c in updated["status"]["conditions"]] == [
+        {"type": "NamespaceDeletionContentFailure", "status": "Unknown", "message": "mutated"}
+    ]
+
+
+async def test_what_a_policy_makes_badly_is_passed_over_where_it_may_fail(
+    client: Client, make_config_map: MAKE
+) -> None:
+    await change(client, "p", 'Object{spec: Object.spec{invalid: "x"}}', failurePolicy="Ignore")
+    assert "spec" not in await client.create(MAPS, make_config_map())
+
+
+async def test_a_policy_that_is_about_some_objects_leaves_the_others(
+    client: Client, make_config_map: MAKE
+) -> None:
+    for name, of in (("a", "production"), ("b", "test")):
+        await change(
+            client, name, f'Object{{metadata: Object.metadata{{labels: {{"applied": "{name}"}}}}}}',
+            matchConditions=[{"name": "some", "expression": f'object.metadata.?labels["of"] == optional.of("{of}")'}],
+        )  # fmt: skip
+    for of, applied in (("production", "a"), ("test", "b"), ("other", None)):
+        body = make_config_map()
+        body["metadata"].update(name=of, labels={"of": of})
+        made = await client.create(MAPS, body)
+        assert made["metadata"]["labels"].get("applied") == applied
