@@ -112,3 +112,52 @@ async def test_a_node_without_a_name_may_nothing(api: APIServer) -> None:
     nameless = api.client_as(User("system:node:", AGENT.groups), "kubelet")
     with pytest.raises(Forbidden, match='could not determine node from user "system:node:"'):
         await nameless.create(resource("nodes"), {"metadata": {"name": "n1"}})
+
+
+@pytest.mark.parametrize(
+    ("spec", "why"),
+    [
+        ({"serviceAccountName": "robot"}, "a mirror pod may not reference service accounts"),
+        (
+            {"volumes": [{"name": "v", "secret": {"secretName": "s"}}]},
+            "a mirror pod may not reference secrets",
+        ),
+        ({"imagePullSecrets": [{"name": "s"}]}, "a mirror pod may not reference secrets"),
+        (
+            {"containers": [{"name": "c", "image": "i", "envFrom": [{"secretRef": {"name": "s"}}]}]},
+            "a mirror pod may not reference secrets",
+        ),
+        (
+            {"volumes": [{"name": "v", "projected": {"sources": [{"serviceAccountToken": {"path": "t"}}]}}]},
+            "a mirror pod may not use ServiceAccountToken volume projections",
+        ),
+    ],
+)
+async def test_a_mirror_pod_has_no_secrets(client: Client, make_pod: MAKE, spec: Object, why: str) -> None:
+    pod = make_pod(**{"nodeName": "n1", **spec})
+    pod["metadata"]["annotations"] = {"kubernetes.io/config.mirror": "x"}
+    with pytest.raises(Forbidden) as refused:
+        await client.create(PODS, pod)
+    assert refused.value.message == f'pods "web" is forbidden: {why}'
+
+
+async def test_conditions_of_a_request_are_the_signers_to_set(api: APIServer, client: Client) -> None:
+    made = await client.create(REQUESTS, request_for("somebody"))
+    rules = [
+        {
+            "apiGroups": ["certificates.k8s.io"],
+            "resources": ["certificatesigningrequests/status"],
+            "verbs": ["update"],
+        }
+    ]
+    group = "rbac.authorization.k8s.io"
+    await client.create(resource(f"clusterroles.{group}"), {"metadata": {"name": "writer"}, "rules": rules})
+    subjects = [{"kind": "User", "name": "bob", "apiGroup": group}]
+    reference = {"kind": "ClusterRole", "name": "writer", "apiGroup": group}
+    binding = {"metadata": {"name": "writer"}, "roleRef": reference, "subjects": subjects}
+    await client.create(resource(f"clusterrolebindings.{group}"), binding)
+    bob = api.client_as(User("bob", ("system:authenticated",)), "test")
+    made = await bob.update_status(REQUESTS, made)  # nothing changes
+    made["status"] = {"conditions": [{"type": "Odd", "status": "True", "reason": "r"}]}
+    with pytest.raises(Forbidden, match="user not permitted to sign requests with signerName"):
+        await bob.update_status(REQUESTS, made)

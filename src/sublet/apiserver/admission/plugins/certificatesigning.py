@@ -10,9 +10,9 @@ GROUP = "certificates.k8s.io"
 
 async def _validate(attributes: Attributes, context: Context) -> None:
     before, after = attributes.old().get("status") or {}, attributes.new().get("status") or {}
-    failed = [c for c in after.get("conditions") or () if c.get("type") == "Failed"]
-    failed_before = [c for c in before.get("conditions") or () if c.get("type") == "Failed"]
-    if before.get("certificate") == after.get("certificate") and failed == failed_before:
+    if all(
+        (before.get(field) or None) == (after.get(field) or None) for field in ("certificate", "conditions")
+    ):
         return
     signer = str((attributes.old().get("spec") or {}).get("signerName") or "")
     for name in (signer, signer.partition("/")[0] + "/*"):

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Set
 from typing import Any
 
 from sublet.apiserver.admission.framework import CREATE, UPDATE, Attributes, Context, Plugin
+from sublet.apiserver.authorization.node import references
 from sublet.machinery import names, objects
 from sublet.machinery.kind import Object
 from sublet.machinery.status import Forbidden, forbidden
@@ -17,9 +18,8 @@ VOLUME_PREFIX = "kube-api-access-"
 ENFORCE = "kubernetes.io/enforce-mountable-secrets"
 """Annotation of an account: its pods use no other Secrets than it lists."""
 _TRUE = ("1", "t", "T", "true", "TRUE", "True")
-_CONTAINERS = (
-    ("initContainers", "init container"), ("containers", "container"), ("ephemeralContainers", "ephemeral container"),
-)  # fmt: skip
+_CONTAINERS = (("initContainers", "init container"), ("containers", "container"))
+_EPHEMERAL = ("ephemeralContainers", "ephemeral container")
 TOKEN_SECONDS = 3607
 """An odd number by which readers know that nobody chose it."""
 _TRIES = 5
@@ -49,35 +49,51 @@ async def _admit(attributes: Attributes, context: Context) -> None:
 async def _validate(attributes: Attributes, context: Context) -> None:
     pod = attributes.new()
     spec = pod["spec"]
-    if MIRROR in objects.annotations(pod):
+    created = attributes.operation == CREATE
+    if created and MIRROR in objects.annotations(pod):
+        _check_mirror(attributes, pod)
         return
     if not spec.get("serviceAccountName"):
         raise _refused(
             attributes, f"no service account specified for pod {attributes.namespace}/{attributes.name}"
         )
     account = await _account(attributes, context, spec["serviceAccountName"])
-    if objects.annotations(account).get(ENFORCE) in _TRUE and (why := _unreferenced(pod, account)):
+    if objects.annotations(account).get(ENFORCE) not in _TRUE:
+        return
+    listed = {str(each.get("name")) for each in account.get("secrets") or ()}
+    why = (
+        _unreferenced(pod, account, listed) if created else _of_containers(spec, _EPHEMERAL, account, listed)
+    )
+    if why:
         raise _refused(attributes, why)
 
 
-def _unreferenced(pod: Object, account: Object) -> str:
+def _unreferenced(pod: Object, account: Object, listed: Set[str]) -> str:
     """Which Secret the pod uses that its account does not list; empty where there is none."""
     spec, name = pod["spec"], objects.name(account)
-    listed = {str(each.get("name")) for each in account.get("secrets") or ()}
     for volume in spec.get("volumes") or ():
         secret = (volume.get("secret") or {}).get("secretName")
         if secret and secret not in listed:
             return _text(f"volume with {_quoted(secret)}", name)
-    for key, word in _CONTAINERS:
-        for container in spec.get(key) or ():
-            for how, secret in _secrets_of(container):
-                if secret not in listed:
-                    return _text(f"{word} {container.get('name')} with {how} {_quoted(secret)}", name)
+    for which in _CONTAINERS:
+        if why := _of_containers(spec, which, account, listed):
+            return why
     pulled = {str(each.get("name")) for each in account.get("imagePullSecrets") or ()}
     for index, each in enumerate(spec.get("imagePullSecrets") or ()):
         if each.get("name") not in pulled:
             what = f'imagePullSecrets[{index}].name="{each.get("name")}"'
             return _text(what, name, "imagePullSecret")
+    return ""
+
+
+def _of_containers(spec: Object, which: tuple[str, str], account: Object, listed: Set[str]) -> str:
+    key, word = which
+    for container in spec.get(key) or ():
+        for how, secret in _secrets_of(container):
+            if secret not in listed:
+                return _text(
+                    f"{word} {container.get('name')} with {how} {_quoted(secret)}", objects.name(account)
+                )
     return ""
 
 
@@ -103,10 +119,13 @@ def _text(what: str, account: str, kind: str = "secret") -> str:
 def _check_mirror(attributes: Attributes, pod: Object) -> None:
     if pod["spec"].get("serviceAccountName"):
         raise _refused(attributes, "a mirror pod may not reference service accounts")
+    if any(resource == "secrets" for resource, _, _ in references(pod)):
+        raise _refused(attributes, "a mirror pod may not reference secrets")
     for volume in pod["spec"].get("volumes") or ():
-        sources = [volume, *((volume.get("projected") or {}).get("sources") or ())]
-        if any("serviceAccountToken" in source or "secret" in source for source in sources):
-            raise _refused(attributes, "a mirror pod may not reference secrets or service account tokens")
+        if any(
+            "serviceAccountToken" in each for each in (volume.get("projected") or {}).get("sources") or ()
+        ):
+            raise _refused(attributes, "a mirror pod may not use ServiceAccountToken volume projections")
 
 
 async def _account(attributes: Attributes, context: Context, name: str) -> Object:
