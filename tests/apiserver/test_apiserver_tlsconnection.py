@@ -367,6 +367,29 @@ async def test_a_long_answer_before_the_end_of_the_connection_is_not_cut(
     assert await wire.read() == b""
 
 
+async def test_a_peer_that_never_takes_the_rest_of_an_answer_is_disconnected(
+    serve: Serve, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sublet.apiserver.tls._STUCK_SECONDS", 0.05)
+
+    async def large(_request: Request) -> Response:
+        async def chunks() -> AsyncIterator[bytes]:
+            yield b"0" * 30_000_000
+
+        return Response(200, [], chunks())
+
+    serving = await serve(large)
+    wire = await serving.connect()
+    wire.writer.transport.pause_reading()
+    wire.send(GET % b"")
+    async with asyncio.timeout(5):
+        while not any(each._paused for each in serving.server.connections):  # noqa: ASYNC110
+            await asyncio.sleep(0.01)
+    (connection,) = serving.server.connections
+    connection._transport.close()
+    await gone(serving)
+
+
 async def test_pipelined_requests_over_the_bound_wait_in_the_socket_and_are_answered_in_order(
     serve: Serve,
 ) -> None:

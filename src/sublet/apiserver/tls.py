@@ -24,6 +24,8 @@ _log = logging.getLogger(__name__)
 _HANDSHAKE_SECONDS = 10.0
 _LINGER_SECONDS = 5.0
 """How long a peer may leave our end of the connection without its own."""
+_STUCK_SECONDS = 60.0
+"""How long it may take to take what was written before our end."""
 _RECORD = 16 * 1024
 """Bytes of a TLS record at most."""
 _PIECE = 64 * 1024
@@ -168,7 +170,6 @@ class TLSConnection(asyncio.Protocol, asyncio.Transport):
         else:
             self._send()
         self._state = _ENDING
-        self._stop_timer()
         self._leave()
 
     def eof_received(self) -> bool:
@@ -178,8 +179,9 @@ class TLSConnection(asyncio.Protocol, asyncio.Transport):
     def connection_lost(self, exc: Exception | None) -> None:
         self._state = _ENDING
         self._stop_timer()
-        if self._inside is not None:
-            self._inside.connection_lost(exc)
+        inside, self._inside = self._inside, None
+        if inside is not None:
+            inside.connection_lost(exc)
 
     def pause_writing(self) -> None:
         if self._inside is not None:
@@ -194,7 +196,7 @@ class TLSConnection(asyncio.Protocol, asyncio.Transport):
     # -- the transport of the protocol inside --
 
     def write(self, data: bytes | bytearray | memoryview) -> None:
-        if self._state != _OPEN:
+        if self._state != _OPEN or not data:
             return
         write, outgoing = self._tls.write, self._listener.outgoing
         try:
@@ -242,12 +244,13 @@ class TLSConnection(asyncio.Protocol, asyncio.Transport):
             self._transport.abort()
             return
         self._transport.resume_reading()
-        self._transport.set_write_buffer_limits(high=0)  # reports when all is sent
+        self._transport.set_write_buffer_limits(high=0)  # resume_writing then means that all is sent
         self._linger()
 
     def _linger(self) -> None:
-        if self._timer is None and not self._transport.get_write_buffer_size():
-            self._timer = asyncio.get_running_loop().call_later(_LINGER_SECONDS, self._transport.abort)
+        self._stop_timer()
+        seconds = _STUCK_SECONDS if self._transport.get_write_buffer_size() else _LINGER_SECONDS
+        self._timer = asyncio.get_running_loop().call_later(seconds, self._transport.abort)
 
     def abort(self) -> None:
         self._state = _ENDING
