@@ -332,3 +332,34 @@ def test_any_text_compiles_or_says_why_not(text: str) -> None:
         program.evaluate({"a": {"b": [1]}, "n": 1})
     except (EvaluationError, CostExceeded) as error:
         assert str(error)
+
+
+V4, V6 = "cidr('192.168.0.0/16')", "cidr('2001:db8::/32')"
+LONG = "ip('2001:db8:3333:4444:5555:6666:7777:8888')"
+
+
+@pytest.mark.parametrize(
+    ("text", "estimate", "actual"),
+    [
+        ("url('https:://kubernetes.io/').getHost()", 4, 4),
+        ("url('https:://kubernetes.io/') == url('https:://kubernetes.io/')", 9, 7),
+        ("url('https:://kubernetes.io/') == url('http://x.b')", 5, 5),
+        ("ip('192.168.0.1')", 2, 2), (LONG, 4, 4), (f"{LONG}.family()", 5, 5), (f"{LONG} == ip('192.168.0.1')", 7, 7),
+        ("ip.isCanonical('192.168.0.1')", 3, 3), ("ip.isCanonical('2001:db8:3333:4444:5555:6666:7777:8888')", 8, 8),
+        (V4, 2, 2), (f"{V4}.ip()", 3, 3), (f"{V4} == {V6}", 5, 5),
+        (f"{V4}.containsCIDR(cidr('192.0.0.0/30'))", 11, 7), (f"{V4}.containsCIDR('192.0.0.0/30')", 11, 7),
+        (f"{V4}.containsIP(ip('192.169.0.1'))", 8, 5), (f"{V4}.containsIP('192.0.0.1')", 7, 4),
+        (f"{V6}.containsIP({LONG})", 10, 7), (f"{V6}.containsCIDR('2001:db8::/126')", 11, 7),
+        ("quantity('200M') == quantity('200M')", 3, 3), ("semver('1234.56789012345.67890123456789')", 4, 4),
+        ("format.named('dns1123Subdomain').value().validate('my-name')", 34, 17),
+        ("format.named('dns1123Label').value().validate('my-name')", 34, 10),
+        ("format.named('dns1123Label').value() == format.named('dns1123Label').value()", 11, 5),
+        ("sets.equivalent([1], [1, 1])", 25, 25), ("sets.contains([1, 2, 3, 4], [2, 3])", 29, 29),
+        ("{'a': 1, 'b': 2}.exists(k, v, v > 0)", 43, 40), ("[1, 2].exists(i, v, v > 0)", 23, 20),
+        ("[1, 2].exists(i, v, v > 1)", 23, 23), ("[1, 2].all(i, v, v > 0)", 21, 21), ("[1, 2].all(i, v, v < 0)", 21, 18),
+    ],
+)  # fmt: skip
+def test_calls_of_libraries_cost_what_they_cost_upstream(text: str, estimate: int, actual: int) -> None:
+    program, budget = Environment({}).compile(text), Budget(1000)
+    program.evaluate({}, budget)
+    assert (program.estimate, 1000 - budget.left) == (estimate, actual)

@@ -23,14 +23,13 @@ _TEXTS = frozenset({"string", "bytes"})
 _SIZED = frozenset({"string", "bytes", "list", "map", "dyn", "timestamp", "duration"})
 _KEYS = Type("string", max_size=0)
 """Keys of maps count as if they had no size."""
-_KEPT = frozenset({"lowerAscii", "upperAscii", "substring", "trim", "split", "find", "findAll"})
+_KEPT = frozenset({"lowerAscii", "upperAscii", "substring", "trim", "split", "find", "findAll", "url"})
 """Their result is no longer than their first argument."""
 _COMPARED = frozenset({"_<_", "_<=_", "_>_", "_>=_"})
-_FLAT = frozenset({
-    "ip", "isIP", "ip.isCanonical", "cidr", "isCIDR", "quantity", "isQuantity", "semver", "isSemver",
-    "optional.unwrap", "unwrapOpt",
-})  # fmt: skip
-"""Cost 1 in estimates: cel-go's estimator only looks at how much they read where they have a target."""
+_FLAT = frozenset({"optional.unwrap", "unwrapOpt"})
+"""Cost 1 in estimates, whatever the sizes."""
+_FORMAT, _URL = "kubernetes.NamedFormat", "kubernetes.URL"
+_LARGEST_FORMAT = 64
 _SEARCHED = frozenset({"isSorted", "sum", "max", "min", "indexOf", "lastIndexOf"})
 
 Path = tuple[str, ...]
@@ -205,8 +204,10 @@ class Estimator:
             return 1, None, ()
         if name == "@in":
             return (1 if nodes[1].type.kind == "map" else self._known(name, sizes)), None, ()
-        if name in _FLAT:
+        if name in _FLAT or (name == "ip" and node.target is not None):
             return 1, None, ()
+        if name == "_==_" and nodes[0].type == nodes[1].type and nodes[0].type.kind == "opaque":
+            return self._equal(nodes[0].type, sizes[1]), None, ()
         if name == "dyn":
             return 1, sizes[0], ()
         if name in _SEARCHED:
@@ -226,6 +227,12 @@ class Estimator:
         if name == "containsCIDR":
             return 7 + self._parsed(nodes[1].type, sizes[1]), None, ()
         return self._known(name, sizes), sizes[0] if name in _KEPT else None, ()
+
+    def _equal(self, kind: Type, size: int) -> int:
+        """Comparing two values of a Kubernetes library costs little; that they differ is not known to."""
+        if kind.name == _FORMAT:
+            return _factor(_LARGEST_FORMAT, 0.1)
+        return _factor(size, 0.1) if kind.name == _URL and size < MAX else 1
 
     def _known(self, name: str, sizes: list[int]) -> int:
         return min(self._functions[name].cost(sizes), MAX)

@@ -65,6 +65,10 @@ def pairs(sizes: Sequence[int]) -> int:
     return 1 + sizes[0] * sizes[1]
 
 
+def pairs_twice(sizes: Sequence[int]) -> int:
+    return 1 + 2 * sizes[0] * sizes[1]
+
+
 def search(sizes: Sequence[int]) -> int:
     """A regular expression (second) over a text."""
     return tenth(sizes[0] + 1) * math.ceil(sizes[1] * 0.25)
@@ -189,4 +193,6 @@ def _is(value: Any, formal: Type) -> bool:
 
 def size_of(value: Any) -> int:
     """What an argument counts in costs."""
-    return len(value) if isinstance(value, (str, bytes, list, dict)) else 1
+    if isinstance(value, (str, bytes, list, dict)):
+        return len(value)
+    return value.size if isinstance(value, Opaque) else 1

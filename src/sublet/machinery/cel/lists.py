@@ -90,6 +90,6 @@ LISTS = (
     define("indexOf", "list(A).(A) int", _index_of, f.each, f.found),
     define("lastIndexOf", "list(A).(A) int", _last_index_of, f.each, f.found),
     define("sets.contains", "(list(A), list(A)) bool", _contains, f.pairs),
-    define("sets.equivalent", "(list(A), list(A)) bool", _equivalent, f.pairs),
+    define("sets.equivalent", "(list(A), list(A)) bool", _equivalent, f.pairs_twice),
     define("sets.intersects", "(list(A), list(A)) bool", _intersects, f.pairs),
 )

@@ -26,9 +26,11 @@ MADE_COST = {
 
 def loop(kind: str, operand: Step, first: int, second: int, condition: Step | None, body: Step) -> Step:
     """The step of a macro; ``first`` and ``second`` (or -1) are its variables' slots."""
-    turns = _turns(operand, first, second, MADE_COST[kind], TURN_COST[kind])
+    made, turn = MADE_COST[kind], TURN_COST[kind]
     if kind in ("all", "exists"):
-        return _quantifier(turns, body, decides=kind == "exists")
+        left = _turns(operand, first, second, made, turn, remaining=True)
+        return _quantifier(left, body, decides=kind == "exists")
+    turns = _turns(operand, first, second, made, turn)
     if kind == "existsOne":
         return _exactly_one(turns, body)
     if kind in ("map", "transformList"):
@@ -39,30 +41,30 @@ def loop(kind: str, operand: Step, first: int, second: int, condition: Step | No
 
 
 def _turns(
-    operand: Step, first: int, second: int, made: int, turn: int
+    operand: Step, first: int, second: int, made: int, turn: int, *, remaining: bool = False
 ) -> Callable[[Activation], Iterable[Any]]:
-    """Sets the variables, turn by turn."""
+    """Sets the variables, turn by turn; gives keys or items, or how many turns are left."""
 
     def turns(a: Activation) -> Iterable[Any]:
         values = operand(a)
         a.spend(made)
         slots = a.slots
         if isinstance(values, dict):
-            for key in list(values):
+            for index, key in enumerate(list(values), 1):
                 a.spend(turn)
                 slots[first] = key
                 if second >= 0:
                     slots[second] = values[key]
-                yield key
+                yield len(values) - index if remaining else key
         elif isinstance(values, list):
-            for index, item in enumerate(values):
+            for index, item in enumerate(values, 1):
                 a.spend(turn)
                 if second >= 0:
-                    slots[first] = index
+                    slots[first] = index - 1
                     slots[second] = item
                 else:
                     slots[first] = item
-                yield item
+                yield len(values) - index if remaining else item
         else:
             raise no_such_overload()
 
@@ -70,9 +72,11 @@ def _turns(
 
 
 def _quantifier(turns: Any, body: Step, *, decides: bool) -> Step:
+    end = 3 if decides else 2  # what it costs to see, at the next turn, that there is none
+
     def quantify(a: Activation) -> bool:
         error: EvaluationError | None = None
-        for _ in turns(a):
+        for left in turns(a):
             try:
                 value = body(a)
             except EvaluationError as raised:
@@ -81,6 +85,8 @@ def _quantifier(turns: Any, body: Step, *, decides: bool) -> Step:
             if not isinstance(value, bool):
                 error = error or no_such_overload()
             elif value is decides:
+                if left:
+                    a.spend(end)
                 return decides
         if error is not None:
             raise error

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from sublet.machinery import goaddr, gourl
@@ -36,12 +36,22 @@ class IP(_Wrapped):
     __slots__ = ()
     type_name = "net.IP"
 
+    @property
+    def size(self) -> int:
+        """In bytes."""
+        return 4 if self.inner.version == 4 else 16
+
 
 class CIDR(_Wrapped):
     """An interface: the address as written, and its network."""
 
     __slots__ = ()
     type_name = "net.CIDR"
+
+    @property
+    def size(self) -> int:
+        """In bytes, as far as the prefix goes."""
+        return -(-int(self.inner.network.prefixlen) // 8)
 
 
 class URL(_Wrapped):
@@ -136,11 +146,25 @@ def _url(text: str) -> URL:
         raise EvaluationError(f"URL parse error during conversion from string: {error}") from error
 
 
+def _contains_price(arguments: Sequence[Any]) -> int:
+    """Comparing as many bytes as the prefix has, after reading the other one if it is a text."""
+    base, other = arguments
+    return f.tenth(2 * base.size) + (f.tenth(len(other)) if isinstance(other, str) else 0)
+
+
+def _contains_cidr_price(arguments: Sequence[Any]) -> int:
+    return _contains_price(arguments) + f.tenth(arguments[0].size) + 1
+
+
+def _ip_price(arguments: Sequence[Any]) -> int:
+    return f.tenth(len(arguments[0])) if isinstance(arguments[0], str) else 1
+
+
 _I, _C, _U = IP.type_name, CIDR.type_name, URL.type_name
 NETWORK = (
-    define("ip", f"(string) {_I}; {_C}.() {_I}", _ip, f.traverse),
+    define("ip", f"(string) {_I}; {_C}.() {_I}", _ip, f.traverse, _ip_price),
     define("isIP", "(string) bool", _good(_address), f.traverse),
-    define("ip.isCanonical", "(string) bool", lambda t: str(_address(t)) == t, f.traverse),
+    define("ip.isCanonical", "(string) bool", lambda t: str(_address(t)) == t, f.traverse_twice),
     define("family", f"{_I}.() int", lambda i: i.inner.version),
     define("isUnspecified", f"{_I}.() bool", lambda i: i.inner.is_unspecified),
     define("isLoopback", f"{_I}.() bool", lambda i: i.inner.is_loopback),
@@ -149,8 +173,8 @@ NETWORK = (
     define("isGlobalUnicast", f"{_I}.() bool", _global_unicast),
     define("cidr", f"(string) {_C}", _cidr, f.traverse),
     define("isCIDR", "(string) bool", _good(_cidr), f.traverse),
-    define("containsIP", f"{_C}.(string) bool; {_C}.({_I}) bool", _contains_ip, lambda s: 4 + f.tenth(s[1])),
-    define("containsCIDR", f"{_C}.(string) bool; {_C}.({_C}) bool", _contains_cidr, lambda s: 7 + f.tenth(s[1])),
+    define("containsIP", f"{_C}.(string) bool; {_C}.({_I}) bool", _contains_ip, lambda s: 4 + f.tenth(s[1]), _contains_price),
+    define("containsCIDR", f"{_C}.(string) bool; {_C}.({_C}) bool", _contains_cidr, lambda s: 7 + f.tenth(s[1]), _contains_cidr_price),
     define("masked", f"{_C}.() {_C}", lambda c: CIDR(ipaddress.ip_interface(str(c.inner.network)))),
     define("prefixLength", f"{_C}.() int", lambda c: c.inner.network.prefixlen),
     define("url", f"(string) {_U}", _url, f.traverse),

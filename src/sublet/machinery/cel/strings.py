@@ -128,8 +128,8 @@ def _by(pattern: str, message: str) -> Callable[[str], Sequence[str]]:
 
 
 def _prefix(check: Callable[[str], Sequence[str]]) -> Callable[[str], Sequence[str]]:
-    """Names that end in "-" are fine as a prefix of generated ones."""
-    return lambda text: check(text[:-1] + "a" if text.endswith("-") else text)
+    """Names that end in "-" are fine as a prefix of generated ones; upstream drops the character before it too."""
+    return lambda text: check(text[:-2] + "a" if len(text) > 1 and text.endswith("-") else text)
 
 
 def _date(time: bool) -> Callable[[str], Sequence[str]]:
@@ -180,6 +180,18 @@ class Format(Opaque):
         return Optional(wrong, True) if wrong else NONE
 
 
+_PATTERN_COST = {
+    "dns1123Label": 8, "dns1123Subdomain": 15, "dns1035Label": 8, "qualifiedName": 15, "labelValue": 10,
+    "dns1123LabelPrefix": 8, "dns1123SubdomainPrefix": 15, "dns1035LabelPrefix": 8,
+}  # fmt: skip
+_GREATEST_PATTERN_COST = 32
+
+
+def _validate_price(arguments: Sequence[Any]) -> int:
+    form, text = arguments
+    return f.tenth(1 + len(text)) * _PATTERN_COST.get(form.name, _GREATEST_PATTERN_COST)
+
+
 def _named(name: str) -> Optional:
     return Optional(Format(name), True) if name in _FORMATS else NONE
 
@@ -206,7 +218,8 @@ STRINGS = (
     define("find", "string.(string) string", _find, f.search),
     define("findAll", "string.(string) list(string); string.(string, int) list(string)", _find_all, f.search),
     define("format.named", f"(string) optional({_F})", _named),
-    define("validate", f"{_F}.(string) optional(list(string))", Format.validate, lambda s: f.tenth(s[1]) * 32),
+    define("validate", f"{_F}.(string) optional(list(string))", Format.validate,
+           lambda s: f.tenth(s[1]) * _GREATEST_PATTERN_COST, _validate_price),
     *(define(f"format.{name}", f"() {_F}", _format_of(name)) for name in _FORMATS),
     define("jsonpatch.escapeKey", "(string) string",
            lambda t: t.replace("~", "~0").replace("/", "~1"), f.traverse),

@@ -110,6 +110,11 @@ class Opaque:
     __slots__ = ()
     type_name = "opaque"
 
+    @property
+    def size(self) -> int:
+        """What it counts in costs."""
+        return 1
+
 
 def _zone(name: str) -> datetime.tzinfo:
     match = re.fullmatch(r"([+-]?)(\d{2}):(\d{2})", name)
