@@ -333,6 +333,15 @@ async def test_audited_requests_are_counted(store: Store, tmp_path: Path) -> Non
     assert "apiserver_audit_event_total " in text and 'apiserver_audit_level_total{level="Metadata"}' in text
 
 
+async def test_who_asked_for_a_deprecated_kind_is_noted(store: Store, tmp_path: Path) -> None:
+    async with audited(store, tmp_path, {"level": "Metadata"}) as api:
+        for kind in ("componentstatuses", "configmaps"):
+            await ask(api, "GET", f"/api/v1/{kind}")
+    notes = {each["objectRef"]["resource"]: each["annotations"] for each in events(tmp_path)}
+    assert notes["componentstatuses"]["k8s.io/deprecated"] == "true"
+    assert "k8s.io/deprecated" not in notes["configmaps"]
+
+
 async def test_a_late_answer_says_how_long_webhooks_took(
     store: Store, tmp_path: Path, webhooks: WebhookServer
 ) -> None:
@@ -361,6 +370,7 @@ async def test_a_late_answer_says_how_long_webhooks_took(
             ).status == 201
         made = await ask(api, "POST", "/api/v1/namespaces/default/configmaps", config_map())
         assert made.status == 201
+        counted = api.metrics.text()
     annotations = events(tmp_path)[-1]["annotations"]
     prefix = "apiserver.latency.k8s.io/"
     took = {
@@ -369,6 +379,16 @@ async def test_a_late_answer_says_how_long_webhooks_took(
     assert list(took) == ["mutating-webhook", "validating-webhook", "total"]
     mutating, validating, total = took.values()
     assert mutating >= 0.6 and 0.3 <= validating < mutating and mutating + validating <= total
+    seconds = {}
+    for metric in ("request_duration", "request_sli_duration"):
+        line = next(
+            line
+            for line in counted.splitlines()
+            if line.startswith(f"apiserver_{metric}_seconds_sum{{") and 'resource="configmaps"' in line
+        )
+        seconds[metric] = float(line.rpartition(" ")[2])
+    own = seconds["request_duration"] - mutating - validating
+    assert seconds["request_sli_duration"] == pytest.approx(own, abs=1e-6)
 
 
 @pytest.mark.parametrize(("level", "patched"), [("Request", True), ("Metadata", False)])

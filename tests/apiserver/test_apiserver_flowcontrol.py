@@ -19,7 +19,7 @@ from sublet.apiserver.settings import APIServerSettings
 from sublet.client.client import Client
 from sublet.client.exchange import Request, Response, User
 from sublet.kinds.resources import resource
-from sublet.machinery import objects
+from sublet.machinery import durations, objects
 from sublet.machinery.kind import Object
 from sublet.machinery.status import StatusError
 from sublet.store.interface import Store
@@ -299,7 +299,12 @@ async def test_requests_wait_in_queues_and_all_are_served(api: APIServer, client
         made.context["info"] = parse(made)
         return made
 
-    answers = await asyncio.gather(*(fair(request(), work) for _ in range(40)))
+    requests = [request() for _ in range(40)]
+    answers = await asyncio.gather(*(fair(each, work) for each in requests))
+    waits = [each.context.get("audit_annotations", {}) for each in requests]
+    assert any(
+        durations.parse(notes["apiserver.latency.k8s.io/apf-queue-wait"]) > 0 for notes in waits if notes
+    )
     limit = api.flow_control.classify(ALICE, parse(Request("GET", "/version"))).level.limit
     assert {answer.status for answer in answers} == {200} and most <= limit
 

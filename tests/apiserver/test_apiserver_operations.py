@@ -263,6 +263,19 @@ async def test_sizes_of_what_was_read_are_counted(api: APIServer) -> None:
     assert not re.search(r"^apiserver_response_sizes_count{.*verb=\"POST\"", found, re.M)
 
 
+async def test_the_servers_own_durations_are_told_without_dry_runs(api: APIServer, client: Client) -> None:
+    await client.create(resource("resourcequotas"), {"metadata": {"name": "kept"}}, "default")
+    path = "/api/v1/namespaces/default/resourcequotas"
+    sent = Request("POST", path, "dryRun=All", body=b'{"metadata":{"name":"tried"}}', user=ADMIN)
+    assert (await api.handle(sent)).status == 201
+    name = "apiserver_request_sli_duration_seconds"
+    found = [line for line in (await text(api, "/metrics")).splitlines() if line.startswith(f"{name}_")]
+    labels = 'component="apiserver",group="",resource="resourcequotas",scope="resource",subresource="",verb="POST",version="v1"'
+    mine = [line for line in found if labels in line]
+    assert f"{name}_count{{{labels}}} 1" in mine
+    assert mine[0].startswith(f'{name}_bucket{{{labels},le="0.05"}} ')
+
+
 async def test_deprecated_kinds_that_were_asked_for_are_named(api: APIServer) -> None:
     await text(api, "/api/v1/componentstatuses")
     labels = 'group="",removed_release="",resource="componentstatuses",subresource="",version="v1"'

@@ -23,6 +23,22 @@ def test_histograms_add_up() -> None:
     assert (both.counts, both.total, both.maximum) == ([1, 1], 2.5, 2.0)
 
 
+def test_a_value_can_be_made_smaller_afterwards() -> None:
+    histogram = Histogram((1.0, 2.0, 4.0))
+    for value in (0.5, 3.0):
+        histogram.observe(value)
+    histogram.move(3.0, 1.5)
+    assert (histogram.counts, histogram.total) == ([1, 1, 0, 0], 2.0)
+
+
+def test_what_fell_under_bounds_that_are_left_out_falls_under_the_next() -> None:
+    histogram = Histogram((1.0, 2.0, 4.0))
+    for value in (0.5, 1.5, 3.0, 9.0):
+        histogram.observe(value)
+    coarse = histogram.without(2)
+    assert (coarse.bounds, coarse.counts, coarse.total) == ((4.0,), [3, 1], 14.0)
+
+
 def test_values_of_labels_are_escaped() -> None:
     assert label_text([("a", 'x"y\\z\n')]) == 'a="x\\"y\\\\z\\n"'
 

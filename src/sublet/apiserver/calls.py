@@ -51,11 +51,12 @@ class Call(Struct, frozen=True):
         kind, resource = found
         if isinstance(kind, CustomKind):
             if text := kind.deprecations.get(resource.version):
+                _note_deprecated(request, info, api)
                 warnings(request).append(text)
         elif info.resource in _DEPRECATED and not info.api_group:
             since, instead = _DEPRECATED[info.resource]
             if _minor(api.settings.minor) >= since:
-                api.metrics.deprecated.values[_deprecated(info)] = 1
+                _note_deprecated(request, info, api)
                 text = f"v1 {resource.kind} is deprecated in v1.{since}+"
                 warnings(request).append(text + (f"; use {instead}" if instead else ""))
         return cls(request, info, api, kind, resource, view(request, info, api, kind, resource, watch=watch))
@@ -169,11 +170,14 @@ def view(
     return View(api.registry, kind, resource, accepted, include)
 
 
-def _deprecated(info: RequestInfo) -> str:
-    return (
+def _note_deprecated(request: Request, info: RequestInfo, api: APIServer) -> None:
+    """Metrics and the audit log know; of no version that is served here it is known when it will be removed."""
+    labels = (
         f'group="{info.api_group}",removed_release="",resource="{info.resource}",subresource="{info.subresource}",'
         f'version="{info.api_version}"'
     )
+    api.metrics.deprecated.values[labels] = 1
+    request.context.setdefault("audit_annotations", {})["k8s.io/deprecated"] = "true"
 
 
 def _minor(text: str) -> int:

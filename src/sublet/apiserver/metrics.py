@@ -35,6 +35,10 @@ _ADMISSION_BUCKETS = (0.005, 0.025, 0.1, 0.5, 1.0, 2.5)
 _LAG_BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0)
 _LAG_SECONDS = 1.0
 _SIZE_BUCKETS = (1e3, 1e4, 1e5, 1e6, 1e7, 1e8, 1e9)
+LATENCY = "apiserver.latency.k8s.io/"
+"""How the audit annotations begin that say how long others held a request up: webhooks, queues."""
+_FINE = 2
+"""So many of :data:`BUCKETS` are too fine for the durations that are the server's own, as upstream."""
 _READING = frozenset(("GET", "LIST"))
 _MUTATING = frozenset(("POST", "PUT", "PATCH", "APPLY", "DELETE", "DELETECOLLECTION"))
 
@@ -81,13 +85,20 @@ class Running:
 class Series:
     """What is counted of the requests of one set of labels."""
 
-    __slots__ = ("codes", "durations", "sizes")
+    __slots__ = ("codes", "durations", "held_up", "sizes")
 
     def __init__(self) -> None:
         self.codes: dict[int, int] = {}
         self.durations = Histogram(BUCKETS)
+        self.held_up: Histogram | None = None
+        """What to add to the durations to have those that are the server's own; none while nothing was held up."""
         self.sizes: Histogram | None = None
         """Of the answers to reads, in bytes."""
+
+    def own(self) -> Histogram:
+        """Durations without the time that others took."""
+        both = (self.durations,) if self.held_up is None else (self.durations, self.held_up)
+        return Histogram.sum(both).without(_FINE)
 
 
 class Metrics(Struct):
@@ -191,8 +202,13 @@ class Metrics(Struct):
     def end(self, kind: str) -> None:
         self.in_flight[kind] -= 1
 
-    def observe(self, labels: Labels, code: int, seconds: float, size: int = -1) -> None:
-        """One finished request (of a watch: its start); ``size`` of its answer, where it is known."""
+    def observe(
+        self, labels: Labels, code: int, seconds: float, size: int = -1, elsewhere: float = 0.0
+    ) -> None:
+        """One finished request (of a watch: its start); ``size`` of its answer, where it is known.
+
+        ``elsewhere``: how many of the seconds webhooks and queues took.
+        """
         found = self.requests.get(labels)
         if found is None:
             if len(self.requests) >= SERIES_LIMIT:
@@ -201,6 +217,10 @@ class Metrics(Struct):
             if labels.verb in _READING:
                 found.sizes = Histogram(_SIZE_BUCKETS)
         found.durations.observe(seconds)
+        if elsewhere:
+            if found.held_up is None:
+                found.held_up = Histogram(BUCKETS)
+            found.held_up.move(seconds, elsewhere)
         found.codes[code] = found.codes.get(code, 0) + 1
         if found.sizes is not None and size >= 0:
             found.sizes.observe(size)
@@ -261,6 +281,16 @@ class Metrics(Struct):
         )
         for labels, series in tuple(self.requests.items()):
             yield from series.durations.lines(name, labels.text())
+        name = "apiserver_request_sli_duration_seconds"
+        yield from heading(
+            name,
+            "[ALPHA] Response latency distribution (not counting webhook duration and priority & fairness queue wait "
+            "times) in seconds for each verb, group, version, resource, subresource, scope and component.",
+            "histogram",
+        )
+        for labels, series in tuple(self.requests.items()):
+            if not labels.dry_run:
+                yield from series.own().lines(name, labels.text().replace('dry_run="",', ""))
         name = "apiserver_response_sizes"
         yield from heading(
             name,

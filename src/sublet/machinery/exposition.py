@@ -36,6 +36,19 @@ class Histogram:
         self.total += value
         self.maximum = max(self.maximum, value)
 
+    def move(self, value: float, less: float) -> None:
+        """Takes ``less`` off a value that has been observed (the maximum stays)."""
+        self.counts[bisect_left(self.bounds, value)] -= 1
+        self.counts[bisect_left(self.bounds, value - less)] += 1
+        self.total -= less
+
+    def without(self, buckets: int) -> Histogram:
+        """The same with so many of the lowest bounds left out."""
+        found = Histogram(self.bounds[buckets:])
+        found.counts = [sum(self.counts[: buckets + 1]), *self.counts[buckets + 1 :]]
+        found.total, found.maximum = self.total, self.maximum
+        return found
+
     def lines(self, name: str, labels: str) -> Iterator[str]:
         """Its samples; ``labels`` is ``a="b"`` pairs or ``""``."""
         comma = "," if labels else ""

@@ -21,6 +21,7 @@ from sublet.apiserver.admission.webhookmetrics import WebhookMetrics
 from sublet.apiserver.admission.webhookreview import Answer
 from sublet.apiserver.admission.webhookrules import Webhook
 from sublet.apiserver.conversion import CustomKind
+from sublet.apiserver.metrics import LATENCY
 from sublet.apiserver.registry import Registry
 from sublet.apiserver.webhookclient import CallFailed, WebhookClient
 from sublet.apiserver.webhookusers import NOBODY, WebhookUsers
@@ -30,8 +31,6 @@ from sublet.machinery.status import BadRequest, StatusError, forbidden, internal
 
 _log = logging.getLogger(__name__)
 _STATE = "webhooks"
-
-_LATENCY = "apiserver.latency.k8s.io/{}-webhook"
 
 
 class Conditions(Protocol):
@@ -345,7 +344,7 @@ _ELSEWHERE = ("received ", "could not ", "unsupported patch type ", "failed to c
 
 def _took(seconds: float, attributes: Attributes, *, mutating: bool) -> None:
     """Notes for the audit log how long webhooks took: mutating ones together, of validating ones the slowest."""
-    key = _LATENCY.format("mutating" if mutating else "validating")
+    key = f"{LATENCY}{'mutating' if mutating else 'validating'}-webhook"
     before = durations.parse(attributes.annotations.get(key, "0"))
     found = before + seconds if mutating else max(before, seconds)
     attributes.annotations[key] = durations.text(round(found * 1e9))

@@ -10,6 +10,7 @@ import msgspec
 
 from sublet.apiserver.audit.policy import API_VERSION, LEVELS, REQUEST, REQUEST_RESPONSE, Decision
 from sublet.apiserver.authentication.userinfo import user_info
+from sublet.apiserver.metrics import LATENCY
 from sublet.apiserver.requestinfo import RequestInfo
 from sublet.client.exchange import Request, Response, User
 from sublet.machinery import codec, durations, objects
@@ -17,7 +18,6 @@ from sublet.machinery import codec, durations, objects
 _JSON_STATUS = b'{"kind":"Status"'
 _PROTOBUF = b"k8s\x00"
 _AGENT_LIMIT = 1024
-_LATENCY = "apiserver.latency.k8s.io/"
 _LATE = 0.5
 """Requests that took longer than this many seconds say so in an annotation, as upstream's do."""
 
@@ -140,7 +140,7 @@ class Event:
         late = self._status is not None and now - self._received > _LATE and self._info.verb != "watch"
         for key, value in (context.get("audit_annotations") or {}).items():
             # A webhook's patch shows what was written: only where that may be logged.
-            if key.startswith(_LATENCY):
+            if key.startswith(LATENCY):
                 shown = late
             else:
                 shown = self.decision.level >= REQUEST or not key.startswith(
@@ -149,7 +149,7 @@ class Event:
             if shown:
                 found[key] = value
         if late:
-            found[f"{_LATENCY}total"] = durations.text(round((now - self._received) * 1e6) * 1000)
+            found[f"{LATENCY}total"] = durations.text(round((now - self._received) * 1e6) * 1000)
         return found
 
     def _complete_reference(self, body: bytes) -> None:

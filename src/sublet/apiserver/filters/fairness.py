@@ -9,8 +9,10 @@ from sublet.apiserver.chain import Proceed
 from sublet.apiserver.filters.inflight import too_many
 from sublet.apiserver.flowcontrol.control import FlowControl
 from sublet.apiserver.flowcontrol.levels import Waiting
+from sublet.apiserver.metrics import LATENCY
 from sublet.apiserver.requestinfo import CONNECT, RequestInfo
 from sublet.client.exchange import IN_PROCESS, Request, Response
+from sublet.machinery import durations
 
 _LONGEST = 15.0
 """Seconds that a request may wait: a quarter of what it may take, as upstream."""
@@ -53,7 +55,10 @@ class PriorityAndFairness:
                     counts.rejected[outcome] = counts.rejected.get(outcome, 0) + 1
                     return too_many()
                 waited = outcome
-                counts.waited.observe(now() - since)
+                seconds = now() - since
+                counts.waited.observe(seconds)
+                notes = request.context.setdefault("audit_annotations", {})
+                notes[f"{LATENCY}apf-queue-wait"] = durations.text(round(seconds * 1e9))
         counts.dispatched += 1
         started = now()
         try:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from sublet.apiserver.chain import Proceed
 from sublet.apiserver.health import ENDPOINTS
-from sublet.apiserver.metrics import Labels, Metrics
+from sublet.apiserver.metrics import LATENCY, Labels, Metrics
 from sublet.apiserver.requestinfo import CONNECT, RequestInfo
 from sublet.client.exchange import Request, Response
+from sublet.machinery import durations
 from sublet.machinery.clock import Clock
 
 _VERBS = {
@@ -33,8 +34,15 @@ class Measure:
             metrics.end(kind)
         body = response.body
         size = len(body) if type(body) is bytes else -1
-        metrics.observe(labels, response.status, self._clock.monotonic() - started, size)
+        notes = request.context.get("audit_annotations")
+        held_up = _held_up(notes) if notes else 0.0
+        metrics.observe(labels, response.status, self._clock.monotonic() - started, size, held_up)
         return response
+
+
+def _held_up(notes: dict[str, str]) -> float:
+    """Seconds that webhooks and queues took."""
+    return sum(durations.parse(text) for key, text in notes.items() if key.startswith(LATENCY))
 
 
 def labels_of(request: Request, info: RequestInfo) -> Labels:
