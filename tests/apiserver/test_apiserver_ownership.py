@@ -8,10 +8,11 @@ from typing import Any
 
 import pytest
 
+from sublet.apiserver.admission.framework import Attributes, Context, Plugin, on
 from sublet.apiserver.api import APIServer
 from sublet.apiserver.writing import scope
 from sublet.client.client import Client
-from sublet.client.exchange import User
+from sublet.client.exchange import Request, User
 from sublet.kinds import catalog
 from sublet.kinds.resources import resource
 from sublet.machinery.kind import Object
@@ -215,3 +216,38 @@ async def test_a_put_or_an_apply_that_creates_needs_the_verb_create_too(
         await panda.update(leases, {"metadata": {"name": "l", "namespace": "default"}})
     await client.create(maps, wanted)
     await panda.patch(maps, "a", wanted, "default", kind="apply", field_manager="m")
+
+
+@pytest.mark.parametrize(
+    ("changed", "why"),
+    [
+        ({"apiVersion": ""}, "apiVersion must not be empty"),
+        ({"operation": "invalid operation"}, "operation must be `Apply` or `Update`"),
+        ({"fieldsType": ""}, "missing fieldsType in managed fields entry 0"),
+        ({"fieldsType": "other"}, 'invalid fieldsType "other" in managed fields entry 0'),
+        ({"fieldsV1": {"x:y": {}}}, "error decoding versioned set from managed fields entry 0"),
+        ({"manager": ""}, ""),
+    ],
+)
+async def test_owners_that_admission_makes_unreadable_are_put_back(
+    api: APIServer, client: Client, changed: Object, why: str
+) -> None:
+    async def mutate(attributes: Attributes, _context: Context) -> None:
+        metadata = attributes.new()["metadata"]
+        metadata["managedFields"] = [entry | changed for entry in metadata["managedFields"]]
+        attributes.mutated = True
+
+    made = await client.create(SETS, daemon_set())
+    admission = api.registry.admission
+    assert admission is not None
+    admission.plugins = (*admission.plugins, Plugin("Outdated", on("daemonsets.apps"), admit=mutate))
+    body = json.dumps(daemon_set()).encode()
+    path = "/apis/apps/v1/namespaces/default/daemonsets/d"
+    answer = await client.transport.request(Request("PUT", path, "", {"user-agent": "tester/1"}, body))
+    warned = [value for name, value in answer.headers if name == "Warning"]
+    (entry,) = json.loads(answer.body)["metadata"]["managedFields"]
+    if why:
+        assert (entry, len(warned)) == (made["metadata"]["managedFields"][0], 1)
+        assert why.replace('"', '\\"') in warned[0] and "invalid state after admission" in warned[0]
+    else:
+        assert (entry.get("manager", ""), warned) == ("", [])

@@ -16,6 +16,7 @@ from sublet.machinery.fieldsets import LEAF, Fields
 from sublet.machinery.kind import Object
 from sublet.machinery.schema import Schema
 from sublet.machinery.shapes import compare, reconciled, shape_of
+from sublet.machinery.status import quoted
 
 UPDATE, APPLY = "Update", "Apply"
 UPDATERS_LIMIT = 10
@@ -118,7 +119,7 @@ def _current(old: Object | None, given: Any, ignore_given: bool) -> list[Entry]:
         return stored
     if given in ([], [{}]):
         return []
-    if not valid_entries(given):
+    if problem(given):
         return stored
     # Of entries that a client has made the same manager's, the last one counts.
     last = {identity(entry): entry for entry in given}
@@ -140,18 +141,25 @@ def renewed(entries: list[Entry], schema: Schema | None, versions: Collection[st
     return found
 
 
-def valid_entries(entries: object) -> bool:
-    """Whether a list sent by a client can be kept."""
-    return isinstance(entries, list) and all(
-        isinstance(entry, dict)
-        and entry.get("operation") in (UPDATE, APPLY)
-        and entry.get("fieldsType") == "FieldsV1"
-        and isinstance(entry.get("apiVersion"), str)
-        and entry["apiVersion"] != ""
-        and isinstance(entry.get("manager", ""), str)
-        and fieldsets.valid(entry.get("fieldsV1", {}))
-        for entry in entries
-    )
+def problem(entries: object) -> str:
+    """Why a list of entries cannot be kept; empty where it can."""
+    if not isinstance(entries, list) or not all(isinstance(entry, dict) for entry in entries):
+        return "managedFields must be a list of entries"
+    for at, entry in enumerate(entries):
+        if entry.get("operation") not in (UPDATE, APPLY):
+            return "operation must be `Apply` or `Update`"
+        version, fields_type = entry.get("apiVersion"), entry.get("fieldsType") or ""
+        if not isinstance(version, str) or not version:
+            return "apiVersion must not be empty"
+        if not fields_type:
+            return f"missing fieldsType in managed fields entry {at}"
+        if fields_type != "FieldsV1":
+            return f"invalid fieldsType {quoted(str(fields_type))} in managed fields entry {at}"
+        if not isinstance(entry.get("manager", ""), str):
+            return f"error decoding manager from managed fields entry {at}"
+        if not fieldsets.valid(entry.get("fieldsV1", {})):
+            return f"error decoding versioned set from managed fields entry {at}"
+    return ""
 
 
 def changes(old: Object | None, new: Object, schema: Schema | None) -> tuple[Fields, Fields]:

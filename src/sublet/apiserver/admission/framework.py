@@ -16,11 +16,15 @@ from sublet.apiserver.admission.configuration import AdmissionConfiguration
 from sublet.apiserver.admission.quota import Promises
 from sublet.apiserver.metrics import Histograms
 from sublet.client.exchange import User
-from sublet.machinery import codec
+from sublet.machinery import codec, managedfields
 from sublet.machinery.clock import Clock
 from sublet.machinery.kind import Kind, Object, Resource
 
 CREATE, UPDATE, DELETE, CONNECT = "CREATE", "UPDATE", "DELETE", "CONNECT"
+_UNREADABLE = (
+    ".metadata.managedFields was in an invalid state after admission; this could be caused by an outdated mutating"
+    " admission controller; please fix your requests: {}"
+)
 
 
 class Reinvocation(Struct):
@@ -270,11 +274,14 @@ class Admission:
 
     async def admit(self, attributes: Attributes) -> None:
         """The mutating pass, and a second one where webhooks or policies changed what plug-ins have seen."""
+        before = _owners(attributes)
         with self._timed(attributes.operation, "admit"):
             await self._admit(attributes)
             if attributes.reinvocation.wanted:
                 attributes.reinvocation.running = True
                 await self._admit(attributes)
+        if attributes.mutated:
+            _keep_owners(attributes, before)
 
     async def _admit(self, attributes: Attributes) -> None:
         for plugin in self.plugins:
@@ -294,6 +301,23 @@ class Admission:
 
     def _timed(self, operation: str, step: str) -> _Timed:
         return _Timed(self._times, operation, step, self.context.clock)
+
+
+def _owners(attributes: Attributes) -> Any:
+    return ((attributes.object or {}).get("metadata") or {}).get("managedFields")
+
+
+def _keep_owners(attributes: Attributes, before: Any) -> None:
+    """Puts managedFields back that the mutating pass has left unreadable."""
+    after = _owners(attributes)
+    if after is None or after is before:
+        return
+    if wrong := managedfields.problem(after):
+        metadata = attributes.new()["metadata"]
+        metadata["managedFields"] = before
+        if before is None:
+            del metadata["managedFields"]
+        attributes.warnings.append(_UNREADABLE.format(wrong))
 
 
 class _Timed:
