@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 
 import pytest
@@ -7,6 +8,7 @@ import pytest
 from sublet.apiserver.api import APIServer
 from sublet.apiserver.deletion import finalizers_for
 from sublet.client.client import Client
+from sublet.client.exchange import Request
 from sublet.kinds import catalog
 from sublet.kinds.resources import resource
 from sublet.machinery import objects
@@ -252,3 +254,43 @@ def test_deletion_changes_only_its_own_finalizers(
 ) -> None:
     obj: Object = {"metadata": {"name": "x", "finalizers": present}}
     assert finalizers_for(obj, KINDS[plural], policy) == kept
+
+
+@pytest.mark.parametrize(
+    ("body", "message"),
+    [
+        (
+            {"gracePeriodSeconds": "1"},
+            "json: cannot unmarshal string into Go struct field DeleteOptions.gracePeriodSeconds of type int64",
+        ),
+        (
+            {"gracePeriodSeconds": 1.5},
+            "json: cannot unmarshal number 1.5 into Go struct field DeleteOptions.gracePeriodSeconds of type int64",
+        ),
+        (
+            {"orphanDependents": 1},
+            "json: cannot unmarshal number into Go struct field DeleteOptions.orphanDependents of type bool",
+        ),
+        (
+            {"dryRun": "All"},
+            "json: cannot unmarshal string into Go struct field DeleteOptions.dryRun of type []string",
+        ),
+        (
+            {"preconditions": []},
+            "json: cannot unmarshal array into Go struct field DeleteOptions.preconditions of type v1.Preconditions",
+        ),
+        (
+            {"kind": "Pod", "apiVersion": "v1"},
+            'no kind "Pod" is registered for version "v1" in scheme'
+            ' "k8s.io/apimachinery/pkg/apis/meta/internalversion/scheme/register.go:27"',
+        ),
+    ],
+)
+async def test_options_that_cannot_be_read_are_the_clients_mistake(
+    client: Client, body: Object, message: str
+) -> None:
+    path = "/api/v1/namespaces/default/configmaps/x"
+    answer = await client.transport.request(Request("DELETE", path, "", {}, json.dumps(body).encode()))
+    assert isinstance(answer.body, bytes)
+    status = json.loads(answer.body)
+    assert (status["code"], status["reason"], status["message"]) == (400, "BadRequest", message)

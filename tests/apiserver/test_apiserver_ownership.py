@@ -245,6 +245,7 @@ async def test_owners_that_admission_makes_unreadable_are_put_back(
     path = "/apis/apps/v1/namespaces/default/daemonsets/d"
     answer = await client.transport.request(Request("PUT", path, "", {"user-agent": "tester/1"}, body))
     warned = [value for name, value in answer.headers if name == "Warning"]
+    assert isinstance(answer.body, bytes)
     (entry,) = json.loads(answer.body)["metadata"]["managedFields"]
     if why:
         assert (entry, len(warned)) == (made["metadata"]["managedFields"][0], 1)

@@ -11,7 +11,7 @@ from sublet.apiserver import negotiation
 from sublet.apiserver.deletion import DeleteOptions
 from sublet.apiserver.requestinfo import RequestInfo
 from sublet.client.exchange import Request
-from sublet.machinery import codec, gotext
+from sublet.machinery import codec, gotext, strict
 from sublet.machinery.kind import Object
 from sublet.machinery.status import (
     BadRequest,
@@ -28,6 +28,16 @@ Validation = Literal["Ignore", "Warn", "Strict"]
 _VALIDATIONS: Sequence[Validation] = ("Ignore", "Warn", "Strict")
 _PROPAGATIONS = ("Orphan", "Background", "Foreground")
 META = "meta.k8s.io"
+_SCHEME = "k8s.io/apimachinery/pkg/apis/meta/internalversion/scheme/register.go:27"
+_FIELDS: Mapping[str, tuple[type, str]] = {
+    "gracePeriodSeconds": (int, "int64"),
+    "orphanDependents": (bool, "bool"),
+    "ignoreStoreReadErrorWithClusterBreakingPotential": (bool, "bool"),
+    "propagationPolicy": (str, "v1.DeletionPropagation"),
+    "preconditions": (dict, "v1.Preconditions"),
+    "dryRun": (list, "[]string"),
+}
+"""The members of a DeleteOptions: what they are, and what Go calls that."""
 MAX_MANAGER = 128
 _LONGEST_NUMBER = 20
 """Digits of the largest 64-bit number."""
@@ -119,11 +129,9 @@ def delete_options(request: Request, info: RequestInfo) -> DeleteOptions:
     document: Mapping[str, Any] = {}
     if request.body:
         document = _document(request)
-        found = document.get("kind") or "DeleteOptions"
-        if found != "DeleteOptions":
-            raise BadRequest(
-                f"decoded object cannot be converted to DeleteOptions: the body is a {found}, not DeleteOptions"
-            )
+        if (found := document.get("kind") or "DeleteOptions") != "DeleteOptions":
+            version = document.get("apiVersion") or META + "/v1"
+            raise BadRequest(f'no kind "{found}" is registered for version "{version}" in scheme "{_SCHEME}"')
     return parse_delete_options(document, info)
 
 
@@ -160,14 +168,10 @@ def parse_delete_options(document: Mapping[str, Any], info: RequestInfo | None =
     errors: list[FieldError] = []
     if not document and info is not None and info.params:
         document = _from_query(info)
+    _check_types(document)
     grace = document.get("gracePeriodSeconds")
-    if grace is not None and (not isinstance(grace, int) or isinstance(grace, bool)):
-        raise BadRequest(f"gracePeriodSeconds: {grace!r} is not an integer")
     propagation = document.get("propagationPolicy") or ""
     preconditions = document.get("preconditions") or {}
-    if not isinstance(propagation, str) or not isinstance(preconditions, Mapping):
-        field = "propagationPolicy" if not isinstance(propagation, str) else "preconditions"
-        raise BadRequest(f"DeleteOptions.{field} has a wrong type")
     orphan = document.get("orphanDependents")
     if propagation and orphan is not None:
         errors.append(
@@ -193,6 +197,23 @@ def parse_delete_options(document: Mapping[str, Any], info: RequestInfo | None =
         dry_run,
         None if orphan is None else bool(orphan),
     )
+
+
+def _check_types(document: Mapping[str, Any]) -> None:
+    """Raises ``BadRequest`` for the first member that Go could not read into its field."""
+    for name, value in document.items():
+        known = _FIELDS.get(name)
+        if known is None or value is None:
+            continue
+        wanted, go_type = known
+        if isinstance(value, wanted) and (wanted is bool or not isinstance(value, bool)):
+            continue
+        found = strict.json_kind(value)
+        if isinstance(value, float):
+            found += f" {value}"
+        raise BadRequest(
+            f"json: cannot unmarshal {found} into Go struct field DeleteOptions.{name} of type {go_type}"
+        )
 
 
 def _from_query(info: RequestInfo) -> dict[str, Any]:
