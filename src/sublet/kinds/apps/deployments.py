@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 from sublet.kinds.builtin import builtin
@@ -14,13 +15,19 @@ from sublet.kinds.rules.common import (
     immutable,
     int_or_percent,
     is_zero,
+    not_negative,
     rule,
     selector_value,
     spec_of,
     update_rule,
 )
+from sublet.machinery import objects
 from sublet.machinery.kind import Object
 from sublet.machinery.status import field_forbidden, invalid, not_supported, required
+
+_ROLLBACK = "deprecated.deployment.rollback.to"
+"""The annotation that asks for a revision; upstream reads it into a field of a version that is gone."""
+_is_number = re.compile("[+-]?[0-9]{1,18}").fullmatch
 
 
 def _default(obj: Object) -> None:
@@ -41,6 +48,8 @@ def _validate(obj: Object) -> Errors:
     yield from workload.replica_template(spec)
     yield from _strategy(spec.get("strategy") or {})
     yield from workload.counts(spec, "minReadySeconds", "revisionHistoryLimit")
+    if _is_number(revision := objects.annotations(obj).get(_ROLLBACK, "")):
+        yield from not_negative("spec.rollback.version", int(revision))
     deadline = spec.get("progressDeadlineSeconds")
     if deadline is not None:
         yield from workload.counts(spec, "progressDeadlineSeconds")
