@@ -62,6 +62,22 @@ async def test_the_front_proxy_says_who_asks(front: Front) -> None:
     assert found["extra"] == {"scope/x": ["one"]}
 
 
+@pytest.mark.parametrize(
+    ("written", "key"),
+    [
+        ("percent%20encoded", "percent encoded"), ("almost%zzpercent%20xencoded", "almost%zzpercent%20xencoded"),
+        ("example.com%2fpercent%2520encoded", "example.com/percent%20encoded"), ("%e4%bb%8a", "今"), ("a+b", "a+b"),
+        ("", ""),
+    ],
+)  # fmt: skip
+async def test_names_of_extra_values_are_percent_encoded_where_they_can_be(
+    front: Front, written: str, key: str
+) -> None:
+    headers = {"x-remote-user": "dave", f"x-remote-extra-{written}": "one"}
+    found = await front.who(certificate=der(front.front_proxy, "front-proxy-client"), headers=headers)
+    assert found["extra"] == {key: ["one"]}
+
+
 async def test_remote_headers_are_believed_from_nobody_else(front: Front) -> None:
     headers = {"x-remote-user": "root", "x-remote-group": "system:masters"}
     for certificate, status in (

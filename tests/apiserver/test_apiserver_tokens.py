@@ -245,6 +245,8 @@ async def test_a_browsers_websocket_may_name_its_token_as_a_protocol_beside_anot
     protocol = "base64url.bearer.authorization.k8s.io." + base64.urlsafe_b64encode(b"static-secret").decode()
     found = await front.who(headers={"sec-websocket-protocol": f"{protocol.rstrip('=')}, v4.channel.k8s.io"})
     assert found["username"] == "carol"
+    nothing = await front.who(headers={"sec-websocket-protocol": "base64url.bearer.authorization.k8s.io."})
+    assert nothing.status == 403  # anonymous
     for alone in (protocol, f"{protocol}, {protocol}, x", "base64url.bearer.authorization.k8s.io.!, x"):
         assert (await front.who(headers={"sec-websocket-protocol": alone})).status == 401
 

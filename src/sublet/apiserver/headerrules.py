@@ -3,8 +3,10 @@ the head of a response."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from http import HTTPStatus
+from urllib.parse import unquote
 
 from sublet.machinery.status import BadRequest
 
@@ -41,6 +43,14 @@ def utf8(value: str) -> str:
         return value.encode("latin-1").decode()
     except UnicodeError:
         return value
+
+
+def unescaped(key: str) -> str:
+    """What the rest of a header's name stands for: percent-encoded, or as it is where anything is no such code."""
+    return key if _no_code(key) else unquote(key)
+
+
+_no_code = re.compile("%(?![0-9a-fA-F]{2})").search
 
 
 def body_length(version: str, headers: Mapping[str, str]) -> int:

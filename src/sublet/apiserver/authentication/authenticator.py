@@ -111,14 +111,17 @@ _SPACE = "the provided Authorization header contains extra space before the bear
 def _of_protocols(offered: Sequence[str]) -> str:
     """The token that a browser's WebSocket names as a protocol; there must be another to answer with."""
     tokens = [each[len(BEARER_PROTOCOL) :] for each in offered if each.startswith(BEARER_PROTOCOL)]
-    if len(tokens) > 1 or len(tokens) == len(offered):
+    if len(tokens) > 1:
         raise Unauthorized
     import base64
 
     try:
-        return base64.b64decode(tokens[0] + "=" * (-len(tokens[0]) % 4), b"-_", validate=True).decode()
+        token = base64.b64decode(tokens[0] + "=" * (-len(tokens[0]) % 4), b"-_", validate=True).decode()
     except ValueError:
         raise Unauthorized from None
+    if token and len(offered) == 1:
+        raise Unauthorized
+    return token
 
 
 class Closing(Protocol):

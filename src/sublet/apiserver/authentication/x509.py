@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
-from urllib.parse import unquote
 
 from msgspec import Struct
 
 from sublet.apiserver.authentication.authenticator import with_authenticated
-from sublet.apiserver.headerrules import utf8
+from sublet.apiserver.headerrules import unescaped, utf8
 from sublet.client.exchange import Request, User
 from sublet.machinery.clock import Clock
 from sublet.machinery.exposition import Histogram, heading
@@ -220,6 +219,6 @@ class FrontProxy:
         for key, value in headers.items():
             for prefix in self._headers.extra_prefixes:
                 if key.startswith(prefix):
-                    extra = unquote(key[len(prefix) :])
+                    extra = unescaped(key[len(prefix) :])
                     found[extra] = (*found.get(extra, ()), *utf8(value).split("\n"))
         return found

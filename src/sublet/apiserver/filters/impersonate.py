@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from urllib.parse import unquote
 
 from msgspec import Struct
 from msgspec.structs import replace
@@ -17,7 +16,7 @@ from sublet.apiserver.authentication.authenticator import ANONYMOUS, AUTHENTICAT
 from sublet.apiserver.authorization.authorizer import MASTERS, Authorizer
 from sublet.apiserver.authorization.denial import denial, quoted
 from sublet.apiserver.chain import Proceed
-from sublet.apiserver.headerrules import utf8
+from sublet.apiserver.headerrules import unescaped, utf8
 from sublet.apiserver.requestinfo import RequestInfo
 from sublet.client.exchange import Request, Response, User
 from sublet.machinery import names
@@ -159,7 +158,7 @@ def _wanted(request: Request) -> Wanted | None:
     stated = headers.get("impersonate-group")
     groups = () if stated is None else tuple(utf8(stated).split("\n"))
     extra = {
-        unquote(key[len(_EXTRA) :]): tuple(utf8(value).split("\n"))
+        unescaped(key[len(_EXTRA) :]): tuple(utf8(value).split("\n"))
         for key, value in headers.items()
         if key.startswith(_EXTRA)
     }
