@@ -29,6 +29,7 @@ def evaluated(environment: Environment, text: str) -> Any:
 
 
 TRUE = """
+string(double('-0.0')) == '-0' && string(0.0) == '0'
 1 + 2 * 3 == 7
 (1 + 2) * 3 == 9
 -7 / 2 == -3
@@ -363,3 +364,17 @@ def test_calls_of_libraries_cost_what_they_cost_upstream(text: str, estimate: in
     program, budget = Environment({}).compile(text), Budget(1000)
     program.evaluate({}, budget)
     assert (program.estimate, 1000 - budget.left) == (estimate, actual)
+
+
+@pytest.mark.parametrize(
+    ("text", "estimate"),
+    [
+        ("authorizer.path('/healthz')", 2),
+        ("authorizer.group('').resource('pods').fieldSelector('spec.nodeName=example-node-name.fully.qualified.domain.name.example.com')", 1821),
+        ("authorizer.group('').resource('pods').labelSelector('a')", 64),
+        ("authorizer.path('/healthz').check('get').allowed()", 350_003),
+    ],
+)  # fmt: skip
+def test_asking_the_authorizer_costs_what_it_costs_upstream(text: str, estimate: int) -> None:
+    found = Environment({"authorizer": types.parse("kubernetes.authorization.Authorizer")}).compile(text)
+    assert found.estimate == estimate

@@ -6,6 +6,7 @@ Source: Go's fmt and encoding/json (scanner.go) packages.
 from __future__ import annotations
 
 import json
+import math
 import re
 from typing import Any
 
@@ -36,7 +37,9 @@ def shown(value: Any) -> str:
 
 def number(value: float) -> str:
     """``%v`` of a finite float64: an exponent of at least two digits from a million on and below 1e-4."""
-    if value == 0 or 1e-4 <= abs(value) < 1e6:
+    if value == 0:
+        return "-0" if math.copysign(1, value) < 0 else "0"
+    if 1e-4 <= abs(value) < 1e6:
         return str(int(value)) if value == int(value) else repr(value)
     digits, _, exponent = f"{value!r}".partition("e")
     if not exponent:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
-from sublet.machinery.cel.functions import Cost, define
+from sublet.machinery.cel.functions import Cost, define, tenth
 from sublet.machinery.cel.values import Opaque
 
 CHECK_COST = 350_000
@@ -84,6 +85,11 @@ def _dear(_sizes: object) -> int:
     return CHECK_COST
 
 
+def _selector_cost(sizes: Sequence[int]) -> int:
+    """Reading a selector, and making a list and a requirement of every two characters."""
+    return 10 + tenth(sizes[1]) + 50 * math.ceil(sizes[1] / 2)
+
+
 _A, _P, _G, _R, _D = (c.type_name for c in (Authorizer, PathCheck, GroupCheck, ResourceCheck, Verdict))
 _COST: Cost = _dear
 AUTHORIZER = (
@@ -95,8 +101,8 @@ AUTHORIZER = (
     define("subresource", f"{_R}.(string) {_R}", _resource_with("subresource")),
     define("namespace", f"{_R}.(string) {_R}", _resource_with("namespace")),
     define("name", f"{_R}.(string) {_R}", _resource_with("name")),
-    define("fieldSelector", f"{_R}.(string) {_R}", _resource_with("field_selector")),
-    define("labelSelector", f"{_R}.(string) {_R}", _resource_with("label_selector")),
+    define("fieldSelector", f"{_R}.(string) {_R}", _resource_with("field_selector"), _selector_cost),
+    define("labelSelector", f"{_R}.(string) {_R}", _resource_with("label_selector"), _selector_cost),
     define("check", f"{_P}.(string) {_D}; {_R}.(string) {_D}", _check, _COST),
     define("allowed", f"{_D}.() bool", lambda d: d.allowed),
     define("reason", f"{_D}.() string", lambda d: d.reason),
