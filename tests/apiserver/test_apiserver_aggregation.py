@@ -354,6 +354,8 @@ async def test_what_an_unavailable_server_lacks_is_told_and_requests_get_503(pai
     for path in (FLUNDERS.path("default"), FLUNDERS.root):
         response = await pair.ask("GET", path)
         assert (response.status, await body(response)) == (503, b"service unavailable\n")
+    name = "apiserver_request_terminations_total"
+    assert f'{name}{{code="503",component="apiserver"' in pair.api.metrics.text()
     await pair.expose()
     await pair.available()
 

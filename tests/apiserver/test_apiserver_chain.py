@@ -102,6 +102,8 @@ async def test_a_slow_request_ends_at_its_timeout(front: Front, monkeypatch: pyt
     monkeypatch.setattr("sublet.apiserver.handlers.version.handle", slow)
     answer = await front.ask("GET", "/version?timeout=20ms")
     assert (answer.status, answer.json["reason"]) == (504, "Timeout")
+    name = "apiserver_request_terminations_total"
+    assert f'{name}{{code="504",component="apiserver"' in front.api.metrics.text()
 
 
 async def test_too_many_requests_at_once_are_refused_in_plain_text() -> None:

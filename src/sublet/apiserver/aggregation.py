@@ -153,7 +153,7 @@ class Aggregation:
     async def answer(self, request: Request, remote: Remote) -> Response:
         """Passes a request on as its user, upgrades and watches included; 503 where nobody can answer."""
         if not remote.available:
-            return _unavailable("service unavailable")
+            return _unavailable(request, "service unavailable")
         user = request.user
         if user is None:
             return Response(500, [("Content-Type", "text/plain; charset=utf-8")], b"missing user\n")
@@ -161,9 +161,9 @@ class Aggregation:
             return await self.send(replace(request, headers=_passed(request)), remote, user)
         except CallFailed as error:
             _log.warning("the API server for %s cannot be found: %s", remote.name, error)
-            return _unavailable("service unavailable")
+            return _unavailable(request, "service unavailable")
         except ServiceUnavailable as error:
-            return _unavailable(f"error trying to reach service: {error.message}")
+            return _unavailable(request, f"error trying to reach service: {error.message}")
 
     async def send(self, request: Request, remote: Remote, user: User) -> Response:
         """The other server's response. Raises :class:`CallFailed` where nobody knows where it is, else
@@ -315,7 +315,8 @@ def _identity(user: User, peer: str) -> list[tuple[str, str]]:
     return found
 
 
-def _unavailable(text: str) -> Response:
+def _unavailable(request: Request, text: str) -> Response:
+    request.context["terminated"] = True
     headers = [("Content-Type", "text/plain; charset=utf-8"), ("X-Content-Type-Options", "nosniff")]
     return Response(503, headers, f"{text}\n".encode())
 

@@ -9,6 +9,7 @@ Keys of ``request.context``, in the order they come to be:
 - ``impersonation_constraint`` (str): the narrow right by which it may, such as ``impersonate:user-info``;
 - ``audit_annotations`` (dict[str, str]): what admission notes for the audit log;
 - ``flow`` (tuple of headers): to which flow schema and priority level the request was counted;
+- ``terminated`` (True): the server gave the request up, out of time or for want of the server behind it;
 - ``authorization`` or ``refusal`` (str): why the request was allowed, or was not.
 
 ``request.user`` is the user from authentication on.

@@ -59,8 +59,11 @@ class Labels(NamedTuple):
 
     def text(self) -> str:
         """``component="apiserver",dry_run="",…``, in the order of the names."""
+        return self.without_dry_run().replace(",", f',dry_run="{self.dry_run}",', 1)
+
+    def without_dry_run(self) -> str:
         return (
-            f'component="apiserver",dry_run="{self.dry_run}",group="{escaped(self.group)}",'
+            f'component="apiserver",group="{escaped(self.group)}",'
             f'resource="{escaped(self.resource)}",scope="{self.scope}",subresource="{escaped(self.subresource)}",'
             f'verb="{escaped(self.verb)}",version="{escaped(self.version)}"'
         )
@@ -118,6 +121,12 @@ class Metrics(Struct):
             "[STABLE] Gauge of all active long-running apiserver requests broken out by verb, group, version, "
             "resource, scope and component. Not all requests are tracked this way.",
             "gauge",
+        )
+    )
+    terminations: Counter = field(
+        default_factory=lambda: Counter(
+            "apiserver_request_terminations_total",
+            "[ALPHA] Number of requests which apiserver terminated in self-defense.",
         )
     )
     watch_events: Counter = field(
@@ -190,7 +199,7 @@ class Metrics(Struct):
         found = self._watch_labels.get(key)
         if found is None:
             labels = Labels("WATCH", "", group, version, resource, "", scope)
-            found = self._watch_labels[key] = labels.text().replace('dry_run="",', "")
+            found = self._watch_labels[key] = labels.without_dry_run()
         return Running(self.long_running, found)
 
     def begin(self, labels: Labels) -> str:
@@ -290,7 +299,7 @@ class Metrics(Struct):
         )
         for labels, series in tuple(self.requests.items()):
             if not labels.dry_run:
-                yield from series.own().lines(name, labels.text().replace('dry_run="",', ""))
+                yield from series.own().lines(name, labels.without_dry_run())
         name = "apiserver_response_sizes"
         yield from heading(
             name,
@@ -299,8 +308,8 @@ class Metrics(Struct):
             "histogram",
         )
         for labels, series in tuple(self.requests.items()):
-            if series.sizes is not None:
-                yield from series.sizes.lines(name, labels.text().replace(f'dry_run="{labels.dry_run}",', ""))
+            if series.sizes is not None and not labels.dry_run:
+                yield from series.sizes.lines(name, labels.without_dry_run())
         name = "apiserver_current_inflight_requests"
         yield from heading(
             name,
@@ -311,7 +320,7 @@ class Metrics(Struct):
             yield f'{name}{{request_kind="{kind}"}} {count}'
         for counter in (
             self.long_running, self.watch_events, self.authentications, self.authenticated, self.authorizations,
-            self.deprecated, self.store_errors,
+            self.deprecated, self.store_errors, self.terminations,
         ):  # fmt: skip
             yield from tuple(counter.lines())
         name = "apiserver_authorization_decisions_total"

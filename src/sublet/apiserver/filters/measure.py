@@ -37,6 +37,8 @@ class Measure:
         notes = request.context.get("audit_annotations")
         held_up = _held_up(notes) if notes else 0.0
         metrics.observe(labels, response.status, self._clock.monotonic() - started, size, held_up)
+        if response.status >= 500 and "terminated" in request.context:
+            metrics.terminations.add(f'code="{response.status}",{labels.without_dry_run()}')
         return response
 
 

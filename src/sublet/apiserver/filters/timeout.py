@@ -46,6 +46,7 @@ class RequestTimeout:
             return await proceed(request)
         except asyncio.CancelledError:
             if running.expired and running.task is not None and running.task.uncancel() <= running.cancelling:
+                request.context["terminated"] = True
                 raise timed_out() from None
             raise
         finally:
@@ -90,6 +91,7 @@ async def _within(seconds: float, request: Request, proceed: Proceed) -> Respons
     except TimeoutError:
         if not limit.expired():
             raise
+        request.context["terminated"] = True
         raise timed_out() from None
 
 
