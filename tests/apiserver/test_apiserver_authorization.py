@@ -95,8 +95,19 @@ def test_what_is_covered_is_allowed(held: list[dict[str, Any]], wanted: list[dic
 
 
 def test_missing_rules_are_written_as_upstream_writes_them() -> None:
-    missing = uncovered([], [rule("get list", "apps", "deployments")])
-    assert compact(missing) == ['{APIGroups:["apps"], Resources:["deployments"], Verbs:["get", "list"]}']
+    missing = uncovered([], [
+        rule("list get", "apps", "deployments"),
+        rule("get", "-", "pods", "a b"),
+        rule("watch", "apps", "deployments"),
+        {"verbs": ["get", "put"], "nonResourceURLs": ["/x"]},
+    ])  # fmt: skip
+    assert compact(missing) == [
+        '{APIGroups:[""], Resources:["pods"], ResourceNames:["a"], Verbs:["get"]}',
+        '{APIGroups:[""], Resources:["pods"], ResourceNames:["b"], Verbs:["get"]}',
+        '{APIGroups:["apps"], Resources:["deployments"], Verbs:["list" "get" "watch"]}',
+        '{NonResourceURLs:["/x"], Verbs:["get"]}',
+        '{NonResourceURLs:["/x"], Verbs:["put"]}',
+    ]
 
 
 # -- through the API --
@@ -172,7 +183,7 @@ async def test_nobody_grants_what_they_do_not_hold(front: Front) -> None:
         'user "eve" (groups=["system:authenticated"]) is attempting to grant RBAC permissions not currently held:'
         in answer.message
     )
-    assert '{APIGroups:[""], Resources:["secrets"], Verbs:["get", "delete"]}' in answer.message
+    assert '{APIGroups:[""], Resources:["secrets"], Verbs:["get" "delete"]}' in answer.message
     binding = {
         "metadata": {"name": "up"},
         "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": "cluster-admin"},

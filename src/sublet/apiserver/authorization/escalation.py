@@ -80,7 +80,8 @@ class Escalation:
             + "\n".join(compact(missing))
         )
         if errors:
-            why += "; resolution errors: [" + ", ".join(errors) + "]"
+            told = list(dict.fromkeys(errors))
+            why += f"; resolution errors: [{told[0] if len(told) == 1 else '[' + ', '.join(told) + ']'}]"
         raise forbidden(GROUP, plural, name, why)
 
 

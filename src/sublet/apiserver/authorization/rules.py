@@ -94,23 +94,29 @@ def _covers_url(held: str, url: str) -> bool:
 
 
 def compact(rules: Iterable[Rule]) -> list[str]:
-    """Rules as upstream writes them in messages, those alike but for their verbs joined; sorted."""
-    joined: dict[tuple[str, ...], list[str]] = {}
+    """Rules as upstream writes them in messages, those on one resource joined by their verbs; sorted."""
+    joined: dict[str, list[str]] = {}
+    alone: list[str] = []
     for rule in rules:
-        key = tuple(
-            f"{title}:{_listed(rule[name])}"
-            for name, title in (
-                ("nonResourceURLs", "NonResourceURLs"),
-                ("apiGroups", "APIGroups"),
-                ("resources", "Resources"),
-                ("resourceNames", "ResourceNames"),
-            )
-            if rule.get(name)
-        )
-        verbs = joined.setdefault(key, [])
-        verbs.extend(verb for verb in rule.get("verbs") or () if verb not in verbs)
-    return sorted("{" + ", ".join((*key, f"Verbs:{_listed(verbs)}")) + "}" for key, verbs in joined.items())
+        head = ", ".join(f"{title}:{_listed(rule[name])}" for name, title in _TITLES if rule.get(name))
+        verbs = rule.get("verbs") or ()
+        if rule.get("nonResourceURLs"):
+            alone.append(_written(head, verbs))
+        else:
+            joined.setdefault(head, []).extend(verbs)
+    return sorted({*alone, *(_written(head, verbs) for head, verbs in joined.items())})
+
+
+_TITLES = (
+    ("apiGroups", "APIGroups"), ("resources", "Resources"), ("nonResourceURLs", "NonResourceURLs"),
+    ("resourceNames", "ResourceNames"),
+)  # fmt: skip
+
+
+def _written(head: str, verbs: Sequence[str]) -> str:
+    return f"{{{head}, Verbs:{_listed(verbs)}}}"
 
 
 def _listed(values: Sequence[str]) -> str:
-    return "[" + ", ".join(f'"{value}"' for value in values) + "]"
+    """As Go prints a slice of quoted strings."""
+    return "[" + " ".join(f'"{value}"' for value in values) + "]"
