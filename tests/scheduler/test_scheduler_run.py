@@ -121,6 +121,13 @@ async def test_a_more_important_pod_removes_a_less_important_one(client, schedul
     await eventually(client, "important", on("a"))
     names = [objects.name(p) for p in (await client.list(PODS, "default"))["items"]]
     assert names == ["important"]
+    name = "scheduler_pod_scheduling_attempts"
+    async with asyncio.timeout(5):
+        while f"{name}_count 2" not in scheduler.lines():  # noqa: ASYNC110 - counted, not told
+            await asyncio.sleep(0.01)
+    counted = [*scheduler.lines()]
+    assert f'{name}_bucket{{le="1"}} 1' in counted and "scheduler_preemption_victims_sum 1" in counted
+    assert "scheduler_preemption_attempts_total 0" not in counted
 
 
 async def test_a_claim_that_waits_for_a_consumer_gets_the_chosen_node_and_holds_the_pod_until_bound(

@@ -28,6 +28,10 @@ class QueuedPod:
     info: PodInfo
     added: float
     """Monotonic seconds of when it first came; older pods of one priority go first."""
+    ready: float = 0.0
+    """Monotonic seconds of when it could first be tried; 0 until then."""
+    started: float = 0.0
+    """Monotonic seconds of when its last attempt began."""
     attempts: int = 0
     rejected_by: frozenset[str] = frozenset()
     """Events (:attr:`Plugin.wakes`) that may make it schedulable; empty: any."""
@@ -122,6 +126,7 @@ class SchedulingQueue:
             queued = self._take()
             if queued is not None:
                 queued.attempts += 1
+                queued.started = self._clock.monotonic()
                 del self._pods[queued.info.uid]
                 return queued
             self._waiter = asyncio.get_running_loop().create_future()
@@ -154,6 +159,7 @@ class SchedulingQueue:
         queued.place = place
         queued.entry = number = next(self._numbers)
         if place == "active":
+            queued.ready = queued.ready or self._clock.monotonic()
             heapq.heappush(self._active, (-queued.info.priority, queued.added, number, queued))
             if self._waiter is not None and not self._waiter.done():
                 self._waiter.set_result(None)

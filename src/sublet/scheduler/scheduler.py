@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
-from collections import Counter
 from collections.abc import Iterator, Sequence
 
 from sublet.client.client import Client
@@ -18,12 +17,12 @@ from sublet.client.informer import InformerFactory
 from sublet.kinds.resources import resource
 from sublet.machinery import objects
 from sublet.machinery.clock import Clock
-from sublet.machinery.exposition import escaped, heading
 from sublet.machinery.kind import Object
 from sublet.machinery.status import Conflict, NotFound, StatusError
 from sublet.scheduler import preemption
 from sublet.scheduler.cache import Cache
 from sublet.scheduler.configuration import SchedulerSettings
+from sublet.scheduler.counts import Counts
 from sublet.scheduler.framework import (
     DEVICE_CHANGED,
     POD_ADDED,
@@ -81,22 +80,14 @@ class Scheduler:
         """By uid, the pods for which others had to leave a node."""
         self.scheduled = 0
         self.failures = 0
-        self.attempts: Counter[tuple[str, str]] = Counter()
-        """(schedulerName, ``scheduled``, ``unschedulable`` or ``error``) -> how often."""
+        self.counts = Counts()
 
     def lines(self) -> Iterator[str]:
         """Metrics under upstream's names."""
-        name = "scheduler_pending_pods"
-        yield from heading(name, "[STABLE] Number of pending pods, by the queue type.", "gauge")
-        for place, count in self.queue.counts().items():
-            yield f'{name}{{queue="{place}"}} {count}'
-        name = "scheduler_schedule_attempts_total"
-        yield from heading(name, "[STABLE] Number of attempts to schedule pods, by the result.", "counter")
-        for (profile, result), count in self.attempts.items():
-            yield f'{name}{{profile="{escaped(profile)}",result="{result}"}} {count}'
+        yield from self.counts.lines(self.queue.counts())
 
     def _count(self, queued: QueuedPod, result: str) -> None:
-        self.attempts[queued.info.scheduler_name, result] += 1
+        self.counts.attempted(queued.info.scheduler_name, result, self._clock.monotonic() - queued.started)
 
     async def run(self) -> None:
         self._nodes.add_handler(self._node_changed)
@@ -202,6 +193,7 @@ class Scheduler:
             self._preempt(queued, attempt)
             return
         chosen = attempt.best(feasible, self._cluster, self._rng)
+        self.counts.chose(self._clock.monotonic() - queued.started)
         self.cache.assume(pod, chosen.name)
         attempt.reserve(chosen.name, self._cluster)
         task = asyncio.create_task(self._bind(queued, attempt, chosen.name))
@@ -269,6 +261,7 @@ class Scheduler:
         else:
             self.scheduled += 1
             self._count(queued, "scheduled")
+            self.counts.bound(queued.attempts, self._clock.monotonic() - queued.ready)
             self._tell(
                 pod, "Normal", "Scheduled", f"Successfully assigned {pod.namespace}/{pod.name} to {node}"
             )
@@ -296,12 +289,14 @@ class Scheduler:
         if not attempt.profile.preemption:
             self._unschedulable(queued, attempt, message)
             return
+        self.counts.preemptions += 1
         if attempt.rejection:
             helpless = f"0/{len(self.cache.nodes)} nodes are available: {len(self.cache.nodes)} {preemption.NOT_HELPFUL}."
             outcome = preemption.Outcome(None, helpless)
         else:
             outcome = preemption.choose(attempt, self._cluster, self._budgets.list())
         if outcome.candidate is not None:
+            self.counts.preempted(len(outcome.candidate.victims))
             attempt.pod.nominated = outcome.candidate.node
             self._nominated[attempt.pod.uid] = attempt.pod
             self._unschedulable(queued, attempt, message, nominate=outcome.candidate.node)

@@ -1,0 +1,42 @@
+"""What the scheduler tells of its work in metrics."""
+
+from __future__ import annotations
+
+import pytest
+
+from sublet.scheduler.counts import Counts
+
+
+def lines(counts: Counts) -> list[str]:
+    return list(counts.lines({"active": 0}))
+
+
+def test_attempts_are_counted_and_timed_by_their_result() -> None:
+    counts = Counts()
+    counts.attempted("default-scheduler", "unschedulable", 0.003)
+    counts.attempted("default-scheduler", "scheduled", 0.02)
+    found = lines(counts)
+    for result in ("unschedulable", "scheduled"):
+        labels = f'profile="default-scheduler",result="{result}"'
+        assert f"scheduler_schedule_attempts_total{{{labels}}} 1" in found
+        assert f"scheduler_scheduling_attempt_duration_seconds_count{{{labels}}} 1" in found
+
+
+@pytest.mark.parametrize(("tries", "label"), [(1, "1"), (14, "14"), (15, "15+"), (99, "15+")])
+def test_how_long_a_pod_waited_is_told_by_its_tries(tries: int, label: str) -> None:
+    counts = Counts()
+    counts.bound(tries, 3.0)
+    found = lines(counts)
+    name = "scheduler_pod_scheduling_sli_duration_seconds"
+    assert f'{name}_bucket{{attempts="{label}",le="2.56"}} 0' in found
+    assert f'{name}_bucket{{attempts="{label}",le="5.12"}} 1' in found
+    assert f"scheduler_pod_scheduling_attempts_sum {tries}" in found
+
+
+def test_buckets_are_upstreams() -> None:
+    counts = Counts()
+    counts.bound(1, 0.0)
+    found = "\n".join(lines(counts))
+    assert 'scheduling_algorithm_duration_seconds_bucket{le="16.384"} 0' in found
+    assert 'pod_scheduling_sli_duration_seconds_bucket{attempts="1",le="5242.88"} 1' in found
+    assert 'preemption_victims_bucket{le="64"} 0' in found
