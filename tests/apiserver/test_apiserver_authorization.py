@@ -160,6 +160,23 @@ async def test_exec_by_get_needs_create_as_exec_by_post_does(front: Front) -> No
     assert 'cannot create resource "pods/exec"' in answer.message
 
 
+async def test_a_role_that_is_not_there_is_named_as_a_resource_to_who_binds_it(front: Front) -> None:
+    writes = rule("create", "rbac.authorization.k8s.io", "roles rolebindings")
+    await front.create(f"{RBAC}/clusterroles", {"metadata": {"name": "writer"}, "rules": [writes]})
+    await front.bind("writer", user="bob", namespace="default")
+    path = f"{RBAC}/namespaces/default"
+    for kind, named in (("Role", "roles"), ("ClusterRole", "clusterroles")):
+        reference = {"apiGroup": "rbac.authorization.k8s.io", "kind": kind, "name": "gone"}
+        body = {"metadata": {"name": "up"}, "roleRef": reference}
+        answer = await front.ask("POST", f"{path}/rolebindings", body, user=BOB)
+        assert (answer.status, answer.message) == (404, f'{named}.rbac.authorization.k8s.io "gone" not found')
+    await front.bind("gone", user="bob", namespace="default")
+    much = {"metadata": {"name": "much"}, "rules": [rule("get", "-", "pods")]}
+    answer = await front.ask("POST", f"{path}/roles", much, user=BOB)
+    told = 'Verbs:["get"]}; resolution errors: [clusterroles.rbac.authorization.k8s.io "gone" not found]'
+    assert answer.message.endswith(told)
+
+
 async def test_nobody_grants_what_they_do_not_hold(front: Front) -> None:
     await front.create(f"{RBAC}/clusterroles", {
         "metadata": {"name": "role-writer"},

@@ -62,7 +62,7 @@ class Escalation:
             return
         rules = self._rbac.role_rules(namespace if kind == "Role" else "", role)
         if rules is None:
-            raise not_found(GROUP, "role" if kind == "Role" else "clusterrole", role)
+            raise not_found(GROUP, roles, role)
         self._confirm(user, namespace, rules, plural, name)
 
     async def _may(self, user: User, verb: str, plural: str, namespace: str, name: str) -> bool:
@@ -80,7 +80,8 @@ class Escalation:
             + "\n".join(compact(missing))
         )
         if errors:
-            told = list(dict.fromkeys(errors))
+            # Upstream reads the objects themselves here, not what its authorizer has of them, and so names resources.
+            told = list(dict.fromkeys(error.replace("role.", "roles.", 1) for error in errors))
             why += f"; resolution errors: [{told[0] if len(told) == 1 else '[' + ', '.join(told) + ']'}]"
         raise forbidden(GROUP, plural, name, why)
 
