@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from controllers_cluster import running, until
+
 from sublet.controllers import node_lifecycle, pod_garbage_collector, taint_eviction
 from sublet.kinds.resources import resource
 
@@ -121,3 +123,19 @@ async def test_a_no_execute_taint_evicts_what_does_not_tolerate_it(cluster: Any,
         return [pod["metadata"]["name"] for pod in await cluster.items("pods")] == ["stays"]
 
     await eventually(evicted)
+
+
+async def test_a_lost_node_is_counted_when_its_pods_must_go() -> None:
+    async with running({"node-lifecycle-controller"}, 0) as cluster:
+        for name, ready in (("well", "True"), ("lost", "Unknown")):
+            await cluster.client.create(resource("nodes"), {"metadata": {"name": name}})
+            status = {"conditions": [{"type": "Ready", "status": ready}]}
+            await cluster.client.patch(resource("nodes"), name, {"status": status}, subresource="status")
+
+        async def counted() -> bool:
+            return 'node_collector_evictions_total{zone=""} 1' in cluster.manager.lines()
+
+        await until(counted)
+        taints = (await cluster.get("nodes", "lost", ""))["spec"]["taints"]
+        assert ("node.kubernetes.io/unreachable", "NoExecute") in [(t["key"], t["effect"]) for t in taints]
+        assert 'node_collector_unhealthy_nodes_in_zone{zone=""} 1' in [*cluster.manager.lines()]

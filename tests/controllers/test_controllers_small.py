@@ -12,7 +12,7 @@ from sublet.controllers import resourcequota
 from sublet.controllers.ttl import ANNOTATION, Step
 from sublet.kinds.resources import resource
 from sublet.machinery import objects
-from sublet.reconcile.zones import Pace, Rates, Zones
+from sublet.reconcile.zones import Pace, Rates, Zones, zone_label
 
 
 @pytest.fixture
@@ -56,6 +56,16 @@ def test_a_wholly_lost_zone_among_others_is_left_and_all_of_them_are_not() -> No
     assert zones(a=(0, 3), b=(3, 0)).rate(node("a1")) == Rates().normal
     everything = zones(a=(0, 3), b=(0, 3))
     assert everything.all_lost and everything.rate(node("a1")) == 0.0
+
+
+def test_metrics_say_how_well_each_zone_is() -> None:
+    found = [line for line in zones(a=(3, 1), b=(0, 2)).lines() if not line.startswith("#")]
+    assert found == [
+        f'node_collector_{name}{{zone=":\x00:{zone}"}} {value}'
+        for name, values in (("zone_health", (75, 0)), ("zone_size", (4, 2)), ("unhealthy_nodes_in_zone", (1, 2)))
+        for zone, value in zip("ab", values, strict=True)
+    ]  # fmt: skip
+    assert zone_label(("", "")) == 'zone=""' and zone_label(("r", "z")) == 'zone="r:\x00:z"'
 
 
 def test_nodes_that_change_or_go_are_counted_anew() -> None:

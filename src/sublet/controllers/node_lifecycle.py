@@ -17,13 +17,14 @@ from typing import Any
 from sublet.kinds.resources import resource
 from sublet.machinery import objects
 from sublet.machinery.clock import Clock
+from sublet.machinery.exposition import Counter
 from sublet.machinery.kind import Object
 from sublet.machinery.status import Conflict, NotFound, StatusError
 from sublet.reconcile import workloads
 from sublet.reconcile.controller import Controller
 from sublet.reconcile.manager import Context, Registration, Runnable
 from sublet.reconcile.workloads import set_condition
-from sublet.reconcile.zones import Pace, Rates, Zones
+from sublet.reconcile.zones import Pace, Rates, Zones, zone_label, zone_of
 
 log = logging.getLogger(__name__)
 
@@ -65,6 +66,12 @@ def evicting_taint(node: Object) -> str:
     """``not-ready``, ``unreachable``, or empty: the NoExecute taint the node deserves."""
     ready = objects.condition(node, "Ready") or {}
     return _BY_CONDITION.get(("Ready", ready.get("status", "")), "")
+
+
+def _evicts(node: Object, evict: str) -> bool:
+    """Whether it has that taint already."""
+    has = (node.get("spec") or {}).get("taints") or ()
+    return any(t.get("key") == _PREFIX + evict and t.get("effect") == "NoExecute" for t in has)
 
 
 def taints(node: Object, evict: str | None, now: float) -> list[Object] | None:
@@ -178,7 +185,12 @@ class NodeLifecycle:
         self._period = float(context.settings.get("node_monitor_period", _CHECK))
         self._zones = Zones(rates(context.settings))
         self._pace = Pace()
+        self._evictions = Counter(
+            "node_collector_evictions_total",
+            "[STABLE] Number of Node evictions that happened since current instance of NodeController started.",
+        )
         self.controller = Controller("node-lifecycle-controller", self.reconcile)
+        self.controller.sources += [self._zones.lines, self._evictions.lines]
         self._nodes.add_handler(self._on_node)
 
     def _on_node(self, event: str, node: Object, old: Object | None) -> None:
@@ -244,13 +256,14 @@ class NodeLifecycle:
                 "spec": {"taints": wanted or None},
             }
             await self._client.patch(_NODES, name, patch)
+            if evict and not _evicts(node, evict):
+                self._evictions.add(zone_label(zone_of(node)))
         if evicting_taint(node):
             await self._mark_pods(node)
 
     def _may_evict(self, node: Object, evict: str) -> bool:
         """Few nodes at a time, so that a network cut does not empty the cluster."""
-        has = (node.get("spec") or {}).get("taints") or ()
-        if any(t.get("key") == _PREFIX + evict and t.get("effect") == "NoExecute" for t in has):
+        if _evicts(node, evict):
             return True
         return self._pace.passes(node, self._zones.rate(node), self._context.clock.monotonic())
 

@@ -7,13 +7,17 @@ for then it is more likely the control plane that is cut off.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 from sublet.machinery import objects
+from sublet.machinery.exposition import escaped, heading
 from sublet.machinery.kind import Object
 
 _FEW = 2
 _REGION, _ZONE = "topology.kubernetes.io/region", "topology.kubernetes.io/zone"
+
+_BETWEEN = ":\x00:"
 
 Zone = tuple[str, str]
 
@@ -21,6 +25,12 @@ Zone = tuple[str, str]
 def zone_of(node: Object) -> Zone:
     labels = objects.labels(node)
     return labels.get(_REGION, ""), labels.get(_ZONE, "")
+
+
+def zone_label(zone: Zone) -> str:
+    """As metrics name it: upstream's key of region and zone."""
+    key = _BETWEEN.join(zone) if any(zone) else ""
+    return f'zone="{escaped(key)}"'
 
 
 @dataclass(frozen=True)
@@ -80,6 +90,19 @@ class Zones:
         if count.all_lost or not count.partly_lost(rates.unhealthy):
             return rates.normal
         return rates.secondary if count.nodes > rates.large else 0.0
+
+    def lines(self) -> Iterator[str]:
+        """Metrics under upstream's names."""
+        zones = {zone_label(zone): count for zone, count in self._zones.items()}
+        healthy = {zone: 100 * (count.nodes - count.lost) / count.nodes for zone, count in zones.items()}
+        for name, what, values in (
+            ("zone_health", "percentage of healthy nodes per zone", healthy),
+            ("zone_size", "number of registered Nodes per zones", {z: c.nodes for z, c in zones.items()}),
+            ("unhealthy_nodes_in_zone", "number of not Ready Nodes per zones", {z: c.lost for z, c in zones.items()}),
+        ):  # fmt: skip
+            yield from heading(f"node_collector_{name}", f"[ALPHA] Gauge measuring {what}.", "gauge")
+            for zone, value in values.items():
+                yield f"node_collector_{name}{{{zone}}} {value:g}"
 
 
 class Pace:
