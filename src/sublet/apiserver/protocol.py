@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import httptools
 
 from sublet.apiserver import compression, headerrules
-from sublet.apiserver.tls import NOBODY, TLSConnection
+from sublet.apiserver.tls import NOBODY, TLSConnection, address
 from sublet.apiserver.upgraded import UpgradedConnection
 from sublet.client.exchange import Request, Response
 from sublet.machinery import codec
@@ -97,9 +97,7 @@ class HTTPProtocol(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = transport  # type: ignore[assignment]  # uvloop's are no subclasses
         self._transport.set_write_buffer_limits(high=_WRITE_HIGH)
-        peer = transport.get_extra_info("peername")
-        if isinstance(peer, tuple) and len(peer) >= 2:
-            self._remote = f"[{peer[0]}]:{peer[1]}" if ":" in peer[0] else f"{peer[0]}:{peer[1]}"
+        self._remote = address(transport)
         if isinstance(transport, TLSConnection):
             self._peer = transport.peer
         self._await_peer(_HEAD_SECONDS)

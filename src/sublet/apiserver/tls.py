@@ -51,6 +51,14 @@ class Peer(Struct, frozen=True):
 NOBODY = Peer()
 
 
+def address(transport: asyncio.BaseTransport) -> str:
+    """``host:port`` of the peer; ``""`` where it has none."""
+    peer = transport.get_extra_info("peername")
+    if not isinstance(peer, tuple) or len(peer) < 2:
+        return ""
+    return f"[{peer[0]}]:{peer[1]}" if ":" in peer[0] else f"{peer[0]}:{peer[1]}"
+
+
 class TLSListener:
     """Makes the connections of one listening address, which share its context and queues.
 
@@ -163,7 +171,8 @@ class TLSConnection(asyncio.Protocol, asyncio.Transport):
 
     def _fail(self, error: ssl.SSLError) -> None:
         """The peer hears why, where TLS has a word for it, and is disconnected."""
-        _log.info("TLS error from %s: %s", self._transport.get_extra_info("peername"), error)
+        where = "TLS handshake" if self._inside is None else "TLS"
+        _log.info("%s error from %s: %s", where, address(self._transport), error)
         if self._first in _LIKE_HTTP:
             self._listener.outgoing.read()
             self._transport.write(_SPEAK_TLS)
@@ -281,7 +290,7 @@ class TLSConnection(asyncio.Protocol, asyncio.Transport):
     # -- time --
 
     def _overdue(self) -> None:
-        _log.info("TLS handshake with %s timed out", self._transport.get_extra_info("peername"))
+        _log.info("TLS handshake error from %s: timed out", address(self._transport))
         self.abort()
 
     def _stop_timer(self) -> None:
