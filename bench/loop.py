@@ -322,9 +322,11 @@ def main() -> None:
         policy.write_text("apiVersion: audit.k8s.io/v1\nkind: Policy\nrules: [{level: RequestResponse}]\n")
         audit = (f"--audit-policy-file={policy}", f"--audit-log-path={scratch}/audit.log")
         server = Server(Path(scratch) / "data", *audit, program=program)
-        server.wait_ready()
-        times = uvloop.run(drive(server, options, options.only.split(",")))
-        server.stop()
+        try:
+            server.wait_ready()
+            times = uvloop.run(drive(server, options, options.only.split(",")))
+        finally:
+            server.stop()
         found = [json.loads(line) for line in steps.read_text().splitlines()]
     report("loop", told(found, times, options.limit, options.where))
 
