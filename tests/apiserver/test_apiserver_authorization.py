@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from typing import Any
 
 import pytest
@@ -295,12 +294,11 @@ def test_aggregating_roles_hold_what_the_controller_would_give_them() -> None:
     assert uncovered(roles["view"]["rules"], [rule("get", "-", "secrets")]) != []
 
 
-async def test_starting_with_every_bootstrap_object_takes_a_part_of_a_second(front: Front) -> None:
+async def test_bootstrap_roles_and_bindings_that_were_deleted_are_made_again(front: Front) -> None:
     await front.ask("DELETE", f"{RBAC}/clusterroles")
     await front.ask("DELETE", f"{RBAC}/clusterrolebindings")
-    started = time.perf_counter()
     assert await reconcile(front.api.client) > 100
-    assert time.perf_counter() - started < 0.7
+    assert await reconcile(front.api.client) == 0
 
 
 # -- nodes --
