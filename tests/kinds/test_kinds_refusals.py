@@ -1,4 +1,4 @@
-"""What new objects and changes are refused for: every cause, in order (``refusals.yaml``, ``refusals_core.yaml``)."""
+"""What new objects and changes are refused for: every cause, in order (``refusals*.yaml``)."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ SAMPLES: Mapping[str, Object] = {
 }
 CASES = [
     case
-    for name in ("refusals.yaml", "refusals_core.yaml")
+    for name in ("refusals.yaml", "refusals_core.yaml", "refusals_specs.yaml")
     for case in yaml.safe_load((HERE / name).read_text("utf-8"))
 ]
 KINDS = {kind.resource.kind: kind for kind in catalog.everything().values()}
