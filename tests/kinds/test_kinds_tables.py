@@ -168,3 +168,49 @@ def test_an_address_is_shown_with_what_holds_it() -> None:
     )
     parent = {"group": "", "resource": "services", "namespace": "n", "name": "g"}
     assert row("ipaddresses.networking.k8s.io", spec={"parentRef": parent})["ParentRef"] == "services/n/g"
+
+
+@pytest.mark.parametrize(
+    ("ready", "closed", "text"),
+    [
+        ("True", False, "Ready"),
+        ("True", True, "Ready,SchedulingDisabled"),
+        ("Unknown", False, "NotReady"),
+        (None, True, "Unknown,SchedulingDisabled"),
+    ],
+)
+def test_a_node_shows_whether_it_is_ready_and_takes_pods(ready: str | None, closed: bool, text: str) -> None:
+    conditions = [{"type": "Ready" if ready else "DiskPressure", "status": ready or "True"}]
+    assert row("nodes", spec={"unschedulable": closed}, status={"conditions": conditions})["Status"] == text
+
+
+@pytest.mark.parametrize(
+    ("spec", "ingress", "text"),
+    [
+        ({"type": "NodePort", "externalIPs": ["9.9.9.9", "8.8.8.8"]}, [], "9.9.9.9,8.8.8.8"),
+        ({"type": "LoadBalancer"}, [], "<pending>"),
+        ({"type": "LoadBalancer", "externalIPs": ["9.9.9.9"]}, [{"ip": "5.5.5.5"}, {"hostname": "b"}], "5.5.5.5,b,9.9.9.9"),
+        ({"type": "ExternalName", "externalName": "a.b"}, [], "a.b"),
+        ({"type": "ClusterIP"}, [], "<none>"),
+    ],
+)  # fmt: skip
+def test_a_service_shows_where_it_is_reached_from_outside(
+    spec: Object, ingress: list[Object], text: str
+) -> None:
+    assert row("services", spec=spec, status={"loadBalancer": {"ingress": ingress}})["External-IP"] == text
+
+
+def test_an_event_of_the_new_form_shows_its_series_and_who_reported_it() -> None:
+    first, last = (rfc3339(NOW - seconds)[:-1] + ".000000Z" for seconds in (600, 60))
+    shown = row(
+        "events", involvedObject={"kind": "Pod", "name": "p"}, message=" told\n", eventTime=first,
+        series={"count": 100, "lastObservedTime": last}, reportingComponent="c", reportingInstance="i",
+    )  # fmt: skip
+    assert (shown["Last Seen"], shown["First Seen"], shown["Count"]) == ("60s", "10m", 100)
+    assert (shown["Object"], shown["Source"], shown["Message"]) == ("pod/p", "c, i", "told")
+
+
+def test_a_quota_shows_requests_and_limits_apart() -> None:
+    hard = {"pods": "4", "limits.memory": "1Gi", "requests.cpu": "2"}
+    shown = row("resourcequotas", status={"hard": hard, "used": {"pods": "1"}})
+    assert (shown["Request"], shown["Limit"]) == ("pods: 1/4, requests.cpu: 0/2", "limits.memory: 0/1Gi")
