@@ -394,3 +394,52 @@ async def test_the_status_of_a_deployment_does_not_bring_labels(client: Client) 
     assert "labels" not in after["metadata"]
     assert after["metadata"]["annotations"] == {"a": "b"}
     assert after["status"]["replicas"] == 1
+
+
+_LATER = "2033-05-18T03:33:20Z"
+
+
+@pytest.mark.parametrize(
+    ("changed", "why"),
+    [
+        ({"deletionTimestamp": _LATER}, f'metadata.deletionTimestamp: Invalid value: "{_LATER}": field is'),
+        (
+            {"deletionGracePeriodSeconds": 30},
+            "metadata.deletionGracePeriodSeconds: Invalid value: 30: field is",
+        ),
+    ],
+)
+async def test_only_a_deletion_begins_a_deletion(
+    client: Client, make_config_map: MAKE, changed: Object, why: str
+) -> None:
+    wanted = make_config_map()
+    wanted["metadata"]["finalizers"] = ["example.com/hold"]
+    made = await client.create(MAPS, wanted | {"metadata": wanted["metadata"] | changed})
+    assert not changed.keys() & made["metadata"].keys()
+    assert list(made["metadata"]["managedFields"][0]["fieldsV1"]["f:metadata"]) == ["f:finalizers"]
+    with pytest.raises(Invalid, match=why):
+        await client.patch(MAPS, "settings", {"metadata": changed}, "default")
+    with pytest.raises(Invalid, match=why):
+        await client.update(MAPS, made | {"metadata": made["metadata"] | changed})
+
+
+async def test_a_deletion_that_has_begun_is_not_taken_back(client: Client, make_config_map: MAKE) -> None:
+    wanted = make_config_map()
+    wanted["metadata"]["finalizers"] = ["example.com/hold"]
+    await client.create(MAPS, wanted)
+    marked = (await client.delete(MAPS, "settings", "default"))["metadata"]
+    patch = {"metadata": {"deletionTimestamp": _LATER, "deletionGracePeriodSeconds": None}}
+    left = (await client.patch(MAPS, "settings", patch, "default"))["metadata"]
+    assert (left["deletionTimestamp"], left["deletionGracePeriodSeconds"]) == (marked["deletionTimestamp"], 0)
+    with pytest.raises(Invalid, match=r"deletionGracePeriodSeconds: Invalid value: 40: field is immutable"):
+        await client.patch(MAPS, "settings", {"metadata": {"deletionGracePeriodSeconds": 40}}, "default")
+
+
+@pytest.mark.parametrize("version", ["", "/", "foo/", "a/b/c"])
+async def test_an_owner_has_a_version(client: Client, make_config_map: MAKE, version: str) -> None:
+    wanted = make_config_map()
+    owner = {"apiVersion": version, "kind": "Pod", "name": "name", "uid": "1"}
+    wanted["metadata"]["ownerReferences"] = [owner]
+    why = f'metadata.ownerReferences.apiVersion: Invalid value: "{version}": version must not be empty'
+    with pytest.raises(Invalid, match=why):
+        await client.create(MAPS, wanted)

@@ -43,7 +43,7 @@ def place(obj: Object, kind: Kind, namespace: str) -> None:
 
 
 def receive(obj: Object, kind: Kind, namespace: str) -> None:
-    """Takes in what is posted and not stored: forgets what nobody can state, and puts it into the URL's namespace."""
+    """Takes in what is posted: forgets what nobody can state, and puts it into the URL's namespace."""
     metadata = metadata_of(obj)
     for key in _WIPED:
         metadata.pop(key, None)
@@ -88,13 +88,20 @@ def generate_name(obj: Object, rng: random.Random) -> None:
 
 
 def prepare_update(new: Object, old: Object) -> None:
-    """Restores what a client cannot change: times, uid, generation, the place."""
+    """Restores what a client cannot change: times, uid, generation, the place.
+
+    A deletion that a client begins here, and another period of grace, are refused later.
+    """
     before, metadata = old["metadata"], metadata_of(new)
-    for key in ("creationTimestamp", "deletionTimestamp", "deletionGracePeriodSeconds", "generation"):
+    for key in ("creationTimestamp", "generation"):
         if key in before:
             metadata[key] = before[key]
         else:
             metadata.pop(key, None)
+    if before.get("deletionTimestamp"):
+        metadata["deletionTimestamp"] = before["deletionTimestamp"]
+    if metadata.get("deletionGracePeriodSeconds") is None and "deletionGracePeriodSeconds" in before:
+        metadata["deletionGracePeriodSeconds"] = before["deletionGracePeriodSeconds"]
     metadata.pop("selfLink", None)
     if not metadata.get("uid"):
         metadata["uid"] = before.get("uid", "")
@@ -237,6 +244,9 @@ def _validate_change(metadata: Mapping[str, Any], before: Mapping[str, Any]) -> 
     for key in ("name", "namespace", "uid", "creationTimestamp"):
         if metadata.get(key) != before.get(key) and key in before:
             errors.append(invalid(f"metadata.{key}", metadata.get(key, ""), "field is immutable"))
+    for key in ("deletionTimestamp", "deletionGracePeriodSeconds"):
+        if metadata.get(key) != before.get(key):
+            errors.append(invalid(f"metadata.{key}", metadata.get(key), "field is immutable"))
     errors += label_errors(metadata.get("labels") or {})
     errors += annotation_errors(metadata.get("annotations") or {})
     errors += _validate_owners(metadata.get("ownerReferences") or [])
@@ -332,7 +342,7 @@ def _validate_owners(owners: Sequence[Mapping[str, Any]]) -> list[FieldError]:
     controller = ""
     for owner in owners:
         version, kind = str(owner.get("apiVersion") or ""), str(owner.get("kind") or "")
-        if not version.rpartition("/")[2]:
+        if not version.rpartition("/")[2] or version.count("/") > 1:
             errors.append(invalid(f"{path}.apiVersion", version, "version must not be empty"))
         for key in ("kind", "name", "uid"):
             if not owner.get(key):

@@ -170,7 +170,7 @@ class Registry:
                 "create not allowed while custom resource definition is terminating",
                 group=kind.resource.group, kind=kind.resource.plural,
             )  # fmt: skip
-        objectmeta.place(obj, kind, namespace)
+        (objectmeta.place if write.applied else objectmeta.receive)(obj, kind, namespace)
         if obj["metadata"].get("resourceVersion"):
             raise StatusError(
                 "resourceVersion should not be set on objects to be created", code=500, reason=""
