@@ -7,6 +7,8 @@ The expression language is imported when the first of them is met.
 from __future__ import annotations
 
 import asyncio
+import importlib
+import sys
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
@@ -36,8 +38,18 @@ GROUP = webhookrules.GROUP
 VALIDATING, MUTATING = "validatingadmissionpolicies", "mutatingadmissionpolicies"
 _STATE = "policies"
 _MOST_CONDITIONS = 512
+_LANGUAGE = tuple(
+    f"sublet.apiserver.admission.policies_{part}" for part in ("compile", "evaluate", "request")
+)
 _PATIENCE = 10.0
 """Seconds that a thread waits for the event loop."""
+
+
+async def _language() -> None:
+    """Loads what compiles and runs expressions, where that has not happened yet: 30 ms, which the loop need not wait for."""
+    for module in _LANGUAGE:
+        if module not in sys.modules:
+            await asyncio.to_thread(importlib.import_module, module)
 
 
 class Binding(Struct):
@@ -174,6 +186,7 @@ class PolicyAdmission:
         key = "webhooks" if attributes.plural.endswith("webhookconfigurations") else "spec"
         if old is not None and old.get(key) == obj.get(key):
             return
+        await _language()
         if attributes.plural in (VALIDATING, MUTATING):
             from sublet.apiserver.admission.policies_compile import compile_policy
 
@@ -300,6 +313,7 @@ class PolicyAdmission:
         resource = policy.match.resource(attributes, labels)
         if resource is None:
             return []
+        await _language()
         self._at_home()
         compiled = await policy.compiled()
         from sublet.apiserver.admission.policies_evaluate import Evaluation
@@ -368,6 +382,7 @@ class PolicyAdmission:
         old: Object | None, resource: Resource,
     ) -> bool:  # fmt: skip
         """Whether the matchConditions of a webhook all hold. Raises ``ValueError`` where that cannot be told."""
+        await _language()
         from sublet.apiserver.admission.policies_compile import compile_conditions
         from sublet.apiserver.admission.policies_evaluate import conditions_hold
         from sublet.apiserver.admission.policies_request import values
