@@ -530,6 +530,19 @@ async def test_a_patch_does_not_change_the_kind(client: Client, served: Object) 
         await client.patch(WIDGETS, "w", {"kind": "Gadget"}, "default")
 
 
+async def test_another_kind_is_refused_though_there_is_no_name_to_tell(
+    client: Client, served: Object, read: Callable[[Response], Any]
+) -> None:
+    body = codec.encode_json(widget() | {"kind": "Gadget", "metadata": -1})
+    headers = {"content-type": "application/json"}
+    answer = await client.raw(
+        "POST", "/apis/example.com/v1/namespaces/default/widgets", body=body, headers=headers
+    )
+    assert (answer.status, read(answer)["message"]) == (
+        422, 'Widget.example.com "" is invalid: kind: Invalid value: "Gadget": must be Widget',
+    )  # fmt: skip
+
+
 async def test_each_version_has_its_own_subresources(client: Client, read: Callable[[Response], Any]) -> None:
     """In one without them the status is written with the rest, and counts for the generation."""
     crd = definition()

@@ -214,7 +214,8 @@ def _check_type(obj: Object, resource: Resource, custom: bool) -> None:
     version, kind = obj.get("apiVersion") or "", obj.get("kind") or ""
     if custom and kind and kind != resource.kind and version in ("", resource.api_version):
         error = invalid("kind", kind, f"must be {resource.kind}")
-        raise invalid_object(resource.group, resource.kind, objects.name(obj), [error])
+        name = objects.name(obj) if isinstance(obj.get("metadata"), dict) else ""  # judged only later
+        raise invalid_object(resource.group, resource.kind, name, [error])
     if not custom and (why := type_problem(obj, resource)):
         spoken = str(version).rpartition("/")[2] or resource.version
         raise BadRequest(
