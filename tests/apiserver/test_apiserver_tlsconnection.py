@@ -417,6 +417,24 @@ async def test_plain_http_is_told_that_this_is_an_https_server(serve: Serve, fir
     assert said == b"HTTP/1.0 400 Bad Request\r\n\r\nClient sent an HTTP request to an HTTPS server.\n"
 
 
+async def test_handshakes_that_fail_are_counted_and_others_are_not(serve: Serve) -> None:
+    serving = await serve(echo)
+    good = await serving.connect()
+    good.send(GET % b"x")
+    await good.until(b"/x")
+    silent = await serving.plain()
+    silent.writer.close()
+    wire = await serving.plain()
+    wire.writer.write(b"GET / HTTP/1.1\r\n\r\n")
+    await asyncio.wait_for(wire.reader.read(), 5)
+    wire.writer.close()
+    for _ in range(200):
+        if (told := list(serving.server.metric_lines())[-1]).endswith(" 2"):
+            break
+        await asyncio.sleep(0.02)
+    assert told == "apiserver_tls_handshake_errors_total 2"
+
+
 async def test_garbage_is_disconnected_without_a_word_of_http(serve: Serve) -> None:
     serving = await serve(echo)
     for garbage in (

@@ -48,6 +48,9 @@ PATHS: Mapping[str, str] = {
 }  # fmt: skip
 """First segment of a non-resource path -> module."""
 
+_JUDGES = "admissionregistration.k8s.io"
+_WRITES = frozenset(("create", "update", "patch", "delete", "deletecollection"))
+
 
 class Dispatch:
     """Routes requests of one API server."""
@@ -73,7 +76,11 @@ class Dispatch:
         module = _module(found[0], info)
         if not module:
             return not_served()
-        return await self._handler(module)(request, info, self._api)
+        response = await self._handler(module)(request, info, self._api)
+        if info.api_group == _JUDGES and info.verb in _WRITES:
+            # Admission reads the watch cache: who is told that a webhook is there can rely on it from now on.
+            await self._api.registry.fresh(found[0])
+        return response
 
     def _handler(self, module: str) -> Handler:
         handler = self._handlers.get(module)

@@ -8,7 +8,7 @@ import errno
 import socket
 import ssl
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from email.utils import formatdate
 from pathlib import Path
 
@@ -16,6 +16,7 @@ from msgspec import Struct
 
 from sublet.apiserver import clientcerts
 from sublet.apiserver.headerrules import HeaderRules
+from sublet.apiserver.metrics import heading
 from sublet.apiserver.protocol import HTTPProtocol
 from sublet.apiserver.tls import TLSListener
 from sublet.client.exchange import Application
@@ -66,6 +67,7 @@ class HTTPServer:
         self.header_rules = HeaderRules(listed_headers, listed_prefixes)
         self.loop: asyncio.AbstractEventLoop
         self._ssl = ssl_context
+        self._tls: TLSListener | None = None
         self._backlog = backlog
         self._server: asyncio.AbstractServer | None = None
         self._sweeper: asyncio.Task[None] | None = None
@@ -78,7 +80,7 @@ class HTTPServer:
         self.loop = asyncio.get_running_loop()
         connection: Callable[[], asyncio.Protocol] = self._connection
         if self._ssl is not None:
-            connection = TLSListener(self._ssl, self._connection)
+            connection = self._tls = TLSListener(self._ssl, self._connection)
         try:
             if self.path is not None:
                 self._server = await self.loop.create_unix_server(
@@ -213,6 +215,13 @@ class HTTPServer:
         if len(self.names) < _NAMES_LIMIT:
             self.names[name] = key
         return key
+
+    def metric_lines(self) -> Iterator[str]:
+        """Handshakes that failed, in Prometheus' text format."""
+        name = "apiserver_tls_handshake_errors_total"
+        what = "[ALPHA] Number of requests dropped with 'TLS handshake error from' error"
+        yield from heading(name, what, "counter")
+        yield f"{name} {0 if self._tls is None else self._tls.failed}"
 
     def date_line(self) -> str:
         now = int(time.time())

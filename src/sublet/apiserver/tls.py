@@ -65,13 +65,15 @@ class TLSListener:
     ``protocol`` makes what speaks inside TLS, once a handshake is over.
     """
 
-    __slots__ = ("_peers", "_release", "context", "incoming", "outgoing", "protocol")
+    __slots__ = ("_peers", "_release", "context", "failed", "incoming", "outgoing", "protocol")
 
     def __init__(self, context: ssl.SSLContext, protocol: Callable[[], asyncio.Protocol]) -> None:
         self.context = context
         self.protocol = protocol
         self.incoming = ssl.MemoryBIO()
         self.outgoing = ssl.MemoryBIO()
+        self.failed = 0
+        """Connections whose handshake came to nothing: what was said was no TLS, was not wanted, or took too long."""
         self._release = tlsmemory.releasing(context)
         self._peers: dict[Peer, Peer] = {}
 
@@ -189,7 +191,9 @@ class TLSConnection(asyncio.Protocol, asyncio.Transport):
         self._state = _ENDING
         self._stop_timer()
         inside, self._inside = self._inside, None
-        if inside is not None:
+        if inside is None:
+            self._listener.failed += 1
+        else:
             inside.connection_lost(exc)
 
     def pause_writing(self) -> None:

@@ -206,7 +206,7 @@ class ControlPlane:
         await self.api.start()
         gate.open(self.api)
         self._controlling = Controlling(assembly, self.api, self.pki, self.clock, self.rng)
-        self.api.metrics.sources.append(self._controlling.lines)
+        self.api.metrics.sources += [self._controlling.lines, self._server.metric_lines]
         if not assembly.store_url:
             self.api.metrics.sources.append(partial(metricsources.storage, assembly.data_dir / _STORE))
         self.api.health.parts = {**self._controlling.parts(), **self.api.health.parts}
