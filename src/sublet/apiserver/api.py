@@ -130,30 +130,9 @@ class APIServer:
             store, self.caches, self.kinds, minor=settings.minor,
             version=settings.version or sublet.__version__, clock=self.clock, rng=self.rng,
         )  # fmt: skip
-        self._reloader: Reloader | None = None
-        if self.encrypted is not None:
-            self.registry.stale = self.encrypted.stale
-            self.metrics.sources.append(self.encrypted.lines)
-            if settings.encryption_reload and settings.encryption_config is not None:
-                self._reloader = Reloader(settings.encryption_config, self.encrypted)
-                self.metrics.sources.append(self._reloader.lines)
-        self.rbac = RBAC(self.caches)
-        self.node_authorizer = NodeAuthorizer(self.caches, node_rules())
-        self.authorizer = Authorizer((), lambda: self.caches.fresh(1.0))
-        self.access = Access(
-            self.authenticator, settings.authentication, self.authorizer, settings.authorization,
-            {"Node": self.node_authorizer, "RBAC": self.rbac}, self.clock,
-        )  # fmt: skip
-        self.reader = RegistryReader(self.registry)
-        self.endpoints = Endpoints(self.reader.get, self.reader.list)
-        self.resolve_service: Resolve = resolve_service or self.endpoints.resolve
-        self.webhook_client = WebhookClient(self.resolve_service, self.clock)
-        self.policies = PolicyAdmission(self.registry, self.authorizer)
-        self.webhooks = Webhooks(
-            self.registry, self.webhook_client, conditions=self.policies.conditions,
-            mutating_users=_webhook_users(settings.admission.mutating_webhooks),
-            validating_users=_webhook_users(settings.admission.validating_webhooks),
-        )  # fmt: skip
+        self._reloader = self._follow_keys()
+        self._let_in()
+        self._judge_by(resolve_service)
         self.custom_resources = CustomResources(self.registry, self.webhook_client)
         self.aggregation = Aggregation(self)
         self.flow_control = (
@@ -168,6 +147,43 @@ class APIServer:
         self._started = False
         self._chain = chain.build(self)
         self._plug_in()
+
+    def _follow_keys(self) -> Reloader | None:
+        """Where values are encrypted: what lies under another key is stale, and the keys' file may be read again."""
+        if self.encrypted is None:
+            return None
+        self.registry.stale = self.encrypted.stale
+        self.metrics.sources.append(self.encrypted.lines)
+        if not self.settings.encryption_reload or self.settings.encryption_config is None:
+            return None
+        reloader = Reloader(self.settings.encryption_config, self.encrypted)
+        self.metrics.sources.append(reloader.lines)
+        return reloader
+
+    def _let_in(self) -> None:
+        """Who is it, and may they."""
+        settings = self.settings
+        self.rbac = RBAC(self.caches)
+        self.node_authorizer = NodeAuthorizer(self.caches, node_rules())
+        self.authorizer = Authorizer((), lambda: self.caches.fresh(1.0))
+        self.access = Access(
+            self.authenticator, settings.authentication, self.authorizer, settings.authorization,
+            {"Node": self.node_authorizer, "RBAC": self.rbac}, self.clock,
+        )  # fmt: skip
+
+    def _judge_by(self, resolve_service: Resolve | None) -> None:
+        """What admission asks: objects, webhooks, policies."""
+        settings = self.settings.admission
+        self.reader = RegistryReader(self.registry)
+        self.endpoints = Endpoints(self.reader.get, self.reader.list)
+        self.resolve_service: Resolve = resolve_service or self.endpoints.resolve
+        self.webhook_client = WebhookClient(self.resolve_service, self.clock)
+        self.policies = PolicyAdmission(self.registry, self.authorizer)
+        self.webhooks = Webhooks(
+            self.registry, self.webhook_client, conditions=self.policies.conditions,
+            mutating_users=_webhook_users(settings.mutating_webhooks),
+            validating_users=_webhook_users(settings.validating_webhooks),
+        )  # fmt: skip
 
     def _plug_in(self) -> None:
         """Gives the registry what needs the registry itself."""
