@@ -5,8 +5,10 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -20,6 +22,17 @@ class CommandFailed(Exception):
 
     def __init__(self, code: int, output: str) -> None:
         super().__init__(f"exit code {code}: {output}")
+
+
+def wait_for(condition: Callable[[], Any], seconds: float = 30.0) -> Any:
+    """What ``condition`` returns once it is true of it."""
+    deadline = time.monotonic() + seconds
+    while True:
+        if found := condition():
+            return found
+        if time.monotonic() > deadline:
+            raise AssertionError("it did not come to pass in time")
+        time.sleep(0.1)
 
 
 @pytest.fixture(scope="module")

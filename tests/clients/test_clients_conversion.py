@@ -12,8 +12,7 @@ import os
 import socket
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +20,7 @@ import pytest
 import yaml
 from kubernetes import client, config, watch
 
-from conftest import CommandFailed, Kubectl
+from conftest import CommandFailed, Kubectl, wait_for
 from sublet.pki.authority import SERVER, Authority
 from sublet.testing import RunningControlPlane
 
@@ -126,16 +125,6 @@ def definition(port: int, storage: str, *, annotations: dict[str, str] | None = 
             ],
         },
     }
-
-
-def wait_for(condition: Callable[[], Any], seconds: float = 30.0) -> Any:
-    deadline = time.monotonic() + seconds
-    while True:
-        if found := condition():
-            return found
-        if time.monotonic() > deadline:
-            raise AssertionError("it did not come to pass in time")
-        time.sleep(0.1)
 
 
 class Operator:

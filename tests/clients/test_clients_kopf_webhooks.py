@@ -5,8 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +13,7 @@ import pytest
 from kubernetes import client, config
 from kubernetes.client.exceptions import ApiException
 
+from conftest import wait_for
 from sublet.pki.authority import SERVER, Authority
 from sublet.testing import RunningControlPlane
 
@@ -63,16 +63,6 @@ def check(spec, operation, warnings, dryrun, **_):
 """
 
 Custom = client.CustomObjectsApi
-
-
-def wait_for(condition: Callable[[], Any], seconds: float = 30.0) -> Any:
-    deadline = time.monotonic() + seconds
-    while True:
-        if found := condition():
-            return found
-        if time.monotonic() > deadline:
-            raise AssertionError("it did not come to pass in time")
-        time.sleep(0.1)
 
 
 @pytest.fixture(scope="module")

@@ -271,6 +271,39 @@ class Metrics(Struct):
 
     def _lines(self) -> Iterator[str]:
         """What is counted may grow between two lines: everything is gone through as it is when it is its turn."""
+        yield from self._request_lines()
+        name = "apiserver_current_inflight_requests"
+        yield from heading(
+            name,
+            "[STABLE] Maximal number of currently used inflight request limit of this apiserver per request kind in last second.",
+            "gauge",
+        )
+        for kind, count in self.in_flight.items():
+            yield f'{name}{{request_kind="{kind}"}} {count}'
+        for counter in (
+            self.long_running, self.watch_events, self.authentications, self.authenticated, self.authorizations,
+            self.deprecated, self.store_errors, self.terminations,
+        ):  # fmt: skip
+            yield from tuple(counter.lines())
+        name = "apiserver_authorization_decisions_total"
+        what = "[ALPHA] Total number of terminal decisions made by an authorizer split by authorizer type, name, and decision."
+        yield from heading(name, what, "counter")
+        for labels_, count in tuple(self.authorizations.values.items()):
+            yield f"{name}{{{labels_.replace('result', 'decision')}}} {count}"
+        yield from tuple(self.store.lines())
+        what = "[ALPHA] Etcd request counts for each operation and object type."
+        yield from tuple(self.store.counts("etcd_requests_total", what))
+        yield from tuple(self.admission.lines())
+        yield from tuple(self.controllers.lines())
+        name = "sublet_loop_lag_seconds"
+        yield from heading(name, "How late the event loop ran what was due.", "histogram")
+        yield from self.loop_lag.lines(name, "")
+        yield from heading("sublet_loop_lag_max_seconds", "The longest loop lag seen.", "gauge")
+        yield f"sublet_loop_lag_max_seconds {self.loop_lag.maximum:.15g}"
+        for source in self.sources:
+            yield from tuple(source())
+
+    def _request_lines(self) -> Iterator[str]:
         name = "apiserver_request_total"
         yield from heading(
             name,
@@ -310,33 +343,3 @@ class Metrics(Struct):
         for labels, series in tuple(self.requests.items()):
             if series.sizes is not None and not labels.dry_run:
                 yield from series.sizes.lines(name, labels.without_dry_run())
-        name = "apiserver_current_inflight_requests"
-        yield from heading(
-            name,
-            "[STABLE] Maximal number of currently used inflight request limit of this apiserver per request kind in last second.",
-            "gauge",
-        )
-        for kind, count in self.in_flight.items():
-            yield f'{name}{{request_kind="{kind}"}} {count}'
-        for counter in (
-            self.long_running, self.watch_events, self.authentications, self.authenticated, self.authorizations,
-            self.deprecated, self.store_errors, self.terminations,
-        ):  # fmt: skip
-            yield from tuple(counter.lines())
-        name = "apiserver_authorization_decisions_total"
-        what = "[ALPHA] Total number of terminal decisions made by an authorizer split by authorizer type, name, and decision."
-        yield from heading(name, what, "counter")
-        for labels_, count in tuple(self.authorizations.values.items()):
-            yield f"{name}{{{labels_.replace('result', 'decision')}}} {count}"
-        yield from tuple(self.store.lines())
-        what = "[ALPHA] Etcd request counts for each operation and object type."
-        yield from tuple(self.store.counts("etcd_requests_total", what))
-        yield from tuple(self.admission.lines())
-        yield from tuple(self.controllers.lines())
-        name = "sublet_loop_lag_seconds"
-        yield from heading(name, "How late the event loop ran what was due.", "histogram")
-        yield from self.loop_lag.lines(name, "")
-        yield from heading("sublet_loop_lag_max_seconds", "The longest loop lag seen.", "gauge")
-        yield f"sublet_loop_lag_max_seconds {self.loop_lag.maximum:.15g}"
-        for source in self.sources:
-            yield from tuple(source())
