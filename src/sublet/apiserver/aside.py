@@ -13,7 +13,7 @@ from typing import ParamSpec, TypeVar
 P = ParamSpec("P")
 T = TypeVar("T")
 
-LARGE = 8_192
+LARGE = 32_768
 """Bytes of JSON from which on the work on an object may take milliseconds."""
 
 
