@@ -265,6 +265,16 @@ class Load:
 
 
 SCENARIOS = ("crds", "documents", "custom", "apply", "bodies", "policies", "rbac", "lists", "deletion")
+_NEEDS = {"documents": "crds", "custom": "crds", "deletion": "lists"}
+"""Scenario -> the one whose objects it works on."""
+
+
+def with_needs(names: list[str]) -> list[str]:
+    """In the order of ``SCENARIOS``. Raises ``ValueError`` for an unknown one."""
+    if unknown := set(names) - set(SCENARIOS):
+        raise ValueError(f"no scenario {', '.join(sorted(unknown))}; there are {', '.join(SCENARIOS)}")
+    wanted = {*names, *(_NEEDS[name] for name in names if name in _NEEDS)}
+    return [name for name in SCENARIOS if name in wanted]
 
 
 async def drive(
@@ -324,7 +334,7 @@ def main() -> None:
         server = Server(Path(scratch) / "data", *audit, program=program)
         try:
             server.wait_ready()
-            times = uvloop.run(drive(server, options, options.only.split(",")))
+            times = uvloop.run(drive(server, options, with_needs(options.only.split(","))))
         finally:
             server.stop()
         found = [json.loads(line) for line in steps.read_text().splitlines()]
