@@ -68,11 +68,11 @@ def planes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Planes:
 @pytest.mark.parametrize(
     "odds",
     [
-        pytest.param(Odds(conflict=0.2), id="conflicts"),
-        pytest.param(Odds(refused=0.1), id="refusals"),
-        pytest.param(Odds(unknown=0.1), id="answers-lost"),
+        pytest.param(Odds(conflict=0.4), id="conflicts"),
+        pytest.param(Odds(refused=0.3), id="refusals"),
+        pytest.param(Odds(unknown=0.4), id="answers-lost"),
         pytest.param(Odds(slow=0.2), id="slowness"),
-        pytest.param(Odds(lost=0.15, gone=0.15), id="watches-lost"),
+        pytest.param(Odds(lost=0.5, gone=0.4), id="watches-lost"),
         pytest.param(Odds(0.05, 0.03, 0.03, 0.05, 0.02, 0.02), id="all-at-once"),
     ],
 )
@@ -88,6 +88,7 @@ async def test_work_ends_as_asked_for_while_requests_fail(
         await scene.act()
         await asyncio.sleep(2.0)
         mishaps.odds = Odds()
+        print("happened:", dict(mishaps.happened))
         assert sum(mishaps.happened.values()) > 5
         await scene.check()
 
