@@ -8,6 +8,7 @@ from typing import Any
 from msgspec import Struct, field
 from msgspec.structs import replace
 
+from sublet.machinery import durations
 from sublet.machinery.settings import ConfigurationError, parse
 
 _MILLI = 1e-3
@@ -51,21 +52,7 @@ def _seconds(
         return default
     seconds = stated * unit
     if seconds <= least[1] or seconds > most[1]:
-        raise ConfigurationError(f"valid value is between {least[0]} and {most[0]}, got {_go(seconds)}")
+        raise ConfigurationError(
+            f"valid value is between {least[0]} and {most[0]}, got {durations.text(round(seconds * 1e9))}"
+        )
     return seconds
-
-
-def _go(seconds: float) -> str:
-    """A duration as Go writes it."""
-    sign, nanoseconds = "-" if seconds < 0 else "", round(abs(seconds) * 1e9)
-    if nanoseconds == 0:
-        return "0s"
-    for unit, size in (("ns", 1), ("µs", 1_000), ("ms", 1_000_000)):
-        if nanoseconds < size * 1000:
-            return f"{sign}{nanoseconds / size:g}{unit}"
-    minutes, rest = divmod(nanoseconds, 60 * 10**9)
-    hours, minutes = divmod(minutes, 60)
-    text = f"{rest / 1e9:g}s"
-    if hours or minutes:
-        text = f"{minutes}m{text}"
-    return sign + (f"{hours}h{text}" if hours else text)
