@@ -5,8 +5,10 @@ from typing import Any
 
 import pytest
 
+from sublet.apiserver.admission.plugins.podsecurity import _prioritized
 from sublet.apiserver.admission.podsecurity import LEVELS, Standard, evaluate, policy_of
 from sublet.apiserver.admission.podsecurity_checks import BASELINE, RESTRICTED
+from sublet.apiserver.api import APIServer
 from sublet.client.client import Client
 from sublet.kinds.resources import resource
 from sublet.machinery import codec
@@ -272,3 +274,61 @@ async def test_a_changed_seccomp_annotation_is_held_to_the_level_of_its_time(
         await client.patch(PODS, "web", {"metadata": {"annotations": {key: "unconfined"}}}, "default")
     other = {"container.seccomp.security.alpha.kubernetes.io/nobody": "unconfined"}
     await client.patch(PODS, "web", {"metadata": {"annotations": other}}, "default")
+
+
+async def test_pods_that_are_spared_are_not_among_those_looked_at(
+    client: Client, default_account: None, make_pod: MAKE
+) -> None:
+    """Of the rest one of each controller comes first."""
+
+    def owned(name: str, owner: str = "", runtime: str = "") -> Object:
+        pod = make_pod(name, **({"runtimeClassName": runtime} if runtime else {}))
+        if owner:
+            pod["metadata"]["ownerReferences"] = [{"uid": owner, "controller": True}]
+        return pod
+
+    pods = [
+        owned("a", "1", "spared"),
+        owned("b", "1"),
+        owned("c", "1"),
+        owned("d"),
+        owned("e", "2"),
+        owned("f"),
+    ]
+    ordered = _prioritized(pods, ("spared",))
+    assert [pod["metadata"]["name"] for pod in ordered] == ["b", "d", "e", "f", "c"]
+
+
+async def test_what_is_held_to_a_level_is_counted(
+    api: APIServer, client: Client, default_account: None, make_pod: MAKE
+) -> None:
+    def samples() -> set[str]:
+        return {line for line in api.metrics.text().splitlines() if line.startswith("pod_security_")}
+
+    evaluations = (
+        'pod_security_evaluations_total{{decision="{}",mode="{}",policy_level="{}",policy_version="{}",'
+        'request_operation="create",resource="{}",subresource=""}} {}'
+    )
+    before = samples()
+    assert evaluations.format("allow", "enforce", "privileged", "latest", "pod", 0) in before
+    assert (
+        'pod_security_exemptions_total{request_operation="update",resource="controller",subresource=""} 0'
+        in before
+    )
+    await client.create(PODS, make_pod("a", hostPID=True))
+    await label(
+        client, enforce="baseline", enforce_version="v1.99", audit="restricted", audit_version="v1.25"
+    )
+    with pytest.raises(Forbidden):
+        await client.create(PODS, make_pod("b", hostPID=True))
+    spec = {"selector": {"matchLabels": {"app": "web"}}, "template": make_pod(hostPID=True)}
+    await client.create(DEPLOYMENTS, {"metadata": {"name": "d", "namespace": "default"}, "spec": spec})
+    found = samples()
+    assert {
+        evaluations.format("allow", "enforce", "privileged", "latest", "pod", 1),
+        evaluations.format("deny", "enforce", "baseline", "future", "pod", 1),
+        evaluations.format("deny", "audit", "restricted", "v1.25", "pod", 1),
+        evaluations.format("deny", "audit", "restricted", "v1.25", "controller", 1),
+        evaluations.format("deny", "warn", "baseline", "future", "controller", 1),
+    } <= found
+    assert not any("errors" in line for line in found)

@@ -32,6 +32,7 @@ from sublet.apiserver.authorization.node import NodeAuthorizer
 from sublet.apiserver.authorization.rbac import RBAC
 from sublet.apiserver.customresources import CustomResources
 from sublet.apiserver.device_admin import AdminAccess
+from sublet.apiserver.device_rights import StatusRights
 from sublet.apiserver.discovery import Discovery
 from sublet.apiserver.duties import Duties
 from sublet.apiserver.encryption.reload import Reloader
@@ -210,6 +211,7 @@ class APIServer:
         settings = self.settings
         self.metrics.sources += (
             self.webhooks.metrics.lines, self.policies.metrics.lines, self.aggregation.lines,
+            context.pod_security.lines,
             lambda: metricsources.stored_objects(self),
             lambda: metricsources.process(self.metrics.started),
             lambda: metricsources.build_info(settings.minor, settings.version),
@@ -219,7 +221,8 @@ class APIServer:
         self.registry.judges["apiextensions.k8s.io", "customresourcedefinitions"] = (
             self.custom_resources.errors
         )
-        AdminAccess(self.registry).join()
+        granular = self.features.enabled("DRAResourceClaimGranularStatusAuthorization")
+        AdminAccess(self.registry, StatusRights(self.authorizer) if granular else None).join()
 
     async def _allowed(
         self, user: User, verb: str, group: str, resource: str, name: str = "", namespace: str = "",

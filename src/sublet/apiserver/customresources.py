@@ -97,7 +97,7 @@ class CustomResources:
         """The definition of a custom resource. Shared: do not change it."""
         return self._definitions.get(f"{plural}.{group}")
 
-    async def errors(self, new: Object, old: Object | None, warnings: list[str]) -> Sequence[FieldError]:
+    async def errors(self, new: Object, old: Object | None, write: Write) -> Sequence[FieldError]:
         """What is wrong with a definition that is to be written, and what is said of one that is fine.
 
         Schemas can be long: they are read on a thread.
@@ -106,7 +106,7 @@ class CustomResources:
 
         found = await asyncio.to_thread(crd_validation.validate, new, old)
         if not found:
-            warnings += await asyncio.to_thread(crd_formats.warnings, new, old)
+            write.warnings += await asyncio.to_thread(crd_formats.warnings, new, old)
         return found
 
     # -- the registry's duty --

@@ -11,7 +11,9 @@ from sublet.machinery.kind import Object
 from sublet.machinery.status import FieldError, field_forbidden
 
 if TYPE_CHECKING:
+    from sublet.apiserver.device_rights import StatusRights
     from sublet.apiserver.registry import Registry
+    from sublet.apiserver.writing import Write
 
 LABEL = "resource.kubernetes.io/admin-access"
 _GROUP = "resource.k8s.io"
@@ -20,8 +22,10 @@ _GROUP = "resource.k8s.io"
 class AdminAccess:
     """Judges claims and their templates besides their own rules."""
 
-    def __init__(self, registry: Registry) -> None:
+    def __init__(self, registry: Registry, rights: StatusRights | None = None) -> None:
+        """``rights``: who may write what of a claim's status, where that is asked besides the right to write it."""
         self._registry = registry
+        self._rights = rights
 
     def join(self) -> None:
         judges = self._registry.judges
@@ -29,10 +33,10 @@ class AdminAccess:
         judges[_GROUP, "resourceclaims/status"] = self._status
         judges[_GROUP, "resourceclaimtemplates"] = self._template
 
-    async def _claim(self, new: Object, old: Object | None, _warnings: list[str]) -> Sequence[FieldError]:
+    async def _claim(self, new: Object, old: Object | None, _write: Write) -> Sequence[FieldError]:
         return await self._asked(new, new, old)
 
-    async def _template(self, new: Object, old: Object | None, _warnings: list[str]) -> Sequence[FieldError]:
+    async def _template(self, new: Object, old: Object | None, _write: Write) -> Sequence[FieldError]:
         return await self._asked(new, new.get("spec") or {}, old)
 
     async def _asked(self, obj: Object, claim: Object, old: Object | None) -> Sequence[FieldError]:
@@ -41,10 +45,13 @@ class AdminAccess:
         requests = [(request.get("exactly") or {}) for request in devices.get("requests") or ()]
         return [] if old is not None else await self._errors(obj, "spec.devices.requests", requests)
 
-    async def _status(self, new: Object, old: Object | None, _warnings: list[str]) -> Sequence[FieldError]:
-        if any(result.get("adminAccess") for result in device_status.results(old or {})):
-            return []
-        return await self._errors(new, "status.allocation.devices.results", device_status.results(new))
+    async def _status(self, new: Object, old: Object | None, write: Write) -> Sequence[FieldError]:
+        errors: list[FieldError] = []
+        if not any(result.get("adminAccess") for result in device_status.results(old or {})):
+            errors = await self._errors(new, "status.allocation.devices.results", device_status.results(new))
+        if self._rights is not None:
+            errors += await self._rights.errors(new, old or {}, write)
+        return errors
 
     async def _errors(self, obj: Object, path: str, users: Sequence[Any]) -> list[FieldError]:
         index = next((at for at, user in enumerate(users) if user.get("adminAccess")), None)

@@ -336,11 +336,8 @@ class Registry(StoredObjects):
         if write.subresource == "status":
             if isinstance(kind, conversion.CustomKind):
                 errors += await self._errors(kind, new, write, old)
-            return [
-                *errors,
-                *kind.validate_status(new, old),
-                *await self._judged(kind, "/status", new, old, write),
-            ]
+            judged = await self._judged(kind, "/status", new, old, write)
+            return [*judged, *errors, *kind.validate_status(new, old)]
         if kind.update_alone:
             return [*errors, *await aside(write.size, kind.validate_update, new, old)]
         own = await self._errors(kind, new, write, old)
@@ -361,7 +358,7 @@ class Registry(StoredObjects):
         self, kind: Kind, below: str, obj: Object, old: Object | None, write: Write
     ) -> Sequence[FieldError]:
         judge = self.judges.get((kind.resource.group, kind.resource.plural + below))
-        return () if judge is None else await judge(obj, old, write.warnings)
+        return () if judge is None else await judge(obj, old, write)
 
     # -- delete --
 

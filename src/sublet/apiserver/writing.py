@@ -74,9 +74,8 @@ class Transaction(Protocol):
     async def undo(self) -> None: ...
 
 
-Judge = Callable[[Object, Object | None, list[str]], Awaitable[Sequence[FieldError]]]
-"""(new, old or None, warnings to add to) -> what is wrong with an object."""
-"""(new, old or None) -> errors. May take its time: both objects are left alone meanwhile."""
+Judge = Callable[[Object, Object | None, Write], Awaitable[Sequence[FieldError]]]
+"""(new, old or None, who writes and how) -> errors. May take its time: both objects are left alone meanwhile."""
 
 
 class Duty(Protocol):

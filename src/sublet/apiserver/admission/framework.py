@@ -13,6 +13,7 @@ from typing import Any, Protocol
 from msgspec import Struct, field
 
 from sublet.apiserver.admission.configuration import AdmissionConfiguration
+from sublet.apiserver.admission.podsecuritymetrics import PodSecurityMetrics
 from sublet.apiserver.admission.quota import Promises
 from sublet.apiserver.metrics import Histograms
 from sublet.client.exchange import User
@@ -222,6 +223,7 @@ class Context(Struct, frozen=True):
     configuration: AdmissionConfiguration = field(default_factory=AdmissionConfiguration)
     event_limits: Limits | None = None
     images: ImageReviews | None = None
+    pod_security: PodSecurityMetrics = field(default_factory=PodSecurityMetrics)
     minor: int = 36
     """Of the Kubernetes version that is served."""
 

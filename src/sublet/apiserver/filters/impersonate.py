@@ -13,6 +13,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from sublet.apiserver.authentication.authenticator import ANONYMOUS, AUTHENTICATED, UNAUTHENTICATED
+from sublet.apiserver.authentication.userinfo import is_on_node, service_account
 from sublet.apiserver.authorization.authorizer import MASTERS, Authorizer
 from sublet.apiserver.authorization.denial import denial, quoted
 from sublet.apiserver.chain import Proceed
@@ -23,10 +24,8 @@ from sublet.machinery import names
 from sublet.machinery.status import BadRequest, StatusError
 
 _EXTRA = "impersonate-extra-"
-_SERVICE_ACCOUNT = "system:serviceaccount:"
 _NODE = "system:node:"
 _NODES = "system:nodes"
-_NODE_NAME = "authentication.kubernetes.io/node-name"
 _NODE_KEYS = "authentication.kubernetes.io/associated-node-keys"
 _GROUP = "authentication.k8s.io"
 _MANY = 4
@@ -82,10 +81,10 @@ class Impersonate:
 
     def _modes(self, asker: User, wanted: Wanted) -> Iterator[str]:
         """The narrow modes that fit, then ``""`` for the wide right."""
-        node, account = _node(wanted.name), _account(wanted.name)
+        node, account = _node(wanted.name), service_account(wanted.name)
         if self._constrained:
             if node and wanted.only_name:
-                if _account(asker.name) and asker.extra.get(_NODE_NAME) == (node,):
+                if is_on_node(asker, node):
                     yield "associated-node"
                 yield "arbitrary-node"
             elif account and wanted.only_name:
@@ -98,7 +97,7 @@ class Impersonate:
         verb = f"impersonate:{mode}" if mode else "impersonate"
         group = _GROUP if mode else ""
         groups = wanted.groups
-        node, account = _node(wanted.name), _account(wanted.name)
+        node, account = _node(wanted.name), service_account(wanted.name)
         if mode.endswith("node"):
             groups = (_NODES,)
             name = "*" if mode == "associated-node" else node
@@ -180,16 +179,6 @@ def _in_go(uid: str, groups: Sequence[str], extra: Mapping[str, Sequence[str]]) 
     shown_groups = listed(groups) if groups else "[]string(nil)"
     shown_extra = f"map[string][]string{{{pairs}}}" if extra else "map[string][]string(nil)"
     return f'&user.DefaultInfo{{Name:"", UID:{quoted(uid)}, Groups:{shown_groups}, Extra:{shown_extra}}}'
-
-
-def _account(name: str) -> tuple[str, str] | None:
-    """(namespace, name) of the ServiceAccount that a user is."""
-    if not name.startswith(_SERVICE_ACCOUNT):
-        return None
-    parts = name[len(_SERVICE_ACCOUNT) :].split(":")
-    if len(parts) != 2 or names.dns1123_label(parts[0]) or names.dns1123_subdomain(parts[1]):
-        return None
-    return parts[0], parts[1]
 
 
 def _unbound(asker: User) -> User:

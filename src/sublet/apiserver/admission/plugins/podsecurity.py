@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from sublet.apiserver.admission import podsecurity
@@ -47,22 +47,21 @@ async def _validate(attributes: Attributes, context: Context) -> None:
         return
     exempt = context.configuration.pod_security.exemptions
     if attributes.namespace in exempt.namespaces or attributes.user.name in exempt.usernames:
-        why = "namespace" if attributes.namespace in exempt.namespaces else "user"
-        attributes.annotations[f"{PREFIX}exempt"] = why
+        _spare(attributes, context, "namespace" if attributes.namespace in exempt.namespaces else "user")
         return
     namespace = await context.reader.get("", "namespaces", "", attributes.namespace)
     labels = objects.labels(namespace) if namespace is not None else {}
     policy = podsecurity.policy_of(labels, _defaults(context))
-    if policy is podsecurity.OPEN:
-        if attributes.plural == "pods":
-            attributes.annotations[f"{PREFIX}enforce-policy"] = str(policy.enforce)
-        return
     if attributes.plural == "pods":
-        if attributes.operation == CREATE or _is_significant(attributes.new(), attributes.old()):
+        if policy.is_privileged and not policy.errors:
+            _let_in(attributes, context)
+        elif attributes.operation == CREATE or _is_significant(attributes.new(), attributes.old()):
             _evaluate(attributes, context, policy, attributes.new(), enforce=True)
-    elif template := _template(attributes.new(), _TEMPLATES[attributes.target]):
-        # What makes pods is only warned about; the pods themselves are held to the level.
-        _evaluate(attributes, context, policy, template, enforce=False)
+    elif policy.errors or (policy.audit.level, policy.warn.level) != ("privileged", "privileged"):
+        template = _template(attributes.new(), _TEMPLATES[attributes.target])
+        if template is not None:
+            # What makes pods is only warned about; the pods themselves are held to the level.
+            _evaluate(attributes, context, policy, template, enforce=False)
 
 
 def _defaults(context: Context) -> Policy:
@@ -72,29 +71,47 @@ def _defaults(context: Context) -> Policy:
     return podsecurity.policy_of({PREFIX + key: value for key, value in stated.labels().items()})
 
 
+def _spare(attributes: Attributes, context: Context, why: str) -> None:
+    attributes.annotations[f"{PREFIX}exempt"] = why
+    context.pod_security.exempted(attributes)
+
+
+def _let_in(attributes: Attributes, context: Context) -> None:
+    """A pod of which nothing is asked, in whichever version of the standards."""
+    attributes.annotations[f"{PREFIX}enforce-policy"] = str(podsecurity.OPEN.enforce)
+    context.pod_security.evaluated(
+        attributes, "enforce", podsecurity.OPEN.enforce, context.minor, allowed=True
+    )
+
+
 def _evaluate(
     attributes: Attributes, context: Context, policy: Policy, pod: Mapping[str, Any], *, enforce: bool
 ) -> None:
     runtime = (pod.get("spec") or {}).get("runtimeClassName")
     if runtime and runtime in context.configuration.pod_security.exemptions.runtime_classes:
-        attributes.annotations[f"{PREFIX}exempt"] = "runtimeClass"
+        _spare(attributes, context, "runtimeClass")
         return
+    counted = context.pod_security
     if policy.errors:
         listed = ", ".join(str(error) for error in policy.errors)
         whole = f"[{listed}]" if len(policy.errors) > 1 else listed
         attributes.annotations[f"{PREFIX}error"] = f"Failed to parse policy: {whole}"
+        counted.misread(attributes)
     refusal = ""
     if enforce:
         attributes.annotations[f"{PREFIX}enforce-policy"] = str(policy.enforce)
         refusal = _found(policy.enforce, pod, context)
+        counted.evaluated(attributes, "enforce", policy.enforce, context.minor, allowed=not refusal)
     if audited := _found(policy.audit, pod, context):
         text = f'would violate PodSecurity "{policy.audit}": {audited}'
         attributes.annotations[f"{PREFIX}audit-violations"] = text
+        counted.evaluated(attributes, "audit", policy.audit, context.minor, allowed=False)
     if refusal:
         why = f'violates PodSecurity "{policy.enforce}": {refusal}'
         raise forbidden(attributes.group, attributes.plural, attributes.name, why)
     if warned := _found(policy.warn, pod, context):
         attributes.warnings.append(f'would violate PodSecurity "{policy.warn}": {warned}')
+        counted.evaluated(attributes, "warn", policy.warn, context.minor, allowed=False)
 
 
 def _found(standard: Standard, pod: Mapping[str, Any], context: Context) -> str:
@@ -180,15 +197,13 @@ def _is_stricter(new: Standard, old: Standard) -> bool:
 
 async def _broken(context: Context, namespace: str, standard: Standard) -> list[str]:
     """Warnings about the pods that are there."""
-    pods = _prioritized(await context.reader.list("", "pods", namespace))
+    exempt = context.configuration.pod_security.exemptions.runtime_classes
+    pods = _prioritized(await context.reader.list("", "pods", namespace), exempt)
     until = context.clock.monotonic() + _MOST_SECONDS
     found: dict[str, list[str]] = {}
     looked = 0
-    exempt = context.configuration.pod_security.exemptions.runtime_classes
     for pod in pods[:_MOST_PODS]:
-        spared = (pod.get("spec") or {}).get("runtimeClassName") in exempt
-        violations = [] if spared else podsecurity.evaluate(standard, pod, context.minor)
-        if violations:
+        if violations := podsecurity.evaluate(standard, pod, context.minor):
             found.setdefault(", ".join(each.reason for each in violations), []).append(objects.name(pod))
         looked += 1
         if looked % _AT_ONCE == 0:
@@ -207,12 +222,14 @@ async def _broken(context: Context, namespace: str, standard: Standard) -> list[
     return warnings + sorted(f"{_counted(names)}: {reasons}" for reasons, names in found.items())
 
 
-def _prioritized(pods: Sequence[Object]) -> list[Object]:
-    """One pod of each controller first, as the others are most likely the same."""
+def _prioritized(pods: Sequence[Object], exempt: Collection[str]) -> list[Object]:
+    """The pods that are held to anything: one of each controller first, as the others are most likely the same."""
     seen: set[str] = set()
     first: list[Object] = []
     rest: list[Object] = []
     for pod in pods:
+        if (pod.get("spec") or {}).get("runtimeClassName") in exempt:
+            continue
         controller = next((str(o.get("uid")) for o in objects.owners(pod) if o.get("controller")), "")
         (rest if controller and controller in seen else first).append(pod)
         seen.add(controller)
