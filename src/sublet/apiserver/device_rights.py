@@ -7,7 +7,7 @@ node the claim is bound to, ``arbitrary-node:VERB`` for everybody else.
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Sequence
 
 from sublet.apiserver.authentication.userinfo import is_on_node
 from sublet.apiserver.authorization.authorizer import Authorizer, permission
@@ -86,7 +86,7 @@ def _same(status: Object, before: Object, field: str) -> bool:
 def changed_drivers(status: Object, before: Object) -> list[str]:
     """The drivers whose devices were added, removed or report something else; sorted."""
     had = {device_status.device_id(device): device for device in before.get("devices") or ()}
-    changed: list[Any] = []
+    changed: list[Object] = []
     for device in status.get("devices") or ():
         if had.pop(device_status.device_id(device), None) != device:
             changed.append(device)
@@ -95,11 +95,11 @@ def changed_drivers(status: Object, before: Object) -> list[str]:
 
 def bound_node(allocation: Object | None) -> str:
     """The one node, told by its name, that an allocation is for, or ``""``."""
-    terms = ((allocation or {}).get("nodeSelector") or {}).get("nodeSelectorTerms") or ()
+    terms: Sequence[Object] = ((allocation or {}).get("nodeSelector") or {}).get("nodeSelectorTerms") or ()
     if len(terms) != 1 or terms[0].get("matchExpressions"):
         return ""
-    fields = terms[0].get("matchFields") or ()
+    fields: Sequence[Object] = terms[0].get("matchFields") or ()
     if len(fields) != 1 or (fields[0].get("key"), fields[0].get("operator")) != ("metadata.name", "In"):
         return ""
-    values = fields[0].get("values") or ()
+    values: Sequence[str] = fields[0].get("values") or ()
     return values[0] if len(values) == 1 else ""
