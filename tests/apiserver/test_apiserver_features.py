@@ -65,6 +65,8 @@ async def test_metrics_tell_every_gate_with_its_stage(started) -> None:
     assert 'kubernetes_feature_enabled{name="EnvFiles",stage="BETA"} 0' in lines
     assert 'kubernetes_feature_enabled{name="CBORServingAndStorage",stage="ALPHA"} 0' in lines
     assert 'kubernetes_feature_enabled{name="KMSv1",stage="DEPRECATED"} 0' in lines
+    assert 'kubernetes_feature_enabled{name="AllAlpha",stage="ALPHA"} 0' in lines
+    assert 'kubernetes_feature_enabled{name="AllBeta",stage="BETA"} 0' in lines
     assert not any('name="AppArmorFields"' in line for line in lines)
 
 

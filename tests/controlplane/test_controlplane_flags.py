@@ -77,8 +77,8 @@ def test_flags_take_their_value_after_an_equals_sign_or_as_the_next_argument() -
             "cannot set feature gate CBORServingAndStorage to true: the feature is not here",
         ),
         (
-            ["--feature-gates=APIServerIdentity=false"],
-            "cannot set feature gate APIServerIdentity to false: the feature cannot be switched off here",
+            ["--feature-gates=OpenAPIEnums=false"],
+            "cannot set feature gate OpenAPIEnums to false: the feature cannot be switched off here",
         ),
     ],
 )

@@ -55,6 +55,11 @@ def wrong(name: str, minor: str, obj: Object) -> dict[str, str]:
         ("PodSchedulingReadiness", MINORS),
         ("AllowDNSOnlyNodeCSR", ()),
         ("CompositePodGroup", ()),
+        ("CRDObservedGenerationTracking", ("1.36", "1.37")),
+        ("MutableSchedulingDirectivesForSuspendedJobs", ("1.36", "1.37")),
+        ("StrictIPCIDRValidation", ("1.36", "1.37")),
+        ("CustomCPUCFSQuotaPeriod", ("1.36", "1.37")),
+        ("HPAScaleToZero", ("1.37",)),
     ],
 )
 def test_a_feature_is_on_from_the_minor_that_says_so(gate: str, on_in: tuple[str, ...]) -> None:
@@ -77,8 +82,8 @@ def test_a_gate_is_known_from_its_first_minor_to_its_last() -> None:
 
 
 def test_every_line_of_the_table_can_be_read_and_its_stages_only_go_forward() -> None:
-    for name, stages in features._table().items():
-        minors = [int(stage.rstrip("!").strip("abgdABGD-").partition(".")[2]) for stage in stages]
+    for name, line in features._table().items():
+        minors = [int(stage.rstrip("!").strip("abgdABGD-").partition(".")[2]) for stage in line.stages]
         assert minors == sorted(minors), name
         for minor in MINORS:
             features._latest(name, minor)
@@ -89,10 +94,10 @@ def test_what_decides_about_fields_and_rules_is_in_the_table() -> None:
 
 
 def test_stated_gates_win_over_defaults_and_groups_switch_what_is_not_locked() -> None:
-    found = features.parse(["AllAlpha=true", "AllBeta=false", "WatchList=true"], "1.36")
-    assert found.enabled("ContainerStopSignals") and found.enabled("WatchList")
-    assert not found.enabled("EnvFiles")
+    found = features.parse(["AllBeta=false", "WatchList=true"], "1.36")
+    assert found.enabled("WatchList") and not found.enabled("EnvFiles")
     assert found.enabled("JobManagedBy")
+    assert features.parse(["AllAlpha=true"], "1.36").enabled("ContainerStopSignals")
 
 
 @pytest.mark.parametrize(
@@ -102,12 +107,39 @@ def test_stated_gates_win_over_defaults_and_groups_switch_what_is_not_locked() -
         ("EnvFiles", "missing bool value for EnvFiles"),
         ("JobManagedBy=false", "cannot set feature gate JobManagedBy to false, feature is locked to true"),
         ("SeparateCacheWatchRPC=true", "cannot set feature gate SeparateCacheWatchRPC to true, feature is locked to false"),
+        (
+            "JobManagedBy=false,ImageVolume=false",
+            "[cannot set feature gate JobManagedBy to false, feature is locked to true, "
+            "cannot set feature gate ImageVolume to false, feature is locked to true]",
+        ),
+        (
+            "WorkloadWithJob=true",
+            "WorkloadWithJob is enabled, but depends on features that are disabled: [GenericWorkload]",
+        ),
+        (
+            "ContainerRestartRules=false",
+            "RestartAllContainersOnContainerExits is enabled, but depends on features that are disabled: "
+            "[ContainerRestartRules]",
+        ),
     ],
 )  # fmt: skip
 def test_what_cannot_be_set_is_refused_in_kubernetes_words(stated: str, message: str) -> None:
     with pytest.raises(FeatureError) as caught:
-        features.parse([stated], "1.36")
+        features.parse(stated.split(","), "1.36")
     assert str(caught.value) == message
+
+
+def test_what_a_gate_needs_is_looked_at_since_1_35() -> None:
+    assert features.parse(["ClusterTrustBundleProjection=true"], "1.34").enabled(
+        "ClusterTrustBundleProjection"
+    )
+    with pytest.raises(FeatureError, match=r"depends on features that are disabled: \[ClusterTrustBundle\]"):
+        features.parse(["ClusterTrustBundleProjection=true"], "1.35")
+
+
+@pytest.mark.parametrize("minor", MINORS)
+def test_no_default_needs_what_is_off(minor: str) -> None:
+    assert features.parse([], minor) == features.defaults(minor)
 
 
 # -- fields --

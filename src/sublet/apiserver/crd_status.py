@@ -55,8 +55,8 @@ def settle(crd: Object, others: Iterable[Object], built_in: bool, now: str) -> b
             set_condition(crd, "Established", "True", "InitialNamesAccepted", message, now)
     _approve(crd, now)
     for condition in status.get("conditions") or ():
-        # Off by default upstream (CRDObservedGenerationTracking): one that stays behind the generation, as in
-        # stores that this program wrote before, would hold up ``kubectl wait --for=condition=Established``.
+        # Upstream's controllers state none: one that stays behind the generation, as in stores that this program
+        # wrote before, would hold up ``kubectl wait --for=condition=Established``.
         condition.pop("observedGeneration", None)
     status.setdefault("storedVersions", [v["name"] for v in crd["spec"]["versions"] if v.get("storage")])
     return codec.encode_json(status) != before

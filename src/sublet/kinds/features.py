@@ -1,8 +1,9 @@
 """Kubernetes' feature gates: what is on in which minor, from ``data/feature-gates.tsv``.
 
 A line of the table is a gate and its stages: from which minor on it is alpha, beta, GA or deprecated (``a b g d``; in
-capitals where it is on by default), ``!`` where that cannot be changed, and ``-`` from where it is not known any more.
-Source: ``kube_features.go`` of Kubernetes and its libraries, and the pages of kubernetes.io on gates.
+capitals where it is on by default), ``!`` where that cannot be changed, and ``-`` from where it is not known any more;
+then the gates without which it cannot be on. Source: ``kube_features.go`` of Kubernetes and its libraries,
+``versioned_feature_list.yaml``, and the pages of kubernetes.io on gates.
 """
 
 from __future__ import annotations
@@ -19,6 +20,8 @@ _STAGES = {"a": "ALPHA", "b": "BETA", "g": "", "d": "DEPRECATED"}
 _TRUE = ("1", "t", "T", "TRUE", "true", "True")
 _FALSE = ("0", "f", "F", "FALSE", "false", "False")
 _GROUPS = {"AllAlpha": "ALPHA", "AllBeta": "BETA"}
+_FIRST_WITH_NEEDS = 35
+"""The minor 1.35 is the first that looks whether what a gate needs is on."""
 
 
 class Gate(Struct, frozen=True):
@@ -49,8 +52,9 @@ class Features(Struct, frozen=True):
         return found is not None and found.default
 
     def gates(self) -> Iterator[tuple[Gate, bool]]:
-        """Every gate that the minor knows, and whether it is on; by name."""
-        for name, gate in known(self.minor).items():
+        """Every gate that the minor knows, those of whole stages among them, and whether it is on; by name."""
+        groups = {name: Gate(name, False, stage) for name, stage in _GROUPS.items()}
+        for name, gate in sorted((groups | dict(known(self.minor))).items()):
             yield gate, self.stated.get(name, gate.default)
 
 
@@ -79,17 +83,31 @@ def parse(stated: Sequence[str], minor: str) -> Features:
         if group in asked:
             value_ = asked.pop(group)
             found |= {gate.name: value_ for gate in gates.values() if gate.stage == stage and not gate.locked}
+    problems = []
     for name, on in asked.items():
         gate = gates.get(name)
         if gate is None:
-            raise FeatureError(f"unrecognized feature gate: {name}")
+            problems.append(f"unrecognized feature gate: {name}")
+            break
         if gate.locked and on != gate.default:
-            raise FeatureError(
-                f"cannot set feature gate {name} to {str(on).lower()}, "
-                f"feature is locked to {str(gate.default).lower()}"
-            )
+            what = f"{str(on).lower()}, feature is locked to {str(gate.default).lower()}"
+            problems.append(f"cannot set feature gate {name} to {what}")
         found[name] = on
-    return Features(minor, found)
+    chosen = Features(minor, found)
+    problems = problems or list(_lacking(chosen))
+    if problems:
+        raise FeatureError(problems[0] if len(problems) == 1 else f"[{', '.join(problems)}]")
+    return chosen
+
+
+def _lacking(chosen: Features) -> Iterator[str]:
+    """What is on although something that it needs is off."""
+    if _number(chosen.minor) < _FIRST_WITH_NEEDS:
+        return
+    for gate, on in chosen.gates():
+        needs = _table()[gate.name].needs if on and gate.name not in _GROUPS else ()
+        if off := [each for each in needs if not chosen.enabled(each)]:
+            yield f"{gate.name} is enabled, but depends on features that are disabled: [{' '.join(off)}]"
 
 
 @cache
@@ -102,9 +120,17 @@ def known(minor: str) -> Mapping[str, Gate]:
     }
 
 
+class _Line(Struct, frozen=True):
+    """A line of the table."""
+
+    stages: tuple[str, ...]
+    needs: tuple[str, ...]
+
+
 @cache
-def _table() -> Mapping[str, tuple[str, ...]]:
-    return {name: tuple(stages.split()) for name, stages in resources.table("feature-gates.tsv")[1:]}
+def _table() -> Mapping[str, _Line]:
+    lines = resources.table("feature-gates.tsv")[1:]
+    return {name: _Line(tuple(stages.split()), tuple(needs.split())) for name, stages, needs in lines}
 
 
 def _number(minor: str) -> int:
@@ -112,14 +138,15 @@ def _number(minor: str) -> int:
 
 
 def _gone(name: str, minor: str) -> bool:
-    last = _table()[name][-1]
+    last = _table()[name].stages[-1]
     return last.endswith("-") and _number(last[:-1]) <= _number(minor)
 
 
 def _latest(name: str, minor: str) -> Gate | None:
     """The last stage that a gate has reached in a minor; None before its first."""
     found = None
-    for stage in _table().get(name, ()):
+    line = _table().get(name)
+    for stage in line.stages if line else ():
         text = stage.rstrip("!")
         if text.endswith("-") or _number(text[:-1]) > _number(minor):
             break
