@@ -100,7 +100,33 @@ async def test_subresources_name_the_group_of_their_kind(front: Front) -> None:
 
 async def test_groups_come_in_upstreams_order(front: Front) -> None:
     groups = [group["name"] for group in (await front.ask("GET", "/apis")).json["groups"]]
-    assert groups.index("apps") < groups.index("batch") < groups.index("rbac.authorization.k8s.io")
+    assert groups == [
+        "apiregistration.k8s.io", "apps", "events.k8s.io", "authentication.k8s.io", "authorization.k8s.io",
+        "autoscaling", "batch", "certificates.k8s.io", "networking.k8s.io", "policy", "rbac.authorization.k8s.io",
+        "storage.k8s.io", "admissionregistration.k8s.io", "apiextensions.k8s.io", "scheduling.k8s.io",
+        "coordination.k8s.io", "node.k8s.io", "discovery.k8s.io", "resource.k8s.io", "flowcontrol.apiserver.k8s.io",
+    ]  # fmt: skip
+
+
+async def test_only_what_is_said_of_the_core_group_has_no_version(front: Front) -> None:
+    core, apps = (await front.ask("GET", "/api/v1")).json, (await front.ask("GET", "/apis/apps/v1")).json
+    assert (core.get("apiVersion"), core["groupVersion"]) == (None, "v1")
+    assert (apps["apiVersion"], apps["groupVersion"]) == ("v1", "apps/v1")
+
+
+async def test_only_custom_kinds_are_told_with_their_group_and_version(front: Front) -> None:
+    await define_foo(front)
+    items = (await front.ask("GET", "/apis", headers={"accept": AGGREGATED})).json["items"]
+    kinds = {
+        (row["resource"], below["subresource"] if below else ""): (below or row)["responseKind"]
+        for item in items for version in item["versions"] for row in version["resources"]
+        for below in (None, *row.get("subresources", ()))
+    }  # fmt: skip
+    assert kinds["deployments", ""] == {"group": "", "version": "", "kind": "Deployment"}
+    assert kinds["deployments", "status"] == {"group": "", "version": "", "kind": "Deployment"}
+    assert kinds["deployments", "scale"] == {"group": "autoscaling", "version": "v1", "kind": "Scale"}
+    foo = {"group": "stable.example.com", "version": "v1", "kind": "Foo"}
+    assert kinds["foos", ""] == kinds["foos", "status"] == foo
 
 
 async def test_aggregated_discovery_has_the_accepted_parameters_and_an_etag(front: Front) -> None:

@@ -74,7 +74,7 @@ async def test_discovery_has_exactly_what_the_minor_defines(store: Store, minor:
             if "/" not in row["name"]
         }
         aggregated = {
-            ("/".join(filter(None, (kind["group"], kind["version"]))), listed["resource"], kind["kind"])
+            ("/".join(filter(None, (group["metadata"].get("name"), version["version"]))), listed["resource"], kind["kind"])
             for root in ("/api", "/apis")
             for group in (await ask(api, root, AGGREGATED))["items"]
             for version in group["versions"] for listed in version["resources"]

@@ -35,8 +35,37 @@ async def test_a_new_cluster_has_its_priority_classes_and_flow_objects(client: C
 async def test_every_served_group_has_an_api_service(client: Client) -> None:
     found = await names(client, "apiservices.apiregistration.k8s.io")
     assert {"v1.", "v1.apps", "v1.batch", "v1.rbac.authorization.k8s.io"} <= found
+    assert "v1.apiregistration.k8s.io" not in found
     one = await client.get(resource("apiservices.apiregistration.k8s.io"), "v1.apps")
     assert objects.is_true(one, "Available")
+    priorities = {}
+    for name in ("v1.", "v2.autoscaling", "v1.autoscaling", "v1.flowcontrol.apiserver.k8s.io"):
+        spec = (await client.get(resource("apiservices.apiregistration.k8s.io"), name))["spec"]
+        priorities[name] = (spec["groupPriorityMinimum"], spec["versionPriority"])
+    assert list(priorities.values()) == [(18000, 1), (17500, 30), (17500, 15), (16100, 21)]
+
+
+async def test_a_start_puts_the_api_services_of_earlier_ones_right(store: Store) -> None:
+    where = resource("apiservices.apiregistration.k8s.io")
+    newer = APIServer(APIServerSettings(), store)
+    await newer.start()
+    changed = await newer.client.get(where, "v1.batch")
+    changed["spec"]["versionPriority"] = 3
+    await newer.client.update(where, changed)
+    own = await newer.client.get(where, "v1.policy")
+    own["metadata"]["labels"] = {}
+    own["spec"]["versionPriority"] = 3
+    await newer.client.update(where, own)
+    await newer.stop()
+    older = APIServer(APIServerSettings(minor="1.30"), store)
+    await older.start()
+    found = {
+        objects.name(each): each["spec"]["versionPriority"]
+        for each in (await older.client.list(where))["items"]
+    }
+    await older.stop()
+    assert "v1.resource.k8s.io" not in found
+    assert (found["v1.batch"], found["v1.policy"]) == (15, 3)
 
 
 async def test_servers_behind_this_one_find_whom_to_believe(client: Client) -> None:

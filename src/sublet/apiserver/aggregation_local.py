@@ -21,7 +21,6 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger(__name__)
 
-MANAGED = "kube-aggregator.kubernetes.io/automanaged"
 _GROUP_PRIORITY, _VERSION_PRIORITY = 1000, 100
 _PAUSE = 0.02
 """Seconds that changes are collected."""
@@ -80,7 +79,7 @@ class LocalAPIServices:
             name = objects.name(obj)
             local = not (obj.get("spec") or {}).get("service")
             known = wanted.pop(name, None)
-            if local and known is None and objects.labels(obj).get(MANAGED) == "true":
+            if local and known is None and objects.labels(obj).get(bootstrap.MANAGED) == "true":
                 await self._delete(name)
             elif local and not _is_local(obj):
                 await self._available(name)

@@ -8,6 +8,7 @@ import re
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
+from sublet.apiserver import discovery
 from sublet.apiserver.flowcontrol.bootstrap import flow_objects
 from sublet.kinds.resources import resource
 from sublet.machinery import objects as fields
@@ -22,16 +23,9 @@ _PRIORITY_CLASSES = (
     ("system-node-critical", 2000001000, "Used for system critical pods that must not be moved from their current node."),
     ("system-cluster-critical", 2000000000, "Used for system critical pods that must run in the cluster, but can be moved to another node if necessary."),
 )  # fmt: skip
-_GROUP_PRIORITIES = {
-    "": (18000, 1), "apiregistration.k8s.io": (17900, 15), "apps": (17800, 15), "events.k8s.io": (17750, 15),
-    "authentication.k8s.io": (17700, 15), "authorization.k8s.io": (17600, 15), "autoscaling": (17500, 15),
-    "batch": (17400, 15), "certificates.k8s.io": (17300, 15), "networking.k8s.io": (17200, 15),
-    "policy": (17100, 15), "rbac.authorization.k8s.io": (17000, 15), "storage.k8s.io": (16800, 15),
-    "apiextensions.k8s.io": (16700, 15), "admissionregistration.k8s.io": (16700, 15),
-    "scheduling.k8s.io": (16600, 15), "coordination.k8s.io": (16500, 15), "node.k8s.io": (16300, 15),
-    "discovery.k8s.io": (16200, 15), "flowcontrol.apiserver.k8s.io": (16100, 15),
-    "resource.k8s.io": (16200, 15),
-}  # fmt: skip
+MANAGED = "kube-aggregator.kubernetes.io/automanaged"
+"""The label of APIServices that come and go with what is served."""
+_ON_START = "onstart"
 _DAY = re.compile(r"\d{4}-\d{2}-\d{2}")
 _LOCAL = {
     "type": "Available",
@@ -57,6 +51,8 @@ async def namespaces(api: APIServer) -> None:
 async def objects(api: APIServer) -> None:
     """Everything else; independent objects are written together."""
     await ensure(api, "servicecidrs.networking.k8s.io", _service_cidr(api))
+    api_services = list(_api_services(api))
+    await _old_api_services(api, api_services)
     wanted: list[tuple[str, Object]] = [
         *(("priorityclasses.scheduling.k8s.io", each) for each in _priority_classes()),
         *(("prioritylevelconfigurations.flowcontrol.apiserver.k8s.io", each) for each in flow_objects()[0]),
@@ -65,7 +61,7 @@ async def objects(api: APIServer) -> None:
     ]
     await asyncio.gather(
         *(ensure(api, name, obj) for name, obj in wanted),
-        *(_api_service(api, each) for each in _api_services(api)),
+        *(_api_service(api, each) for each in api_services),
     )
     await asyncio.gather(_authentication(api), api.endpoint.publish(), _cidr_ready(api), _tracking(api))
 
@@ -154,8 +150,22 @@ def _api_services(api: APIServer) -> Iterable[Object]:
             if (served.group, served.version) in seen:
                 continue
             seen.add((served.group, served.version))
-            priority = _GROUP_PRIORITIES.get(served.group, (16000, 15))
-            yield api_service(served.group, served.version, *priority, managed="onstart")
+            priorities = discovery.built_in_priorities(served.group, served.version)
+            if priorities is not None:
+                yield api_service(served.group, served.version, *priorities, managed=_ON_START)
+
+
+async def _old_api_services(api: APIServer, wanted: Iterable[Object]) -> None:
+    """Deletes those that an earlier start made for what is not served any more, and puts the others right."""
+    where, now = resource("apiservices.apiregistration.k8s.io"), {fields.name(each): each for each in wanted}
+    for obj in await api.reader.list(where.group, where.plural):
+        made = now.get(fields.name(obj))
+        if fields.labels(obj).get(MANAGED) != _ON_START:
+            continue
+        if made is None:
+            await api.client.delete(where, fields.name(obj))
+        elif {key: value for key, value in obj["spec"].items() if value} != made["spec"]:
+            await api.client.update(where, {**made, "metadata": obj["metadata"]})
 
 
 async def _api_service(api: APIServer, obj: Object) -> None:
@@ -184,7 +194,7 @@ def api_service(group: str, version: str, group_priority: int, version_priority:
         "kind": "APIService",
         "metadata": {
             "name": f"{version}.{group}",
-            "labels": {"kube-aggregator.kubernetes.io/automanaged": managed},
+            "labels": {MANAGED: managed},
         },
         "spec": spec,
     }

@@ -19,16 +19,20 @@ from sublet.machinery import codec
 from sublet.machinery.kind import Kind, Object, Resource, Subresource
 
 AGGREGATED = "apidiscovery.k8s.io"
-GROUP_PRIORITIES: Mapping[str, int] = {
-    "": 18000, "apps": 17800, "events.k8s.io": 17750, "authentication.k8s.io": 17700,
-    "authorization.k8s.io": 17600, "autoscaling": 17500, "batch": 17400, "certificates.k8s.io": 17300,
-    "networking.k8s.io": 17200, "policy": 17100, "rbac.authorization.k8s.io": 17000,
-    "storage.k8s.io": 16800, "apiextensions.k8s.io": 16700, "admissionregistration.k8s.io": 16700,
-    "scheduling.k8s.io": 16600, "coordination.k8s.io": 16500, "node.k8s.io": 16300,
-    "discovery.k8s.io": 16200, "resource.k8s.io": 16200, "flowcontrol.apiserver.k8s.io": 16100,
-    "apiregistration.k8s.io": 18000,
+_PRIORITIES: Mapping[str, tuple[int, Mapping[str, int]]] = {
+    "": (18000, {"v1": 1}), "apps": (17800, {}), "events.k8s.io": (17750, {}), "authentication.k8s.io": (17700, {}),
+    "authorization.k8s.io": (17600, {}), "autoscaling": (17500, {"v2": 30}), "batch": (17400, {}),
+    "certificates.k8s.io": (17300, {}), "networking.k8s.io": (17200, {}), "policy": (17100, {}),
+    "rbac.authorization.k8s.io": (17000, {}), "storage.k8s.io": (16800, {}), "apiextensions.k8s.io": (16700, {}),
+    "admissionregistration.k8s.io": (16700, {}), "scheduling.k8s.io": (16600, {}), "coordination.k8s.io": (16500, {}),
+    "node.k8s.io": (16300, {}), "discovery.k8s.io": (16200, {}), "resource.k8s.io": (16200, {"v1": 20}),
+    "flowcontrol.apiserver.k8s.io": (16100, {"v1": 21}), "storagemigration.k8s.io": (15800, {}),
 }  # fmt: skip
+"""Group -> (its priority, that of its versions where it is not the usual)."""
+_FIRST = "apiregistration.k8s.io"
+"""The group that the aggregator itself serves: it stands before all others, and no APIService tells of it."""
 CUSTOM_PRIORITY = 1000
+_USUAL_VERSION = 15
 _VERSION_PRIORITY = 100
 """Of every version that this server itself serves, where another server serves one of the group too."""
 _VERSION = re.compile(r"v(\d+)(?:(alpha|beta)(\d+))?")
@@ -46,7 +50,19 @@ def version_order(version: str) -> tuple[int, int, int, str]:
 
 def group_order(group: str) -> tuple[int, str]:
     """A sort key for groups: by priority, then by name."""
-    return (-GROUP_PRIORITIES.get(group, CUSTOM_PRIORITY), group)
+    return -_priority(group), group
+
+
+def _priority(group: str) -> int:
+    return 20000 if group == _FIRST else _PRIORITIES.get(group, (CUSTOM_PRIORITY, {}))[0]
+
+
+def built_in_priorities(group: str, version: str) -> tuple[int, int] | None:
+    """(priority of the group, of the version) that the APIService of built-in resources states; None: it has none."""
+    if group == _FIRST:
+        return None
+    priority, versions = _PRIORITIES[group]
+    return priority, versions.get(version, _USUAL_VERSION)
 
 
 def storage_version_hash(stored: Resource) -> str:
@@ -151,12 +167,9 @@ class Discovery:
         if pairs is None:
             return None
         resources = [row for kind, resource in pairs for row in _rows(kind, resource)]
-        return {
-            "kind": "APIResourceList",
-            "apiVersion": "v1",
-            "groupVersion": f"{group}/{version}" if group else version,
-            "resources": resources,
-        }
+        listed = {"groupVersion": f"{group}/{version}" if group else version, "resources": resources}
+        # Upstream encodes what it says of the core group in the form of the time before there were groups.
+        return {"kind": "APIResourceList", **({"apiVersion": "v1"} if group else {}), **listed}
 
     def paths(self) -> list[str]:
         """What ``/`` lists, without the health checks."""
@@ -174,7 +187,7 @@ class Discovery:
 
         def make() -> tuple[Object, bytes, str]:
             items = [
-                _aggregated_group(group, versions, self._foreign)
+                _aggregated_group(group, versions, self._foreign, self._kinds.is_custom)
                 for group, versions in self._groups().items()
                 if (prefix == "api") == (not group)
             ]
@@ -235,6 +248,7 @@ def _aggregated_group(
     name: str,
     versions: Mapping[str, list[tuple[Kind, Resource]]],
     foreign: Mapping[tuple[str, str], Foreign],
+    is_custom: Callable[[str, str], bool],
 ) -> Object:
     return {
         "metadata": {"name": name} if name else {},
@@ -243,7 +257,10 @@ def _aggregated_group(
             if (name, version) in foreign
             else {
                 "version": version,
-                "resources": [_aggregated_resource(kind, resource) for kind, resource in pairs],
+                "resources": [
+                    _aggregated_resource(kind, resource, is_custom(name, kind.resource.plural))
+                    for kind, resource in pairs
+                ],
                 "freshness": "Current",
             }
             for version, pairs in versions.items()
@@ -258,10 +275,12 @@ def _foreign_version(foreign: Foreign) -> Object:
     return {**found, "freshness": "Current" if foreign.current else "Stale"}
 
 
-def _aggregated_resource(kind: Kind, resource: Resource) -> Object:
+def _aggregated_resource(kind: Kind, resource: Resource, custom: bool) -> Object:
+    """A kind that is custom is told with its group and version; a built-in one is of those it is listed under."""
+    own = (resource.group, resource.version) if custom else ("", "")
     row: Object = {
         "resource": resource.plural,
-        "responseKind": {"group": resource.group, "version": resource.version, "kind": resource.kind},
+        "responseKind": {"group": own[0], "version": own[1], "kind": resource.kind},
         "scope": "Namespaced" if resource.namespaced else "Cluster",
         "singularResource": kind.singular,
         "verbs": sorted(kind.verbs),
@@ -272,14 +291,13 @@ def _aggregated_resource(kind: Kind, resource: Resource) -> Object:
         row["categories"] = list(kind.categories)
     if below := kind.below(resource.version):
         row["subresources"] = [
-            _aggregated_subresource(name, subresource, resource)
-            for name, subresource in sorted(below.items())
+            _aggregated_subresource(name, subresource, own) for name, subresource in sorted(below.items())
         ]
     return row
 
 
-def _aggregated_subresource(name: str, subresource: Subresource, resource: Resource) -> Object:
-    group, version = _place(subresource, resource)
+def _aggregated_subresource(name: str, subresource: Subresource, own: tuple[str, str]) -> Object:
+    group, version = (subresource.group, subresource.version) if subresource.version else own
     return {
         "subresource": name,
         "responseKind": {"group": group, "version": version, "kind": subresource.kind},
