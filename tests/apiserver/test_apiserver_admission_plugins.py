@@ -499,6 +499,9 @@ async def test_an_agent_touches_only_the_status_of_pods_on_its_node(
         await agent.patch(PODS, "theirs", {"status": {"message": "x"}}, "default", subresource="status")
     await client.create(PODS, make_pod("mine", nodeName="n1"))
     await agent.patch(PODS, "mine", {"status": {"message": "x"}}, "default", subresource="status")
+    made = {"status": {"extendedResourceClaimStatus": {"resourceClaimName": "x"}}}
+    with pytest.raises(Forbidden, match='node "n1" cannot update extended resource claim status'):
+        await agent.patch(PODS, "mine", made, "default", subresource="status")
     claims = {"status": {"resourceClaimStatuses": [{"name": "c", "resourceClaimName": "x"}]}}
     with pytest.raises(Forbidden, match='node "n1" cannot update resource claim statues'):
         await agent.patch(PODS, "mine", claims, "default", subresource="status")

@@ -119,9 +119,13 @@ async def test_managed_fields_are_left_out_where_the_policy_says_so(store: Store
     async with audited(store, tmp_path, {"level": "RequestResponse", "omitManagedFields": True}) as api:
         await ask(api, "POST", "/api/v1/namespaces/default/configmaps", config_map())
         await ask(api, "GET", "/api/v1/namespaces/default/configmaps")
-    created, listed = events(tmp_path)
+        table = "application/json;as=Table;g=meta.k8s.io;v=v1"
+        await ask(api, "GET", "/api/v1/namespaces/default/configmaps?includeObject=Object", accept=table)
+    created, listed, shown = events(tmp_path)
     assert "managedFields" not in created["responseObject"]["metadata"]
     assert all("managedFields" not in item["metadata"] for item in listed["responseObject"]["items"])
+    rows = [row["object"]["metadata"] for row in shown["responseObject"]["rows"]]
+    assert rows and all("managedFields" not in metadata for metadata in rows)
 
 
 async def test_a_protobuf_answer_is_logged_as_json(store: Store, tmp_path: Path) -> None:

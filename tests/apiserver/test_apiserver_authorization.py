@@ -425,6 +425,62 @@ def test_references_of_a_pod_are_found_wherever_they_stand() -> None:
     }  # fmt: skip
 
 
+def test_claims_of_a_pod_are_those_it_names_and_those_made_for_it_and_a_mirror_refers_to_nothing() -> None:
+    pod: dict[str, Any] = {
+        "metadata": {"name": "p", "namespace": "ns"},
+        "spec": {"resourceClaims": [{"name": "a", "resourceClaimName": "named"}], "serviceAccountName": "sa"},
+        "status": {
+            "resourceClaimStatuses": [{"name": "b", "resourceClaimName": "made"}, {"name": "c"}],
+            "extendedResourceClaimStatus": {"resourceClaimName": "extended", "requestMappings": []},
+        },
+    }
+    claims = {name for resource, _, name in references(pod) if resource == "resourceclaims"}
+    assert claims == {"named", "made", "extended"}
+    pod["metadata"]["annotations"] = {"kubernetes.io/config.mirror": "x"}
+    assert list(references(pod)) == []
+
+
+async def test_a_node_reads_the_accounts_of_its_own_pods_to_pull_their_images(cluster: Front) -> None:
+    path = "/api/v1/namespaces/default/serviceaccounts"
+    await cluster.create(path, {"metadata": {"name": "unused"}})
+    assert (await cluster.ask("GET", f"{path}/robot", user=NODE)).status == 200
+    refused = await cluster.ask("GET", f"{path}/unused", user=NODE)
+    assert (
+        refused.status == 403 and "no relationship found between node 'n1' and this object" in refused.message
+    )
+
+
+async def test_a_node_reads_the_secrets_of_the_volumes_its_pods_claim(cluster: Front) -> None:
+    secrets = "/api/v1/namespaces/default/secrets"
+    sources = {
+        "csi": {"driver": "d", "volumeHandle": "h", "nodeStageSecretRef": {"name": "stage", "namespace": "default"},
+                "controllerPublishSecretRef": {"name": "controllers", "namespace": "default"}},
+        "azureFile": {"shareName": "s", "secretName": "share"},
+        "iscsi": {"targetPortal": "1.2.3.4", "iqn": "iqn.2001-04.com.example:a", "lun": 0,
+                  "secretRef": {"name": "chap", "namespace": "default"}},
+    }  # fmt: skip
+    volumes = []
+    for name, source in sources.items():
+        spec = {"capacity": {"storage": "1Gi"}, "accessModes": ["ReadWriteOnce"], "storageClassName": ""}
+        volume = {"metadata": {"name": f"pv-{name.lower()}"}, "spec": {**spec, name: source}}
+        await cluster.create("/api/v1/persistentvolumes", volume)
+        claim = {
+            "accessModes": ["ReadWriteOnce"], "storageClassName": "", "volumeName": f"pv-{name.lower()}",
+            "resources": {"requests": {"storage": "1Gi"}},
+        }  # fmt: skip
+        claims = "/api/v1/namespaces/default/persistentvolumeclaims"
+        await cluster.create(claims, {"metadata": {"name": name.lower()}, "spec": claim})
+        volumes.append({"name": name.lower(), "persistentVolumeClaim": {"claimName": name.lower()}})
+    for name in ("stage", "share", "chap", "controllers"):
+        await cluster.create(secrets, {"metadata": {"name": name}})
+    await cluster.create(PODS, pod("claims", "n1", volumes=volumes))
+    codes = {
+        name: (await cluster.ask("GET", f"{secrets}/{name}", user=NODE)).status
+        for name in ("stage", "share", "chap", "controllers")
+    }
+    assert codes == {"stage": 200, "share": 200, "chap": 200, "controllers": 403}
+
+
 # -- reviews --
 
 REVIEWS = "/apis/authorization.k8s.io/v1"

@@ -244,9 +244,12 @@ def _decoded(body: bytes, content_type: str) -> Any:
 
 
 def _drop_managed_fields(value: Any) -> None:
+    """Of an object, a list's items, the objects in the rows of a Table."""
     if not isinstance(value, dict):
         return
     if isinstance(value.get("metadata"), dict):
         value["metadata"].pop("managedFields", None)
     for item in value.get("items") or ():
         _drop_managed_fields(item)
+    for row in value.get("rows") or ():
+        _drop_managed_fields(row.get("object") if isinstance(row, dict) else None)

@@ -14,7 +14,8 @@ from sublet.apiserver.follower import CatchUp
 from sublet.apiserver.requestinfo import RequestInfo
 from sublet.apiserver.watchcache import WatchCaches, decode_stored
 from sublet.client.exchange import User
-from sublet.machinery import selectors
+from sublet.kinds.rules.pod_annotations import MIRROR
+from sublet.machinery import objects, selectors
 from sublet.machinery.kind import Object
 from sublet.machinery.status import BadRequest
 
@@ -29,6 +30,8 @@ _BY_NODE_NAME = {
 }
 """What names its node itself."""
 _LEASES = "kube-node-lease"
+_DRIVERS = ("azureFile", "cephfs", "cinder", "flexVolume", "iscsi", "rbd", "scaleIO", "storageos", "csi")
+"""Kinds of volumes that may name a Secret."""
 
 Answer = tuple[bool, str]
 
@@ -52,7 +55,7 @@ class NodeAuthorizer:
             ("", "persistentvolumes"): self._get,
             ("resource.k8s.io", "resourceclaims"): self._get,
             ("storage.k8s.io", "volumeattachments"): self._get,
-            ("", "serviceaccounts"): self._token,
+            ("", "serviceaccounts"): self._account,
             ("coordination.k8s.io", "leases"): self._lease,
             ("storage.k8s.io", "csinodes"): self._csi_node,
             ("resource.k8s.io", "resourceslices"): self._slice,
@@ -115,7 +118,10 @@ class NodeAuthorizer:
             return False, "can only get/update/patch this type"
         return self._related(node, info)
 
-    def _token(self, node: str, info: RequestInfo) -> Answer:
+    def _account(self, node: str, info: RequestInfo) -> Answer:
+        """Of a pod of its own: read it (for whoever gives credentials to pull images), and get tokens for it."""
+        if info.verb == "get" and not info.subresource:
+            return self._related(node, info)
         if info.verb != "create" or not info.name:
             return False, "can only create tokens for individual service accounts"
         if info.subresource != "token":
@@ -218,10 +224,7 @@ class NodeAuthorizer:
         if volume:
             yield "persistentvolumes", "", volume
             spec = self._read("/registry/core/persistentvolumes/", volume).get("spec") or {}
-            for key in ("nodePublishSecretRef", "nodeStageSecretRef", "nodeExpandSecretRef"):
-                secret = (spec.get("csi") or {}).get(key)
-                if secret:
-                    yield "secrets", secret.get("namespace", ""), secret.get("name", "")
+            yield from _secrets_of_volume(spec, namespace)
 
     def _read(self, prefix: str, place: str) -> Object:
         entry = self._caches.cache(prefix).get(prefix + place)
@@ -264,7 +267,12 @@ def _selected(field_selector: str, field: str) -> str | None:
 
 
 def references(pod: Object) -> Iterator[Reference]:
-    """What a pod refers to by name: Secrets, ConfigMaps, claims, its ServiceAccount."""
+    """What a pod refers to by name: Secrets, ConfigMaps, claims, its ServiceAccount.
+
+    Nothing for the mirror of a node's own pod, which the node wrote.
+    """
+    if MIRROR in objects.annotations(pod):
+        return
     namespace = (pod.get("metadata") or {}).get("namespace", "")
     spec = pod.get("spec") or {}
     if account := spec.get("serviceAccountName"):
@@ -276,10 +284,9 @@ def references(pod: Object) -> Iterator[Reference]:
             yield from _from_environment(container, namespace)
     for volume in spec.get("volumes") or ():
         yield from _from_volume(volume, pod, namespace)
-    for claim in (pod.get("status") or {}).get("resourceClaimStatuses") or ():
-        if name := claim.get("resourceClaimName"):
-            yield "resourceclaims", namespace, name
-    for claim in spec.get("resourceClaims") or ():
+    status = pod.get("status") or {}
+    made = [*(status.get("resourceClaimStatuses") or ()), status.get("extendedResourceClaimStatus") or {}]
+    for claim in (*made, *(spec.get("resourceClaims") or ())):
         if name := claim.get("resourceClaimName"):
             yield "resourceclaims", namespace, name
 
@@ -313,19 +320,20 @@ def _from_volume(volume: dict[str, Any], pod: Object, namespace: str) -> Iterato
             yield "secrets", namespace, secret.get("name", "")
         if configmap := source.get("configMap"):
             yield "configmaps", namespace, configmap.get("name", "")
-    for driver in (
-        "azureFile",
-        "cephfs",
-        "cinder",
-        "flexVolume",
-        "iscsi",
-        "rbd",
-        "scaleIO",
-        "storageos",
-        "csi",
-    ):
+    for driver in _DRIVERS:
         settings = volume.get(driver) or {}
         reference = settings.get("secretRef") or settings.get("nodePublishSecretRef") or {}
         named = reference.get("name") or settings.get("secretName")
         if named:
             yield "secrets", namespace, named
+
+
+def _secrets_of_volume(spec: dict[str, Any], namespace: str) -> Iterator[Reference]:
+    """The Secrets that a node needs for a PersistentVolume which is bound to a claim in ``namespace``."""
+    for driver in _DRIVERS:
+        settings = spec.get(driver) or {}
+        if name := settings.get("secretName"):
+            yield "secrets", settings.get("secretNamespace") or namespace, name
+        for key in ("secretRef", "nodePublishSecretRef", "nodeStageSecretRef", "nodeExpandSecretRef"):
+            if secret := settings.get(key):
+                yield "secrets", secret.get("namespace") or namespace, secret.get("name", "")

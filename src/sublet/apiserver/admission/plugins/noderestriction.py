@@ -7,13 +7,13 @@ from typing import Any
 
 from sublet.apiserver.admission import certificates
 from sublet.apiserver.admission.framework import CONNECT, CREATE, DELETE, UPDATE, Attributes, Context, Plugin
+from sublet.kinds.rules.pod_annotations import MIRROR
 from sublet.machinery import objects
 from sublet.machinery.kind import Object
 from sublet.machinery.status import Forbidden, forbidden, not_found
 
 _GROUP = "system:nodes"
 _PREFIX = "system:node:"
-_MIRROR = "kubernetes.io/config.mirror"
 _RESERVED = "node-restriction.kubernetes.io"
 _OWN_LABELS = frozenset((
     "kubernetes.io/hostname", "kubernetes.io/arch", "kubernetes.io/os", "beta.kubernetes.io/arch", "beta.kubernetes.io/os",
@@ -67,6 +67,8 @@ async def _pod(attributes: Attributes, context: Context, node: str) -> None:
             raise _refused(attributes, f'node "{node}" cannot update labels through pod status')
         if _claim_statuses(attributes.new()) != _claim_statuses(attributes.old()):
             raise _refused(attributes, f'node "{node}" cannot update resource claim statues')
+        if _extended_claim(attributes.new()) != _extended_claim(attributes.old()):
+            raise _refused(attributes, f'node "{node}" cannot update extended resource claim status')
     elif attributes.subresource:
         raise _refused(
             attributes,
@@ -93,12 +95,16 @@ def _claim_statuses(pod: Object) -> list[tuple[Any, Any]]:
     return [(each.get("name"), each.get("resourceClaimName")) for each in stated]
 
 
+def _extended_claim(pod: Object) -> Object:
+    return (pod.get("status") or {}).get("extendedResourceClaimStatus") or {}
+
+
 async def _mirror(attributes: Attributes, context: Context, node: str) -> None:
     """A node shows what it runs by itself; its Node owns that."""
     pod = attributes.new()
-    if _MIRROR not in objects.annotations(pod):
+    if MIRROR not in objects.annotations(pod):
         raise _refused(
-            attributes, f'pod does not have "{_MIRROR}" annotation, node "{node}" can only create mirror pods'
+            attributes, f'pod does not have "{MIRROR}" annotation, node "{node}" can only create mirror pods'
         )
     if (pod.get("spec") or {}).get("nodeName") != node:
         raise _refused(attributes, f'node "{node}" can only create pods with spec.nodeName set to itself')

@@ -8,11 +8,11 @@ from typing import Any
 
 from sublet.apiserver.admission.framework import CREATE, UPDATE, Attributes, Context, Plugin
 from sublet.apiserver.authorization.node import references
+from sublet.kinds.rules.pod_annotations import MIRROR
 from sublet.machinery import names, objects
 from sublet.machinery.kind import Object
 from sublet.machinery.status import Forbidden, forbidden
 
-MIRROR = "kubernetes.io/config.mirror"
 MOUNT_PATH = "/var/run/secrets/kubernetes.io/serviceaccount"
 VOLUME_PREFIX = "kube-api-access-"
 ENFORCE = "kubernetes.io/enforce-mountable-secrets"
