@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import base64
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -346,6 +347,10 @@ async def test_ephemeral_containers_are_added_and_kept(
     with pytest.raises(Invalid, match=r'existing ephemeral containers "debug" may not be removed'):
         gone = {"spec": {"ephemeralContainers": None}}
         await client.patch(PODS, "web", gone, "default", subresource="ephemeralcontainers")
+    debug["spec"]["ephemeralContainers"][0]["image"] = "other"
+    message = '"debug" may not be changed\n@@ -1,6 +1,6 @@\n {\n   "Name": "debug",\n-  "Image": "busybox",\n+  "Image": "other",\n'
+    with pytest.raises(Invalid, match=re.escape(message)):
+        await client.patch(PODS, "web", debug, "default", kind="strategic", subresource="ephemeralcontainers")
 
 
 async def test_a_namespaces_finalizers_are_judged_when_they_are_set(client: Client) -> None:

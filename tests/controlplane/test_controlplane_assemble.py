@@ -159,3 +159,18 @@ async def test_metrics_tell_the_size_of_the_file_and_how_long_shown_certificates
     name = "apiserver_client_certificate_expiration_seconds"
     assert re.search(rf"^{name}_count [1-9]", text, re.M)
     assert f'{name}_bucket{{le="2.592e+06"}} 0' in text, "made just now, good for a year"
+
+
+async def test_fields_that_controllers_write_are_the_controller_managers(tmp_path: Path) -> None:
+    plane = ControlPlane(Assembly(data_dir=tmp_path, store_url="memory://"))
+    await plane.start()
+    try:
+        client = plane.client()
+        async with asyncio.timeout(20):
+            while not (found := (await client.list(resource("configmaps"), "default"))["items"]):  # noqa: ASYNC110
+                await asyncio.sleep(0.05)
+        role = await client.get(resource("clusterroles.rbac.authorization.k8s.io"), "edit")
+    finally:
+        await plane.stop()
+    managers = [entry["manager"] for obj in (*found, role) for entry in obj["metadata"]["managedFields"]]
+    assert managers[:2] == ["kube-controller-manager", "kube-apiserver"]

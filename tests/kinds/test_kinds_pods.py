@@ -283,7 +283,12 @@ def test_anything_else_is_refused_with_what_differs() -> None:
     assert message.startswith(
         "spec: Forbidden: pod updates may not change fields other than `spec.containers[*].image`"
     )
-    assert '+ hostname: "x"' in message
+    difference = message.partition("was previously negative)\n")[2]
+    assert difference.startswith("@@ -")
+    assert difference.endswith(
+        '-  "Hostname": "x",\n+  "Hostname": "",\n'
+        '   "Subdomain": "",\n   "SetHostnameAsFQDN": null,\n   "Affinity": null,\n'
+    )
 
 
 def test_tolerations_cannot_be_taken_away() -> None:

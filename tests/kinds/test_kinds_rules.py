@@ -294,7 +294,8 @@ def test_a_claim_may_be_bound_but_not_rewritten() -> None:
     assert updated("persistentvolumeclaims", old, new) == [
         "spec: Forbidden: spec is immutable after creation except resources.requests and "
         "volumeAttributesClassName for bound claims\n"
-        '- accessModes: ["ReadWriteOnce"]\n+ accessModes: ["ReadWriteMany"]'
+        "@@ -1,6 +1,6 @@\n"
+        ' {\n   "AccessModes": [\n-    "ReadWriteMany"\n+    "ReadWriteOnce"\n   ],\n   "Selector": null,\n   "Resources": {\n'
     ]
 
 
@@ -318,7 +319,10 @@ def test_a_volume_has_one_source_that_stays() -> None:
     new["spec"]["hostPath"]["path"] = "/b"
     assert updated("persistentvolumes", old, new) == [
         "spec.persistentvolumesource: Forbidden: spec.persistentvolumesource is immutable after creation\n"
-        '- hostPath: {"path":"/a","type":""}\n+ hostPath: {"path":"/b","type":""}'
+        "@@ -2,7 +2,7 @@\n"
+        '   "GCEPersistentDisk": null,\n   "AWSElasticBlockStore": null,\n   "HostPath": {\n'
+        '-    "Path": "/b",\n+    "Path": "/a",\n'
+        '     "Type": ""\n   },\n   "Glusterfs": null,\n'
     ]
 
 

@@ -214,3 +214,10 @@ def test_a_quota_shows_requests_and_limits_apart() -> None:
     hard = {"pods": "4", "limits.memory": "1Gi", "requests.cpu": "2"}
     shown = row("resourcequotas", status={"hard": hard, "used": {"pods": "1"}})
     assert (shown["Request"], shown["Limit"]) == ("pods: 1/4, requests.cpu: 0/2", "limits.memory: 0/1Gi")
+
+
+def test_access_modes_are_shown_in_an_order_of_their_own() -> None:
+    modes = ["ReadWriteMany", "ReadWriteOncePod", "ReadWriteOnce", "ReadWriteMany", "ReadOnlyMany"]
+    assert row("persistentvolumes", spec={"accessModes": modes})["Access Modes"] == "RWO,ROX,RWX,RWOP"
+    claim = row("persistentvolumeclaims", spec={"volumeName": "v"}, status={"accessModes": modes[:3]})
+    assert claim["Access Modes"] == "RWO,RWX,RWOP"

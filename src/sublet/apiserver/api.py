@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from msgspec.structs import replace
 
 import sublet
-from sublet.apiserver import bootstrap, chain, customresources, health, metricsources, service_repair
+from sublet.apiserver import bootstrap, chain, customresources, health, metricsources, release, service_repair
 from sublet.apiserver.access import Access
 from sublet.apiserver.admission import order
 from sublet.apiserver.admission.configuration import WebhookAdmission
@@ -122,7 +122,9 @@ class APIServer:
         self.discovery = Discovery(self.kinds)
         self.openapi = OpenAPI(self.kinds, settings.minor, settings.version or sublet.__version__)
         self.caches = WatchCaches(store, computed=Computed(detect_mutation=detect_mutation))
-        self.client = Client(InProcessTransport(self, SYSTEM_USER), "sublet-apiserver")
+        self.client = Client(
+            InProcessTransport(self, SYSTEM_USER), release.user_agent("kube-apiserver", settings.minor)
+        )
         self.authenticator = build_authenticator(
             self.caches, self.clock, settings.authentication, self._note_use
         )

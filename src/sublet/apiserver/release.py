@@ -40,3 +40,12 @@ def document(minor: str, version: str = "") -> dict[str, str]:
         "compiler": platform.python_implementation().lower(),
         "platform": f"{platform.system().lower()}/{machine}",
     }
+
+
+def user_agent(component: str, minor: str, purpose: str = "") -> str:
+    """``kube-controller-manager/v1.36.2+sublet.0.1.0 (linux/amd64) kubernetes/unknown/PURPOSE``.
+
+    As client-go names a component of upstream's; up to the first slash it is the manager of the fields it writes.
+    """
+    version, machine = git_version(minor).partition("-")[0], document(minor)["platform"]
+    return f"{component}/{version} ({machine}) kubernetes/unknown" + (f"/{purpose}" if purpose else "")

@@ -180,7 +180,7 @@ class ServiceIPs:
                 }
             },
         }
-        options = WriteOptions(dry_run=dry_run, manager="sublet-apiserver")
+        options = WriteOptions(dry_run=dry_run, manager="kube-apiserver")
         try:
             await self._registry.create(kind, obj, "", Write(_USER, kind.resource, options))
         except AlreadyExists:

@@ -10,7 +10,7 @@ from typing import Any
 
 from sublet.kinds.certificates import certificatesigningrequests
 from sublet.kinds.core import namespaces
-from sublet.kinds.rules import pod_resize, pod_spec
+from sublet.kinds.rules import gotypes, pod_resize, pod_spec
 from sublet.kinds.rules.pod_annotations import MIRROR
 from sublet.machinery.kind import Object
 from sublet.machinery.status import FieldError, field_forbidden
@@ -91,7 +91,8 @@ def _validate_ephemeral(new: Object, old: Object) -> Sequence[FieldError]:
             detail = f'existing ephemeral containers "{name}" may not be removed\n'
             errors.append(field_forbidden(path, detail))
         elif after[name] != container:
-            detail = f'existing ephemeral containers "{name}" may not be changed\n'
+            changed = gotypes.difference("EphemeralContainer", container, after[name])
+            detail = f'existing ephemeral containers "{name}" may not be changed\n{changed}'
             errors.append(field_forbidden(path, detail))
     return errors
 

@@ -34,7 +34,7 @@ def hollow(
         from sublet.node.hollow import names, run_hollow
         from sublet.node.hollow_registration import HollowSettings
 
-        client = Client(HTTPTransport(load(kubeconfig, context)), "sublet-hollow-node")
+        client = Client(HTTPTransport(load(kubeconfig, context)), "kubelet")
         try:
             click.echo(f"Running {count} hollow node(s)", err=True)
             settings = HollowSettings(names=names(count, prefix), finish_seconds=finish_seconds)

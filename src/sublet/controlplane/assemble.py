@@ -324,7 +324,7 @@ class ControlPlane:
     def _node_streams(self, api: APIServer) -> PodStreams:
         from sublet.client.nodestreams import NodeStreams
 
-        client = api.client_as(User("system:apiserver", ("system:masters",)), "sublet-apiserver")
+        client = api.client_as(User("system:apiserver", ("system:masters",)), "kube-apiserver")
         certificate, key = self.pki.pair("apiserver-kubelet-client")
         return NodeStreams(
             client,

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from msgspec import structs
 
+from sublet.apiserver import release
 from sublet.apiserver.api import APIServer
 from sublet.apiserver.health import Unhealthy
 from sublet.client.client import Client
@@ -117,7 +118,11 @@ class Controlling:
         identity = f"{socket.gethostname()}_{self._rng.getrandbits(64):016x}"
         while True:
             election = LeaderElection(
-                self._system("kube-controller-manager"), *_LEASE, identity, clock=self._clock, rng=self._rng
+                self._system("kube-controller-manager", "leader-election"),
+                *_LEASE,
+                identity,
+                clock=self._clock,
+                rng=self._rng,
             )
             try:
                 await election.run(self._lead)
@@ -142,7 +147,9 @@ class Controlling:
             await self._end()
 
     async def _begin(self) -> None:
-        self._informers = InformerFactory(self._system("kube-controller-manager"), self._clock, self._rng)
+        self._informers = InformerFactory(
+            self._system("kube-controller-manager", "shared-informers"), self._clock, self._rng
+        )
         self.leads = True
         if self._assembly.controllers:
             await self._start_controllers(self._informers)
@@ -159,11 +166,13 @@ class Controlling:
             await self._informers.stop()
         self._scheduler = self._scheduling = self._manager = self._informers = None
 
-    def _system(self, name: str) -> Client:
-        return self._client(User(f"system:{name}", ("system:authenticated",)), name)
+    def _system(self, name: str, purpose: str = "") -> Client:
+        return self._client(User(f"system:{name}", ("system:authenticated",)), name, purpose)
 
-    def _client(self, user: User, name: str) -> Client:
-        return Client(MeteredTransport(InProcessTransport(self._api, user), self._requests), name)
+    def _client(self, user: User, component: str, purpose: str) -> Client:
+        """``component`` becomes the manager of the fields it writes, as upstream's binaries are."""
+        agent = release.user_agent(component, self._assembly.minor, purpose)
+        return Client(MeteredTransport(InProcessTransport(self._api, user), self._requests), agent)
 
     async def _start_controllers(self, informers: InformerFactory) -> None:
         registrations = await asyncio.to_thread(_code)
@@ -181,7 +190,8 @@ class Controlling:
         settings = self._controller_settings()
 
         def context_for(registration: Registration) -> Context:
-            client = self._client(User(registration.user_name, _SYSTEM_ACCOUNTS), registration.name)
+            user = User(registration.user_name, _SYSTEM_ACCOUNTS)
+            client = self._client(user, "kube-controller-manager", user.name)
             return Context(
                 client=client,
                 informers=informers,

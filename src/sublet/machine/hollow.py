@@ -25,7 +25,7 @@ from sublet.node.hollow_registration import HollowSettings
 
 async def run_hollow_node(access_file: Path, node: str, volumes: Path) -> None:
     """Works until cancelled."""
-    client = Client(HTTPTransport(kubeconfig.load(access_file)), "sublet-hollow-node")
+    client = Client(HTTPTransport(kubeconfig.load(access_file)), "kubelet")
     try:
         async with asyncio.TaskGroup() as group:
             group.create_task(HollowNodes(client, HollowSettings(names=(node,))).run())

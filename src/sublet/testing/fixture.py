@@ -60,7 +60,7 @@ class RunningControlPlane:
         from sublet.node.hollow import run_hollow
 
         async def start() -> None:
-            client = self.plane.client(user_agent="hollow")
+            client = self.plane.client(user_agent="kubelet")
             self._hollow.append(
                 asyncio.get_running_loop().create_task(run_hollow(client, count, clock=self.plane.clock))
             )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from sublet.kinds.builtin import builtin
-from sublet.kinds.rules import amounts, pod_updates, show, warn
+from sublet.kinds.rules import amounts, gotypes, show, warn
 from sublet.kinds.rules.claims import STORAGE, claim_spec
 from sublet.kinds.rules.common import (
     Errors,
@@ -134,8 +134,8 @@ def _validate_update(new: Object, old: Object) -> Errors:
         yield from immutable(f"metadata.annotations.{_CLASS_ANNOTATION}", annotation, was)
     now, then = _comparable(new, old)
     if now != then:
-        changed = [key for key in {**then, **now} if now.get(key) != then.get(key)]
-        yield field_forbidden("spec", f"{_IMMUTABLE}\n{pod_updates.difference(now, then, changed)}")
+        changed = gotypes.difference("PersistentVolumeClaimSpec", now, then)
+        yield field_forbidden("spec", f"{_IMMUTABLE}\n{changed}")
     asked = quantity.parse(((spec.get("resources") or {}).get("requests") or {}).get(STORAGE, "0"))
     had = quantity.parse(((before.get("resources") or {}).get("requests") or {}).get(STORAGE, "0"))
     capacity = quantity.parse(((old.get("status") or {}).get("capacity") or {}).get(STORAGE, "0"))
@@ -151,8 +151,8 @@ def _validate_update(new: Object, old: Object) -> Errors:
 
 
 def short_modes(modes: list[str] | None) -> str:
-    """``RWO,ROX``"""
-    return ",".join(_SHORT_MODES.get(mode, mode) for mode in dict.fromkeys(modes or ()))
+    """``RWO,ROX``: in this order, however they are listed."""
+    return ",".join(short for mode, short in _SHORT_MODES.items() if mode in (modes or ()))
 
 
 def storage_class(obj: Object) -> str:

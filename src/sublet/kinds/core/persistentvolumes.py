@@ -6,7 +6,7 @@ from typing import Any
 
 from sublet.kinds.builtin import builtin
 from sublet.kinds.core.persistentvolumeclaims import short_modes, storage_class
-from sublet.kinds.rules import persistent, placement, pod_defaults, pod_updates, show, warn
+from sublet.kinds.rules import gotypes, persistent, placement, pod_defaults, show, warn
 from sublet.kinds.rules.claims import STORAGE
 from sublet.kinds.rules.common import Errors, fill, fill_empty, immutable, rule, spec_of, update_rule
 from sublet.machinery.kind import Object
@@ -58,10 +58,9 @@ def _validate_update(new: Object, old: Object) -> Errors:
     if "csi" in now and then.get("csi", now["csi"]).get("controllerExpandSecretRef") is None:
         now["csi"] = {k: v for k, v in now["csi"].items() if k != "controllerExpandSecretRef"}
     if now != then:
-        changed = [kind for kind in {**then, **now} if now.get(kind) != then.get(kind)]
         detail = "spec.persistentvolumesource is immutable after creation"
-        shown = pod_updates.difference(now, then, changed)
-        yield field_forbidden("spec.persistentvolumesource", f"{detail}\n{shown}")
+        changed = gotypes.difference("PersistentVolumeSource", now, then)
+        yield field_forbidden("spec.persistentvolumesource", f"{detail}\n{changed}")
     yield from immutable("volumeMode", spec.get("volumeMode"), before.get("volumeMode"))
     affinity = before.get("nodeAffinity")
     if affinity is not None and not _same_affinity(spec.get("nodeAffinity"), affinity):

@@ -6,6 +6,7 @@ appears, in the order of the struct, under its Go name. This is the table of tho
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterator, Mapping
 from functools import cache
@@ -38,6 +39,10 @@ AppArmorProfile Type= LocalhostProfile
 AuditAnnotation Key= ValueExpression=
 Capabilities Add Drop
 CSINodeDriver Name= NodeID= TopologyKeys Allocatable:VolumeNodeResources
+CSIPersistentVolumeSource Driver= VolumeHandle= ReadOnly! FSType= VolumeAttributes \
+ ControllerPublishSecretRef:SecretReference NodeStageSecretRef:SecretReference NodePublishSecretRef:SecretReference \
+ ControllerExpandSecretRef:SecretReference NodeExpandSecretRef:SecretReference
+CSIVolumeSource Driver= ReadOnly FSType VolumeAttributes NodePublishSecretRef:NameReference
 ClaimSource Name= ResourceClaimName ResourceClaimTemplateName
 ConfigMapVolumeSource Name= Items[]KeyToPath DefaultMode Optional
 Container Name= Image= Command Args WorkingDir= Ports[]ContainerPort EnvFrom[]EnvFromSource Env[]EnvVar \
@@ -55,10 +60,16 @@ EnvSource Name= Optional
 EnvVar Name= Value= ValueFrom:EnvVarSource
 EnvVarSource FieldRef:ObjectFieldSelector ResourceFieldRef:ResourceFieldSelector ConfigMapKeyRef:KeySelector \
  SecretKeyRef:KeySelector FileKeyRef:FileKeySelector
+EphemeralContainer Name= Image= Command Args WorkingDir= Ports[]ContainerPort EnvFrom[]EnvFromSource Env[]EnvVar \
+ Resources::ResourceRequirements ResizePolicy[]ContainerResizePolicy RestartPolicy RestartPolicyRules \
+ VolumeMounts[]VolumeMount VolumeDevices[]VolumeDevice LivenessProbe:Probe ReadinessProbe:Probe StartupProbe:Probe \
+ Lifecycle:Lifecycle TerminationMessagePath= TerminationMessagePolicy= ImagePullPolicy= \
+ SecurityContext:SecurityContext Stdin! StdinOnce! TTY! TargetContainerName=
 EventSource Component= Host=
 ExecAction Command
 FileKeySelector VolumeName= Path= Key= Optional
 ExemptPriorityLevelConfiguration NominalConcurrencyShares LendablePercent
+FCVolumeSource TargetWWNs Lun FSType= ReadOnly! WWIDs
 FlowDistinguisherMethod Type=
 FlowSchemaSpec PriorityLevelConfiguration::NameReference MatchingPrecedence# \
  DistinguisherMethod:FlowDistinguisherMethod Rules[]PolicyRulesWithSubjects
@@ -67,11 +78,17 @@ GRPCAction Port# Service
 HTTPGetAction Path= Port# Host= Scheme= HTTPHeaders[]NameValue
 HostAlias IP= Hostnames
 HostPathVolumeSource Path= Type
+ISCSIPersistentVolumeSource TargetPortal= IQN= Lun# ISCSIInterface= FSType= ReadOnly! Portals DiscoveryCHAPAuth! \
+ SessionCHAPAuth! SecretRef:SecretReference InitiatorName
+ISCSIVolumeSource TargetPortal= IQN= Lun# ISCSIInterface= FSType= ReadOnly! Portals DiscoveryCHAPAuth! \
+ SessionCHAPAuth! SecretRef:NameReference InitiatorName
 ImageVolumeSource Reference= PullPolicy=
 KeySelector Name= Key= Optional
 KeyToPath Key= Path= Mode
 Lifecycle PostStart:LifecycleHandler PreStop:LifecycleHandler StopSignal
 LifecycleHandler Exec:ExecAction HTTPGet:HTTPGetAction TCPSocket:TCPSocketAction Sleep:SleepAction
+LocalVolumeSource Path= FSType
+NFSVolumeSource Server= Path= ReadOnly!
 NameReference Name=
 NameValue Name= Value=
 NodeAffinity RequiredDuringSchedulingIgnoredDuringExecution:NodeSelector \
@@ -80,6 +97,12 @@ NodeSelector NodeSelectorTerms[]NodeSelectorTerm
 NodeSelectorRequirement Key= Operator= Values
 NodeSelectorTerm MatchExpressions[]NodeSelectorRequirement MatchFields[]NodeSelectorRequirement
 ObjectFieldSelector APIVersion= FieldPath=
+PersistentVolumeClaimSpec AccessModes Selector Resources::VolumeResourceRequirements VolumeName= StorageClassName \
+ VolumeMode DataSource:TypedObject DataSourceRef:TypedObjectReference VolumeAttributesClassName
+PersistentVolumeSource GCEPersistentDisk AWSElasticBlockStore HostPath:HostPathVolumeSource Glusterfs \
+ NFS:NFSVolumeSource RBD Quobyte ISCSI:ISCSIPersistentVolumeSource FlexVolume Cinder CephFS FC:FCVolumeSource Flocker \
+ AzureFile VsphereVolume AzureDisk PhotonPersistentDisk PortworxVolume ScaleIO Local:LocalVolumeSource StorageOS \
+ CSI:CSIPersistentVolumeSource
 PersistentVolumeClaimVolumeSource ClaimName= ReadOnly!
 PodAffinity RequiredDuringSchedulingIgnoredDuringExecution[]PodAffinityTerm \
  PreferredDuringSchedulingIgnoredDuringExecution[]WeightedPodAffinityTerm
@@ -103,7 +126,8 @@ PodSecurityContext HostNetwork! HostPID! HostIPC! ShareProcessNamespace HostUser
  WindowsOptions:WindowsSecurityContextOptions RunAsUser RunAsGroup RunAsNonRoot SupplementalGroups \
  SupplementalGroupsPolicy FSGroup FSGroupChangePolicy Sysctls[]NameValue SeccompProfile:SeccompProfile \
  AppArmorProfile:AppArmorProfile SELinuxChangePolicy
-PodSpec Volumes[]Volume InitContainers[]Container Containers[]Container EphemeralContainers RestartPolicy= \
+PodSpec Volumes[]Volume InitContainers[]Container Containers[]Container \
+ EphemeralContainers[]EphemeralContainer RestartPolicy= \
  TerminationGracePeriodSeconds ActiveDeadlineSeconds DNSPolicy= NodeSelector ServiceAccountName= \
  AutomountServiceAccountToken NodeName= SecurityContext:PodSecurityContext ImagePullSecrets[]NameReference Hostname= \
  Subdomain= SetHostnameAsFQDN Affinity:Affinity SchedulerName= Tolerations[]Toleration HostAliases[]HostAlias \
@@ -125,6 +149,7 @@ ResourceRequirements Limits Requests Claims[]ResourceClaim
 SELinuxOptions User= Role= Type= Level=
 ScopedResourceSelectorRequirement ScopeName= Operator= Values
 SeccompProfile Type= LocalhostProfile
+SecretReference Name= Namespace=
 SecretVolumeSource SecretName= Items[]KeyToPath DefaultMode Optional
 SecurityContext Capabilities:Capabilities Privileged SELinuxOptions:SELinuxOptions \
  WindowsOptions:WindowsSecurityContextOptions RunAsUser RunAsGroup RunAsNonRoot ReadOnlyRootFilesystem \
@@ -143,16 +168,20 @@ Taint Key= Value= Effect= TimeAdded
 Toleration Key= Operator= Value= Effect= TolerationSeconds
 TopologySpreadConstraint MaxSkew# TopologyKey= WhenUnsatisfiable= LabelSelector MinDomains NodeAffinityPolicy \
  NodeTaintsPolicy MatchLabelKeys
+TypedObject APIGroup Kind= Name=
+TypedObjectReference APIGroup Kind= Name= Namespace
 Volume Name= HostPath:HostPathVolumeSource EmptyDir:EmptyDirVolumeSource GCEPersistentDisk AWSElasticBlockStore \
- GitRepo Secret:SecretVolumeSource NFS ISCSI Glusterfs PersistentVolumeClaim:PersistentVolumeClaimVolumeSource RBD \
- Quobyte FlexVolume Cinder CephFS Flocker DownwardAPI:DownwardAPIVolumeSource FC AzureFile \
+ GitRepo Secret:SecretVolumeSource NFS:NFSVolumeSource \
+ ISCSI:ISCSIVolumeSource Glusterfs PersistentVolumeClaim:PersistentVolumeClaimVolumeSource RBD \
+ Quobyte FlexVolume Cinder CephFS Flocker DownwardAPI:DownwardAPIVolumeSource FC:FCVolumeSource AzureFile \
  ConfigMap:ConfigMapVolumeSource VsphereVolume AzureDisk PhotonPersistentDisk Projected:ProjectedVolumeSource \
- PortworxVolume ScaleIO StorageOS CSI Ephemeral Image:ImageVolumeSource
+ PortworxVolume ScaleIO StorageOS CSI:CSIVolumeSource Ephemeral Image:ImageVolumeSource
 VolumeAttachmentSource PersistentVolumeName InlineVolumeSpec
 VolumeAttachmentSpec Attacher= Source::VolumeAttachmentSource NodeName=
 VolumeDevice Name= DevicePath=
 VolumeMount Name= ReadOnly! RecursiveReadOnly MountPath= SubPath= MountPropagation SubPathExpr=
 VolumeNodeResources Count
+VolumeResourceRequirements Limits Requests
 VolumeProjection Secret:ConfigMapVolumeProjection DownwardAPI:DownwardAPIProjection \
  ConfigMap:ConfigMapVolumeProjection ServiceAccountToken:ServiceAccountTokenProjection ClusterTrustBundle \
  PodCertificate
@@ -176,7 +205,12 @@ _ODD_NAMES = {
     "IntValue": "int",
     "StringValue": "string",
     "VersionValue": "version",
+    "WWIDs": "wwids",
+    "DiscoveryCHAPAuth": "chapAuthDiscovery",
+    "SessionCHAPAuth": "chapAuthSession",
 }
+_ESCAPED = {ord(char): f"\\u{ord(char):04x}" for char in "<>&\u2028\u2029"}
+"""What Go's JSON does not leave as it is, lest it be taken for HTML."""
 _OF_THE_SPEC = ("hostNetwork", "hostPID", "hostIPC", "shareProcessNamespace", "hostUsers")
 """Fields that the internal pod keeps in its security context."""
 
@@ -222,7 +256,14 @@ def _fields(type_name: str, value: Mapping[str, Any]) -> Iterator[tuple[str, Any
         elif kind == "::" or (kind == ":" and found is not None):
             yield name, shown(inner, found or {})
         else:
-            yield name, _EMPTY.get(kind) if found is None else found
+            yield name, _EMPTY.get(kind) if found is None else _map(found)
+
+
+def _map(value: Any) -> Any:
+    """Go prints a map of texts in the order of its keys."""
+    if isinstance(value, Mapping) and all(isinstance(item, str) for item in value.values()):
+        return dict(sorted(value.items()))
+    return value
 
 
 _METADATA = ("name", "generateName", "namespace", "labels", "annotations")
@@ -235,3 +276,17 @@ def template(found: Object | None, spec: str = "PodSpec") -> Object | None:
     metadata = found.get("metadata") or {}
     kept = {key: metadata[key] for key in _METADATA if metadata.get(key)}
     return {**kept, "Spec": shown(spec, found.get("spec") or {})}
+
+
+def difference(type_name: str, new: Mapping[str, Any], old: Mapping[str, Any]) -> str:
+    """What differs, as lines of a unified diff: ``-`` is the new one, as upstream has it; it ends with a newline."""
+    import difflib
+
+    now, then = (_lines(shown(type_name, value)) for value in (new, old))
+    lines = list(difflib.unified_diff(now, then, n=3))
+    return "".join(lines[2:])  # without the names of files
+
+
+def _lines(document: Object) -> list[str]:
+    text = json.dumps(document, indent=2, ensure_ascii=False).translate(_ESCAPED)
+    return [f"{line}\n" for line in text.split("\n")]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from sublet.kinds.rules import pod_spec
+from sublet.kinds.rules import gotypes, pod_spec
 from sublet.kinds.rules.common import Errors
 from sublet.kinds.rules.pod_annotations import MIRROR
 from sublet.machinery import usage
@@ -67,8 +67,9 @@ def rules(new: Object, old: Object) -> Errors:
         return
     changed = [*_removed(spec, before), *_others(spec, before)]
     yield from changed
-    if not wrong and not changed and _masked(spec, before) != before:
-        yield field_forbidden("spec", f"{_ONLY} are mutable")
+    if not wrong and not changed and (masked := _masked(spec, before)) != before:
+        shown = gotypes.difference("PodSpec", masked, before)
+        yield field_forbidden("spec", f"{_ONLY} are mutable\n{shown}")
 
 
 def _node_resizes(old: Object) -> bool:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 from sublet.kinds.rules import gotypes, placement, pod_annotations, pod_before, pod_spec
 from sublet.kinds.rules.common import MAX_INT32, Errors
@@ -11,7 +10,7 @@ from sublet.kinds.rules.containers import image_blanks
 from sublet.kinds.rules.pod_allowances import Allowances
 from sublet.machinery.codec import decode_json, encode_json
 from sublet.machinery.kind import Object
-from sublet.machinery.status import FieldError, field_forbidden, invalid, required
+from sublet.machinery.status import field_forbidden, invalid, required
 
 _MAY_CHANGE = (
     "pod updates may not change fields other than `spec.containers[*].image`,`spec.initContainers[*].image`,"
@@ -97,12 +96,8 @@ def _rest(spec: Object, before: Object) -> Errors:
         yield from _node_selector(comparable, before)
         yield from _affinity(comparable, before)
     if comparable != before:
-        changed = [key for key in {**before, **comparable} if comparable.get(key) != before.get(key)]
-        yield FieldError(
-            "FieldValueForbidden",
-            "spec",
-            f"Forbidden: {_MAY_CHANGE}\n{difference(comparable, before, changed)}",
-        )
+        changed = gotypes.difference("PodSpec", comparable, before)
+        yield field_forbidden("spec", f"{_MAY_CHANGE}\n{changed}")
 
 
 def _with_allowed_changes(spec: Object, before: Object) -> Object:
@@ -177,16 +172,3 @@ def _narrower(now: Object, then: Object) -> bool:
     if not any(then.get(part) for part in parts) and any(now.get(part) for part in parts):
         return False
     return all((now.get(part) or [])[: len(then.get(part) or ())] == (then.get(part) or []) for part in parts)
-
-
-def difference(new: Object, old: Object, changed: Sequence[str]) -> str:
-    """The changed fields, old and new, one a line."""
-    lines = []
-    for key in changed:
-        lines.append(f"- {key}: {_text(old.get(key))}")
-        lines.append(f"+ {key}: {_text(new.get(key))}")
-    return "\n".join(lines)
-
-
-def _text(value: Any) -> str:
-    return encode_json(value).decode()
