@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from sublet.apiserver import customkinds
+from sublet.apiserver.crd_definition import Definition
 from sublet.apiserver.openapi_custom import CustomDefinitions
 from sublet.client.client import Client
 from sublet.kinds.resources import resource
@@ -26,7 +27,7 @@ def published(version: int, schema: Object, **more: Any) -> Object:
             "versions": [{"name": "v1", "served": True, "storage": True, "schema": {"openAPIV3Schema": schema}, **more}],
         },
     }  # fmt: skip
-    kind = customkinds.build(crd, "1.36")
+    kind = customkinds.build(Definition.of(crd), "1.36")
     maker = CustomDefinitions(version, TYPED, "metadata", "list metadata")
     return maker.of(kind, kind.resource, "Widget", "WidgetList")
 

@@ -17,6 +17,10 @@ def _nothing(_obj: Object) -> None:
     return None
 
 
+def _no_schema(_version: str) -> Mapping[str, Any]:
+    return {}
+
+
 Errors = Callable[[str, Object, Object | None, str], Sequence[FieldError]]
 Rules = Callable[
     [str, Object, Object | None, Sequence[FieldError], list[str]], Awaitable[Sequence[FieldError]]
@@ -48,8 +52,10 @@ class CustomKind(Kind, frozen=True):
     """Storage version and a digest of its schema: a value of another tag is pruned and defaulted on read."""
     schemas: Mapping[str, Schema] = field(default_factory=dict)
     """By version, with the metadata that every object has."""
-    stated: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
-    """Version -> openAPIV3Schema as the definition states it."""
+    stated: Callable[[str], Mapping[str, Any]] = _no_schema
+    """Version -> openAPIV3Schema as the definition states it, decoded for each call."""
+    digests: Mapping[str, str] = field(default_factory=dict)
+    """Version -> a digest of :attr:`stated`."""
     selectable_paths: Mapping[str, Sequence[str]] = field(default_factory=dict)
     """Version -> what field selectors may name, as they name it."""
     errors: Errors = _no_errors

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from msgspec import Struct
 from msgspec.structs import replace
 
 from sublet.apiserver import crd_schema, crd_values, objectmeta
 from sublet.apiserver.conversion import Converter, CustomKind, Errors, Rules
+from sublet.apiserver.crd_definition import Definition, PerVersion, Stated
 from sublet.kinds import schemas as builtin_schemas
 from sublet.machinery import codec, strict, table
 from sublet.machinery.jsonpath import JSONPath
@@ -29,31 +28,31 @@ def unserved(crd: Object) -> list[str]:
     return [v["name"] for v in crd["spec"]["versions"] if not v.get("served")]
 
 
-def build(crd: Object, minor: str, converter: Converter | None = None) -> CustomKind:
-    """The kind, stored in the definition's storage version. The definition has been validated.
+def build(definition: Definition, minor: str, converter: Converter | None = None) -> CustomKind:
+    """The kind, stored in the definition's storage version.
 
     ``minor`` says which Kubernetes' ObjectMeta its objects have, ``converter`` who converts between its versions
     where a webhook does.
     """
+    crd, stated = definition.object, definition.schemas
     spec = crd["spec"]
     versions: Sequence[Version] = spec["versions"]
     storage = next(v for v in versions if v.get("storage"))
-    stated = (crd.get("status") or {}).get("acceptedNames") or spec["names"]
-    schemas = {v["name"]: _schema(v) for v in versions}
-    traits = {v["name"]: _Traits.of(v) for v in versions}
-    typed = {name: _with_metadata(schema, minor) for name, schema in schemas.items()}
+    stored = stated[storage["name"]]
+    names = (crd.get("status") or {}).get("acceptedNames") or spec["names"]
+    typed = PerVersion(stated, lambda version: _with_metadata(stated[version], minor))
     resource = _resource(spec, storage["name"])
-    default = _defaulting(schemas[storage["name"]])
+    default = _defaulting(stored)
     columns, cells = _columns(storage)
     kind = CustomKind(
         resource,
-        singular=stated.get("singular") or resource.kind.lower(),
-        short_names=tuple(stated.get("shortNames") or ()),
-        categories=tuple(stated.get("categories") or ()),
+        singular=names.get("singular") or resource.kind.lower(),
+        short_names=tuple(names.get("shortNames") or ()),
+        categories=tuple(names.get("categories") or ()),
         subresources=_subresources(resource, versions),
         subresources_of={v["name"]: _subresources(resource, [v]) for v in versions},
         also_served=tuple(
-            _served(_resource(spec, v["name"]), resource, schemas[v["name"]], schemas[storage["name"]])
+            _served(_resource(spec, v["name"]), resource, stated[v["name"]], stored)
             for v in versions
             if v is not storage
         ),
@@ -66,16 +65,17 @@ def build(crd: Object, minor: str, converter: Converter | None = None) -> Custom
         columns=columns,
         cells=cells,
         selectable=_selectable(versions),
-        storage_tag=f"{storage['name']} {traits[storage['name']].digest}",
+        storage_tag=f"{storage['name']} {stored.digest}",
         schemas=typed,
-        stated={name: schema.document for name, schema in schemas.items()},
+        stated=lambda version: stated[version].document,
+        digests=definition.digests,
         selectable_paths={v["name"]: tuple(_selectable([v])) for v in versions},
-        errors=_validation(schemas, versions, traits),
-        rules=_rules(schemas, traits),
-        renew=_renewing(schemas[storage["name"]], default),
-        stated_list_kind=stated.get("listKind") or "",
+        errors=_validation(stated, versions),
+        rules=_rules(stated),
+        renew=_renewing(stored, default),
+        stated_list_kind=names.get("listKind") or "",
         converter=converter,
-        finishing={name: _renewing(schema, _defaulting(schema)) for name, schema in schemas.items()},
+        finishing={name: _renewing(each, _defaulting(each)) for name, each in stated.items()},
         terminating=bool(crd["metadata"].get("deletionTimestamp")),
         deprecations=_deprecations(resource, versions),
         warnings=objectmeta.finalizer_warnings,
@@ -88,21 +88,18 @@ def _resource(spec: Mapping[str, Any], version: str) -> Resource:
     return Resource(spec["group"], version, names["plural"], names["kind"], spec["scope"] == "Namespaced")
 
 
-def _schema(version: Version) -> Schema:
-    document: dict[str, Any] = (version.get("schema") or {}).get("openAPIV3Schema") or {
-        "type": "object", "x-kubernetes-preserve-unknown-fields": True,
-    }  # fmt: skip
-    return Schema(document)
-
-
-def _with_metadata(schema: Schema, minor: str) -> Schema:
+def _with_metadata(stated: Stated, minor: str) -> Schema:
     """The schema with the parts that every object has, as merging and field management need it."""
     config_map = builtin_schemas.definition(minor, "", "v1", "ConfigMap")
     if config_map is None:
         raise LookupError(f"there is no ConfigMap in the schemas of Kubernetes {minor}")
     parts = {name: config_map.document["properties"][name] for name in _FIXED}
-    document = _with_parts({**schema.document, _EMBEDDED: True}, parts)
-    return Schema({**document, _EMBEDDED: bool(schema.embedded_resource)}, config_map.definitions)
+    document = stated.schema.document
+    if stated.embedded:
+        document = _with_parts(document, parts)
+    return Schema(
+        {**document, "properties": {**document.get("properties", {}), **parts}}, config_map.definitions
+    )
 
 
 def _with_parts(document: Mapping[str, Any], parts: Mapping[str, Any]) -> dict[str, Any]:
@@ -123,10 +120,10 @@ def _nothing(_obj: Object) -> None:
     return None
 
 
-def _defaulting(schema: Schema) -> Callable[[Object], None]:
+def _defaulting(stated: Stated) -> Callable[[Object], None]:
     def default(obj: Object) -> None:
         kept = {key: obj.pop(key) for key in _FIXED if key in obj}
-        crd_schema.default(obj, schema)
+        crd_schema.default(obj, stated.schema)
         for key in _FIXED:
             obj.pop(key, None)
         rest = dict(obj)
@@ -137,52 +134,30 @@ def _defaulting(schema: Schema) -> Callable[[Object], None]:
     return default
 
 
-def _renewing(schema: Schema, default: Callable[[Object], None]) -> Callable[[Object], None]:
+def _renewing(stated: Stated, default: Callable[[Object], None]) -> Callable[[Object], None]:
     def renew(obj: Object) -> None:
-        strict.prune(obj, schema)
+        strict.prune(obj, stated.schema)
         default(obj)
 
     return renew
 
 
-class _Traits(Struct, frozen=True):
-    """What a schema has anywhere, told from its JSON: walking a long one takes many times as long."""
-
-    digest: str
-    keyed: bool
-    """Lists of type ``set`` or ``map``."""
-    embedded: bool
-    rules: bool
-
-    @classmethod
-    def of(cls, version: Version) -> _Traits:
-        document = codec.encode_json((version.get("schema") or {}).get("openAPIV3Schema") or {})
-        return cls(
-            hashlib.blake2b(document, digest_size=6).hexdigest(),
-            any(b'"x-kubernetes-list-type":"%s"' % kind in document for kind in (b"set", b"map")),
-            b'"x-kubernetes-embedded-resource":true' in document,
-            b'"x-kubernetes-validations":' in document,
-        )
-
-
-def _validation(
-    schemas: Mapping[str, Schema], versions: Sequence[Version], traits: Mapping[str, _Traits]
-) -> Errors:
+def _validation(stated: Mapping[str, Stated], versions: Sequence[Version]) -> Errors:
     paths = {v["name"]: (v.get("subresources") or {}).get("scale") or {} for v in versions}
 
     def errors(version: str, new: Object, old: Object | None, subresource: str) -> Sequence[FieldError]:
-        schema = schemas.get(version)
-        if schema is None:
+        found = stated.get(version)
+        if found is None:
             return ()
-        scale = paths.get(version) or {}
+        schema, scale = found.schema, paths.get(version) or {}
         if subresource == "status":
-            lists = _list_errors(new, old, schema) if traits[version].keyed else ()
+            lists = _list_errors(new, old, schema) if found.keyed else ()
             return [*_status_errors(new, old, schema, scale), *lists]
         return [
             *crd_values.validate(new, schema, crd_values.NEW if old is None else old),
             *crd_schema.scale_errors(new, scale, status_only=False),
-            *(_embedded_errors(new, schema) if traits[version].embedded else ()),
-            *(_list_errors(new, old, schema) if traits[version].keyed else ()),
+            *(_embedded_errors(new, schema) if found.embedded else ()),
+            *(_list_errors(new, old, schema) if found.keyed else ()),
         ]
 
     return errors
@@ -210,21 +185,21 @@ def _list_errors(new: Object, old: Object | None, schema: Schema) -> list[FieldE
     return [] if errors and old is not None and crd_schema.list_errors(old, schema) else errors
 
 
-def _rules(schemas: Mapping[str, Schema], traits: Mapping[str, _Traits]) -> Rules:
+def _rules(stated: Mapping[str, Stated]) -> Rules:
     """Compiled for each version when its first object is written."""
     compiled: dict[str, Any] = {}
 
     async def rules(
         version: str, new: Object, old: Object | None, found: Sequence[FieldError], warnings: list[str]
     ) -> Sequence[FieldError]:
-        if version not in traits or not traits[version].rules:
+        if version not in stated or not stated[version].rules:
             return ()
         root = compiled.get(version)
         if root is None and version not in compiled:
             from sublet.apiserver import crd_cel
 
             # A long schema takes its time: another request may compile it as well, to the same end.
-            root = await asyncio.to_thread(crd_cel.compile_schema, schemas[version].document)
+            root = await asyncio.to_thread(crd_cel.compile_schema, stated[version].schema.document)
             compiled[version] = root
         if root is None:
             return ()
@@ -244,24 +219,19 @@ def _relabelled(obj: Object, to: Resource) -> Object:
     return fresh
 
 
-def _served(
-    served: Resource,
-    stored: Resource,
-    schema: Schema,
-    stored_schema: Schema,
-) -> Served:
-    default = _defaulting(schema)
+def _served(served: Resource, stored: Resource, stated: Stated, stated_stored: Stated) -> Served:
+    default = _defaulting(stated)
 
     def from_stored(obj: Object) -> Object:
         converted = _relabelled(obj, served)
-        strict.prune(converted, schema)
+        strict.prune(converted, stated.schema)
         default(converted)
         return converted
 
     def to_stored(obj: Object) -> Object:
         default(obj)
         converted = _relabelled(obj, stored)
-        strict.prune(converted, stored_schema)
+        strict.prune(converted, stated_stored.schema)
         return converted
 
     return Served(served, from_stored, to_stored)

@@ -12,10 +12,11 @@ from msgspec.structs import replace
 
 from sublet.apiserver import crd_status
 from sublet.apiserver.crd_conversion import WebhookConverter
+from sublet.apiserver.crd_definition import Definition
 from sublet.apiserver.deletion import CLEANUP, DeleteOptions
 from sublet.apiserver.registry import Registry
 from sublet.apiserver.stored import key_prefix, place
-from sublet.apiserver.watchcache import WatcherOverrun
+from sublet.apiserver.watchcache import CachedEntry, WatcherOverrun
 from sublet.apiserver.webhookclient import WebhookClient
 from sublet.apiserver.writing import Transaction, Write
 from sublet.client.exchange import User
@@ -73,7 +74,7 @@ class CustomResources:
         self._registry = registry
         self._webhooks = webhooks
         self._follower: asyncio.Task[None] | None = None
-        self._definitions: dict[str, Object] = {}
+        self._definitions: dict[str, Definition] = {}
         self._served: dict[str, tuple[Any, ...]] = {}
         """Name -> what was served of it, to tell changes from mere conditions."""
         self._leaving: set[str] = set()
@@ -94,8 +95,9 @@ class CustomResources:
         await asyncio.gather(*tasks, return_exceptions=True)
 
     def definition(self, group: str, plural: str) -> Object | None:
-        """The definition of a custom resource. Shared: do not change it."""
-        return self._definitions.get(f"{plural}.{group}")
+        """The definition of a custom resource, without its schemas. Shared: do not change it."""
+        found = self._definitions.get(f"{plural}.{group}")
+        return None if found is None else found.object
 
     async def errors(self, new: Object, old: Object | None, write: Write) -> Sequence[FieldError]:
         """What is wrong with a definition that is to be written, and what is said of one that is fine.
@@ -117,7 +119,10 @@ class CustomResources:
     async def wrote(self, new: Object | None, old: Object | None) -> None:
         """Serves what has just been written before the writer is answered."""
         name = objects.name(new or old or {})
-        self._take(name, codec.decode_json(codec.encode_json(new)) if new is not None else None)
+        if new is None:
+            self._take(name, None)
+        else:
+            self._changed(name, await self._current(name))
 
     # -- following --
 
@@ -125,7 +130,7 @@ class CustomResources:
         """Takes in all definitions there are; returns the revision they stand at."""
         cache = self._registry.cache(self._kind())
         for entry in cache.entries():
-            self._changed(entry.key, codec.decode_json(codec.encode_json(entry.object)))
+            self._changed(_name(entry), self._read(entry))
         return cache.revision
 
     async def _follow(self, after: int) -> None:
@@ -136,53 +141,60 @@ class CustomResources:
                     while True:
                         for event in await watcher.next():
                             gone = event.type == "delete"
-                            obj = None if gone else self._registry.decode(self._kind(), event.entry)
-                            self._changed(event.entry.key, obj)
+                            self._changed(_name(event.entry), None if gone else self._read(event.entry))
             except (WatcherOverrun, Compacted):
                 after = self._load()
             except StoreClosed:
                 return
 
-    def _changed(self, key: str, crd: Object | None) -> None:
-        name = key.rpartition("/")[2]
-        known = self._definitions.get(name)
-        if crd is not None and known is not None and _same(known, crd):
-            return
-        self._take(name, crd)
+    def _read(self, entry: CachedEntry) -> Definition:
+        return Definition.read(self._registry.format(self._kind()).body(entry.value, entry.revision))
 
-    def _take(self, name: str, crd: Object | None) -> None:
+    async def _current(self, name: str) -> Definition | None:
+        entry = await self._registry.entry(self._kind(), "", name)
+        return None if entry is None else self._read(entry)
+
+    def _changed(self, name: str, definition: Definition | None) -> None:
+        known = self._definitions.get(name)
+        if definition is not None and known is not None and known.same(definition):
+            return
+        self._take(name, definition)
+
+    def _take(self, name: str, definition: Definition | None) -> None:
         plural, _, group = name.partition(".")
-        if crd is None:
+        if definition is None:
             known = self._definitions.pop(name, None)
             if known is not None:
-                self._leaving.discard(objects.uid(known))
+                self._leaving.discard(objects.uid(known.object))
                 self._reconsider(group, name)
             self._unserve(group, plural)
             return
-        self._definitions[name] = crd
+        self._definitions[name] = definition
+        crd = definition.object
         if objects.is_true(crd, "Established") and objects.uid(crd) not in self._leaving:
-            self._serve(crd)
+            self._serve(definition)
         self._begin(name, self._settle)
 
-    def _serve(self, crd: Object) -> None:
+    def _serve(self, definition: Definition) -> None:
         from sublet.apiserver import customkinds
 
+        crd = definition.object
         spec = crd["spec"]
         group, plural = spec["group"], spec["names"]["plural"]
-        state = (spec, (crd.get("status") or {}).get("acceptedNames"), objects.is_deleting(crd))
+        state = (spec, definition.digests, _accepted(crd), objects.is_deleting(crd))
         before = self._served.get(objects.name(crd))
         if before == state and self._registry.kinds.is_custom(group, plural):
             return
         try:
             converter = WebhookConverter.of(crd, self._webhooks, self._new_uid)
-            kind = customkinds.build(crd, self._registry.minor, converter)
+            kind = customkinds.build(definition, self._registry.minor, converter)
             old = self._registry.kinds.stored(group, plural)
             self._registry.kinds.add(kind, unserved=customkinds.unserved(crd))
         except (ValueError, KeyError, StopIteration) as error:
             _log.warning("the definition %s cannot be served: %s", objects.name(crd), error)
             return
         self._served[objects.name(crd)] = state
-        if old is not None and before is not None and before[:2] == state[:2]:
+        if old is not None and before is not None and before[:3] == state[:3]:
             self._registry.forget(old)  # it only began to go: watches see its objects go first
         elif old is not None:
             self._retire(old)
@@ -232,47 +244,50 @@ class CustomResources:
     # -- conditions and deletion --
 
     async def _settle(self, name: str) -> None:
-        crd = self._definitions.get(name)
-        if crd is None:
+        definition = self._definitions.get(name)
+        if definition is None:
             return
-        if objects.is_deleting(crd):
+        if objects.is_deleting(definition.object):
             await self._clean_up(name)
             return
         async with self._negotiating:
             await self._negotiate(name)
 
     async def _negotiate(self, name: str) -> None:
-        crd = self._definitions.get(name)
-        if crd is None:
+        known = self._definitions.get(name)
+        if known is None:
             return
         now = objects.rfc3339(self._registry.clock.now())
-        spec = crd["spec"]
+        spec = known.object["spec"]
         kinds = self._registry.kinds
         built_in = kinds.stored(spec["group"], spec["names"]["plural"]) is not None
         built_in = built_in and not kinds.is_custom(spec["group"], spec["names"]["plural"])
         group = self._of_group(spec["group"])
-        changed = await self._registry.change(
+        await self._registry.change(
             self._kind(), "", name, lambda obj: crd_status.settle(obj, group, built_in, now)
         )
-        if changed is not None and not _same(changed, crd):
+        changed = await self._current(name)
+        if changed is not None and not changed.same(known):
             self._definitions[name] = changed
-            if objects.is_true(changed, "Established"):
+            if objects.is_true(changed.object, "Established"):
                 self._serve(changed)
-            if _accepted(changed) != _accepted(crd):
+            if _accepted(changed.object) != _accepted(known.object):
                 self._reconsider(spec["group"], name)
 
     def _of_group(self, group: str) -> list[Object]:
-        return [each for each in self._definitions.values() if each["spec"]["group"] == group]
+        crds = (definition.object for definition in self._definitions.values())
+        return [crd for crd in crds if crd["spec"]["group"] == group]
 
     def _reconsider(self, group: str, but: str) -> None:
         """A name may have become free for those that wait for it."""
-        for name, crd in self._definitions.items():
+        for name, definition in self._definitions.items():
+            crd = definition.object
             if name != but and crd["spec"]["group"] == group and not objects.is_true(crd, "NamesAccepted"):
                 self._begin(name, self._settle)
 
     async def _clean_up(self, name: str) -> None:
         """Deletes all objects of a definition that is being deleted, then lets it go."""
-        crd = self._definitions[name]
+        crd = self._definitions[name].object
         if CLEANUP not in objects.finalizers(crd):
             return
         await self._tell(name, "True", "InstanceDeletionInProgress", "CustomResource deletion is in progress")
@@ -339,15 +354,8 @@ class CustomResources:
         return kind
 
 
-def _same(one: Object, other: Object) -> bool:
-    """Whether two states of a definition say the same; one of them may lack apiVersion and resourceVersion."""
-    return (
-        one.get("spec") == other.get("spec")
-        and one.get("status") == other.get("status")
-        and objects.uid(one) == objects.uid(other)
-        and objects.finalizers(one) == objects.finalizers(other)
-        and objects.is_deleting(one) == objects.is_deleting(other)
-    )
+def _name(entry: CachedEntry) -> str:
+    return entry.key.rpartition("/")[2]
 
 
 def _accepted(crd: Object) -> Any:

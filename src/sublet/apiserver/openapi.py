@@ -180,9 +180,8 @@ def _publish(make: Callable[[_Maker], Document | bytes], maker: _Maker, identity
 
 def _facts_digest(kind: CustomKind, version: str) -> bytes:
     """Of everything that a document says of a custom kind."""
-    schema = kind.version_schema(version)
     facts = [
-        sorted(kind.below(version)), kind.verbs, schema.document if schema else None,
+        sorted(kind.below(version)), kind.verbs, kind.digests.get(version), kind.resource.kind, kind.list_kind,
         kind.selectable_paths.get(version) or (),
     ]  # fmt: skip
     return hashlib.sha512(codec.encode_json(facts)).digest()

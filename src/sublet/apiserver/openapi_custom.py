@@ -38,7 +38,7 @@ class CustomDefinitions:
 
     def of(self, kind: CustomKind, resource: Resource, name: str, list_name: str) -> Document:
         """Those of the object and the List of one version, by the names given."""
-        schema = kind.stated[resource.version]
+        schema = kind.stated(resource.version)
         more: Document = {}
         if fields := kind.selectable_paths.get(resource.version):
             more["x-kubernetes-selectable-fields"] = [{"fieldPath": path} for path in fields]

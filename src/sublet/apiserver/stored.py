@@ -122,6 +122,12 @@ class StoredFormat:
         del obj["apiVersion"], obj["kind"]
         return codec.encode_json(obj)
 
+    def body(self, value: bytes, revision: int) -> bytes | memoryview:
+        """The object's JSON, a current one's as it is stored: without apiVersion, kind and resourceVersion."""
+        if value.startswith(self._opening):
+            return memoryview(value)[self._skip - len(OPENING) :]
+        return codec.encode_json(self.decode(value, revision))
+
     def metadata(self, value: bytes, revision: int) -> bytes | None:
         """The object's metadata alone as JSON, nothing else decoded; None for a value with another tag."""
         if not value.startswith(self._opening):

@@ -28,7 +28,7 @@ def go_json(value: Any) -> str:
     return text
 
 
-def decode_json(data: bytes | str) -> Any:
+def decode_json(data: bytes | memoryview | str) -> Any:
     """Raises :class:`DecodeError`."""
     try:
         return _decoder.decode(data)
