@@ -15,7 +15,7 @@ import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
-from msgspec import Struct
+from msgspec import Raw, Struct
 
 from sublet.apiserver.conversion import CustomKind
 from sublet.apiserver.kindset import Entry, KindSet
@@ -231,7 +231,10 @@ class _Maker:
     def custom_definitions(
         self, form: Format, pairs: Iterable[tuple[Entry, Resource]], core: Document
     ) -> Document:
-        """``core``: the definitions of core/v1, for the texts of what all kinds have."""
+        """``core``: the definitions of core/v1, for the texts of what all kinds have.
+
+        Each is JSON text: hundreds of definitions decoded together would take hundreds of megabytes.
+        """
         one = core["io.k8s.api.core.v1.ConfigMap"]["properties"]
         many = core["io.k8s.api.core.v1.PodList"]["properties"]
         typed = {name: one[name] for name in ("apiVersion", "kind")}
@@ -242,7 +245,8 @@ class _Maker:
         for entry, resource in pairs:
             if isinstance(entry.kind, CustomKind):
                 names = (definition_name(resource, kind) for kind in (resource.kind, entry.kind.list_kind))
-                found.update(maker.of(entry.kind, resource, *names))
+                made = maker.of(entry.kind, resource, *names)
+                found.update((name, Raw(codec.encode_json(each))) for name, each in made.items())
                 _let_the_loop_run()
         return found
 

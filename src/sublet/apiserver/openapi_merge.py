@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+import msgspec
+
+from sublet.machinery import codec
 from sublet.machinery.kind import Object
 
 
@@ -54,6 +57,8 @@ def merge(document: Object, foreign: Object) -> None:
     renamed: dict[str, str] = {}
     for name, definition in foreign["definitions"].items():
         known = definitions.get(name)
+        if isinstance(known, msgspec.Raw):
+            known = codec.decode_json(memoryview(known))
         if known is not None and known != definition:
             number = 2
             while f"{name}_v{number}" in definitions or f"{name}_v{number}" in foreign["definitions"]:

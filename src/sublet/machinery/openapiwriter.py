@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
+import msgspec
+
 from sublet.machinery import wire
-from sublet.machinery.codec import encode_json
+from sublet.machinery.codec import decode_json, encode_json
 
 Document = Mapping[str, Any]
 Fields = dict[str, tuple[int, str]]
@@ -71,8 +73,9 @@ class Writer:
         return wire.bytes_field(number, self.message(form, value))
 
     def entries(self, number: int, name: str, values: Document) -> Iterator[bytes]:
-        """The entries of a map of messages, or of anything (``any``)."""
-        for key, value in values.items():
+        """The entries of a map of messages, or of anything (``any``). One that is JSON text already is decoded alone."""
+        for key, stated in values.items():
+            value = decode_json(memoryview(stated)) if isinstance(stated, msgspec.Raw) else stated
             body = anything(value) if name == "any" else self.message(name, value)
             yield wire.bytes_field(number, named(key, body))
 
