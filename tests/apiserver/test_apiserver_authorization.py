@@ -241,6 +241,10 @@ async def test_who_may_not_grant_a_role_may_not_change_its_labels_either(front: 
     assert answer.status == 403
     gone = {"metadata": {"finalizers": ["example.com/x"]}}
     assert (await front.ask("PATCH", path, gone, user=eve, headers=merge)).status == 200
+    as_it_is = (await front.ask("GET", path)).json
+    assert (await front.ask("PUT", path, as_it_is, user=eve)).status == 200, (
+        "what changes nothing grants nothing"
+    )
 
 
 # -- refusals --
@@ -276,6 +280,28 @@ async def test_reconciling_gives_back_what_was_taken_and_keeps_what_was_added(fr
     assert await reconcile(front.api.client) == 1
     urls = {url for r in (await front.ask("GET", path)).json["rules"] for url in r["nonResourceURLs"]}
     assert {"/mine", "/version", "/readyz"} <= urls
+
+
+async def test_reconciling_keeps_labels_and_selectors_and_takes_an_aggregation_away(front: Front) -> None:
+    view, nodes = f"{RBAC}/clusterroles/view", f"{RBAC}/clusterroles/system:kube-dns"
+    role = (await front.ask("GET", view)).json
+    role["metadata"]["labels"] = {"kubernetes.io/bootstrapping": "mine"}
+    role["aggregationRule"]["clusterRoleSelectors"] = [{"matchLabels": {"a": "b"}}]
+    assert (await front.ask("PUT", view, role)).status == 200
+    dns = (await front.ask("GET", nodes)).json
+    dns |= {"rules": [], "aggregationRule": {"clusterRoleSelectors": [{"matchLabels": {"a": "b"}}]}}
+    assert (await front.ask("PUT", nodes, dns)).status == 200
+    assert await reconcile(front.api.client) == 2
+    found = (await front.ask("GET", view)).json
+    assert found["metadata"]["labels"] == {
+        "kubernetes.io/bootstrapping": "mine", "rbac.authorization.k8s.io/aggregate-to-edit": "true",
+    }  # fmt: skip
+    labels = [each["matchLabels"] for each in found["aggregationRule"]["clusterRoleSelectors"]]
+    assert labels == [{"a": "b"}, {"rbac.authorization.k8s.io/aggregate-to-view": "true"}]
+    found = (await front.ask("GET", nodes)).json
+    assert "aggregationRule" not in found and not found["rules"], "its rules come with the next round"
+    assert await reconcile(front.api.client) == 1
+    assert (await front.ask("GET", nodes)).json["rules"]
 
 
 async def test_reconciling_leaves_alone_what_does_not_want_it(front: Front) -> None:

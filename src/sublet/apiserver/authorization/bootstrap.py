@@ -138,21 +138,31 @@ def _merged(present: Object, wanted: Object) -> Object | None:
         return None
     changed = {**present, "metadata": dict(metadata)}
     changed["metadata"]["annotations"] = {**wanted["metadata"]["annotations"], **annotations}
-    changed["metadata"]["labels"] = {**(metadata.get("labels") or {}), **wanted["metadata"]["labels"]}
+    changed["metadata"]["labels"] = {**wanted["metadata"]["labels"], **(metadata.get("labels") or {})}
     if "roleRef" in wanted:
         have = present.get("subjects") or []
         missing = [s for s in wanted.get("subjects") or () if not _among(s, have)]
         changed["roleRef"] = wanted["roleRef"]
         if missing:
             changed["subjects"] = [*have, *missing]
-    elif "aggregationRule" in wanted:
-        changed["aggregationRule"] = present.get("aggregationRule") or wanted["aggregationRule"]
     else:
-        rules = present.get("rules") or []
-        missing = uncovered(rules, wanted.get("rules") or ())
-        if missing:
-            changed["rules"] = [*rules, *missing]
+        _merge_rules(changed, wanted)
     return None if changed == present else changed
+
+
+def _merge_rules(role: Object, wanted: Object) -> None:
+    """Adds what a role lacks. The rules of one that aggregates are the aggregation controller's to write."""
+    has, wants = role.get("aggregationRule"), wanted.get("aggregationRule")
+    if not has and not wants:
+        rules = role.get("rules") or []
+        if missing := uncovered(rules, wanted.get("rules") or ()):
+            role["rules"] = [*rules, *missing]
+    elif not wants:
+        del role["aggregationRule"]
+    else:
+        chosen = (has or {}).get("clusterRoleSelectors") or []
+        missing = [each for each in wants["clusterRoleSelectors"] if each not in chosen]
+        role["aggregationRule"] = {**(has or {}), "clusterRoleSelectors": [*chosen, *missing]}
 
 
 def _among(subject: Object, subjects: Iterable[Object]) -> bool:

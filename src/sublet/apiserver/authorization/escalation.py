@@ -28,7 +28,7 @@ class Escalation:
     async def check_role(self, user: User, plural: str, role: Object, old: Object | None = None) -> None:
         """Raises ``Forbidden`` unless ``user`` holds all the rules of a Role or ClusterRole, or may ``escalate``.
 
-        ``plural``: ``roles`` or ``clusterroles``. Any write but one that only lets the object go is checked.
+        ``plural``: ``roles`` or ``clusterroles``. A write that changes nothing, or only lets the object go, is not checked.
         """
         metadata = role.get("metadata") or {}
         namespace, name = metadata.get("namespace", ""), metadata.get("name", "")
@@ -87,14 +87,10 @@ class Escalation:
 
 
 def _only_lets_go(new: Object, old: Object) -> bool:
-    """Whether a write changes only what the garbage collector must be able to change."""
+    """Whether a write changes at most what the garbage collector must be able to change."""
 
     def kept(obj: Object) -> Object:
         metadata = {k: v for k, v in (obj.get("metadata") or {}).items() if k not in _LETTING_GO}
         return {**obj, "metadata": metadata}
 
-    def released(obj: Object) -> tuple[object, object]:
-        metadata = obj.get("metadata") or {}
-        return metadata.get("finalizers") or [], metadata.get("ownerReferences") or []
-
-    return kept(new) == kept(old) and released(new) != released(old)
+    return kept(new) == kept(old)
