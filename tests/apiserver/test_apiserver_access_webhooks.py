@@ -222,10 +222,43 @@ async def test_answers_are_kept_as_long_as_each_kind_says(remote: Remote) -> Non
 
 async def test_a_webhook_that_fails_denies_or_has_no_opinion_by_its_policy(remote: Remote) -> None:
     remote.code = 400
-    for policy, status in (("NoOpinion", 200), ("Deny", 403)):
+    for policy, status in (("NoOpinion", 200), ("Deny", 500)):
         async with await authorized(remote, remote.authorizer(failurePolicy=policy), RBAC_ONLY) as front:
             await front.bind("view", user="bob")
             assert (await front.ask("GET", "/api/v1/pods", user=BOB)).status == status
+            text = front.api.metrics.text()
+            asked = 'apiserver_authorization_webhook_evaluations_{}total{{name="hook",result="error"}} '
+            assert asked.format("") in text
+            assert (asked.format("fail_open_") in text) is (policy == "NoOpinion")
+
+
+async def test_who_may_not_as_far_as_can_be_told_without_the_webhook_gets_an_error(remote: Remote) -> None:
+    remote.code = 400
+    async with await authorized(remote, remote.authorizer(), RBAC_ONLY) as front:
+        answer = await front.ask("GET", "/api/v1/pods?a=<b>", user=BOB)
+        assert answer.status == 500
+        assert answer.headers["content-type"] == "text/plain; charset=utf-8"
+        assert answer.body.startswith(b'Internal Server Error: "/api/v1/pods?a=&lt;b&gt;": ')
+        review = {"spec": {"user": "bob", "resourceAttributes": {"verb": "get", "resource": "pods"}}}
+        path = "/apis/authorization.k8s.io/v1/subjectaccessreviews"
+        status = (await front.create(path, review))["status"]
+        assert status["allowed"] is False and status["evaluationError"]
+        assert 'authorization_attempts_total{result="error"} ' in front.api.metrics.text()
+
+
+async def test_decisions_are_counted_by_who_made_them(remote: Remote) -> None:
+    conditions = [{"expression": "request.resourceAttributes.resource != 'services'"}]
+    async with await authorized(remote, remote.authorizer(matchConditions=conditions), RBAC_ONLY) as front:
+        await front.bind("view", user="bob")
+        remote.status = {"denied": True, "allowed": False}
+        assert (await front.ask("GET", "/api/v1/pods", user=BOB)).status == 403
+        assert (await front.ask("GET", "/api/v1/services", user=BOB)).status == 200
+        text = front.api.metrics.text()
+        decision = 'apiserver_authorization_decisions_total{{decision="{}",name="{}",type="{}"}} '
+        assert decision.format("denied", "hook", "Webhook") + "1" in text
+        assert decision.format("allowed", "rbac", "RBAC") in text
+        excluded = 'apiserver_authorization_match_condition_exclusions_total{name="hook",type="Webhook"} '
+        assert excluded in text
 
 
 async def test_a_webhook_is_asked_only_about_what_its_conditions_name(remote: Remote) -> None:
@@ -241,6 +274,24 @@ async def test_a_webhook_is_asked_only_about_what_its_conditions_name(remote: Re
         assert (await front.ask("GET", "/api/v1/namespaces/default/pods", user=BOB)).status == 200
         assert (await front.ask("GET", "/api", user=BOB)).status == 200
         assert (await front.ask("GET", "/api/v1/namespaces/guarded/pods", user=BOB)).status == 403
+
+
+async def test_conditions_see_what_is_empty_too(remote: Remote) -> None:
+    conditions = [
+        {"expression": "has(request.resourceAttributes) && request.resourceAttributes.namespace == ''"},
+        {"expression": "request.resourceAttributes.name == '' && request.uid == ''"},
+        {"expression": "request.groups.all(g, g != 'x') && !('k' in request.extra)"},
+        {"expression": "!has(request.resourceAttributes.fieldSelector)"},
+    ]
+    hook = remote.authorizer(matchConditions=conditions, failurePolicy="Deny")
+    async with await authorized(remote, hook, RBAC_ONLY) as front:
+        await front.bind("view", user="nobody-s-friend")
+        remote.status = {"denied": True, "allowed": False}
+        lonely = User("nobody-s-friend", ())
+        assert (await front.ask("GET", "/api/v1/pods", user=lonely)).status == 403
+        assert (await front.ask("GET", "/api/v1/namespaces/default/pods", user=lonely)).status == 200
+        selected = "/api/v1/pods?fieldSelector=spec.nodeName%3Dx"
+        assert (await front.ask("GET", selected, user=lonely)).status == 200
 
 
 async def test_a_rules_review_says_that_a_webhook_cannot_be_listed(remote: Remote) -> None:
@@ -290,7 +341,13 @@ def test_a_wrong_authorization_configuration_is_explained(authorizers: list[Any]
 
 
 async def test_a_condition_that_does_not_compile_keeps_the_server_from_starting(remote: Remote) -> None:
-    hook = remote.authorizer(matchConditions=[{"expression": "request.user =="}])
-    with pytest.raises(ConfigurationError, match="does not compile"):
-        async with await authorized(remote, hook):
-            raise AssertionError("it must not start")
+    for wrong in (
+        "request.user ==",
+        "request.usr == 'x'",
+        "request.resourceAttributes.verbs == 'get'",
+        "request.user",
+    ):
+        hook = remote.authorizer(matchConditions=[{"expression": wrong}])
+        with pytest.raises(ConfigurationError, match=r"does not compile|must evaluate to bool"):
+            async with await authorized(remote, hook):
+                raise AssertionError("it must not start")

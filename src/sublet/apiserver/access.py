@@ -20,7 +20,13 @@ from sublet.apiserver.authentication.configuration import AuthenticationConfigur
 from sublet.apiserver.authorization import abac
 from sublet.apiserver.authorization import configuration as authorization
 from sublet.apiserver.authorization.abac import ABAC
-from sublet.apiserver.authorization.authorizer import AlwaysAllow, AlwaysDeny, Authority, Authorizer
+from sublet.apiserver.authorization.authorizer import (
+    AlwaysAllow,
+    AlwaysDeny,
+    Authority,
+    Authorizer,
+    Configured,
+)
 from sublet.apiserver.authorization.configuration import AuthorizationConfiguration
 from sublet.apiserver.authorization.webhook import WebhookAuthorizer
 from sublet.machinery import codec
@@ -140,25 +146,26 @@ class Access:
 
     # -- authorization --
 
-    def _read_authorization(self) -> tuple[list[Authority], list[WebhookAuthorizer]]:
+    def _read_authorization(self) -> tuple[list[Configured], list[WebhookAuthorizer]]:
         file = self._authorization.configuration_file
         made = self._authorization.configuration if file is None else authorization.load(self._read(file))
-        authorities: list[Authority] = []
+        authorities: list[Configured] = []
         webhooks: list[WebhookAuthorizer] = []
         try:
             for each in made.authorizers:
                 if each.type == "Webhook":
-                    webhooks.append(WebhookAuthorizer(each, self._clock))
-                    authorities.append(webhooks[-1])
+                    webhooks.append(WebhookAuthorizer(each, self._clock, self._authorizer.metrics))
+                    authority: Authority = webhooks[-1]
                 elif each.type in self._builtin:
-                    authorities.append(self._builtin[each.type])
+                    authority = self._builtin[each.type]
                 else:
                     raise ConfigurationError("authorization-mode ABAC's authorization policy file not passed")
+                authorities.append(Configured(authority, each.type, each.name))
         except BadRequest as error:
             raise ConfigurationError(str(error)) from None
         return authorities, webhooks
 
-    def _use_authorization(self, read: tuple[Sequence[Authority], list[WebhookAuthorizer]]) -> None:
+    def _use_authorization(self, read: tuple[Sequence[Configured], list[WebhookAuthorizer]]) -> None:
         authorities, webhooks = read
         self._authorizer.replace(authorities)
         # Requests may still wait for the old ones: they are closed with the server.

@@ -169,6 +169,7 @@ class APIServer:
         self.rbac = RBAC(self.caches)
         self.node_authorizer = NodeAuthorizer(self.caches, node_rules())
         self.authorizer = Authorizer((), lambda: self.caches.fresh(1.0))
+        self.metrics.sources.append(self.authorizer.metrics.lines)
         self.access = Access(
             self.authenticator, settings.authentication, self.authorizer, settings.authorization,
             {"Node": self.node_authorizer, "RBAC": self.rbac}, self.clock,

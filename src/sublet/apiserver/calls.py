@@ -21,7 +21,14 @@ from sublet.apiserver.views import View, columns_of
 from sublet.apiserver.writing import Write, Written
 from sublet.client.exchange import Request, Response, User
 from sublet.machinery.kind import Kind, Object, Resource
-from sublet.machinery.status import BadRequest, NotAcceptable, NotFound, Unauthorized, not_found
+from sublet.machinery.status import (
+    BadRequest,
+    NotAcceptable,
+    NotFound,
+    Unauthorized,
+    internal_error,
+    not_found,
+)
 from sublet.store.interface import Entry
 
 if TYPE_CHECKING:
@@ -122,6 +129,8 @@ class Call(Struct, frozen=True):
         """Raises ``Forbidden`` unless the user may create what a PUT or an apply is about to create."""
         asked = self.info.as_create()
         decision = await self.api.authorizer.decide(self.user, asked)
+        if decision.error and not decision.allowed:
+            raise internal_error(decision.error)
         if not decision.allowed:
             raise denial(self.user, asked, decision.reason)
 

@@ -285,11 +285,6 @@ class Metrics(Struct):
             self.deprecated, self.store_errors, self.terminations,
         ):  # fmt: skip
             yield from tuple(counter.lines())
-        name = "apiserver_authorization_decisions_total"
-        what = "[ALPHA] Total number of terminal decisions made by an authorizer split by authorizer type, name, and decision."
-        yield from heading(name, what, "counter")
-        for labels_, count in tuple(self.authorizations.values.items()):
-            yield f"{name}{{{labels_.replace('result', 'decision')}}} {count}"
         yield from tuple(self.store.lines())
         what = "[ALPHA] Etcd request counts for each operation and object type."
         yield from tuple(self.store.counts("etcd_requests_total", what))

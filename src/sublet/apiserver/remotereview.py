@@ -51,10 +51,10 @@ class RemoteReviews:
                         break
                     await asyncio.sleep(wait)
                     wait *= _FACTOR
-        except TimeoutError:
+        except TimeoutError as error:
             raise ServiceUnavailable(
                 "the webhook did not answer in time: context deadline exceeded"
-            ) from None
+            ) from error
         assert isinstance(answer.body, bytes)
         return _status(answer.status, answer.body, review)
 

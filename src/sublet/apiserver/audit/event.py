@@ -137,6 +137,8 @@ class Event:
         elif "refusal" in context:
             found["authorization.k8s.io/decision"] = "forbid"
             found["authorization.k8s.io/reason"] = context["refusal"]
+        elif "authorization_failed" in context:
+            found["authorization.k8s.io/reason"] = "internal error"
         late = self._status is not None and now - self._received > _LATE and self._info.verb != "watch"
         for key, value in (context.get("audit_annotations") or {}).items():
             # A webhook's patch shows what was written: only where that may be logged.

@@ -7,8 +7,10 @@ from typing import Any, Protocol
 
 from msgspec import Struct, field
 
+from sublet.apiserver.authorization.metrics import AuthorizationMetrics
 from sublet.apiserver.requestinfo import RequestInfo
 from sublet.client.exchange import User
+from sublet.machinery.exposition import label_text
 
 MASTERS = "system:masters"
 UNAUTHENTICATED = "system:unauthenticated"
@@ -56,31 +58,43 @@ class RuleResolver(Protocol):
         ...
 
 
+class Configured(Struct, frozen=True):
+    """An authority as it is configured."""
+
+    authority: Authority
+    type: str
+    name: str
+
+
 class Authorizer:
     """Asks its authorities in order; the first that allows or denies decides. ``system:masters`` may do everything."""
 
     def __init__(
-        self, authorities: Sequence[Authority], fresh: Callable[[], Awaitable[object]] | None = None
+        self,
+        authorities: Sequence[Configured] = (),
+        fresh: Callable[[], Awaitable[object]] | None = None,
+        metrics: AuthorizationMetrics | None = None,
     ) -> None:
-        self._authorities = tuple(authorities)
         self._fresh = fresh
+        self.metrics = metrics or AuthorizationMetrics()
+        self.replace(authorities)
 
-    def replace(self, authorities: Sequence[Authority]) -> None:
+    def replace(self, authorities: Sequence[Configured]) -> None:
         """Asks others from now on."""
-        self._authorities = tuple(authorities)
+        self._authorities = tuple((each.authority, _labels(each)) for each in authorities)
 
     def authorize(self, user: User, info: RequestInfo) -> Decision:
         """What those authorities say that need not ask elsewhere: for where nothing can be awaited."""
         if MASTERS in user.groups:
             return ALLOWED_MASTERS
         refused = []
-        for authority in self._authorities:
+        for authority, labels in self._authorities:
             decision = authority.decide(user, info)
             if not isinstance(decision, Decision):
                 _drop(decision)
                 continue
             if decision.allowed or decision.denied:
-                return decision
+                return self._decided(decision, labels)
             refused.append(decision)
         return _refusal(refused)
 
@@ -100,19 +114,23 @@ class Authorizer:
         if MASTERS in user.groups:
             return ALLOWED_MASTERS
         refused = []
-        for authority in self._authorities:
+        for authority, labels in self._authorities:
             decision = authority.decide(user, info)
             if not isinstance(decision, Decision):
                 decision = await decision
             if decision.allowed or decision.denied:
-                return decision
+                return self._decided(decision, labels)
             refused.append(decision)
         return _refusal(refused)
+
+    def _decided(self, decision: Decision, labels: tuple[str, str]) -> Decision:
+        self.metrics.decisions.add(labels[decision.allowed])
+        return decision
 
     def resolve(self, user: User, namespace: str) -> Resolved:
         """All rules that a user holds in a namespace, as far as its authorities can tell."""
         found = Resolved()
-        for authority in self._authorities:
+        for authority, _ in self._authorities:
             resolve = getattr(authority, "resolve", None)
             if resolve is not None:
                 part: Resolved = resolve(user, namespace)
@@ -120,6 +138,15 @@ class Authorizer:
                 found.errors += part.errors
                 found.incomplete |= part.incomplete
         return found
+
+
+def _labels(configured: Configured) -> tuple[str, str]:
+    """Of its decisions in metrics: (denied, allowed)."""
+    denied, allowed = (
+        label_text((("decision", decision), ("name", configured.name), ("type", configured.type)))
+        for decision in ("denied", "allowed")
+    )
+    return denied, allowed
 
 
 def _refusal(decisions: Sequence[Decision]) -> Decision:

@@ -23,12 +23,17 @@ def denial(user: User, info: RequestInfo, reason: str = "") -> StatusError:
 def _denial(user: User, info: RequestInfo, because: str) -> StatusError:
     who = f"User {quoted(user.name)}"
     if not info.is_resource:
-        message = f"{who} cannot {info.verb} path {quoted(info.path)}".translate(_HARMLESS)
+        message = harmless(f"{who} cannot {info.verb} path {quoted(info.path)}")
         return Forbidden(f"forbidden: {message}{because}")
     what = f"{info.resource}/{info.subresource}" if info.subresource else info.resource
     message = f"{who} cannot {info.verb} resource {quoted(what)} in API group {quoted(info.api_group)}"
     message += f" in the namespace {quoted(info.namespace)}" if info.namespace else " at the cluster scope"
-    return forbidden(info.api_group, info.resource, info.name, message.translate(_HARMLESS) + because)
+    return forbidden(info.api_group, info.resource, info.name, harmless(message) + because)
+
+
+def harmless(text: str) -> str:
+    """Without what a browser would take for a page."""
+    return text.translate(_HARMLESS)
 
 
 def quoted(text: str) -> str:

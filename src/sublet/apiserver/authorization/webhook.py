@@ -13,12 +13,15 @@ from sublet.apiserver.requestinfo import RequestInfo
 from sublet.client.exchange import User
 from sublet.machinery import durations, selectors
 from sublet.machinery.clock import Clock
+from sublet.machinery.exposition import label_text
 from sublet.machinery.kind import Object
 from sublet.machinery.settings import ConfigurationError
 from sublet.machinery.status import BadRequest, StatusError
 
 if TYPE_CHECKING:
+    from sublet.apiserver.authorization.metrics import AuthorizationMetrics
     from sublet.machinery.cel.environment import Program
+    from sublet.machinery.cel.types import Type
 
 _log = logging.getLogger(__name__)
 _LONGEST = 10_000
@@ -28,9 +31,11 @@ _LONGEST = 10_000
 class WebhookAuthorizer:
     """:meth:`close` at the end."""
 
-    def __init__(self, settings: AuthorizerSettings, clock: Clock) -> None:
+    def __init__(self, settings: AuthorizerSettings, clock: Clock, metrics: AuthorizationMetrics) -> None:
         """Raises :class:`ConfigurationError` for an expression that does not compile, ``KubeconfigError``."""
         assert settings.webhook is not None
+        self._clock = clock
+        self._metrics = metrics
         self._webhook: Webhook = settings.webhook
         self._name = settings.name
         self._conditions = [_compiled(each.expression) for each in self._webhook.match_conditions]
@@ -49,10 +54,12 @@ class WebhookAuthorizer:
         """At once where the answer is kept or no condition lets the webhook be asked; else to be awaited."""
         spec = access_spec(user, info)
         try:
-            if not self._matches(spec):
+            if not self._matches(user, info, spec):
+                self._metrics.excluded.add(label_text((("name", self._name), ("type", "Webhook"))))
                 return REFUSED
         except ValueError as error:
             _log.warning("authorizer %s: %s", self._name, error)
+            self._metrics.condition_errors.add(label_text((("name", self._name), ("type", "Webhook"))))
             return Decision(False, denied=self._on_error.denied, error=str(error))
         key = self._answers.key(spec)
         kept = self._answers.get(key)
@@ -69,11 +76,19 @@ class WebhookAuthorizer:
             "spec": self._versioned(spec),
             "status": {"allowed": False},
         }
+        started = self._clock.monotonic()
+        result = "canceled"
         try:
             status = await self._reviews.ask(review)
+            result = "success"
         except StatusError as error:
             _log.warning("authorizer %s could not be asked: %s", self._name, error)
+            result = "timeout" if isinstance(error.__cause__, TimeoutError) else "error"
             return Decision(False, denied=self._on_error.denied, error=str(error))
+        finally:
+            seconds = self._clock.monotonic() - started
+            opens = not self._on_error.denied
+            self._metrics.webhook_asked(self._name, result, seconds, fails_open=opens)
         decision = _decision(status)
         self._keep(key, spec, decision)
         return decision
@@ -94,17 +109,18 @@ class WebhookAuthorizer:
             ttl = webhook.authorized_ttl if decision.allowed else webhook.unauthorized_ttl
             self._answers.put(key, decision, durations.parse(ttl))
 
-    def _matches(self, spec: Object) -> bool:
+    def _matches(self, user: User, info: RequestInfo, spec: Object) -> bool:
         """Whether all conditions hold; one that is false decides. Raises ``ValueError`` where one has no value."""
         if not self._conditions:
             return True
+        request = _whole(user, info, spec)
         from sublet.machinery.cel.environment import QUICK_LIMIT, Budget
         from sublet.machinery.cel.errors import CostExceeded, EvaluationError
 
         errors = []
         for program in self._conditions:
             try:
-                if program.evaluate({"request": spec}, Budget(QUICK_LIMIT)) is not True:
+                if program.evaluate({"request": request}, Budget(QUICK_LIMIT)) is not True:
                     return False
             except (EvaluationError, CostExceeded) as error:
                 errors.append(
@@ -121,7 +137,7 @@ def _compiled(source: str) -> Program:
     from sublet.machinery.cel.types import BOOL, DYN
 
     try:
-        program = Environment({"request": DYN}).compile(source)
+        program = Environment({"request": _request_type()}).compile(source)
     except CompileError as error:
         raise ConfigurationError(f"matchConditions: {source!r} does not compile: {error}") from None
     if program.type not in (BOOL, DYN):
@@ -129,14 +145,49 @@ def _compiled(source: str) -> Program:
     return program
 
 
+def _request_type() -> Type:
+    """``request`` of match conditions: the spec of a SubjectAccessReview."""
+    from sublet.machinery.cel import types
+    from sublet.machinery.cel.types import STRING, Field
+
+    def made(name: str, *texts: str, **others: Type) -> Type:
+        fields = {key: Field(STRING, key) for key in texts}
+        fields |= {key: Field(kind, key) for key, kind in others.items()}
+        return types.object_type(f"kubernetes.{name}", lambda: fields)
+
+    strings = types.list_of(STRING)
+    requirements = {
+        kind: types.list_of(made(f"{kind}SelectorRequirement", "key", "operator", values=strings))
+        for kind in ("Field", "Label")
+    }
+    selectors_ = {
+        f"{kind.lower()}Selector": made(f"{kind}SelectorAttributes", "rawSelector", requirements=each)
+        for kind, each in requirements.items()
+    }
+    return made(
+        "SubjectAccessReviewSpec", "user", "uid", groups=strings, extra=types.map_of(STRING, strings),
+        resourceAttributes=made("ResourceAttributes", *_RESOURCE, **selectors_),
+        nonResourceAttributes=made("NonResourceAttributes", "path", "verb"),
+    )  # fmt: skip
+
+
+_RESOURCE = ("namespace", "verb", "group", "version", "resource", "subresource", "name")
+
+
+def _whole(user: User, info: RequestInfo, spec: Object) -> Object:
+    """The spec with what is empty too: conditions compare with that."""
+    whole: Object = {"groups": [], "uid": "", "extra": {}, **spec, "user": user.name}
+    if info.is_resource:
+        whole["resourceAttributes"] = {**dict.fromkeys(_RESOURCE, ""), **spec["resourceAttributes"]}
+    return whole
+
+
 def _decision(status: Object) -> Decision:
     reason = str(status.get("reason") or "")
-    error = str(status.get("evaluationError") or "")
     if status.get("denied"):
-        if status.get("allowed"):
-            error = "webhook subject access review returned both allow and deny response"
-        return Decision(False, reason, denied=True, error=error)
-    return Decision(bool(status.get("allowed")), reason, error=error)
+        both = "webhook subject access review returned both allow and deny response"
+        return Decision(False, reason, denied=True, error=both if status.get("allowed") else "")
+    return Decision(bool(status.get("allowed")), reason)
 
 
 def access_spec(user: User, info: RequestInfo) -> Object:
