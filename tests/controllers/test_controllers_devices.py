@@ -8,7 +8,7 @@ import random
 import pytest
 from controllers_cluster import Cluster, until
 
-from sublet.client.events import EventRecorder
+from sublet.client.eventseries import SeriesRecorder
 from sublet.client.informer import InformerFactory
 from sublet.kinds.resources import resource
 from sublet.machinery.clock import SystemClock
@@ -33,7 +33,7 @@ async def devices(cluster: Cluster):
     await cluster.make("resourceclaimtemplates.resource.k8s.io", "one", {"spec": wanted})
     user = cluster.api.client_as(_user("system:kube-scheduler"), "kube-scheduler")
     informers = InformerFactory(user)
-    made = Scheduler(user, informers, EventRecorder(user, "s"), SystemClock(), random.Random(1))
+    made = Scheduler(user, informers, SeriesRecorder(user, "s"), SystemClock(), random.Random(1))
     task = asyncio.create_task(made.run())
     yield cluster
     task.cancel()

@@ -7,7 +7,8 @@ import random
 
 import pytest
 
-from sublet.client.events import EVENTS, EventRecorder
+from sublet.client.events import EVENTS
+from sublet.client.eventseries import SeriesRecorder
 from sublet.client.informer import InformerFactory
 from sublet.kinds.resources import resource
 from sublet.machinery import objects
@@ -22,9 +23,7 @@ CLAIMS, CLASSES = resource("persistentvolumeclaims"), resource("storageclasses.s
 async def scheduler(client):
     await client.create(resource("serviceaccounts"), {"metadata": {"name": "default"}}, "default")
     informers = InformerFactory(client)
-    made = Scheduler(
-        client, informers, EventRecorder(client, "default-scheduler"), SystemClock(), random.Random(1)
-    )
+    made = Scheduler(client, informers, SeriesRecorder(client, "here"), SystemClock(), random.Random(1))
     task = asyncio.create_task(made.run())
     yield made
     task.cancel()
@@ -70,9 +69,13 @@ async def test_a_pod_gets_a_node_and_an_event_says_so(client, scheduler):
     assert objects.is_true(found, "PodScheduled")
     await scheduler._events.flush()
     events = (await client.list(EVENTS, "default"))["items"]
-    assert [e["message"] for e in events if e["reason"] == "Scheduled"] == [
-        "Successfully assigned default/p to a"
-    ]
+    (event,) = [e for e in events if e["reason"] == "Scheduled"]
+    assert event["message"] == "Successfully assigned default/p to a"
+    assert (event["action"], event["source"], event.get("count")) == ("Binding", {}, None)
+    assert (event["reportingComponent"], event["reportingInstance"]) == (
+        "default-scheduler",
+        "default-scheduler-here",
+    )
 
 
 async def test_a_pod_that_fits_nowhere_says_why_and_is_placed_when_a_node_comes(client, scheduler):

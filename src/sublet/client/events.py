@@ -9,7 +9,8 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import OrderedDict, deque
-from typing import Any
+from collections.abc import Awaitable, Callable
+from functools import partial
 
 from msgspec import Struct, field
 
@@ -31,8 +32,8 @@ _TEXT_LIMIT = 1024
 _AT_ONCE = 16
 """How many events may be on their way: a store that commits in groups takes them together."""
 
-_Recorded = tuple[Object, Resource, str, str, str, float]
-"""What it is about, its resource, type, reason, message, Unix seconds."""
+_Waiting = tuple[tuple[str, str], Callable[[], Awaitable[None]]]
+"""What it is about, as (resource, key), and what writes it."""
 
 
 class _Written(Struct):
@@ -51,38 +52,40 @@ class _Budget(Struct):
     at: float
 
 
-class EventRecorder:
-    """Writes core/v1 Events as ``component``; at most ``limit`` wait, newer ones are dropped beyond that."""
+def identity(obj: Object) -> Object:
+    """What an event keeps of the object it is about."""
+    metadata = obj.get("metadata") or {}
+    kept = ("name", "namespace", "uid", "resourceVersion")
+    return {"metadata": {key: metadata[key] for key in kept if metadata.get(key)}}
 
-    def __init__(
-        self, client: Client, component: str, host: str = "", *, clock: Clock | None = None, limit: int = 1000
-    ) -> None:
-        self._client = client
-        self._component = component
-        self._host = host
-        self._clock = clock or SystemClock()
+
+def reference(obj: Object, resource: Resource) -> dict[str, str]:
+    """An ObjectReference."""
+    found = {
+        "kind": resource.kind,
+        "namespace": objects.namespace(obj),
+        "name": objects.name(obj),
+        "uid": objects.uid(obj),
+        "apiVersion": resource.api_version,
+        "resourceVersion": obj["metadata"].get("resourceVersion", ""),
+    }
+    return {key: value for key, value in found.items() if value}
+
+
+class EventQueue:
+    """Events on their way: at most ``limit`` wait, newer ones are dropped beyond that."""
+
+    def __init__(self, limit: int) -> None:
         self._limit = limit
-        self._waiting: deque[_Recorded] = deque()
+        self._waiting: deque[_Waiting] = deque()
         self._task: asyncio.Task[None] | None = None
-        self._written: OrderedDict[tuple[str, ...], _Written] = OrderedDict()
-        self._alike: OrderedDict[tuple[str, ...], _Alike] = OrderedDict()
-        self._budgets: OrderedDict[str, _Budget] = OrderedDict()
         self.dropped = 0
 
-    def event(self, obj: Object, resource: Resource, type: str, reason: str, message: str) -> None:
-        """Records that something happened to ``obj``; ``type`` is Normal or Warning. Never fails, never waits."""
+    def _enqueue(self, resource: Resource, obj: Object, write: Callable[[], Awaitable[None]]) -> None:
         if len(self._waiting) >= self._limit:
             self.dropped += 1
             return
-        reference = {
-            "metadata": {
-                key: value
-                for key in ("name", "namespace", "uid", "resourceVersion")
-                if (value := (obj.get("metadata") or {}).get(key))
-            }
-        }
-        message = message[:_TEXT_LIMIT]
-        self._waiting.append((reference, resource, type, reason, message, self._clock.now()))
+        self._waiting.append(((resource.plural, objects.key(obj)), write))
         if self._task is None or self._task.done():
             self._task = asyncio.get_running_loop().create_task(self._drain(), name="events")
 
@@ -99,30 +102,52 @@ class EventRecorder:
 
     async def _drain(self) -> None:
         while self._waiting:
-            await asyncio.gather(*(self._attempt(*recorded) for recorded in self._batch()))
+            await asyncio.gather(*map(self._attempt, self._batch()))
 
-    def _batch(self) -> list[_Recorded]:
+    def _batch(self) -> list[Callable[[], Awaitable[None]]]:
         """The next events, of different objects: those of one object must be written in order to be counted."""
-        batch: list[_Recorded] = []
+        batch: list[Callable[[], Awaitable[None]]] = []
         seen: set[tuple[str, str]] = set()
         while self._waiting and len(batch) < _AT_ONCE:
-            about = (self._waiting[0][1].plural, objects.key(self._waiting[0][0]))
+            about, write = self._waiting[0]
             if about in seen:
                 break
             seen.add(about)
-            batch.append(self._waiting.popleft())
+            self._waiting.popleft()
+            batch.append(write)
         return batch
 
-    async def _attempt(
-        self, obj: Object, resource: Resource, type: str, reason: str, message: str, now: float
-    ) -> None:
+    @staticmethod
+    async def _attempt(write: Callable[[], Awaitable[None]]) -> None:
         try:
-            await self._write(obj, resource, type, reason, message, now)
+            await write()
         except StatusError as error:
             # An event is a courtesy: a namespace that is going away refuses it, and nobody needs to know.
             log.debug("an event was not written: %s", error)
         except Exception:
             log.exception("an event was not written")
+
+
+class EventRecorder(EventQueue):
+    """Writes core/v1 Events as ``component``."""
+
+    def __init__(
+        self, client: Client, component: str, host: str = "", *, clock: Clock | None = None, limit: int = 1000
+    ) -> None:
+        super().__init__(limit)
+        self._client = client
+        self._component = component
+        self._host = host
+        self._clock = clock or SystemClock()
+        self._written: OrderedDict[tuple[str, ...], _Written] = OrderedDict()
+        self._alike: OrderedDict[tuple[str, ...], _Alike] = OrderedDict()
+        self._budgets: OrderedDict[str, _Budget] = OrderedDict()
+
+    def event(self, obj: Object, resource: Resource, type: str, reason: str, message: str) -> None:
+        """Records that something happened to ``obj``; ``type`` is Normal or Warning. Never fails, never waits."""
+        about = identity(obj)
+        write = partial(self._write, about, resource, type, reason, message[:_TEXT_LIMIT], self._clock.now())
+        self._enqueue(resource, about, write)
 
     async def _write(
         self, obj: Object, resource: Resource, type: str, reason: str, message: str, now: float
@@ -180,20 +205,12 @@ class EventRecorder:
         self, obj: Object, resource: Resource, type: str, reason: str, message: str, now: float
     ) -> _Written:
         namespace = objects.namespace(obj) or "default"
-        reference: dict[str, Any] = {
-            "kind": resource.kind,
-            "namespace": objects.namespace(obj),
-            "name": objects.name(obj),
-            "uid": objects.uid(obj),
-            "apiVersion": resource.api_version,
-            "resourceVersion": obj["metadata"].get("resourceVersion", ""),
-        }
         time = objects.rfc3339(now)
         event = {
             "apiVersion": "v1",
             "kind": "Event",
             "metadata": {"name": f"{objects.name(obj)}.{int(now * 1e9):x}", "namespace": namespace},
-            "involvedObject": {key: value for key, value in reference.items() if value},
+            "involvedObject": reference(obj, resource),
             "reason": reason,
             "message": message,
             "source": {"component": self._component} | ({"host": self._host} if self._host else {}),

@@ -16,6 +16,7 @@ from sublet.apiserver.api import APIServer
 from sublet.apiserver.health import Unhealthy
 from sublet.client.client import Client
 from sublet.client.events import EventRecorder
+from sublet.client.eventseries import SeriesRecorder
 from sublet.client.exchange import User
 from sublet.client.informer import InformerFactory
 from sublet.client.inprocess import InProcessTransport
@@ -52,6 +53,7 @@ class Controlling:
         self._manager: Manager | None = None
         self._scheduler: _Forever | None = None
         self._scheduling: Scheduler | None = None
+        self._scheduler_events: SeriesRecorder | None = None
         self._starting: asyncio.Task[None] | None = None
         self.leads = False
         """Whether controllers and scheduler run here."""
@@ -160,11 +162,14 @@ class Controlling:
         self.leads = False
         if self._scheduler is not None:
             await self._scheduler.stop()
+        if self._scheduler_events is not None:
+            await self._scheduler_events.close(0.5)
         if self._manager is not None:
             await self._manager.stop()
         if self._informers is not None:
             await self._informers.stop()
         self._scheduler = self._scheduling = self._manager = self._informers = None
+        self._scheduler_events = None
 
     def _system(self, name: str, purpose: str = "") -> Client:
         return self._client(User(f"system:{name}", ("system:authenticated",)), name, purpose)
@@ -221,11 +226,13 @@ class Controlling:
         from sublet.scheduler.scheduler import Scheduler
 
         client = self._system("kube-scheduler")
-        events = EventRecorder(client, "default-scheduler")
+        self._scheduler_events = SeriesRecorder(client, socket.gethostname(), clock=self._clock)
         devices = ("resource.k8s.io", "resourceclaims") in kinds.load(self._assembly.minor)
         chosen = self._assembly.scheduler_settings or SchedulerSettings()
         settings = structs.replace(chosen, devices=devices)
-        scheduler = Scheduler(client, informers, events, self._clock, self._rng, settings=settings)
+        scheduler = Scheduler(
+            client, informers, self._scheduler_events, self._clock, self._rng, settings=settings
+        )
         self._scheduling = scheduler
         self._scheduler = _Forever("kube-scheduler", scheduler.run)
 

@@ -12,7 +12,7 @@ import random
 from collections.abc import Iterator, Sequence
 
 from sublet.client.client import Client
-from sublet.client.events import EventRecorder
+from sublet.client.eventseries import SeriesRecorder
 from sublet.client.informer import InformerFactory
 from sublet.kinds.resources import resource
 from sublet.machinery import objects
@@ -52,7 +52,7 @@ class Scheduler:
         self,
         client: Client,
         informers: InformerFactory,
-        events: EventRecorder,
+        events: SeriesRecorder,
         clock: Clock,
         rng: random.Random,
         *,
@@ -333,7 +333,15 @@ class Scheduler:
             )
             await self._client.delete(pods, victim.name, victim.namespace, uid=victim.uid)
             text = f"Preempted by pod {pod.uid} on node {victim.node_name}"
-            self._events.event(victim.pod, pods, "Normal", "Preempted", text)
+            self._events.event(
+                pod.scheduler_name,
+                (victim.pod, pods),
+                "Normal",
+                "Preempted",
+                "Preempting",
+                text,
+                (pod.pod, pods),
+            )
 
     def _unschedulable(
         self, queued: QueuedPod, attempt: Attempt, message: str, nominate: str | None = None
@@ -360,7 +368,8 @@ class Scheduler:
             log.debug("status of %s not written: %s", pod.key, error)
 
     def _tell(self, pod: PodInfo, kind: str, reason: str, message: str) -> None:
-        self._events.event(pod.pod, resource("pods"), kind, reason, message)
+        action = "Binding" if reason == "Scheduled" else "Scheduling"
+        self._events.event(pod.scheduler_name, (pod.pod, resource("pods")), kind, reason, action, message)
 
 
 def _matters(pod: Object, old: Object) -> bool:
