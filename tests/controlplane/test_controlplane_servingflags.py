@@ -31,6 +31,14 @@ def test_places_of_flags_win_over_options(tmp_path: Path) -> None:
     )  # fmt: skip
 
 
+def test_services_may_have_a_range_of_each_family(tmp_path: Path) -> None:
+    flagged = assembled(tmp_path, "--service-cluster-ip-range=10.50.0.1/24,fd00:0::/112")
+    assert flagged.service_cidr == "10.50.0.0/24,fd00::/112"
+    assert (
+        assembled(tmp_path, service_cidr="fd00::/112, 10.50.0.0/24").service_cidr == "fd00::/112,10.50.0.0/24"
+    )
+
+
 def test_options_count_where_flags_say_nothing(tmp_path: Path) -> None:
     made = assembled(tmp_path, "--event-ttl=2h", host="127.0.0.1", port=7001)
     assert (made.host, made.port, made.advertise_address, made.service_cidr) == (
@@ -46,8 +54,21 @@ def test_options_count_where_flags_say_nothing(tmp_path: Path) -> None:
             'invalid argument "here" for "--bind-address" flag: failed to parse IP: "here"',
         ),
         ("--secure-port=70000", "must be between 1 and 65535, inclusive"),
-        ("--service-cluster-ip-range=10.0.0.0/24,fd00::/112", "Services have addresses of one family here"),
-        ("--service-cluster-ip-range=10.0.0.1/24", "--service-cluster-ip-range is not a valid cidr"),
+        ("--service-cluster-ip-range=10.0.0.0", "service-cluster-ip-range[0] is not a valid cidr"),
+        ("--service-cluster-ip-range=10.0.0.0/24,x", "service-cluster-ip-range[1] is not an ip net"),
+        (
+            "--service-cluster-ip-range=10.0.0.0/24,10.1.0.0/24",
+            "--service-cluster-ip-range[0] and --service-cluster-ip-range[1] must be of different IP family",
+        ),
+        (
+            "--service-cluster-ip-range=10.0.0.0/24,fd00::/112,fd01::/112",
+            "--service-cluster-ip-range must not contain more than two entries",
+        ),
+        (
+            "--service-cluster-ip-range=10.0.0.0/30",
+            "error determining service IP ranges for primary service cidr: "
+            "the service cluster IP range must be at least 8 IP addresses",
+        ),
         ("--tls-cipher-suites=TLS_NONE", "Cipher suite TLS_NONE not supported or doesn't exist"),
         ("--tls-min-version=VersionTLS9", "--tls-min-version must be one of"),
     ],

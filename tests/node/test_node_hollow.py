@@ -116,7 +116,7 @@ async def test_a_deleted_pod_takes_a_moment_to_stop_and_its_room_is_free(client,
     await gone(client, "a")
     assert not hollow._stopping
     async with asyncio.timeout(5):
-        while hollow._addresses._held:  # noqa: ASYNC110
+        while any(each._held for each in hollow._addresses.values()):  # noqa: ASYNC110
             await asyncio.sleep(0.01)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import ipaddress
+import logging
 import re
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
@@ -13,10 +13,13 @@ from sublet.apiserver.flowcontrol.bootstrap import flow_objects
 from sublet.kinds.resources import resource
 from sublet.machinery import objects as fields
 from sublet.machinery.kind import Object
+from sublet.machinery.networks import service_ranges
 from sublet.machinery.status import AlreadyExists
 
 if TYPE_CHECKING:
     from sublet.apiserver.api import APIServer
+
+_log = logging.getLogger(__name__)
 
 NAMESPACES = ("kube-system", "default", "kube-public", "kube-node-lease")
 _PRIORITY_CLASSES = (
@@ -50,7 +53,7 @@ async def namespaces(api: APIServer) -> None:
 
 async def objects(api: APIServer) -> None:
     """Everything else; independent objects are written together."""
-    await ensure(api, "servicecidrs.networking.k8s.io", _service_cidr(api))
+    await _service_cidr(api)
     api_services = list(_api_services(api))
     await _old_api_services(api, api_services)
     wanted: list[tuple[str, Object]] = [
@@ -92,13 +95,26 @@ def _priority_classes() -> Iterable[Object]:
         }
 
 
-def _service_cidr(api: APIServer) -> Object:
-    return {
+async def _service_cidr(api: APIServer) -> None:
+    """The default ServiceCIDR, which gains a second family where the server does; otherwise it stays as it is."""
+    name, cidrs = (
+        "servicecidrs.networking.k8s.io",
+        [str(each) for each in service_ranges(api.settings.service_cidr)],
+    )
+    obj: Object = {
         "apiVersion": "networking.k8s.io/v1",
         "kind": "ServiceCIDR",
         "metadata": {"name": "kubernetes"},
-        "spec": {"cidrs": [api.settings.service_cidr]},
+        "spec": {"cidrs": cidrs},
     }
+    if await ensure(api, name, obj):
+        return
+    present = await api.reader.get("networking.k8s.io", "servicecidrs", "", "kubernetes")
+    before = cidrs if present is None else present["spec"]["cidrs"]
+    if len(cidrs) == 2 and before == cidrs[:1]:
+        await api.client.patch(resource(name), "kubernetes", {"spec": {"cidrs": cidrs}})
+    elif before != cidrs:
+        _log.warning("The default ServiceCIDR %s does not match the flag configurations %s", before, cidrs)
 
 
 async def _cidr_ready(api: APIServer) -> None:
@@ -106,7 +122,7 @@ async def _cidr_ready(api: APIServer) -> None:
         "type": "Ready",
         "status": "True",
         "reason": "",
-        "message": "Kubernetes Service CIDR is ready",
+        "message": "Kubernetes default Service CIDR is ready",
         "lastTransitionTime": fields.rfc3339(api.clock.now()),
     }
 
@@ -120,7 +136,7 @@ async def _cidr_ready(api: APIServer) -> None:
 
 
 def _service(api: APIServer) -> Object:
-    first = str(ipaddress.ip_network(api.settings.service_cidr)[1])
+    first = str(service_ranges(api.settings.service_cidr)[0][1])
     port = {"name": "https", "port": 443, "protocol": "TCP", "targetPort": api.settings.secure_port}
     return {
         "apiVersion": "v1",

@@ -52,6 +52,9 @@ class HostedServiceDuty:
         self._registry = registry
         self._allocator = allocator
 
+    async def settle(self, new: Object, old: Object | None) -> None:
+        """Families are the other cluster's to choose."""
+
     async def begin(self, new: Object | None, old: Object | None, dry_run: bool) -> Transaction | None:
         if new is None:
             return None

@@ -109,6 +109,7 @@ class Registry(StoredObjects):
             generated = self._prepare_new(kind, new, write)
             attributes.name = str(new["metadata"].get("name") or "")
             write.warnings += objectmeta.tidy(new, patched=write.patched)
+            await self._settle(kind, new, None)
             self._raise(
                 kind, new, [*objectmeta.validate_create(new, kind), *await self._errors(kind, new, write)]
             )
@@ -265,6 +266,8 @@ class Registry(StoredObjects):
             write.warnings += objectmeta.tidy(new, patched=write.patched)
             if write.subresource not in _SAME_GENERATION:
                 objectmeta.bump_generation(new, old, kind, write.resource.version)
+            if not write.subresource:
+                await self._settle(kind, new, old)
             self._raise(kind, new, await self._update_errors(kind, new, old, write))
             if kind.canonicalize is not None:
                 kind.canonicalize(new)
@@ -478,6 +481,11 @@ class Registry(StoredObjects):
     async def _validate(self, attributes: Attributes) -> None:
         if self.admission is not None:
             await self.admission.validate(attributes)
+
+    async def _settle(self, kind: Kind, new: Object, old: Object | None) -> None:
+        duty = self.duties.get((kind.resource.group, kind.resource.plural))
+        if duty is not None:
+            await duty.settle(new, old)
 
     async def _begin(
         self, kind: Kind, new: Object | None, old: Object | None, write: Write

@@ -12,9 +12,10 @@ from sublet.apiserver.options import WriteOptions
 from sublet.apiserver.registry import Registry
 from sublet.apiserver.writing import Write
 from sublet.client.exchange import User
-from sublet.machinery import objects
+from sublet.machinery import names, networks, objects
 from sublet.machinery.kind import Kind, Object
-from sublet.machinery.status import AlreadyExists, FieldError, NotFound, internal_error, invalid
+from sublet.machinery.networks import Network
+from sublet.machinery.status import AlreadyExists, NotFound, internal_error
 
 NETWORKING = "networking.k8s.io"
 MANAGER = "ipallocator.k8s.io"
@@ -22,19 +23,13 @@ MANAGED_BY = "ipaddress.kubernetes.io/managed-by"
 _USER = User("system:apiserver", ("system:masters", "system:authenticated"))
 _TRIES = 64
 
-Network = ipaddress.IPv4Network | ipaddress.IPv6Network
-
 
 class Refused(Exception):
-    """An address that cannot be had; ``error`` says so about a field of the Service."""
-
-    def __init__(self, error: FieldError) -> None:
-        super().__init__(str(error))
-        self.error = error
+    """An address that cannot be had; ``str()`` says why."""
 
 
 class ServiceIPs:
-    """Takes addresses from the server's own range and from every ready ServiceCIDR.
+    """Takes addresses from the server's own range of a family and from every ready ServiceCIDR.
 
     Two servers on one store never give out the same: the object decides.
     """
@@ -42,57 +37,47 @@ class ServiceIPs:
     def __init__(self, registry: Registry, cidr: str) -> None:
         self._registry = registry
         self._promised: set[str] = set()
-        self.network: Network = ipaddress.ip_network(cidr)
+        self.ranges = networks.service_ranges(cidr)
 
     @property
-    def family(self) -> str:
-        return f"IPv{self.network.version}"
+    def families(self) -> tuple[str, ...]:
+        """Those of the server's ranges, the primary one first."""
+        return tuple(f"IPv{each.version}" for each in self.ranges)
 
     @property
     def in_memory(self) -> bool:
         """Whether no object says which addresses are taken (a minor without IPAddress)."""
         return self._kind() is None
 
-    @property
-    def first(self) -> str:
-        """The address of ``default/kubernetes``."""
-        return str(self.network[1])
-
-    async def take(self, service: Object, wanted: str = "", *, dry_run: bool = False) -> str:
-        """Reserves ``wanted``, or any free address.
+    async def take(self, service: Object, family: str, wanted: str = "", *, dry_run: bool = False) -> str:
+        """Reserves ``wanted``, or any free address of a family.
 
         Raises :class:`Refused` where ``wanted`` cannot be had, and InternalError where none is free.
         """
         if wanted:
-            self._check(wanted)
-            if not await self._reserve(service, wanted, dry_run):
-                why = f"failed to allocate IP {wanted}: provided IP is already allocated"
-                raise Refused(invalid("spec.clusterIPs", [wanted], why))
+            if why := self._outside(wanted):
+                raise Refused(why)
+            if not await self._reserve(service, canonical(wanted), dry_run):
+                raise Refused("provided IP is already allocated")
             return wanted
         taken = self.taken()
-        for network in self.networks():
+        for network in self.networks(family):
             for candidate in self._candidates(network, taken):
                 if await self._reserve(service, candidate, dry_run):
                     return candidate
         raise internal_error("failed to allocate a serviceIP: range is full")
 
-    def _check(self, wanted: str) -> None:
-        try:
-            address = ipaddress.ip_address(wanted)
-        except ValueError:
-            raise Refused(
-                invalid(
-                    "spec.clusterIPs[0]",
-                    wanted,
-                    "must be a valid IP address, (e.g. 10.9.8.7 or 2001:db8::ffff)",
-                )
-            ) from None
-        if not self.covers(address):
-            why = (
-                f"failed to allocate IP {wanted}: the provided IP ({wanted}) is not in the valid range. "
-                f"The range of valid IPs is {self.network}"
-            )
-            raise Refused(invalid("spec.clusterIPs", [wanted], why))
+    def _outside(self, wanted: str) -> str:
+        """Why an address is none of the ranges'; empty where it is one."""
+        found, _ = names.read_ip(wanted)
+        if found is None:
+            return "must be a valid IP address, (e.g. 10.9.8.7 or 2001:db8::ffff)"
+        if self.covers(found):
+            return ""
+        if not self.in_memory:
+            return "the provided network does not match the current range"
+        own = next((each for each in self.ranges if each.version == found.version), self.ranges[0])
+        return f"the provided IP ({wanted}) is not in the valid range. The range of valid IPs is {own}"
 
     def covers(self, address: ipaddress.IPv4Address | ipaddress.IPv6Address) -> bool:
         """Whether an address can be had from one of the ranges: it is inside, and not at the edge."""
@@ -103,19 +88,22 @@ class ServiceIPs:
             for network in self.networks()
         )
 
-    def networks(self) -> list[Network]:
-        """The ranges of this server's family: its own first, then those of ServiceCIDRs that are ready."""
+    def networks(self, family: str = "") -> list[Network]:
+        """The ranges of a family (empty: all there are here): the server's own first, then those of ready ServiceCIDRs."""
+        families = (family,) if family else self.families
         kind = self._registry.kinds.stored(NETWORKING, "servicecidrs")
-        found = [self.network]
+        found = [each for each in self.ranges if f"IPv{each.version}" in families]
         for entry in self._registry.cache(kind).entries() if kind is not None else ():
             cidr = entry.object
-            stated = [ipaddress.ip_network(each) for each in (cidr.get("spec") or {}).get("cidrs") or ()]
+            stated = [
+                ipaddress.ip_network(each)
+                for each in (cidr.get("spec") or {}).get("cidrs") or ()
+                if networks.family(each) in families
+            ]
             if objects.is_deleting(cidr):
                 found = [each for each in found if each not in stated]
-            elif objects.is_true(cidr, "Ready"):
-                found += [
-                    each for each in stated if each.version == self.network.version and each not in found
-                ]
+            elif _is_ready(cidr):
+                found += [each for each in stated if each not in found]
         return found
 
     def _candidates(self, network: Network, taken: set[str]) -> list[str]:
@@ -167,7 +155,7 @@ class ServiceIPs:
             "metadata": {
                 "name": address,
                 "labels": {
-                    "ipaddress.kubernetes.io/ip-family": self.family,
+                    "ipaddress.kubernetes.io/ip-family": networks.family(address),
                     MANAGED_BY: MANAGER,
                 },
             },
@@ -206,7 +194,7 @@ class ServiceIPs:
         if services is None:
             return False
         live = await self._registry.entry(services, metadata.get("namespace", ""), metadata["name"])
-        return live is None or address not in ((live.object.get("spec") or {}).get("clusterIPs") or ())
+        return live is None or address not in held(live.object)
 
     async def release(self, address: str) -> None:
         """Gives an address back."""
@@ -222,10 +210,21 @@ class ServiceIPs:
         return self._registry.kinds.stored(NETWORKING, "ipaddresses")
 
 
+def _is_ready(cidr: Object) -> bool:
+    """Whether a ServiceCIDR may be used: what nobody has judged may."""
+    return objects.condition(cidr, "Ready") is None or objects.is_true(cidr, "Ready")
+
+
+def canonical(address: str) -> str:
+    """The one form of an address, by which its IPAddress is named; what is no address stays."""
+    found, _ = names.read_ip(address)
+    return address if found is None else str(found)
+
+
 def held(service: Object | None) -> list[str]:
-    """The addresses of a Service that are real ones."""
+    """The addresses of a Service that are real ones, in canonical form."""
     spec: dict[str, Any] = (service or {}).get("spec") or {}
     if spec.get("type") == "ExternalName":
         return []
     ips = spec.get("clusterIPs") or ([spec["clusterIP"]] if spec.get("clusterIP") else [])
-    return [ip for ip in ips if ip and ip != "None"]
+    return [canonical(ip) for ip in ips if ip and ip != "None"]

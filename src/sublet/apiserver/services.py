@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from msgspec import Struct, field
 
 from sublet.apiserver.node_ports import NodePorts
-from sublet.apiserver.service_ips import Refused, ServiceIPs, held
+from sublet.apiserver.service_ips import Refused, ServiceIPs, canonical, held
 from sublet.apiserver.writing import Transaction
-from sublet.machinery import objects
+from sublet.kinds.rules import services
+from sublet.machinery import networks, objects
 from sublet.machinery.kind import Object
 from sublet.machinery.status import FieldError, invalid_object
 from sublet.machinery.status import invalid as invalid_value
@@ -51,17 +52,56 @@ class ServiceDuty:
         self.ips = ips
         self.ports = ports
 
+    async def settle(self, new: Object, old: Object | None) -> None:
+        """Fills in policy and families. Raises Invalid with nothing but what is wrong with them, as upstream."""
+        spec, before = new["spec"], (old or {}).get("spec") or {}
+        if spec.get("type") == "ExternalName" or _goes_on_as_it_is(spec, before):
+            return
+        selectorless = spec.get("clusterIP") == "None" and not spec.get("selector")
+        policy = spec.setdefault("ipFamilyPolicy", "RequireDualStack" if selectorless else "SingleStack")
+        self._refuse(new, list(services.cluster_addresses(spec, before)))
+        families = list(spec.get("ipFamilies") or ())
+        self._refuse(new, [*_stacks(spec, policy, before), *self._infer(spec, families)])
+        if not selectorless:
+            self._refuse(new, list(self._unknown_families(policy, families)))
+        families = families or [self.ips.families[0]]
+        # Whoever keeps the endpoints of a Service without selector may have addresses that this cluster has not.
+        if len(families) == 1 and policy != "SingleStack" and (selectorless or len(self.ips.families) == 2):
+            families.append(networks.other(families[0]))
+        spec["ipFamilies"] = families
+
+    def _refuse(self, service: Object, errors: Sequence[FieldError]) -> None:
+        if errors:
+            raise invalid_object("", "Service", objects.name(service), errors)
+
+    def _infer(self, spec: Object, families: list[str]) -> Iterator[FieldError]:
+        """Adds the families of addresses that no family is stated for."""
+        if spec.get("clusterIP") == "None":
+            return
+        for index, ip in enumerate(spec.get("clusterIPs") or ()):
+            family = networks.family(ip)
+            if index < len(families):
+                continue
+            if family in self.ips.families:
+                families.append(family)
+            else:
+                why = f"{family} is not configured on this cluster"
+                yield invalid_value(f"spec.clusterIPs[{index}]", spec["clusterIPs"], why)
+
+    def _unknown_families(self, policy: str, families: list[str]) -> Iterator[FieldError]:
+        if policy == "RequireDualStack" and len(self.ips.families) < 2:
+            why = "this cluster is not configured for dual-stack services"
+            yield invalid_value("spec.ipFamilyPolicy", policy, why)
+        for index, family in enumerate(families):
+            if family not in self.ips.families:
+                yield invalid_value(f"spec.ipFamilies[{index}]", family, "not configured on this cluster")
+
     async def begin(self, new: Object | None, old: Object | None, dry_run: bool) -> Transaction | None:
         if new is None:
             return None
         taken = _Taken(self.ips, self.ports, dry_run=dry_run)
-        errors: list[FieldError] = []
         try:
-            self._families(new, old, errors)
-            if not errors:
-                await self._addresses(new, old, taken, errors)
-            if errors:
-                raise invalid_object("", "Service", objects.name(new), errors)
+            await self._addresses(new, old, taken)
             self._node_ports(new, old, taken)
         except BaseException:
             await taken.undo()
@@ -76,46 +116,8 @@ class ServiceDuty:
             if ip not in kept:
                 await self.ips.release(ip)
 
-    def _families(self, new: Object, old: Object | None, errors: list[FieldError]) -> None:
-        """Settles policy and families of an object that its kind's own rules accepted."""
-        spec, before = new["spec"], (old or {}).get("spec") or {}
-        if spec.get("type") == "ExternalName":
-            return
-        headless = spec.get("clusterIP") == "None"
-        without_selector = headless and not spec.get("selector")
-        policy = spec.setdefault("ipFamilyPolicy", "RequireDualStack" if without_selector else "SingleStack")
-        families = list(spec.get("ipFamilies") or ())
-        errors += _stacks(spec, policy, before)
-        for index, ip in enumerate([] if headless else spec.get("clusterIPs") or ()):
-            family = "IPv6" if ":" in ip else "IPv4"
-            if index < len(families):
-                continue
-            if family == self.ips.family:
-                families.append(family)
-            else:
-                why = f"{family} is not configured on this cluster"
-                errors.append(invalid_value(f"spec.clusterIPs[{index}]", spec["clusterIPs"], why))
-        if errors:
-            return
-        if not without_selector:
-            errors += self._unknown_families(policy, families)
-        elif policy != "SingleStack" and len(families) < 2:
-            # Whoever keeps the endpoints of such a Service may have addresses that this cluster has not.
-            first = families[0] if families else self.ips.family
-            families = [first, "IPv6" if first == "IPv4" else "IPv4"]
-        spec["ipFamilies"] = families or [self.ips.family]
-
-    def _unknown_families(self, policy: str, families: list[str]) -> Iterator[FieldError]:
-        if policy == "RequireDualStack":
-            why = "this cluster is not configured for dual-stack services"
-            yield invalid_value("spec.ipFamilyPolicy", policy, why)
-        for index, family in enumerate(families):
-            if family != self.ips.family:
-                yield invalid_value(f"spec.ipFamilies[{index}]", family, "not configured on this cluster")
-
-    async def _addresses(
-        self, new: Object, old: Object | None, taken: _Taken, errors: list[FieldError]
-    ) -> None:
+    async def _addresses(self, new: Object, old: Object | None, taken: _Taken) -> None:
+        """One address for each family that has none: all of a new Service, the second of one that becomes dual."""
         spec = new["spec"]
         if spec.get("type") == "ExternalName":
             return
@@ -125,17 +127,20 @@ class ServiceDuty:
         if ips[:1] == ["None"]:
             spec["clusterIP"], spec["clusterIPs"] = "None", ["None"]
             return
-        wanted = ips[0] if ips else ""
-        if wanted and wanted in held(old):
-            spec["clusterIP"], spec["clusterIPs"] = wanted, ips
-            return
-        try:
-            got = await self.ips.take(new, wanted, dry_run=taken.dry_run)
-        except Refused as refused:
-            errors.append(refused.error)
-            return
-        taken.new_ips.append(got)
-        spec["clusterIP"], spec["clusterIPs"] = got, [got]
+        families, kept = spec.get("ipFamilies") or [self.ips.families[0]], held(old)
+        ips += [""] * (len(families) - len(ips))
+        for index, (family, wanted) in enumerate(zip(families, list(ips), strict=False)):
+            if wanted and canonical(wanted) in kept:
+                continue
+            try:
+                got = await self.ips.take(new, family, wanted, dry_run=taken.dry_run)
+            except Refused as refused:
+                why = f"failed to allocate IP {wanted}: {refused}"
+                self._refuse(new, [invalid_value("spec.clusterIPs", ips, why)])
+            else:
+                taken.new_ips.append(canonical(got))
+                ips[index] = got
+        spec["clusterIP"], spec["clusterIPs"] = ips[0], ips
 
     def _node_ports(self, new: Object, old: Object | None, taken: _Taken) -> None:
         spec = new["spec"]
@@ -149,6 +154,16 @@ class ServiceDuty:
         self.ports.promise(taken.new_ports)
 
 
+def _goes_on_as_it_is(spec: Object, before: Object) -> bool:
+    """Whether a Service that prefers two families keeps what it has: the cluster's ranges may have changed since, and
+    only who changes the Service gains or loses a family by that."""
+    return (
+        spec.get("ipFamilyPolicy") == before.get("ipFamilyPolicy") == "PreferDualStack"
+        and all(spec.get(field) == before.get(field) for field in ("type", "clusterIPs", "ipFamilies"))
+        and bool(before.get("ipFamilies"))
+    )
+
+
 def _stacks(spec: Object, policy: str, before: Object) -> Iterator[FieldError]:
     """Whether as many addresses and families are listed as the policy speaks of."""
     for listed, what, many in (
@@ -159,6 +174,6 @@ def _stacks(spec: Object, policy: str, before: Object) -> Iterator[FieldError]:
         if policy == "SingleStack" and len(now) == 2:
             why = f"must be 'RequireDualStack' or 'PreferDualStack' when multiple {many} are specified"
             yield invalid_value("spec.ipFamilyPolicy", policy, why)
-        if policy != "SingleStack" and now and len(now) < len(then) and now[0] == then[0]:
+        if policy != "SingleStack" and now and len(now) < len(then) and now == then[: len(now)]:
             why = f"must be 'SingleStack' to release the secondary {what}"
             yield invalid_value("spec.ipFamilyPolicy", policy, why)

@@ -23,7 +23,8 @@ class APIServerSettings(Struct, frozen=True):
     version: str = ""
     """sublet's version; empty: the package's."""
     service_cidr: str = "10.0.0.0/24"
-    """Where ClusterIPs come from; the first address is the API server's own Service."""
+    """Where ClusterIPs come from: one range, or one of each family with a comma between them, the first of which is the
+    primary one. Its first address is the API server's own Service."""
     node_ports: tuple[int, int] = (30000, 32767)
     """First and last port for NodePort Services."""
     advertise_address: str = ""

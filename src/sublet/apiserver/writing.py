@@ -81,6 +81,10 @@ Judge = Callable[[Object, Object | None, Write], Awaitable[Sequence[FieldError]]
 class Duty(Protocol):
     """What the server does around the writes of one kind besides storing."""
 
+    async def settle(self, new: Object, old: Object | None) -> None:
+        """Before the object is judged: fills in what hangs on the cluster. Raises a ``StatusError`` to refuse."""
+        ...
+
     async def begin(self, new: Object | None, old: Object | None, dry_run: bool) -> Transaction | None:
         """Before the write; may fill in ``new``. Raises a ``StatusError`` to refuse."""
         ...

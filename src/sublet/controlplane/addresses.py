@@ -1,9 +1,12 @@
-"""The address under which others reach this machine."""
+"""The address under which others reach this machine, and where Services get theirs."""
 
 from __future__ import annotations
 
 import ipaddress
 import socket
+
+from sublet.machinery.networks import service_ranges
+from sublet.machinery.settings import ConfigurationError
 
 _FAR = {socket.AF_INET: "198.51.100.1", socket.AF_INET6: "2001:db8::1"}
 """Addresses of nobody, to which only the default route leads."""
@@ -39,3 +42,11 @@ def advertised(host: str) -> str:
 def _special(text: str) -> bool:
     address = ipaddress.ip_address(text)
     return address.is_loopback or address.is_link_local or address.is_unspecified
+
+
+def service_range(stated: str) -> str:
+    """One or two ranges of Services in their canonical form. Raises :class:`ConfigurationError`."""
+    try:
+        return ",".join(str(each) for each in service_ranges(stated))
+    except ValueError as error:
+        raise ConfigurationError(str(error)) from None

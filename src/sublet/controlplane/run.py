@@ -81,7 +81,9 @@ def assembly(settings: RunSettings, chosen: configuration.Configuration) -> Asse
         "port": settings.port,
         "sans": (*settings.sans, *control_plane.proxy.extra_sans),
         "advertise_address": settings.advertise_address or addresses.advertised(host),
-        "service_cidr": settings.service_cidr or chosen.networking.service_cidr or SERVICE_CIDR,
+        "service_cidr": addresses.service_range(
+            settings.service_cidr or chosen.networking.service_cidr or SERVICE_CIDR
+        ),
         "pod_cidr": chosen.networking.pod_cidr,
         "cluster_domain": chosen.networking.advanced.cluster_domain,
         "resource_metrics": chosen.deploy.metrics_server.enabled,

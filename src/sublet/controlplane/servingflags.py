@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from sublet.apiserver.server import TLSChoice
+from sublet.controlplane.addresses import service_range
 from sublet.machinery import regexp
 from sublet.machinery.settings import ConfigurationError
 
@@ -79,7 +80,7 @@ def places(flags: ServingFlags) -> dict[str, Any]:
             )
         found["port"] = flags.secure_port
     if flags.service_cluster_ip_range:
-        found["service_cidr"] = _range(flags.service_cluster_ip_range)
+        found["service_cidr"] = service_range(",".join(flags.service_cluster_ip_range))
     found["tls"] = TLSChoice(flags.tls_min_version == "VersionTLS13", _ciphers(flags.tls_cipher_suites))
     return found
 
@@ -104,17 +105,6 @@ def _address(flag: str, text: str) -> None:
         raise ConfigurationError(
             f'invalid argument "{text}" for "{flag}" flag: failed to parse IP: "{text}"'
         ) from None
-
-
-def _range(stated: Sequence[str]) -> str:
-    if len(stated) > 1:
-        raise ConfigurationError(
-            f"--service-cluster-ip-range {','.join(stated)}: Services have addresses of one family here; state one range"
-        )
-    try:
-        return str(ipaddress.ip_network(stated[0]))
-    except ValueError:
-        raise ConfigurationError("--service-cluster-ip-range is not a valid cidr") from None
 
 
 def _ciphers(stated: Sequence[str]) -> tuple[str, ...]:

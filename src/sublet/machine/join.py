@@ -112,7 +112,7 @@ class _Node:
         await self._start_containerd()
         async with self._client() as client:
             network = await _patiently("the cluster's network", lambda: joining.read_network(client))
-        worker = NetworkWorker(self.places, self._node_ip(), network.pod_cidr)
+        worker = NetworkWorker(self.places, self._node_ip(), network.pod_cidrs[0])
         await _all(
             self.containerd.run(),
             self._agent(join, access.ca_data, network, worker),
@@ -189,7 +189,7 @@ class _Node:
     async def _companions(self, network: joining.ClusterNetwork, worker: NetworkWorker) -> None:
         """Everything beside the agent that works on the API as this node."""
         proxy = ProxySettings(
-            self.places.cluster, self.settings.name, (network.pod_cidr,), pod_bridge=self.places.bridge
+            self.places.cluster, self.settings.name, network.pod_cidrs, pod_bridge=self.places.bridge
         )
         provisioner = ProvisionerSettings(self.settings.name, self.places.volumes)
         works: list[Coroutine[Any, Any, None]] = [

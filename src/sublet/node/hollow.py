@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import ipaddress
 import logging
+import math
 import random
 from collections.abc import Iterator, Mapping, Sequence
 
@@ -16,7 +17,7 @@ from sublet.client.client import Client
 from sublet.client.events import EventRecorder
 from sublet.client.informer import Informer
 from sublet.kinds.resources import resource
-from sublet.machinery import objects, scheduling, usage
+from sublet.machinery import networks, objects, scheduling, usage
 from sublet.machinery.clock import Clock, SystemClock
 from sublet.machinery.kind import Object
 from sublet.machinery.quantity import Quantity
@@ -34,6 +35,8 @@ log = logging.getLogger(__name__)
 
 _WORKERS = 32
 _REGISTER_DELAY = 1.0
+_ASK_AGAIN = 5.0
+"""Seconds until a node that had no ranges of addresses is looked at again."""
 _ENDED = ("Succeeded", "Failed")
 
 
@@ -133,7 +136,13 @@ class HollowNodes:
         self._events = events or EventRecorder(client, "kubelet", clock=self._clock)
         self.nodes = {name: HollowNode(settings, name) for name in settings.names}
         self._registrations = [Registration(client, settings, n, self._clock) for n in settings.names]
-        self._addresses = Addresses(settings.pod_network)
+        self._addresses = {
+            networks.family(each): Addresses(each) for each in (settings.pod_network, settings.pod_network6)
+        }
+        self._families: dict[str, tuple[str, ...]] = {}
+        """Node -> families of its ranges, once it has any."""
+        self._asked: dict[str, float] = {}
+        """Node -> when it had no ranges yet, monotonic."""
         # One watch for all: a selector per node would cost a watch each.
         selector = f"spec.nodeName={settings.names[0]}" if len(settings.names) == 1 else "spec.nodeName!="
         self._pods = Informer(client, resource("pods"), field_selector=selector, clock=self._clock, rng=rng)
@@ -215,7 +224,8 @@ class HollowNodes:
 
     def _forget(self, uid: str, name: str) -> None:
         self.nodes[name].drop(uid)
-        self._addresses.release(uid)
+        for addresses in self._addresses.values():
+            addresses.release(uid)
         self._stopping.pop(uid, None)
 
     async def _reconcile(self, key: str) -> Result | None:
@@ -238,17 +248,35 @@ class HollowNodes:
             if refusal is not None:
                 await self._reject(pod, node, *refusal)
                 return None
-        status, seconds = hollow_status.running(pod, self._place(pod, node), self._clock.now())
+        status, seconds = hollow_status.running(pod, await self._place(pod, node), self._clock.now())
         await self._write(pod, status)
         return Result(seconds)
 
-    def _place(self, pod: Object, node: HollowNode) -> Place:
+    async def _place(self, pod: Object, node: HollowNode) -> Place:
         if (pod.get("spec") or {}).get("hostNetwork"):
-            address = node.address
+            ips = [node.address]
         else:
-            known = (pod.get("status") or {}).get("podIP") or ""
-            address = self._addresses.of(objects.uid(pod), known)
-        return Place(node.address, address, self._settings.denied_images, self._settings.finish_seconds)
+            known = {
+                networks.family(each["ip"]): each["ip"]
+                for each in (pod.get("status") or {}).get("podIPs") or ()
+            }
+            families = tuple(known) or await self._families_of(node.name)
+            ips = [self._addresses[each].of(objects.uid(pod), known.get(each, "")) for each in families]
+        return Place(node.address, ips, self._settings.denied_images, self._settings.finish_seconds)
+
+    async def _families_of(self, node: str) -> tuple[str, ...]:
+        """As the node's own ranges have it; while it has none, that of the node itself."""
+        now = self._clock.monotonic()
+        if node not in self._families and now - self._asked.get(node, -math.inf) >= _ASK_AGAIN:
+            try:
+                found = await self._client.get(resource("nodes"), node)
+            except NotFound:
+                found = {}
+            if ranges := (found.get("spec") or {}).get("podCIDRs"):
+                self._families[node] = tuple(networks.family(each) for each in ranges)
+            else:
+                self._asked[node] = now
+        return self._families.get(node) or (networks.family(self._settings.pod_network),)
 
     def _stops_in(self, pod: Object) -> float:
         """Seconds its containers still take to stop: clients see a pod that is deleted gracefully go, not gone."""
@@ -268,7 +296,7 @@ class HollowNodes:
         if ended and metadata.get("deletionGracePeriodSeconds") == 0:
             return  # finalizers keep it; that is others' business
         if not ended and (pod.get("status") or {}).get("containerStatuses"):
-            await self._write(pod, hollow_status.ended(pod, self._place(pod, node), self._clock.now()))
+            await self._write(pod, hollow_status.ended(pod, await self._place(pod, node), self._clock.now()))
         try:
             await self._client.delete(
                 resource("pods"), metadata["name"], metadata["namespace"], grace=0, uid=metadata["uid"]
@@ -277,7 +305,7 @@ class HollowNodes:
             return
 
     async def _reject(self, pod: Object, node: HollowNode, reason: str, message: str) -> None:
-        place = Place(node.address, "")
+        place = Place(node.address, ())
         await self._write(pod, hollow_status.rejected(pod, place, self._clock.now(), reason, message))
         self._events.event(pod, resource("pods"), "Warning", reason, message)
 

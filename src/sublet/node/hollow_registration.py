@@ -47,7 +47,9 @@ class HollowSettings:
     node_network: str = "10.240.0.0/16"
     """From which nodes get their addresses, in the order of their names."""
     pod_network: str = "10.244.0.0/14"
-    """From which pods do; a node's ``spec.podCIDR`` does not matter to pods that have no network."""
+    """From which pods do. Of a node's ``spec.podCIDRs`` only the families matter to pods that have no network."""
+    pod_network6: str = "fd00:244::/64"
+    """From which they get addresses of the other family."""
     denied_images: Sequence[str] = DENIED_IMAGES
     finish_seconds: float | None = None
     """After which pods that may end (restartPolicy Never, OnFailure) succeed; None: never by themselves."""

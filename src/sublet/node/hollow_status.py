@@ -29,7 +29,8 @@ class Place:
     """Where the pod is, and what its node refuses."""
 
     node_ip: str
-    pod_ip: str
+    pod_ips: Sequence[str]
+    """One of each address family that the node's pods have, the primary one first."""
     denied_images: Sequence[str] = ()
     """Patterns of images that cannot be pulled."""
     finish_seconds: float | None = None
@@ -124,8 +125,8 @@ def _status(
         "startTime": start,
         "hostIP": place.node_ip,
         "hostIPs": [{"ip": place.node_ip}],
-        "podIP": place.pod_ip,
-        "podIPs": [{"ip": place.pod_ip}],
+        "podIP": place.pod_ips[0],
+        "podIPs": [{"ip": ip} for ip in place.pod_ips],
         "containerStatuses": containers,
     }
     if inits:

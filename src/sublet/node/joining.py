@@ -33,11 +33,15 @@ _ALPHABET = string.ascii_lowercase + string.digits
 
 @dataclass(frozen=True, slots=True)
 class ClusterNetwork:
-    """What every node must know."""
+    """What every node must know. Of two address families there are two ranges with a comma between them."""
 
     pod_cidr: str = "10.244.0.0/16"
     service_cidr: str = "10.96.0.0/16"
     cluster_domain: str = "cluster.local"
+
+    @property
+    def pod_cidrs(self) -> tuple[str, ...]:
+        return tuple(each.strip() for each in self.pod_cidr.split(","))
 
     @property
     def cluster_dns(self) -> str:

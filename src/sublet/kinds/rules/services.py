@@ -71,7 +71,7 @@ def validate(service: Object, old: Object | None = None) -> Errors:
     yield from labels("spec.selector", spec.get("selector"))
     yield from _affinity(spec)
     if kind != "ExternalName":
-        yield from _cluster_addresses(spec, before)
+        yield from cluster_addresses(spec, before)
     for index, address in enumerate(spec.get("externalIPs") or ()):
         where = f"spec.externalIPs[{index}]"
         wrong = list(legacy_ip(where, address, before.get("externalIPs") or ()))
@@ -158,7 +158,8 @@ def _affinity(spec: Object) -> Errors:
         yield field_forbidden(where, "must not be set when session affinity is None")
 
 
-def _cluster_addresses(spec: Object, before: Object) -> Errors:
+def cluster_addresses(spec: Object, before: Object) -> Errors:
+    """What is wrong with addresses, families and policy, wherever the Service is."""
     first, found = spec.get("clusterIP") or "", spec.get("clusterIPs") or []
     where, families = "spec.clusterIPs", spec.get("ipFamilies") or []
     if first and found and found[0] != first:
