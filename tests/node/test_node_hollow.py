@@ -9,11 +9,14 @@ import pytest
 
 from sublet.kinds.resources import resource
 from sublet.machinery import objects
+from sublet.machinery.clock import SystemClock
 from sublet.machinery.status import NotFound
 from sublet.node.hollow import Addresses, HollowNodes, HollowSettings, names
+from sublet.node.hollow_events import Budget
 from sublet.node.hollow_registration import LEASE_NAMESPACE
 
 PODS, NODES, LEASES = resource("pods"), resource("nodes"), resource("leases.coordination.k8s.io")
+EVENTS = resource("events")
 
 
 @pytest.fixture
@@ -153,6 +156,66 @@ async def test_an_image_that_cannot_be_pulled_keeps_the_pod_waiting(client, holl
             await asyncio.sleep(0.01)
     assert found["status"]["phase"] == "Pending"
     assert found["status"]["containerStatuses"][0]["state"]["waiting"]["reason"] == "ErrImagePull"
+
+
+async def told(client, name, count, seconds=5.0):
+    """(type, reason, place, message) of each event of a pod once there are so many, in their order."""
+    async with asyncio.timeout(seconds):
+        while True:
+            found = (await client.list(EVENTS, "default"))["items"]
+            found = [each for each in found if each["involvedObject"]["name"] == name]
+            if len(found) >= count:
+                break
+            await asyncio.sleep(0.01)
+    found.sort(key=lambda each: int(each["metadata"]["resourceVersion"]))
+    return [
+        (each["type"], each["reason"], each["involvedObject"].get("fieldPath"), each["message"])
+        for each in found
+    ]
+
+
+async def test_what_happens_to_containers_is_told_by_events(client, hollow):
+    await pod(client, "a")
+    await phase(client, "a", "Running")
+    where = "spec.containers{c}"
+    begun = [
+        ("Normal", "Pulled", where, 'Container image "busybox" already present on machine'),
+        ("Normal", "Created", where, "Container created: c"),
+        ("Normal", "Started", where, "Container started: c"),
+    ]
+    assert await told(client, "a", 3) == begun
+    await client.delete(PODS, "a", "default")
+    assert await told(client, "a", 4) == [*begun, ("Normal", "Killing", where, "Stopping container c")]
+    (event, *_) = (await client.list(EVENTS, "default"))["items"]
+    assert event["source"] == {"component": "kubelet", "host": "hollow-0"}
+
+
+async def test_an_image_that_cannot_be_pulled_is_told_by_events(client, hollow):
+    await pod(client, "a", image="webserver:404")
+    found = await told(client, "a", 5)
+    error = 'failed to pull and unpack image "webserver:404": not found'
+    assert [(kind, reason, message) for kind, reason, _, message in found] == [
+        ("Normal", "Pulling", 'Pulling image "webserver:404"'),
+        ("Warning", "Failed", f'Failed to pull image "webserver:404": {error}'),
+        ("Warning", "Failed", "Error: ErrImagePull"),
+        ("Normal", "BackOff", 'Back-off pulling image "webserver:404"'),
+        ("Warning", "Failed", "Error: ImagePullBackOff"),
+    ]
+
+
+class StoppedClock(SystemClock):
+    at = 1000.0
+
+    def monotonic(self):
+        return self.at
+
+
+def test_all_hollow_nodes_together_write_no_more_events_than_one_kubelet():
+    clock = StoppedClock()
+    budget = Budget(clock)
+    assert sum(budget.take() for _ in range(500)) == 100
+    clock.at += 1.0
+    assert sum(budget.take() for _ in range(500)) == 50
 
 
 async def test_a_deadline_ends_a_pod(client, hollow):

@@ -49,6 +49,25 @@ def test_an_image_that_is_denied_keeps_the_pod_pending():
     assert not objects.is_true(made, "Ready")
 
 
+def test_pulls_that_fail_are_tried_again_ever_later():
+    told = []
+    made, seconds = step(pod(image="bad/one"))
+    at = NOW
+    for _ in range(7):
+        told.append((at - NOW, state(made)["state"]["waiting"]["reason"]))
+        at += seconds
+        made, seconds = step(made, at)
+    assert told == [
+        (0, "ErrImagePull"), (1, "ImagePullBackOff"), (10, "ErrImagePull"), (11, "ImagePullBackOff"),
+        (30, "ErrImagePull"), (31, "ImagePullBackOff"), (70, "ErrImagePull"),
+    ]  # fmt: skip
+    made, seconds = step(made, NOW + 610 + 300 * 1000 + 60)
+    waiting = state(made)["state"]["waiting"]
+    assert (waiting["reason"], seconds) == ("ImagePullBackOff", 240)
+    error = 'failed to pull and unpack image "bad/one": not found'
+    assert waiting["message"] == f'Back-off pulling image "bad/one": ErrImagePull: {error}'
+
+
 def test_a_readiness_gate_holds_ready_back_until_its_condition_is_true():
     made, _ = step(pod(readinessGates=[{"conditionType": "x"}]))
     assert objects.condition(made, "Ready")["reason"] == "ReadinessGatesNotReady"
@@ -125,6 +144,47 @@ def test_behind_an_init_container_that_waits_none_begins():
     initialized = objects.condition(made, "Initialized")
     assert initialized["reason"] == "ContainersNotInitialized"
     assert initialized["message"] == "containers with incomplete status: [i j]"
+
+
+def test_an_init_container_that_fails_for_good_fails_the_pod():
+    annotations = {hollow_status.INIT_EXIT_CODE: "2"}
+    inits = [{"name": "i", "image": "x"}, {"name": "j", "image": "x"}]
+    made, _ = step(pod("Never", annotations=annotations, initContainers=inits))
+    assert made["status"]["phase"] == "Pending"
+    made, seconds = step(made, NOW + 1)
+    first, second = made["status"]["initContainerStatuses"]
+    assert (first["state"]["terminated"]["exitCode"], first["ready"]) == (2, False)
+    assert second["state"]["waiting"]["reason"] == "PodInitializing"
+    assert state(made)["state"]["waiting"]["reason"] == "PodInitializing"
+    assert (made["status"]["phase"], seconds) == ("Failed", 0)
+    message = "containers with incomplete status: [i j]"
+    assert objects.condition(made, "Initialized")["message"] == message
+
+
+def test_an_init_container_that_fails_starts_again_with_growing_backoff():
+    annotations = {hollow_status.INIT_EXIT_CODE: "1"}
+    made, seconds = step(pod(annotations=annotations, initContainers=[{"name": "i", "image": "x"}]))
+    assert 0 < seconds < 1
+    made, _ = step(made, NOW + 1)
+    made, seconds = step(made, NOW + 2)
+    (init,) = made["status"]["initContainerStatuses"]
+    assert (init["state"]["waiting"]["reason"], init["restartCount"]) == ("CrashLoopBackOff", 1)
+    assert init["lastState"]["terminated"]["exitCode"] == 1
+    assert (made["status"]["phase"], round(seconds)) == ("Pending", 19)
+
+
+def test_init_containers_run_one_after_another_as_long_as_they_are_told_to():
+    annotations = {hollow_status.INIT_SECONDS: "5"}
+    inits = [{"name": "i", "image": "x"}, {"name": "j", "image": "x"}]
+    made, seconds = step(pod(annotations=annotations, initContainers=inits))
+    kinds = [next(iter(each["state"])) for each in made["status"]["initContainerStatuses"]]
+    assert (kinds, seconds, made["status"]["phase"]) == (["running", "waiting"], 5, "Pending")
+    made, seconds = step(made, NOW + 5)
+    kinds = [next(iter(each["state"])) for each in made["status"]["initContainerStatuses"]]
+    assert (kinds, seconds) == (["terminated", "running"], 5)
+    made, seconds = step(made, NOW + 10)
+    assert (made["status"]["phase"], seconds) == ("Running", 0)
+    assert objects.is_true(made, "Initialized")
 
 
 def test_a_container_in_back_off_starts_again_when_the_clock_is_put_back():

@@ -32,8 +32,26 @@ _TEXT_LIMIT = 1024
 _AT_ONCE = 16
 """How many events may be on their way: a store that commits in groups takes them together."""
 
+_LOOKED_OVER = 64
+"""How many events that must wait for others are passed over in search of some that need not."""
+
 _Waiting = tuple[tuple[str, str], Callable[[], Awaitable[None]]]
 """What it is about, as (resource, key), and what writes it."""
+
+
+class _Recorded(Struct, frozen=True):
+    """One event that has to be written."""
+
+    obj: Object
+    """What it is about: of its metadata what events refer by."""
+    resource: Resource
+    type: str
+    reason: str
+    message: str
+    field: str
+    host: str
+    at: float
+    """Unix seconds."""
 
 
 class _Written(Struct):
@@ -107,14 +125,16 @@ class EventQueue:
     def _batch(self) -> list[Callable[[], Awaitable[None]]]:
         """The next events, of different objects: those of one object must be written in order to be counted."""
         batch: list[Callable[[], Awaitable[None]]] = []
+        held: list[_Waiting] = []
         seen: set[tuple[str, str]] = set()
-        while self._waiting and len(batch) < _AT_ONCE:
-            about, write = self._waiting[0]
+        while self._waiting and len(batch) < _AT_ONCE and len(held) < _LOOKED_OVER:
+            event = about, write = self._waiting.popleft()
             if about in seen:
-                break
-            seen.add(about)
-            self._waiting.popleft()
-            batch.append(write)
+                held.append(event)
+            else:
+                seen.add(about)
+                batch.append(write)
+        self._waiting.extendleft(reversed(held))
         return batch
 
     @staticmethod
@@ -143,28 +163,34 @@ class EventRecorder(EventQueue):
         self._alike: OrderedDict[tuple[str, ...], _Alike] = OrderedDict()
         self._budgets: OrderedDict[str, _Budget] = OrderedDict()
 
-    def event(self, obj: Object, resource: Resource, type: str, reason: str, message: str) -> None:
-        """Records that something happened to ``obj``; ``type`` is Normal or Warning. Never fails, never waits."""
-        about = identity(obj)
-        write = partial(self._write, about, resource, type, reason, message[:_TEXT_LIMIT], self._clock.now())
-        self._enqueue(resource, about, write)
+    def event(
+        self, obj: Object, resource: Resource, type: str, reason: str, message: str, *, field: str = "",
+        host: str = "",
+    ) -> None:  # fmt: skip
+        """Records that something happened to ``obj``; ``type`` is Normal or Warning. Never fails, never waits.
 
-    async def _write(
-        self, obj: Object, resource: Resource, type: str, reason: str, message: str, now: float
-    ) -> None:
-        about = (resource.api_version, resource.kind, objects.key(obj), objects.uid(obj))
-        kind = (*about, type, reason)
-        message, merged = self._combined(kind, message, now)
+        ``field``: the part of the object, like ``spec.containers{c}``; ``host``: where, if not the recorder's own.
+        """
+        recorded = _Recorded(
+            identity(obj), resource, type, reason, message[:_TEXT_LIMIT], field, host or self._host,
+            self._clock.now(),
+        )  # fmt: skip
+        self._enqueue(resource, recorded.obj, partial(self._write, recorded))
+
+    async def _write(self, event: _Recorded) -> None:
+        where, obj = event.resource, event.obj
+        about = (where.api_version, where.kind, objects.key(obj), objects.uid(obj), event.field)
+        kind = (*about, event.type, event.reason, event.host)
+        message, merged = self._combined(kind, event.message, event.at)
         key = kind if merged else (*kind, message)
-        if not self._allowed("/".join(about), now):
+        if not self._allowed("/".join(about[:4]), event.at):
             self.dropped += 1
             return
         written = self._written.get(key)
-        if written is not None and await self._repeat(written, message, now):
+        if written is not None and await self._repeat(written, message, event.at):
             self._written.move_to_end(key)
             return
-        created = await self._create(obj, resource, type, reason, message, now)
-        self._written[key] = created
+        self._written[key] = await self._create(event, message)
         if len(self._written) > _REMEMBERED:
             self._written.popitem(last=False)
 
@@ -201,30 +227,30 @@ class EventRecorder(EventQueue):
         written.count += 1
         return True
 
-    async def _create(
-        self, obj: Object, resource: Resource, type: str, reason: str, message: str, now: float
-    ) -> _Written:
+    async def _create(self, event: _Recorded, message: str) -> _Written:
+        obj = event.obj
         namespace = objects.namespace(obj) or "default"
-        time = objects.rfc3339(now)
-        event = {
+        time, tick = objects.rfc3339(event.at), int(event.at * 1e9)
+        about = reference(obj, event.resource) | ({"fieldPath": event.field} if event.field else {})
+        made: Object = {
             "apiVersion": "v1",
             "kind": "Event",
-            "metadata": {"name": f"{objects.name(obj)}.{int(now * 1e9):x}", "namespace": namespace},
-            "involvedObject": reference(obj, resource),
-            "reason": reason,
+            "metadata": {"name": f"{objects.name(obj)}.{tick:x}", "namespace": namespace},
+            "involvedObject": about,
+            "reason": event.reason,
             "message": message,
-            "source": {"component": self._component} | ({"host": self._host} if self._host else {}),
+            "source": {"component": self._component} | ({"host": event.host} if event.host else {}),
             "firstTimestamp": time,
             "lastTimestamp": time,
             "count": 1,
-            "type": type,
+            "type": event.type,
             "reportingComponent": self._component,
-            "reportingInstance": self._host,
+            "reportingInstance": event.host,
         }
         try:
-            await self._client.create(EVENTS, event, namespace)
+            await self._client.create(EVENTS, made, namespace)
         except AlreadyExists:
             # Two events of one object in one clock tick.
-            event["metadata"]["name"] = f"{objects.name(obj)}.{int(now * 1e9) + len(self._written) + 1:x}"  # type: ignore[index]
-            await self._client.create(EVENTS, event, namespace)
-        return _Written(event["metadata"]["name"], namespace, 1)  # type: ignore[index]
+            made["metadata"]["name"] = f"{objects.name(obj)}.{tick + len(self._written) + 1:x}"
+            await self._client.create(EVENTS, made, namespace)
+        return _Written(made["metadata"]["name"], namespace, 1)

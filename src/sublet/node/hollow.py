@@ -11,7 +11,7 @@ import ipaddress
 import logging
 import math
 import random
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from sublet.client.client import Client
 from sublet.client.events import EventRecorder
@@ -22,7 +22,7 @@ from sublet.machinery.clock import Clock, SystemClock
 from sublet.machinery.kind import Object
 from sublet.machinery.quantity import Quantity
 from sublet.machinery.status import NotFound, StatusError
-from sublet.node import hollow_status
+from sublet.node import hollow_events, hollow_status
 from sublet.node.hollow_registration import HollowSettings, Registration, node_object
 from sublet.node.hollow_status import Place
 from sublet.node.hollow_usage import node_usage
@@ -134,6 +134,7 @@ class HollowNodes:
         self._clock = clock or SystemClock()
         self._rng = rng or random.Random()
         self._events = events or EventRecorder(client, "kubelet", clock=self._clock)
+        self._budget = hollow_events.Budget(self._clock)
         self.nodes = {name: HollowNode(settings, name) for name in settings.names}
         self._registrations = [Registration(client, settings, n, self._clock) for n in settings.names]
         self._addresses = {
@@ -285,6 +286,8 @@ class HollowNodes:
         grace = float(pod["metadata"].get("deletionGracePeriodSeconds") or 0)
         now = self._clock.monotonic()
         limit = now + min(grace, self._settings.stop_seconds)
+        if objects.uid(pod) not in self._stopping:
+            self._record(pod, hollow_events.stopping(pod))
         due = min(self._stopping.get(objects.uid(pod), limit), limit)
         self._stopping[objects.uid(pod)] = due
         return max(0.0, due - now)
@@ -307,7 +310,13 @@ class HollowNodes:
     async def _reject(self, pod: Object, node: HollowNode, reason: str, message: str) -> None:
         place = Place(node.address, ())
         await self._write(pod, hollow_status.rejected(pod, place, self._clock.now(), reason, message))
-        self._events.event(pod, resource("pods"), "Warning", reason, message)
+        self._record(pod, [("Warning", reason, message, "")])
+
+    def _record(self, pod: Object, happened: Iterable[hollow_events.Happened]) -> None:
+        host = pod["spec"]["nodeName"]
+        for kind, reason, message, field in happened:
+            if self._budget.take():
+                self._events.event(pod, resource("pods"), kind, reason, message, field=field, host=host)
 
     async def _write(self, pod: Object, status: Object) -> None:
         old = pod.get("status") or {}
@@ -323,6 +332,7 @@ class HollowNodes:
             )  # fmt: skip
         except NotFound:
             return
+        self._record(pod, hollow_events.changed(pod, status))
 
 
 def _same(old: Object, new: Object) -> bool:

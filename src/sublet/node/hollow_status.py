@@ -6,7 +6,7 @@ Everything is derived from the pod and the time, so a restarted hollow node goes
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from typing import Any
@@ -18,9 +18,15 @@ EXIT_CODE = "sublet.dev/hollow-exit-code"
 """Annotation: the containers end with this code. Without it they run until they are deleted."""
 RUN_SECONDS = "sublet.dev/hollow-run-seconds"
 """Annotation: how long they run before that; alone it means exit code 0."""
+INIT_EXIT_CODE = "sublet.dev/hollow-init-exit-code"
+"""Annotation: init containers end with this code, 0 without it."""
+INIT_SECONDS = "sublet.dev/hollow-init-seconds"
+"""Annotation: how long each init container runs before that; without it, it is done at once."""
 
 _FIRST_BACKOFF = 10.0
 _MAX_BACKOFF = 300.0
+_PULL_SECONDS = 1.0
+"""How long a pull that fails is told as such, before it is told that the next waits."""
 _KILLED = 137
 
 
@@ -39,16 +45,21 @@ class Place:
 
 def ending(pod: Object, place: Place) -> tuple[float, int] | None:
     """(seconds a container runs, exit code), or None where it runs until it is deleted."""
-    annotations = (pod.get("metadata") or {}).get("annotations") or {}
-    code, seconds = annotations.get(EXIT_CODE), annotations.get(RUN_SECONDS)
-    try:
-        if code is not None or seconds is not None:
-            return float(seconds or 0), int(code or 0)
-    except ValueError:
-        return None
+    if (found := _stated(pod, RUN_SECONDS, EXIT_CODE)) is not None:
+        return found
     if place.finish_seconds is not None and _policy(pod) != "Always":
         return place.finish_seconds, 0
     return None
+
+
+def _stated(pod: Object, seconds: str, code: str) -> tuple[float, int] | None:
+    annotations = objects.annotations(pod)
+    if seconds not in annotations and code not in annotations:
+        return None
+    try:
+        return float(annotations.get(seconds) or 0), int(annotations.get(code) or 0)
+    except ValueError:
+        return None
 
 
 def running(pod: Object, place: Place, now: float) -> tuple[Object, float]:
@@ -61,13 +72,13 @@ def running(pod: Object, place: Place, now: float) -> tuple[Object, float]:
         if left <= 0:
             message = "Pod was active on the node longer than the specified deadline"
             return ended(pod, place, now, "DeadlineExceeded", message), 0.0
-    machine = _Containers(pod, place, now)
+    machine = _Containers(pod, place, now, objects.parse_time(start))
     inits = machine.inits(spec.get("initContainers") or ())
-    initialized = not any("waiting" in status["state"] for status in inits)
+    initialized = all(_past(status) for status in inits)
     waiting = None if initialized else "PodInitializing"
     containers = [machine.ordinary(c, waiting) for c in spec.get("containers") or ()]
     ephemeral = [machine.ordinary(c, waiting, ends=False) for c in spec.get("ephemeralContainers") or ()]
-    phase = _phase(pod, containers)
+    phase = "Failed" if machine.init_failed else _phase(pod, containers)
     status = _status(pod, place, start, phase, inits, containers, ephemeral)
     status["conditions"] = _conditions(pod, phase, initialized, inits, containers, now)
     times = [t for t in (left, *machine.times) if t > 0]
@@ -144,14 +155,26 @@ def _policy(pod: Object) -> str:
     return str((pod.get("spec") or {}).get("restartPolicy") or "Always")
 
 
+def _past(init: Object) -> bool:
+    """Whether what comes after an init container may begin."""
+    done = init["state"].get("terminated")
+    return done.get("exitCode") == 0 if done else "running" in init["state"] and bool(init["ready"])
+
+
+_Start = Callable[[Mapping[str, Any], int, Mapping[str, Any]], Object]
+"""(container, how often it was started before, its last state) -> its status now."""
+
+
 class _Containers:
     """Moves each container of one pod on by what is due."""
 
-    def __init__(self, pod: Object, place: Place, now: float) -> None:
+    def __init__(self, pod: Object, place: Place, now: float, since: float) -> None:
         self._pod = pod
         self._now = now
+        self._since = since
         self._denied = place.denied_images
         self._ending = ending(pod, place)
+        self._init_ending = _stated(pod, INIT_SECONDS, INIT_EXIT_CODE) or (0.0, 0)
         self._policy = _policy(pod)
         status = pod.get("status") or {}
         self._before: dict[str, Object] = {
@@ -160,33 +183,71 @@ class _Containers:
             for found in status.get(part) or ()
         }
         self.times: list[float] = []
+        self.init_failed = False
+        """An init container has failed for good: the pod has, too."""
 
     def inits(self, containers: Iterable[Mapping[str, Any]]) -> list[Object]:
-        """One after another: behind one that waits none begins."""
+        """One after another: behind one that is not done none begins."""
         found: list[Object] = []
         held = False
         for container in containers:
             found.append(self._waiting(container, "PodInitializing", "") if held else self._init(container))
-            held = held or "waiting" in found[-1]["state"]
+            held = held or not _past(found[-1])
         return found
 
     def _init(self, container: Mapping[str, Any]) -> Object:
         if container.get("restartPolicy") == "Always":
             return self.ordinary(container, None, ends=False)
-        old = self._before.get(container["name"])
-        if old is not None and "terminated" in (old.get("state") or {}):
-            return old
         if self._is_denied(container):
-            return self._waiting(container, "ErrImagePull", _pull_error(container))
-        time = objects.rfc3339(self._now)
-        done = _terminated(0, time, time, _container_id(self._pod, container, 0))
-        return _shape(self._pod, container, {"terminated": done}, ready=True, started=False)
+            return self._not_pulled(container)
+        old = self._before.get(container["name"])
+        if old is None or not old.get("containerID"):
+            return self._run_init(container, 0, {})
+        seconds, code = self._init_ending
+        state: Mapping[str, Any] = old.get("state") or {}
+        last = state.get("terminated") or (old.get("lastState") or {}).get("terminated")
+        if "running" in state:
+            begun = objects.parse_time(state["running"]["startedAt"])
+            if begun <= self._now < begun + seconds:
+                self.times.append(begun + seconds - self._now)
+                return old
+            last = self._end_of(old, code)
+        if last is None or not last.get("exitCode"):
+            return {**old, "state": {"terminated": last}, "ready": True, "started": False} if last else old
+        self.init_failed = self._policy == "Never"
+        return self._after(container, old, last, int(old.get("restartCount") or 0), self._run_init)
+
+    def _run_init(self, container: Mapping[str, Any], count: int, last: Mapping[str, Any]) -> Object:
+        (seconds, code), time = self._init_ending, objects.rfc3339(self._now)
+        if seconds > 0:
+            self.times.append(seconds)
+            state: Object = {"running": {"startedAt": time}}
+            return _shape(self._pod, container, state, ready=False, started=True, count=count, last=last)
+        if code:
+            self.times.append(0.001)
+        identity = _container_id(self._pod, container, count)
+        done: Object = {"terminated": _terminated(code, time, time, identity)}
+        return _shape(self._pod, container, done, ready=not code, started=False, count=count, last=last)
+
+    def _not_pulled(self, container: Mapping[str, Any]) -> Object:
+        """Pulls are tried again after 10, 20, 40 … 300 seconds; in between, it is told that one waits."""
+        error, begun, delay = _pull_error(container), self._since, _FIRST_BACKOFF
+        while begun + delay <= self._now and delay < _MAX_BACKOFF:
+            begun, delay = begun + delay, min(delay * 2, _MAX_BACKOFF)
+        if begun + delay <= self._now:
+            begun += (self._now - begun) // delay * delay
+        if self._now < begun + _PULL_SECONDS:
+            self.times.append(begun + _PULL_SECONDS - self._now)
+            return self._waiting(container, "ErrImagePull", error)
+        self.times.append(begun + delay - self._now)
+        text = f'Back-off pulling image "{container.get("image")}": ErrImagePull: {error}'
+        return self._waiting(container, "ImagePullBackOff", text)
 
     def ordinary(self, container: Mapping[str, Any], waiting: str | None, *, ends: bool = True) -> Object:
         if waiting:
             return self._waiting(container, waiting, "")
         if self._is_denied(container):
-            return self._waiting(container, "ErrImagePull", _pull_error(container))
+            return self._not_pulled(container)
         old = self._before.get(container["name"])
         if old is None or not old.get("containerID"):
             return self._start(container, 0, {})
@@ -212,8 +273,9 @@ class _Containers:
         return self._after(container, old, self._end_of(old, code), int(old.get("restartCount") or 0))
 
     def _after(
-        self, container: Mapping[str, Any], old: Object, last: Mapping[str, Any], count: int
-    ) -> Object:
+        self, container: Mapping[str, Any], old: Object, last: Mapping[str, Any], count: int,
+        start: _Start | None = None,
+    ) -> Object:  # fmt: skip
         """A container that has ended: stays so, waits in back-off, or starts again."""
         again = self._policy == "Always" or (self._policy == "OnFailure" and last.get("exitCode"))
         if not again:
@@ -222,7 +284,7 @@ class _Containers:
         ended = objects.parse_time(last["finishedAt"])
         left = ended + delay - self._now
         if left <= 0 or ended > self._now:  # the latter: the clock was put back
-            return self._start(container, count + 1, {"terminated": last})
+            return (start or self._start)(container, count + 1, {"terminated": last})
         self.times.append(left)
         text = f"back-off {int(delay)}s restarting failed container={container['name']} pod={objects.name(self._pod)}"
         state = {"waiting": {"reason": "CrashLoopBackOff", "message": text}}
@@ -378,7 +440,7 @@ def _conditions(
 def _initializing(phase: str, inits: Sequence[Object]) -> dict[str, str]:
     if phase == "Succeeded":
         return {"reason": "PodCompleted"}
-    if undone := [status["name"] for status in inits if "waiting" in status["state"]]:
+    if undone := [status["name"] for status in inits if not _past(status)]:
         text = f"containers with incomplete status: [{' '.join(undone)}]"
         return {"reason": "ContainersNotInitialized", "message": text}
     return {}

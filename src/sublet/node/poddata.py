@@ -39,6 +39,14 @@ def find_container(pod: Object, name: str) -> Container | None:
     return next((c for c in all_containers(pod) if c["name"] == name), None)
 
 
+def field_path(pod: Object, name: str) -> str:
+    """Where a container stands in its pod, as events tell it: ``spec.initContainers{NAME}``; empty for none."""
+    for part in ("containers", "initContainers", "ephemeralContainers"):
+        if any(each["name"] == name for each in spec(pod).get(part) or ()):
+            return f"spec.{part}{{{name}}}"
+    return ""
+
+
 def is_sidecar(container: Container) -> bool:
     """Whether an init container is restartable: started, then kept running beside the others."""
     return container.get("restartPolicy") == "Always"

@@ -9,6 +9,7 @@ import asyncio
 import contextlib
 import logging
 from collections.abc import Awaitable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,7 @@ from sublet.node import podconfig, poddata, podstatus
 from sublet.node.containers import Containers
 from sublet.node.context import NodeContext
 from sublet.node.cri import CRIError
-from sublet.node.images import StartError
+from sublet.node.images import Record, StartError
 from sublet.node.poddata import Container
 from sublet.node.probes import Probes
 from sublet.node.projection import VolumeError
@@ -258,15 +259,14 @@ class PodWorker:
                 where = f"{objects.name(self.pod)}_{objects.namespace(self.pod)}({self.uid})"
                 message = f"back-off {delay} restarting failed container={name} pod={where}"
                 if self._waiting.get(name, ("", ""))[0] != "CrashLoopBackOff":
-                    self._record(
-                        "Warning", "BackOff", f"Back-off restarting failed container {name} in pod {where}"
-                    )
+                    text = f"Back-off restarting failed container {name} in pod {where}"
+                    self._record_of(name)("Warning", "BackOff", text)
                 self._waiting[name] = ("CrashLoopBackOff", message)
                 return left
             context.restarts.next(key, now)
         try:
             await self._containers.start(
-                self.pod, container, self.view, self._volumes, self._record, self._interruptible
+                self.pod, container, self.view, self._volumes, self._record_of(name), self._interruptible
             )
         except StartError as error:
             self._waiting[name] = (error.reason, error.message)
@@ -280,8 +280,9 @@ class PodWorker:
         if kill.probe:
             own = (container.get(f"{kill.probe}Probe") or {}).get("terminationGracePeriodSeconds")
             grace = grace if own is None else int(own)
+        record = self._record_of(kill.container.name)
         stop = self._containers.stop(
-            self.pod, kill.container, self.view, self._record, message=kill.message, grace=grace
+            self.pod, kill.container, self.view, record, message=kill.message, grace=grace
         )
         await self._interruptible(stop)
         self.notify()
@@ -376,7 +377,8 @@ class PodWorker:
 
     async def _stop(self, running: RunningContainer) -> None:
         grace = max(poddata.grace_period(self.pod), 1)
-        await self._containers.stop(self.pod, running, self.view, self._record, grace=grace)
+        record = self._record_of(running.name)
+        await self._containers.stop(self.pod, running, self.view, record, grace=grace)
 
     async def _remove(self) -> None:
         """Containers, sandboxes, volumes, logs, cgroups."""
@@ -427,9 +429,13 @@ class PodWorker:
         self.pod = await self._status.write(self.pod, status)
         self.told.set()
 
-    def _record(self, kind: str, reason: str, message: str) -> None:
+    def _record(self, kind: str, reason: str, message: str, field: str = "") -> None:
         if not self._gone:
-            self._context.events.event(self.pod, resource("pods"), kind, reason, message)
+            self._context.events.event(self.pod, resource("pods"), kind, reason, message, field=field)
+
+    def _record_of(self, container: str) -> Record:
+        """Records what happens to one container."""
+        return partial(self._record, field=poddata.field_path(self.pod, container))
 
 
 def remove_leftovers(pod: Object, context: NodeContext) -> None:

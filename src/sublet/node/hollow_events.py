@@ -1,0 +1,85 @@
+"""What hollow nodes record of pods: the events that a node agent would have written for the same change of status."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from msgspec import Struct
+
+from sublet.machinery import objects
+from sublet.machinery.clock import Clock
+from sublet.machinery.kind import Object
+from sublet.node import poddata
+
+_PARTS = ("initContainerStatuses", "containerStatuses", "ephemeralContainerStatuses")
+_PER_SECOND, _BURST = 50.0, 100.0
+"""A kubelet's ``--event-qps`` and ``--event-burst``."""
+
+Happened = tuple[str, str, str, str]
+"""Type, reason, message, the container's place in the pod."""
+
+
+class Budget(Struct):
+    """How many events all hollow nodes of one process may write: as many as one kubelet, so that a thousand pods at
+    once are not held up by the story of their containers."""
+
+    clock: Clock
+    tokens: float = _BURST
+    at: float = 0.0
+
+    def take(self) -> bool:
+        now = self.clock.monotonic()
+        self.tokens = min(_BURST, self.tokens + (now - self.at) * _PER_SECOND)
+        self.at = now
+        if self.tokens < 1:
+            return False
+        self.tokens -= 1
+        return True
+
+
+def changed(pod: Object, status: Object) -> Iterator[Happened]:
+    """What happened between the status that the pod has and the one that is written now."""
+    old = pod.get("status") or {}
+    before = {each["name"]: each for part in _PARTS for each in old.get(part) or ()}
+    for part in _PARTS:
+        for now in status.get(part) or ():
+            where = poddata.field_path(pod, now["name"])
+            for kind, reason, message in _of_container(pod, before.get(now["name"]) or {}, now):
+                yield kind, reason, message, where
+
+
+def stopping(pod: Object) -> Iterator[Happened]:
+    """Of a pod that is deleted: each container that runs is stopped."""
+    status = pod.get("status") or {}
+    for part in _PARTS:
+        for each in status.get(part) or ():
+            if "running" in (each.get("state") or {}):
+                where = poddata.field_path(pod, each["name"])
+                yield "Normal", "Killing", f"Stopping container {each['name']}", where
+
+
+def _of_container(pod: Object, before: Object, now: Object) -> Iterator[tuple[str, str, str]]:
+    name, image = now["name"], now["image"]
+    if now.get("containerID") and now["containerID"] != before.get("containerID"):
+        yield "Normal", "Pulled", f'Container image "{image}" already present on machine'
+        yield "Normal", "Created", f"Container created: {name}"
+        yield "Normal", "Started", f"Container started: {name}"
+    waiting = _waiting(now)
+    reason, then = waiting.get("reason"), _waiting(before).get("reason")
+    if reason == then:
+        return
+    if reason == "ErrImagePull":
+        yield "Normal", "Pulling", f'Pulling image "{image}"'
+        yield "Warning", "Failed", f'Failed to pull image "{image}": {waiting.get("message")}'
+        yield "Warning", "Failed", "Error: ErrImagePull"
+    elif reason == "ImagePullBackOff":
+        yield "Normal", "BackOff", f'Back-off pulling image "{image}"'
+        yield "Warning", "Failed", "Error: ImagePullBackOff"
+    elif reason == "CrashLoopBackOff":
+        where = f"{objects.name(pod)}_{objects.namespace(pod)}({objects.uid(pod)})"
+        yield "Warning", "BackOff", f"Back-off restarting failed container {name} in pod {where}"
+
+
+def _waiting(status: Object) -> Any:
+    return (status.get("state") or {}).get("waiting") or {}
