@@ -38,6 +38,34 @@ def test_a_node_that_is_refused_for_good_is_no_candidate(world):
     assert outcome.message == "0/1 nodes are available: 1 Preemption is not helpful for scheduling."
 
 
+def test_a_node_that_is_too_small_even_when_empty_is_no_candidate(world):
+    world.node("a", cpu="1")
+    world.pod(on="a", cpu="1")
+    outcome = choose(world, world.pod(cpu="2", priority=10))
+    assert outcome.message == "0/1 nodes are available: 1 Preemption is not helpful for scheduling."
+
+
+def test_where_even_the_least_important_pods_cannot_make_room_the_reason_is_told(world):
+    world.node("a", cpu="3")
+    world.pod(on="a", cpu="1", priority=1)
+    world.pod(on="a", cpu="2", priority=20)
+    outcome = choose(world, world.pod(cpu="2", priority=10))
+    assert outcome.message == "0/1 nodes are available: 1 Insufficient cpu."
+
+
+def test_where_no_pod_is_to_be_with_or_no_domain_is_nobody_has_to_go(world):
+    world.node("a", cpu="1")
+    world.pod(on="a", cpu="1")
+    term = {"labelSelector": {"matchLabels": {"a": "b"}}, "topologyKey": "zone"}
+    company = {"podAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": [term]}}
+    spread = [
+        {"maxSkew": 1, "topologyKey": "zone", "whenUnsatisfiable": "DoNotSchedule", "labelSelector": {}}
+    ]
+    for spec in ({"affinity": company}, {"topologySpreadConstraints": spread}):
+        outcome = choose(world, world.pod(priority=10, **spec))
+        assert outcome.message == "0/1 nodes are available: 1 Preemption is not helpful for scheduling."
+
+
 def test_the_node_whose_victims_matter_least_is_chosen(world):
     for name, priority in (("a", 5), ("b", 1)):
         world.node(name, cpu="1")
@@ -66,4 +94,5 @@ def test_a_host_port_is_freed(world):
 def test_a_pod_that_never_preempts_does_not(world):
     world.node("a", cpu="1")
     world.pod(on="a", cpu="1")
-    assert choose(world, world.pod(cpu="1", priority=10, preemptionPolicy="Never")).candidate is None
+    outcome = choose(world, world.pod(cpu="1", priority=10, preemptionPolicy="Never"))
+    assert (outcome.candidate, outcome.message) == (None, "not eligible due to preemptionPolicy=Never.")

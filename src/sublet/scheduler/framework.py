@@ -146,6 +146,8 @@ class Plugin:
     """What may change its rejection."""
     preemptible: bool = False
     """Whether removing pods from a node may change its rejection."""
+    unresolvable: Callable[[Any, PodInfo, NodeInfo, str], bool] | None = None
+    """(state, pod, node, reason): whether this very rejection stays whatever pods are removed; None: none does."""
     remove_pod: Callable[[Any, PodInfo, PodInfo, NodeInfo], None] | None = None
     """(state, pod, removed, node): adjusts state when preemption tries a node without a pod."""
     add_pod: Callable[[Any, PodInfo, PodInfo, NodeInfo], None] | None = None
@@ -222,8 +224,21 @@ class Attempt:
                     break
         return found
 
-    def fits(self, node: NodeInfo) -> bool:
-        return all(fits(state, self.pod, node) is None for _, fits, state in self.filters())
+    def refusal(self, node: NodeInfo) -> str | None:
+        """Why the first filter that refuses the node does; None: it fits."""
+        for _, fits, state in self.filters():
+            if (reason := fits(state, self.pod, node)) is not None:
+                return reason
+        return None
+
+    def may_yield(self, node: NodeInfo) -> bool:
+        """Whether removing pods from a node that was refused may make it fit."""
+        found = self.refused.get(node.name)
+        if found is None or not found[0].preemptible:
+            return False
+        plugin, reason = found
+        judge = plugin.unresolvable
+        return judge is None or not judge(self.states[plugin.name], self.pod, node, reason)
 
     def best(self, nodes: Sequence[NodeInfo], cluster: Cluster, rng: random.Random) -> NodeInfo:
         """The node with the highest weighted score; one of them by lot when several share it."""
@@ -260,15 +275,20 @@ class Attempt:
         """Upstream's text: ``0/3 nodes are available: 1 Insufficient cpu, 2 Too many pods.``"""
         if self.rejection:
             return f"0/{total} nodes are available: {self.rejection}."
-        counts: dict[str, int] = {}
-        for _, reason in self.refused.values():
-            for part in reason.split(_AND):
-                counts[part] = counts.get(part, 0) + 1
-        listed = sorted(f"{count} {reason}" for reason, count in counts.items())
-        return f"0/{total} nodes are available: {', '.join(listed)}."
+        return unavailable(total, (reason for _, reason in self.refused.values()))
 
 
 _AND = "\n"
+
+
+def unavailable(total: int, reasons: Iterable[str]) -> str:
+    """``0/3 nodes are available: 1 Insufficient cpu, 2 Too many pods.``, of the reasons of each node."""
+    counts: dict[str, int] = {}
+    for reason in reasons:
+        for part in reason.split(_AND):
+            counts[part] = counts.get(part, 0) + 1
+    listed = sorted(f"{count} {reason}" for reason, count in counts.items())
+    return f"0/{total} nodes are available: {', '.join(listed)}."
 
 
 def reasons(parts: Sequence[str]) -> str | None:

@@ -9,12 +9,12 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from sublet.machinery import objects, selectors
 from sublet.machinery.kind import Object
-from sublet.scheduler.framework import Attempt, Cluster
+from sublet.scheduler.framework import Attempt, Cluster, unavailable
 from sublet.scheduler.nodeinfo import NodeInfo
 from sublet.scheduler.podinfo import PodInfo
 
@@ -39,62 +39,57 @@ class Outcome:
     """Why there is none, as it ends the message of the failed attempt."""
 
 
-def may_preempt(pod: PodInfo, nodes: dict[str, NodeInfo]) -> bool:
-    """Not with ``preemptionPolicy: Never``, nor while victims of an earlier preemption are still leaving."""
+def not_eligible(pod: PodInfo, nodes: Mapping[str, NodeInfo]) -> str:
+    """Why nobody has to go: ``preemptionPolicy: Never``, or victims of an earlier preemption still leave; or empty."""
     if pod.spec.get("preemptionPolicy") == "Never":
-        return False
+        return "not eligible due to preemptionPolicy=Never."
     node = nodes.get(pod.nominated)
-    if node is None:
-        return True
-    return not any(
+    if node is not None and any(
         other.priority < pod.priority and objects.is_deleting(other.pod) for other in node.pods.values()
-    )
+    ):
+        return "not eligible due to a terminating pod on the nominated node."
+    return ""
 
 
 def choose(attempt: Attempt, cluster: Cluster, budgets: Sequence[Object]) -> Outcome:
     """The best candidate for the pod of a failed attempt; changes nothing."""
-    total = len(cluster.nodes)
-    if not may_preempt(attempt.pod, dict(cluster.nodes)):
-        return Outcome(None, "not eligible due to a terminating pod on the nominated node.")
-    counts: dict[str, int] = {}
+    if why := not_eligible(attempt.pod, cluster.nodes):
+        return Outcome(None, why)
+    reasons: list[str] = []
     candidates = []
-    for name, node in cluster.nodes.items():
-        refused = attempt.refused.get(name)
-        if refused is None or not refused[0].preemptible:
-            counts[NOT_HELPFUL] = counts.get(NOT_HELPFUL, 0) + 1
-            continue
-        candidate = _victims(attempt, node, budgets)
-        if candidate is None:
-            counts[NO_VICTIMS] = counts.get(NO_VICTIMS, 0) + 1
+    for node in cluster.nodes.values():
+        found = _victims(attempt, node, budgets) if attempt.may_yield(node) else NOT_HELPFUL
+        if isinstance(found, Candidate):
+            candidates.append(found)
         else:
-            candidates.append(candidate)
+            reasons.append(found)
     if candidates:
         return Outcome(min(candidates, key=_loss))
-    listed = ", ".join(sorted(f"{count} {reason}" for reason, count in counts.items()))
-    return Outcome(None, f"0/{total} nodes are available: {listed}.")
+    return Outcome(None, unavailable(len(cluster.nodes), reasons))
 
 
-def _victims(attempt: Attempt, node: NodeInfo, budgets: Sequence[Object]) -> Candidate | None:
+def _victims(attempt: Attempt, node: NodeInfo, budgets: Sequence[Object]) -> Candidate | str:
+    """Who must leave the node, or why that helps nobody."""
     pod = attempt.pod
     lower = [other for other in node.pods.values() if other.priority < pod.priority]
     if not lower:
-        return None
+        return NO_VICTIMS
     trial = _Trial(attempt, node)
     for other in lower:
         trial.remove(other)
-    if not trial.fits():
-        return None
+    if (still := trial.refusal()) is not None:
+        return still
     violating, others = _by_budget(sorted(lower, key=_importance), budgets)
     victims, violations = [], 0
     for group, counted in ((violating, 1), (others, 0)):
         for other in group:
             trial.add(other)
-            if not trial.fits():
+            if trial.refusal() is not None:
                 trial.remove(other)
                 victims.append(other)
                 violations += counted
     if not victims:
-        return None
+        return NO_VICTIMS
     return Candidate(node.name, tuple(sorted(victims, key=_importance)), violations)
 
 
@@ -124,8 +119,8 @@ class _Trial:
             if plugin.add_pod:
                 plugin.add_pod(self._attempt.states[plugin.name], self._attempt.pod, other, self._node)
 
-    def fits(self) -> bool:
-        return self._attempt.fits(self._node)
+    def refusal(self) -> str | None:
+        return self._attempt.refusal(self._node)
 
 
 def _copied(state: object) -> object:

@@ -118,16 +118,19 @@ def _effects(
                 yield (term.key, value), state.existing_counts
 
 
+_NO_COMPANY = "node(s) didn't match pod affinity rules"
+
+
 def _filter(state: _State, _pod: PodInfo, node: NodeInfo) -> str | None:
     labels = node.labels
     for term in state.affinity:
         value = labels.get(term.key)
         if value is None:
-            return "node(s) didn't match pod affinity rules"
+            return _NO_COMPANY
         if not state.affinity_counts.get((term.key, value)) and (
             state.affinity_counts or not state.matches_itself
         ):
-            return "node(s) didn't match pod affinity rules"
+            return _NO_COMPANY
     for term in state.anti:
         value = labels.get(term.key)
         if value is not None and state.anti_counts.get((term.key, value)):
@@ -198,6 +201,7 @@ PLUGIN = Plugin(
     weight=2,
     wakes=frozenset({NODE_LABELS, POD_ADDED, POD_DELETED}),
     preemptible=True,
+    unresolvable=lambda _state, _pod, _node, reason: reason == _NO_COMPANY,
     remove_pod=lambda state, pod, other, node: _apply(state, pod, other, node, -1),
     add_pod=lambda state, pod, other, node: _apply(state, pod, other, node, 1),
     configure=_configure,

@@ -44,6 +44,11 @@ def _filter(wanted: Any, _pod: PodInfo, node: NodeInfo) -> str | None:
     return reasons(missing) if missing else None
 
 
+def _too_large(wanted: Any, _pod: PodInfo, node: NodeInfo, _reason: str) -> bool:
+    """The node would be too small for the pod if it were empty."""
+    return any(value > node.allocatable.get(name, 0) for name, value in wanted)
+
+
 def _scorer(resources: Sequence[Mapping[str, Any]], value: Callable[[float], float]) -> Score:
     """The weighted mean over ``resources`` of what ``value`` makes of the share in use."""
     weights = [(str(each["name"]), int(each.get("weight") or 1)) for each in resources]
@@ -127,5 +132,6 @@ PLUGIN = Plugin(
     score=_scorer(_DEFAULT, _least),
     wakes=frozenset({NODE_RESOURCES, POD_DELETED}),
     preemptible=True,
+    unresolvable=_too_large,
     configure=_configure,
 )

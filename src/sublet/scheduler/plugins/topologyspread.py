@@ -118,11 +118,14 @@ def _prepare(pod: PodInfo, cluster: Cluster, defaults: Sequence[Mapping[str, Any
     return constraints
 
 
+_NO_DOMAIN = "node(s) didn't match pod topology spread constraints (missing required label)"
+
+
 def _filter(constraints: Any, _pod: PodInfo, node: NodeInfo) -> str | None:
     for constraint in constraints:
         domain = node.labels.get(constraint.key)
         if domain is None:
-            return "node(s) didn't match pod topology spread constraints (missing required label)"
+            return _NO_DOMAIN
         after = constraint.counts.get(domain, 0) + constraint.matches_itself
         if after - constraint.lowest() > constraint.max_skew:
             return "node(s) didn't match pod topology spread constraints"
@@ -199,6 +202,7 @@ PLUGIN = Plugin(
     weight=2,
     wakes=frozenset({NODE_LABELS, NODE_TAINTS, POD_ADDED, POD_DELETED}),
     preemptible=True,
+    unresolvable=lambda _state, _pod, _node, reason: reason == _NO_DOMAIN,
     remove_pod=lambda state, pod, other, node: _shift(state, pod, other, node, -1),
     add_pod=lambda state, pod, other, node: _shift(state, pod, other, node, 1),
     configure=_configure,
