@@ -190,6 +190,19 @@ async def test_what_happens_to_containers_is_told_by_events(client, hollow):
     assert event["source"] == {"component": "kubelet", "host": "hollow-0"}
 
 
+async def test_of_a_container_that_ends_at_once_is_told_once(client, hollow):
+    await pod(client, "a", annotations={"sublet.dev/hollow-run-seconds": "0"}, restartPolicy="Never")
+    await phase(client, "a", "Succeeded")
+    await told(client, "a", 3)
+    await hollow._events.flush()
+    found = (await client.list(EVENTS, "default"))["items"]
+    assert [(each["reason"], each["count"]) for each in found] == [
+        ("Pulled", 1),
+        ("Created", 1),
+        ("Started", 1),
+    ]
+
+
 async def test_an_image_that_cannot_be_pulled_is_told_by_events(client, hollow):
     await pod(client, "a", image="webserver:404")
     found = await told(client, "a", 5)

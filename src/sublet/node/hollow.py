@@ -149,6 +149,8 @@ class HollowNodes:
         self._pods = Informer(client, resource("pods"), field_selector=selector, clock=self._clock, rng=rng)
         self._controller = Controller("hollow-node", self._reconcile, workers=_WORKERS)
         self._where: dict[str, tuple[str, str]] = {}
+        self._told: dict[str, hollow_events.Seen] = {}
+        """uid -> what events have told of its containers."""
         self._stopping: dict[str, float] = {}
         """uid of a pod that is being deleted -> when its containers have stopped, monotonic."""
         self.registered = asyncio.Event()
@@ -228,6 +230,7 @@ class HollowNodes:
         for addresses in self._addresses.values():
             addresses.release(uid)
         self._stopping.pop(uid, None)
+        self._told.pop(uid, None)
 
     async def _reconcile(self, key: str) -> Result | None:
         pod = self._pods.get_key(key)
@@ -332,7 +335,12 @@ class HollowNodes:
             )  # fmt: skip
         except NotFound:
             return
-        self._record(pod, hollow_events.changed(pod, status))
+        # What was written last counts, not what the watch has shown of it so far.
+        before = self._told.get(objects.uid(pod))
+        self._record(
+            pod, hollow_events.changed(pod, hollow_events.seen(old) if before is None else before, status)
+        )
+        self._told[objects.uid(pod)] = hollow_events.seen(status)
 
 
 def _same(old: Object, new: Object) -> bool:

@@ -38,14 +38,25 @@ class Budget(Struct):
         return True
 
 
-def changed(pod: Object, status: Object) -> Iterator[Happened]:
-    """What happened between the status that the pod has and the one that is written now."""
-    old = pod.get("status") or {}
-    before = {each["name"]: each for part in _PARTS for each in old.get(part) or ()}
+Seen = dict[str, tuple[str, str]]
+"""Container -> its id and why it waits, as far as events have told of them."""
+
+
+def seen(status: Object) -> Seen:
+    """What a status says of the containers."""
+    return {
+        each["name"]: (str(each.get("containerID") or ""), str(_waiting(each).get("reason") or ""))
+        for part in _PARTS
+        for each in status.get(part) or ()
+    }
+
+
+def changed(pod: Object, before: Seen, status: Object) -> Iterator[Happened]:
+    """What happened between what was told ``before`` and the status that is written now."""
     for part in _PARTS:
         for now in status.get(part) or ():
             where = poddata.field_path(pod, now["name"])
-            for kind, reason, message in _of_container(pod, before.get(now["name"]) or {}, now):
+            for kind, reason, message in _of_container(pod, before.get(now["name"], ("", "")), now):
                 yield kind, reason, message, where
 
 
@@ -59,15 +70,15 @@ def stopping(pod: Object) -> Iterator[Happened]:
                 yield "Normal", "Killing", f"Stopping container {each['name']}", where
 
 
-def _of_container(pod: Object, before: Object, now: Object) -> Iterator[tuple[str, str, str]]:
+def _of_container(pod: Object, before: tuple[str, str], now: Object) -> Iterator[tuple[str, str, str]]:
     name, image = now["name"], now["image"]
-    if now.get("containerID") and now["containerID"] != before.get("containerID"):
+    if now.get("containerID") and now["containerID"] != before[0]:
         yield "Normal", "Pulled", f'Container image "{image}" already present on machine'
         yield "Normal", "Created", f"Container created: {name}"
         yield "Normal", "Started", f"Container started: {name}"
     waiting = _waiting(now)
-    reason, then = waiting.get("reason"), _waiting(before).get("reason")
-    if reason == then:
+    reason = waiting.get("reason")
+    if reason == before[1]:
         return
     if reason == "ErrImagePull":
         yield "Normal", "Pulling", f'Pulling image "{image}"'
