@@ -220,16 +220,30 @@ def test_kinds_are_named_or_matched_by_group(
     ("document", "message"),
     [
         ({}, "kind EncryptionConfiguration"),
-        ({**configuration(IDENTITY), "resources": []}, "resources: there must be at least one entry"),
-        (configuration(), "resources[0].providers: there must be at least one provider"),
-        (configuration(IDENTITY, resources=("Secrets",)), "resources[0].resources[0]"),
-        (configuration({}), "it must have one of aesgcm, aescbc, secretbox, identity"),
-        (configuration({"kms": {"apiVersion": "v2"}}), "providers[0].kms: this release of sublet asks no key management service"),
-        (configuration(provider("aescbc")), "there must be at least one key"),
+        ({**configuration(IDENTITY), "resources": []}, "resources: Required value: at least one resources is required"),
+        (configuration(), "resources[0].providers: Required value: at least one resources[0].providers is required"),
+        (configuration(IDENTITY, resources=()), "resources[0].resources: Required value: at least one resources[0].resources"),
+        (configuration(IDENTITY, resources=("Secrets",)),
+         'resources[0].resources[0]: Invalid value: "Secrets": resource name should not contain capital letters'),
+        (configuration(IDENTITY, resources=("*",)), "use '*.' to encrypt all the resources from core API group or *.*"),
+        (configuration(IDENTITY, resources=("apiserveripinfo",)), "resources which do not have REST API/s cannot be"),
+        (configuration(IDENTITY, resources=("*.events.k8s.io",)), "Use 'events' instead in the config file"),
+        (configuration(IDENTITY, resources=("ingresses.extensions",)), "'extensions' group has been removed"),
+        (configuration(IDENTITY, resources=("secrets.*",)), "encrypting the same resource across groups is not supported"),
+        (configuration(IDENTITY, resources=("secrets", "secrets")), "the same resource cannot be specified multiple times"),
+        (configuration(IDENTITY, resources=("secrets", "*.")), "using overlapping resources such as 'secrets' and '*.'"),
+        (configuration(IDENTITY, resources=("secrets", "*.*")), "in the same resource list is not allowed as they will be"),
+        (configuration({}), "resources[0].providers[0]: Invalid value: provider does not contain any of the expected"),
+        (configuration({**IDENTITY, **provider("aescbc", key("k", "a"))}), "more than one provider specified in a single"),
+        (configuration({"kms": {"apiVersion": "v2"}}),
+         "providers[0].kms: Forbidden: this release of sublet asks no key management service"),
+        (configuration(provider("aescbc")), "providers[0].aescbc.keys: Required value: at least one keys is required"),
+        (configuration(provider("aescbc", key("k", "a", 31))), 'keys[0].secret: Invalid value: "REDACTED": secret is not'),
         (configuration(provider("aescbc", key("k", "a", 31))), "got 31, expected one of [16 24 32]"),
         (configuration(provider("secretbox", key("k", "a", 16))), "got 16, expected one of [32]"),
         (configuration(provider("aesgcm", {"name": "k", "secret": "not base64"})), "secrets must be base64 encoded"),
-        (configuration(provider("aesgcm", key("a:b", "a"))), "without a colon"),
+        (configuration(provider("aesgcm", {"name": "", "secret": ""})), "keys[0].name: Required value: name is a mandatory"),
+        (configuration(provider("aesgcm", key("a:b", "a"))), "must not contain ':'"),
         (configuration(provider("aesgmc", key("k", "a"))), "did you mean resources[0].providers[0].aesgcm?"),
     ],
 )  # fmt: skip
@@ -240,6 +254,36 @@ def test_a_configuration_that_cannot_be_is_refused_without_telling_a_secret(
         parse_encryption(document)
     assert message in str(caught.value)
     assert "YWFh" not in str(caught.value)
+
+
+def test_what_an_earlier_pattern_covers_may_not_be_named_again() -> None:
+    for name in ("secrets", "*."):
+        both = configuration(IDENTITY, resources=("*.",))
+        both["resources"] += configuration(IDENTITY, resources=(name,))["resources"]
+        with pytest.raises(ConfigurationError) as refused:
+            parse_encryption(both)
+        assert f'resource "{name}" is masked by earlier rule "*."' in str(refused.value)
+
+
+def test_lists_that_name_the_same_kind_count_together_and_the_narrower_name_first() -> None:
+    stated = configuration(provider("aescbc", key("one", "a")), resources=("secrets",))
+    for cipher, names in (("two", ("secrets",)), ("all", ("*.*",))):
+        stated["resources"] += configuration(provider("aescbc", key(cipher, "b")), resources=names)[
+            "resources"
+        ]
+    found = parse_encryption(stated)
+    secrets, others = found.transformer("", "secrets"), found.transformer("", "pods")
+    assert secrets.to_store(b"x", b"k").startswith(b"k8s:enc:aescbc:v1:one:")
+    assert others.to_store(b"x", b"k").startswith(b"k8s:enc:aescbc:v1:all:")
+    second = parse_encryption(configuration(provider("aescbc", key("two", "b")), resources=("secrets",)))
+    written = second.transformer("", "secrets").to_store(b"x", b"k")
+    assert secrets.from_store(written, b"k") == (b"x", True)
+
+
+def test_files_of_the_time_before_the_group_are_read() -> None:
+    stated = configuration(provider("aescbc", key("k", "a")), resources=("secrets",))
+    found = parse_encryption({**stated, "apiVersion": "v1", "kind": "EncryptionConfig"})
+    assert not found.transformer("", "secrets").writes_plain
 
 
 @given(st.binary(max_size=300), st.sampled_from(sorted(CIPHERS)), st.binary(min_size=1, max_size=20))

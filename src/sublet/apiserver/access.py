@@ -29,6 +29,7 @@ from sublet.apiserver.authorization.authorizer import (
 )
 from sublet.apiserver.authorization.configuration import AuthorizationConfiguration
 from sublet.apiserver.authorization.webhook import WebhookAuthorizer
+from sublet.apiserver.configurationfiles import refuse
 from sublet.machinery import codec
 from sublet.machinery.clock import Clock
 from sublet.machinery.settings import ConfigurationError
@@ -128,11 +129,11 @@ class Access:
         own = (settings.issuer, *settings.further_issuers)
         if settings.configuration_file is None:
             made = settings.configuration
-            authentication.refuse(authentication.errors(made, own))
+            refuse(authentication.errors(made, own))
         else:
             made = authentication.load(self._read(settings.configuration_file), own)
         mappers = [ClaimMapper(each, f"jwt[{index}]") for index, each in enumerate(made.jwt)]
-        authentication.refuse([error for mapper in mappers for error in mapper.errors])
+        refuse([error for mapper in mappers for error in mapper.errors])
         return made, mappers
 
     def _use_authentication(self, read: tuple[AuthenticationConfiguration, list[ClaimMapper]]) -> None:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
 from sublet.machinery import codec
 from sublet.machinery.settings import ConfigurationError
+from sublet.machinery.status import FieldError
 
 T = TypeVar("T")
 
@@ -36,3 +37,11 @@ def check_type(stated: tuple[str, str], expected: tuple[str, str]) -> None:
         raise ConfigurationError(
             f"it must be apiVersion {expected[0]}, kind {expected[1]}, not {version}, {kind}"
         )
+
+
+def refuse(found: Sequence[FieldError]) -> None:
+    """Raises ``ConfigurationError`` with all errors, if there are any."""
+    if len(found) == 1:
+        raise ConfigurationError(str(found[0]))
+    if found:
+        raise ConfigurationError("[" + ", ".join(map(str, found)) + "]")

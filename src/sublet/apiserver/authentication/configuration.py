@@ -12,6 +12,7 @@ from urllib.parse import urlsplit
 
 from msgspec import Struct, field
 
+from sublet.apiserver.configurationfiles import refuse
 from sublet.machinery.settings import ConfigurationError, parse
 from sublet.machinery.status import FieldError, duplicate, invalid, required, too_many
 
@@ -111,14 +112,6 @@ def load(document: Any, disallowed_issuers: Sequence[str] = ()) -> Authenticatio
     made = parse(AuthenticationConfiguration, versioned(document, "AuthenticationConfiguration"))
     refuse(errors(made, disallowed_issuers))
     return made
-
-
-def refuse(found: Sequence[FieldError]) -> None:
-    """Raises ``ConfigurationError`` with all errors, if there are any."""
-    if len(found) == 1:
-        raise ConfigurationError(str(found[0]))
-    if found:
-        raise ConfigurationError("[" + ", ".join(map(str, found)) + "]")
 
 
 def errors(made: AuthenticationConfiguration, disallowed_issuers: Sequence[str]) -> list[FieldError]:

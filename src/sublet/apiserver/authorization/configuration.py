@@ -11,7 +11,8 @@ from typing import Any
 
 from msgspec import Struct, field
 
-from sublet.apiserver.authentication.configuration import refuse, versioned
+from sublet.apiserver.authentication.configuration import versioned
+from sublet.apiserver.configurationfiles import refuse
 from sublet.machinery import durations, names
 from sublet.machinery.settings import ConfigurationError, parse
 from sublet.machinery.status import FieldError, duplicate, invalid, not_supported, required, too_many

@@ -10,11 +10,22 @@ from typing import Any
 
 from msgspec import Struct, field
 
-from sublet.apiserver.configurationfiles import check_type, load_file
+from sublet.apiserver.configurationfiles import check_type, load_file, refuse
 from sublet.apiserver.encryption.ciphers import CIPHERS, ENCRYPTED, CannotDecrypt, Cipher, prefix
 from sublet.machinery.settings import ConfigurationError, parse
+from sublet.machinery.status import FieldError, field_forbidden, invalid, required
 
 API_VERSION = "apiserver.config.k8s.io/v1"
+_BEFORE = ("v1", "EncryptionConfig")
+"""What such files said before they had a group; upstream still reads them."""
+_NOT_SERVED = ("apiserveripinfo", "serviceipallocations", "servicenodeportallocations")
+_OVERLAP = "using overlapping resources such as 'secrets' and '*.' in the same resource list is not allowed as they will be masked"
+_EVENTS = "'*.events.k8s.io' objects are stored using the 'events' API group in etcd. Use 'events' instead in the config file"
+_SEVERAL = "more than one provider specified in a single element, should split into different list elements"
+_NO_PROVIDER = (
+    "provider does not contain any of the expected providers: KMS, AESGCM, AESCBC, Secretbox, Identity"
+)
+_NO_KMS = "this release of sublet asks no key management service; use aesgcm, aescbc or secretbox with keys in this file"
 
 
 class _Key(Struct, frozen=True):
@@ -88,7 +99,7 @@ PLAIN = Transformer([(b"", None)])
 
 
 class Encryption:
-    """Which transformer a kind has. The first list that names the kind, or a pattern it fits, counts."""
+    """Which transformer a kind has: by its own name, by the pattern of its group, by that of all."""
 
     def __init__(self, groups: Sequence[tuple[Sequence[str], Transformer]]) -> None:
         self._groups = tuple(groups)
@@ -96,9 +107,10 @@ class Encryption:
     def transformer(self, group: str, plural: str) -> Transformer:
         """``group`` is empty for the core group."""
         names = (f"{plural}.{group}" if group else plural, f"*.{group}", "*.*")
-        for resources, transformer in self._groups:
-            if any(name in resources for name in names):
-                return transformer
+        for name in names:
+            for resources, transformer in self._groups:
+                if name in resources:
+                    return transformer
         return PLAIN
 
 
@@ -108,78 +120,136 @@ def load(path: Path) -> Encryption:
 
 
 def parse_encryption(document: Any) -> Encryption:
-    """Raises :class:`ConfigurationError`."""
+    """Raises :class:`ConfigurationError` with every error in upstream's words."""
     stated = parse(_Document, document)
-    check_type((stated.api_version, stated.kind), (API_VERSION, "EncryptionConfiguration"))
+    if (stated.api_version, stated.kind) != _BEFORE:
+        check_type((stated.api_version, stated.kind), (API_VERSION, "EncryptionConfiguration"))
     if not stated.resources:
-        raise ConfigurationError("resources: there must be at least one entry")
-    return Encryption([_group(each, f"resources[{i}]") for i, each in enumerate(stated.resources)])
+        refuse([required("resources", "at least one resources is required")])
+    errors: list[FieldError] = []
+    lists = [_List(each, f"resources[{i}]", errors) for i, each in enumerate(stated.resources)]
+    refuse(errors)
+    return Encryption(_by_resource(lists))
 
 
-def _group(stated: _Resources, where: str) -> tuple[Sequence[str], Transformer]:
-    if not stated.resources:
-        raise ConfigurationError(f"{where}.resources: there must be at least one resource")
-    for index, name in enumerate(stated.resources):
-        _check_resource(name, f"{where}.resources[{index}]")
-    if not stated.providers:
-        raise ConfigurationError(f"{where}.providers: there must be at least one provider")
-    ciphers: list[tuple[bytes, Cipher | None]] = []
-    for index, provider in enumerate(stated.providers):
-        ciphers += _ciphers(provider, f"{where}.providers[{index}]")
-    return stated.resources, Transformer(ciphers)
+def _by_resource(lists: Sequence[_List]) -> list[tuple[Sequence[str], Transformer]]:
+    """What several lists say of one resource counts together; what an earlier pattern covers may not be named again."""
+    found: dict[str, list[tuple[bytes, Cipher | None]]] = {}
+    for each in lists:
+        for name in each.resources:
+            for pattern in (f"*.{_group(name)}", "*.*"):
+                if pattern in found:
+                    raise ConfigurationError(f'resource "{name}" is masked by earlier rule "{pattern}"')
+        for name in each.resources:
+            found.setdefault(name, []).extend(each.ciphers)
+    return [((name,), Transformer(ciphers)) for name, ciphers in found.items()]
 
 
-def _check_resource(name: str, where: str) -> None:
-    if not name or name != name.lower():
-        raise ConfigurationError(
-            f"{where}: {name!r} must be a lower-case plural name, with its group if it has one"
+def _group(name: str) -> str:
+    return name.partition(".")[2]
+
+
+class _List:
+    """One entry of ``resources``: adds what is wrong with it to ``errors``."""
+
+    def __init__(self, stated: _Resources, where: str, errors: list[FieldError]) -> None:
+        self.resources = stated.resources
+        self.ciphers: list[tuple[bytes, Cipher | None]] = []
+        self._errors = errors
+        names, providers = f"{where}.resources", f"{where}.providers"
+        if not stated.resources:
+            errors.append(required(names, f"at least one {names} is required"))
+        self._check_overlap(names)
+        errors += filter(
+            None, (_name_error(name, f"{names}[{i}]") for i, name in enumerate(stated.resources))
         )
-    if "/" in name:
-        raise ConfigurationError(f"{where}: {name!r} must name a resource without its version or subresource")
-    if "*" in name and not (name.startswith("*.") and "*" not in name[2:]) and name != "*.*":
-        raise ConfigurationError(f"{where}: {name!r} must be like 'secrets', '*.apps', '*.' or '*.*'")
+        if not stated.providers:
+            errors.append(required(providers, f"at least one {providers} is required"))
+        for index, provider in enumerate(stated.providers):
+            self._add(provider, f"{providers}[{index}]")
 
-
-def _ciphers(provider: _Provider, where: str) -> list[tuple[bytes, Cipher | None]]:
-    stated: Mapping[str, Any] = {
-        name: value
-        for name in ("aesgcm", "aescbc", "secretbox", "identity", "kms")
-        if (value := getattr(provider, name)) is not None
-    }
-    if len(stated) != 1:
-        raise ConfigurationError(
-            f"{where}: it must have one of aesgcm, aescbc, secretbox, identity, and no more"
+    def _check_overlap(self, where: str) -> None:
+        names = self.resources
+        shown = list(names)
+        if len(set(names)) < len(names):
+            detail = "the same resource cannot be specified multiple times"
+            self._errors.append(invalid(where, shown, detail))
+        several = set(names)
+        groups = [_group(name) for name in several if name.startswith("*.")]
+        masked = ("*.*" in several and len(several) > 1) or any(
+            sum(_group(name) == group for name in several) > 1 for group in groups
         )
-    ((kind, value),) = stated.items()
-    if kind == "kms":
-        raise ConfigurationError(
-            f"{where}.kms: this release of sublet asks no key management service; "
-            "use aesgcm, aescbc or secretbox with keys in this file"
-        )
-    if kind == "identity":
-        return [(b"", None)]
-    if not value.keys:
-        raise ConfigurationError(f"{where}.{kind}.keys: there must be at least one key")
-    return [
-        (prefix(kind, key.name), _cipher(kind, key, f"{where}.{kind}.keys[{i}]"))
-        for i, key in enumerate(value.keys)
-    ]
+        if masked:
+            self._errors.append(invalid(where, shown, _OVERLAP))
 
+    def _add(self, provider: _Provider, where: str) -> None:
+        stated: Mapping[str, Any] = {
+            name: value
+            for name in ("kms", "aesgcm", "aescbc", "secretbox", "identity")
+            if (value := getattr(provider, name)) is not None
+        }
+        if len(stated) != 1:
+            detail = _SEVERAL if stated else _NO_PROVIDER
+            self._errors.append(FieldError("FieldValueInvalid", where, f"Invalid value: {detail}"))
+            return
+        ((kind, value),) = stated.items()
+        if kind == "kms":
+            self._errors.append(field_forbidden(f"{where}.kms", _NO_KMS))
+        elif kind == "identity":
+            self.ciphers.append((b"", None))
+        else:
+            self._add_keys(kind, value.keys, f"{where}.{kind}.keys")
 
-def _cipher(kind: str, key: _Key, where: str) -> Cipher:
-    if not key.name or ":" in key.name:
-        raise ConfigurationError(f"{where}.name: a key needs a name, and one without a colon")
-    try:
-        secret = base64.b64decode(key.secret, validate=True)
-    except (binascii.Error, ValueError):
-        raise ConfigurationError(f"{where}.secret: secrets must be base64 encoded") from None
-    sizes = CIPHERS[kind].sizes
-    if len(secret) not in sizes:
+    def _add_keys(self, kind: str, keys: Sequence[_Key], where: str) -> None:
+        if not keys:
+            self._errors.append(required(where, "at least one keys is required"))
+        for index, key in enumerate(keys):
+            secret = self._secret(kind, key, f"{where}[{index}]")
+            if secret is not None:
+                self.ciphers.append((prefix(kind, key.name), CIPHERS[kind](secret)))
+
+    def _secret(self, kind: str, key: _Key, where: str) -> bytes | None:
+        """The key itself; None where it is none."""
+        if not key.name:
+            self._errors.append(required(f"{where}.name", "name is a mandatory field for a key"))
+        elif ":" in key.name:
+            # It would end in the midst of the prefix of what it has written.
+            self._errors.append(invalid(f"{where}.name", key.name, "must not contain ':'"))
+        if not key.secret:
+            self._errors.append(required(f"{where}.secret", "secret is a mandatory field for a key"))
+            return None
+        try:
+            secret = base64.b64decode(key.secret, validate=True)
+        except (binascii.Error, ValueError):
+            self._errors.append(invalid(f"{where}.secret", "REDACTED", "secrets must be base64 encoded"))
+            return None
+        sizes = CIPHERS[kind].sizes
+        if len(secret) in sizes:
+            return secret
         expected = " ".join(map(str, sizes))
-        raise ConfigurationError(
-            f"{where}.secret: secret is not of the expected length, got {len(secret)}, expected one of [{expected}]"
-        )
-    return CIPHERS[kind](secret)
+        detail = f"secret is not of the expected length, got {len(secret)}, expected one of [{expected}]"
+        self._errors.append(invalid(f"{where}.secret", "REDACTED", detail))
+        return None
+
+
+def _name_error(name: str, where: str) -> FieldError | None:
+    """Why a resource cannot be named so."""
+    group = _group(name)
+    if name != name.lower():
+        return invalid(where, name, "resource name should not contain capital letters")
+    if name == "*":
+        detail = "use '*.' to encrypt all the resources from core API group or *.* to encrypt all resources"
+        return invalid(where, name, detail)
+    if name in _NOT_SERVED:
+        return invalid(where, name, "resources which do not have REST API/s cannot be encrypted")
+    if group == "events.k8s.io":
+        return invalid(where, name, _EVENTS)
+    if group == "extensions":
+        detail = "'extensions' group has been removed and cannot be used for encryption"
+        return invalid(where, name, detail)
+    if group == "*" and name != "*.*":
+        return invalid(where, name, "encrypting the same resource across groups is not supported")
+    return None
 
 
 def _shown(value: bytes) -> str:
