@@ -142,6 +142,15 @@ async def test_another_kind_is_refused(client: Client) -> None:
         )
 
 
+async def test_a_list_of_the_kind_is_another_kind(client: Client) -> None:
+    with pytest.raises(
+        BadRequest, match=r"converting \(v1.ConfigMapList\) to \(core.ConfigMap\): unknown conversion"
+    ):
+        await client.create(
+            MAPS, {"kind": "ConfigMapList", "apiVersion": "v1", "metadata": {"namespace": "default"}}
+        )
+
+
 async def test_another_version_is_refused(client: Client) -> None:
     with pytest.raises(BadRequest, match=r"does not match the expected API version \(v1\)"):
         await client.create(MAPS, {"apiVersion": "v2", "metadata": {"name": "x", "namespace": "default"}})

@@ -1,12 +1,14 @@
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import Callable
+from contextlib import aclosing
 
 import pytest
 
 from sublet.apiserver.api import APIServer
-from sublet.apiserver.deletion import finalizers_for
+from sublet.apiserver.deletion import DeleteOptions, finalizers_for, mark
 from sublet.client.client import Client
 from sublet.client.exchange import Request
 from sublet.kinds import catalog
@@ -136,6 +138,58 @@ async def test_a_pending_graceful_deletion_is_shortened_or_left_as_it_is(
     shorter = (await client.get(PODS, "web", "default"))["metadata"]
     assert shorter["deletionGracePeriodSeconds"] == 5
     assert shorter["deletionTimestamp"] < first["metadata"]["deletionTimestamp"]
+
+
+@pytest.mark.parametrize(
+    ("ended", "before", "asked", "grace", "ends"),
+    [
+        (100, 30, 5, 5, 75),
+        (100, 30, -1, 1, 71),
+        (-60, 60, 50, 1, 0),
+        (-60, 60, 0, 0, 0),
+    ],
+)
+def test_the_end_of_a_graceful_deletion_moves_from_where_it_began_but_not_into_the_past(
+    ended: float, before: int, asked: int, grace: int, ends: float
+) -> None:
+    now = 1_700_000_000.0
+    metadata = {"deletionTimestamp": objects.rfc3339(now + ended), "deletionGracePeriodSeconds": before}
+    mark({"metadata": metadata, "spec": {"nodeName": "n"}}, KINDS["pods"], DeleteOptions(asked), now)
+    assert metadata == {
+        "deletionTimestamp": objects.rfc3339(now + ends),
+        "deletionGracePeriodSeconds": grace,
+    }
+
+
+@pytest.mark.parametrize("asked", [None, 30, 60])
+def test_a_pending_deletion_is_not_shortened_because_the_pod_has_finished(asked: int | None) -> None:
+    metadata = {"deletionTimestamp": objects.rfc3339(1e9), "deletionGracePeriodSeconds": 30}
+    pod = {"metadata": dict(metadata), "spec": {"nodeName": "n"}, "status": {"phase": "Succeeded"}}
+    assert not mark(pod, KINDS["pods"], DeleteOptions(asked), 1e9)
+    assert pod["metadata"] == metadata
+
+
+async def test_a_pod_that_goes_at_once_is_marked_first_and_answered_so(
+    client: Client, default_account: None, make_pod: MAKE
+) -> None:
+    made = await client.create(PODS, make_pod())
+    gone = await client.delete(PODS, "web", "default")
+    assert gone["metadata"]["deletionGracePeriodSeconds"] == 0
+    version = made["metadata"]["resourceVersion"]
+    async with aclosing(client.watch(PODS, "default", resource_version=version)) as events:
+        async with asyncio.timeout(5):
+            marked, deleted = [await anext(events) for _ in range(2)]
+    assert (marked.type, deleted.type) == ("MODIFIED", "DELETED")
+    assert marked.object["metadata"]["deletionTimestamp"] == gone["metadata"]["deletionTimestamp"]
+    assert deleted.object == gone
+
+
+@pytest.mark.parametrize("key", ["uid", "resourceVersion"])
+async def test_preconditions_may_stand_in_the_query(client: Client, make_config_map: MAKE, key: str) -> None:
+    made = await client.create(MAPS, make_config_map())
+    path = "/api/v1/namespaces/default/configmaps/settings"
+    assert (await client.raw("DELETE", path, query=f"{key}=7")).status == 409
+    assert (await client.raw("DELETE", path, query=f"{key}={made['metadata'][key]}")).status == 200
 
 
 async def test_an_unknown_policy_is_invalid(client: Client, make_config_map: MAKE) -> None:

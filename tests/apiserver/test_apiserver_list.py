@@ -230,6 +230,25 @@ async def test_an_empty_list_says_so(client: Client) -> None:
 
 
 @pytest.mark.parametrize(
+    ("document", "why"),
+    [
+        (b"[]", "json: cannot unmarshal array into Go value of type storage.continueToken"),
+        (b'{"v":1}', "json: cannot unmarshal number into Go struct field continueToken.v of type string"),
+        (b'{"v":"meta.k8s.io/v1","rv":"1"}', "json: cannot unmarshal string into Go struct field continueToken.rv of type int64"),
+        (b"no", "invalid character 'o' in literal null (expecting 'u')"),
+    ],
+)  # fmt: skip
+async def test_a_token_that_go_could_not_read_is_refused_as_go_says(
+    client: Client, document: bytes, why: str
+) -> None:
+    with pytest.raises(BadRequest) as refused:
+        await client.list(
+            MAPS, "default", continue_token=base64.urlsafe_b64encode(document).rstrip(b"=").decode()
+        )
+    assert refused.value.message == f"invalid continue token: continue key is not valid: {why}"
+
+
+@pytest.mark.parametrize(
     ("token", "why"),
     [
         ("a.b", ": illegal base64 data at input byte 1"),

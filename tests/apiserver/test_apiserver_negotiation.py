@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
 import pytest
 
 from sublet.apiserver import negotiation
 from sublet.apiserver.requestinfo import parse
-from sublet.client.exchange import Request
+from sublet.client.client import Client
+from sublet.client.exchange import Request, Response
 from sublet.machinery.status import NotAcceptable, UnsupportedMediaType
 
 TABLE = "application/json;as=Table;v=v1;g=meta.k8s.io"
@@ -27,6 +31,16 @@ KUBECTL = f"{TABLE},application/json;as=Table;v=v1beta1;g=meta.k8s.io,applicatio
         ("application/json;q=0.5, application/yaml", "yaml", ""),
         ("application/vnd.kubernetes.protobuf;as=PartialObjectMetadataList;v=v1;g=meta.k8s.io", "protobuf",
          "PartialObjectMetadataList"),
+        ("*/*, application/yaml", "yaml", ""),
+        ("*/*, application/yaml;q=0.5", "yaml", ""),
+        ("application/yaml;q=0.5, */*", "json", ""),
+        ("text/html, *;q=0.1", "json", ""),
+        ("application/yaml;q=0", "yaml", ""),
+        ("application/yaml;q=high, application/json;q=0.1", "json", ""),
+        ("application/json;stream=watch", "json", ""),
+        ("application/json;stream=other, application/yaml", "yaml", ""),
+        ("application/yaml;stream=watch, application/vnd.kubernetes.protobuf", "protobuf", ""),
+        ("application/json;sv=v2, application/yaml;sv=v1", "yaml", ""),
         ("text/html, application/json;as=Nonsense;v=v1;g=meta.k8s.io, application/yaml", "yaml", ""),
         ("application/vnd.kubernetes.protobuf;as=Table;v=v1;g=meta.k8s.io,application/json", "json", ""),
     ],
@@ -41,6 +55,16 @@ def test_what_nothing_matches_is_refused_naming_what_there_is() -> None:
         NotAcceptable, match="only the following media types are accepted: application/json, "
     ):
         negotiation.choose("text/html")
+
+
+def test_a_watch_in_yaml_is_refused_naming_the_streams() -> None:
+    request = Request("GET", "/api/v1/pods", "watch=1", {"accept": "application/yaml, application/json"})
+    with pytest.raises(NotAcceptable) as refused:
+        negotiation.accept(request, parse(request), views=True, watch=True)
+    assert refused.value.message == (
+        "only the following media types are accepted: application/json;stream=watch, "
+        "application/vnd.kubernetes.protobuf;stream=watch"
+    )
 
 
 def test_custom_resources_have_no_protobuf_but_their_metadata_does() -> None:
@@ -59,6 +83,31 @@ def test_pretty_follows_the_parameter_and_the_agent() -> None:
     assert pretty("", "curl/8.0")
     assert not pretty("pretty=false", "curl/8.0")
     assert not pretty("", "kubectl/v1.32")
+    assert not pretty("pretty=yes", "curl/8.0")
+    assert pretty("pretty=", "curl/8.0")
+    assert not pretty("pretty=", "kubectl/v1.32")
+
+
+async def test_what_cannot_be_told_in_an_accepted_form_is_told_in_indented_json(
+    client: Client, read: Callable[[Response], Any]
+) -> None:
+    answer = await client.raw("GET", "/api/v1/pods", headers={"accept": "text/html"})
+    assert (answer.status, answer.header("content-type")) == (406, "application/json")
+    assert isinstance(answer.body, bytes)
+    assert answer.body.startswith(b'{\n  "kind": "Status",\n  "apiVersion": "v1"')
+    assert answer.body.endswith(b"}")
+
+
+async def test_what_a_row_carries_is_asked_of_tables_only(
+    client: Client, read: Callable[[Response], Any]
+) -> None:
+    path, query = "/api/v1/namespaces", "includeObject=some"
+    refused = read(await client.raw("GET", path, query=query, headers={"accept": TABLE}))
+    assert refused["message"] == (
+        'Unable to convert to Table as requested: includeObject: Invalid value: "some": '
+        "must be 'Metadata', 'Object', 'None', or empty"
+    )
+    assert (await client.raw("GET", path, query=query)).status == 200
 
 
 def test_an_unknown_content_type_is_refused_naming_what_there_is() -> None:

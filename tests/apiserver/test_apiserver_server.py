@@ -258,10 +258,42 @@ async def test_large_bodies_are_compressed_where_accepted(serve) -> None:
     _, headers, body = await peer.response()
     assert headers["content-encoding"] == "gzip"
     assert gzip.decompress(body) == b"0123456789" * 50_000
-    peer.send("GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+    assert headers["vary"] == "Accept-Encoding"
+
+
+@pytest.mark.parametrize(
+    ("accepted", "encoding"),
+    [
+        (None, ""),
+        ("deflate, , gzip,", "gzip"),
+        ("gzip;q=1.0", ""),
+        ("gzip;q=0", ""),
+        ("x-gzip, br", ""),
+        ("*", ""),
+    ],
+)
+async def test_only_the_plain_word_gzip_asks_for_it(serve, accepted: str | None, encoding: str) -> None:
+    async def large(_request: Request) -> Response:
+        return Response(200, [], bytes(128 * 1024 + 1))
+
+    peer = await (await serve(large))()
+    peer.send(
+        f"GET / HTTP/1.1\r\nHost: x\r\n{f'Accept-Encoding: {accepted}' if accepted else 'X: y'}\r\n\r\n"
+    )
+    _, headers, body = await peer.response()
+    assert headers.get("content-encoding", "") == encoding
+    assert (len(body) < 1024) == bool(encoding)
+
+
+async def test_up_to_128_kib_go_out_as_they_are(serve) -> None:
+    async def small(_request: Request) -> Response:
+        return Response(200, [], bytes(128 * 1024))
+
+    peer = await (await serve(small))()
+    peer.send("GET / HTTP/1.1\r\nHost: x\r\nAccept-Encoding: gzip\r\n\r\n")
     _, headers, body = await peer.response()
     assert "content-encoding" not in headers
-    assert len(body) == 500_000
+    assert len(body) == 128 * 1024
 
 
 async def test_a_slow_reader_holds_up_its_own_stream_only(serve) -> None:

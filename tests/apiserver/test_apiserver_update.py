@@ -8,7 +8,7 @@ import pytest
 
 from sublet.apiserver.api import APIServer
 from sublet.client.client import Client
-from sublet.client.exchange import User
+from sublet.client.exchange import Response, User
 from sublet.kinds.resources import resource
 from sublet.machinery import codec
 from sublet.machinery.kind import Object
@@ -82,6 +82,17 @@ async def test_another_uid_conflicts(client: Client, make_config_map: MAKE) -> N
         r"Precondition failed: UID in precondition: another, UID in object meta: ",
     ):
         await client.update(MAPS, made)
+
+
+@pytest.mark.parametrize("below", ["", "/status"])
+async def test_a_uid_of_what_is_gone_conflicts_too(
+    client: Client, read: Callable[[Response], Any], below: str
+) -> None:
+    gone = {"metadata": {"name": "gone", "uid": "u"}}
+    path = f"/api/v1/namespaces/default/pods/gone{below}"
+    answer = await client.raw("PUT", path, body=codec.encode_json(gone))
+    assert answer.status == 409
+    assert "Precondition failed: UID in precondition: u, UID in object meta: " in read(answer)["message"]
 
 
 async def test_times_and_uid_are_restored(client: Client, make_config_map: MAKE) -> None:

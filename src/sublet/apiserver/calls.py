@@ -27,6 +27,7 @@ from sublet.machinery.status import (
     NotFound,
     Unauthorized,
     internal_error,
+    invalid,
     not_found,
 )
 from sublet.store.interface import Entry
@@ -166,16 +167,15 @@ def view(
     custom = isinstance(kind, CustomKind)
     own = custom and info.subresource != "scale"  # a Scale is a built-in object, whatever it scales
     formats = negotiation.TEXT_FORMATS if own else negotiation.ALL_FORMATS
-    if watch:
-        formats = tuple(fmt for fmt in formats if fmt != "yaml")
-    accepted = negotiation.accept(request, info, formats=formats, views=True)
+    accepted = negotiation.accept(request, info, formats=formats, views=True, watch=watch)
     if not watch and accepted.view.startswith("Partial"):
         _check_partial(accepted.view, info, kind)
     if accepted.view == "PartialObjectMetadataList":
         accepted = replace(accepted, view="PartialObjectMetadata")
     include = info.param("includeObject") or "Metadata"
-    if include not in INCLUDES:
-        raise BadRequest(f'unrecognized includeObject value: "{include}"')
+    if include not in INCLUDES and accepted.view == "Table":
+        error = invalid("includeObject", include, "must be 'Metadata', 'Object', 'None', or empty")
+        raise BadRequest(f"Unable to convert to Table as requested: {error}")
     return View(api.registry, kind, resource, accepted, include)
 
 

@@ -56,6 +56,14 @@ def replacement(call: Call, obj: Object) -> Change:
     return change
 
 
+async def replacing(call: Call, options: WriteOptions) -> tuple[Change, Write]:
+    """What a PUT does to an object, and how it writes."""
+    obj = await call.decode(options)
+    change, write = replacement(call, obj), call.write(options)
+    write.uid = objects.uid(obj)
+    return change, write
+
+
 def nameless(name: str) -> BadRequest:
     """The refusal of an object without a name where the URL has one."""
     return BadRequest(

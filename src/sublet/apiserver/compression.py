@@ -16,9 +16,14 @@ def is_wanted(request: Request, response: Response, size: int) -> bool:
     """Whether a body of so many bytes is to be compressed."""
     return (
         size > _FROM
-        and "gzip" in request.headers.get("accept-encoding", "")
+        and _takes_gzip(request.headers.get("accept-encoding", ""))
         and not response.header("content-encoding")
     )
+
+
+def _takes_gzip(header: str) -> bool:
+    """As upstream, to whom a coding with a quality (``gzip;q=1``) is another coding."""
+    return "gzip" in header and any(coding.strip() == "gzip" for coding in header.split(","))
 
 
 async def compressed(loop: asyncio.AbstractEventLoop, body: bytes) -> bytes:

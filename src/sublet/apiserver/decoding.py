@@ -201,7 +201,8 @@ def type_problem(obj: Object, resource: Resource) -> str:
         return ""
     group, _, name = version.rpartition("/")
     stated = version or resource.api_version
-    if registered(group if version else resource.group, name or resource.version, kind):
+    where = (group if version else resource.group, name or resource.version)
+    if registered(*where, kind) or registered(*where, kind.removesuffix("List")):
         package = resource.group.partition(".")[0] or "core"
         return f"converting ({name or resource.version}.{kind}) to ({package}.{resource.kind}): unknown conversion"
     return f'no kind "{kind}" is registered for version "{stated}" in scheme "{_SCHEME}"'

@@ -79,17 +79,19 @@ def grace_for(obj: Object, kind: Kind, options: DeleteOptions) -> int:
 def mark(obj: Object, kind: Kind, options: DeleteOptions, now: float) -> bool:
     """Makes the object a deleted one, in place. Returns whether it may be removed at once."""
     metadata = obj["metadata"]
-    grace = grace_for(obj, kind, options)
-    if _pending(metadata, kind, options, grace):
+    pending = 0 if kind.grace is None else int(metadata.get("deletionGracePeriodSeconds") or 0)
+    asked = pending if options.grace is None else 1 if options.grace < 0 else options.grace
+    if pending and asked >= pending:
         return False
     finalizers = finalizers_for(obj, kind, options.propagation)
     if finalizers:
         metadata["finalizers"] = finalizers
     else:
         metadata.pop("finalizers", None)
-    if metadata.get("deletionTimestamp"):
-        _shorten(metadata, kind, grace, now)
-    else:
+    if pending:
+        _shorten(metadata, pending, asked, now)
+    elif not metadata.get("deletionTimestamp"):
+        grace = grace_for(obj, kind, options)
         metadata["deletionTimestamp"] = objects.rfc3339(now + grace)
         metadata["deletionGracePeriodSeconds"] = grace
         if kind.grace is None:
@@ -116,20 +118,13 @@ def _keep_for_its_objects(crd: Object, finalizers: Sequence[str], now: float) ->
     crd_status.set_condition(crd, *told, objects.rfc3339(now))
 
 
-def _pending(metadata: dict[str, Any], kind: Kind, options: DeleteOptions, grace: int) -> bool:
-    """Whether a graceful deletion is under way that this one does not shorten: then it changes nothing."""
-    before = int(metadata.get("deletionGracePeriodSeconds") or 0)
-    return kind.grace is not None and before > 0 and (options.grace is None or grace >= before)
-
-
-def _shorten(metadata: dict[str, Any], kind: Kind, grace: int, now: float) -> None:
-    """A second deletion may only bring the end nearer."""
-    before = int(metadata.get("deletionGracePeriodSeconds") or 0)
-    if kind.grace is None or not before:
-        return
-    marked = objects.parse_time(metadata["deletionTimestamp"]) - before
+def _shorten(metadata: dict[str, Any], pending: int, grace: int, now: float) -> None:
+    """Brings the end of a graceful deletion that has begun nearer, but not into the past."""
+    ends = objects.parse_time(metadata["deletionTimestamp"]) - pending + grace
+    if ends < now:
+        ends, grace = now, min(grace, 1)
+    metadata["deletionTimestamp"] = objects.rfc3339(ends)
     metadata["deletionGracePeriodSeconds"] = grace
-    metadata["deletionTimestamp"] = objects.rfc3339(max(marked, now) + grace if grace else now)
 
 
 def completed_by(new: Object, kind: Kind) -> bool:

@@ -5,7 +5,7 @@ Source: reference/kubernetes-api.md B.4.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import lru_cache
 from typing import Any, Literal
 
@@ -27,6 +27,10 @@ _FORMATS: Mapping[str, Format] = {JSON: "json", YAML: "yaml", PROTOBUF: "protobu
 _TYPES: Mapping[str, str] = {fmt: media for media, fmt in _FORMATS.items()}
 _VIEWS = frozenset(("Table", "PartialObjectMetadata", "PartialObjectMetadataList"))
 _BROWSERS = ("curl", "Wget", "Mozilla/5.0")
+_TRUE = frozenset(("1", "t", "T", "true", "TRUE", "True"))
+"""What Go reads as a true flag; everything else is a false one here."""
+_STREAMED: tuple[Format, ...] = ("json", "protobuf")
+_STREAM = ";stream=watch"
 ALL_FORMATS: tuple[Format, ...] = ("json", "yaml", "protobuf")
 TEXT_FORMATS: tuple[Format, ...] = ("json", "yaml")
 """What custom resources and other objects without protobuf messages are served in."""
@@ -53,10 +57,11 @@ class Accepted(Struct, frozen=True):
 
     @property
     def stream_content_type(self) -> str:
-        return JSON if self.format == "json" else f"{_TYPES[self.format]};stream=watch"
+        return JSON if self.format == "json" else _TYPES[self.format] + _STREAM
 
 
 PLAIN = Accepted("json")
+PRETTY = Accepted("json", pretty=True)
 
 
 def accept(
@@ -65,23 +70,26 @@ def accept(
     *,
     formats: tuple[Format, ...] = ALL_FORMATS,
     views: bool = False,
+    watch: bool = False,
 ) -> Accepted:
     """The best way to answer a request. Raises :class:`NotAcceptable`.
 
     ``formats``: what the object can be written in (use :data:`TEXT_FORMATS` for custom resources: their metadata
     views are still allowed in protobuf). ``views``: whether Table and PartialObjectMetadata may be asked for.
-    For watches pass ``formats`` without ``yaml``.
+    ``watch``: what is asked for is a stream, which there is none of in YAML.
     """
     header = request.headers.get("accept", "")
     found = PLAIN if header in ("", "*/*", JSON) else choose(header, formats, views)
+    if watch and found.format not in _STREAMED:
+        raise _not_acceptable(_TYPES[fmt] + _STREAM for fmt in _STREAMED)
     if found.format == "json" and _wants_pretty(request, info) and not found.pretty:
         return Accepted("json", found.view, found.version, True)
     return found
 
 
 def _wants_pretty(request: Request, info: RequestInfo | None) -> bool:
-    if info is not None and "pretty" in info.params:
-        return info.flag("pretty") or info.param("pretty") == ""
+    if info is not None and (wanted := info.param("pretty")):
+        return wanted in _TRUE
     return request.headers.get("user-agent", "").startswith(_BROWSERS)
 
 
@@ -93,9 +101,11 @@ def choose(header: str, formats: tuple[Format, ...] = ALL_FORMATS, views: bool =
             found = _fits(fmt, parameters, formats, views)
             if found is not None:
                 return found
-    raise NotAcceptable(
-        "only the following media types are accepted: " + ", ".join(_TYPES[fmt] for fmt in formats)
-    )
+    raise _not_acceptable(_FORMATS)
+
+
+def _not_acceptable(types: Iterable[str]) -> NotAcceptable:
+    return NotAcceptable("only the following media types are accepted: " + ", ".join(types))
 
 
 def _matching(media: str, formats: tuple[Format, ...], views: bool) -> tuple[Format, ...]:
@@ -111,43 +121,80 @@ def _matching(media: str, formats: tuple[Format, ...], views: bool) -> tuple[For
 def _fits(
     fmt: Format, parameters: Mapping[str, str], formats: tuple[Format, ...], views: bool
 ) -> Accepted | None:
+    stream = parameters.get("stream")
+    if stream and (stream != "watch" or fmt not in _STREAMED):
+        return None
+    if parameters.get("sv", "v1") not in ("", "v1"):
+        return None
     view = parameters.get("as", "")
     version = parameters.get("v", "")
+    pretty = parameters.get("pretty") == "1"
     if not view:
         if "g" in parameters or "v" in parameters or fmt not in formats:
             return None
-        return Accepted(fmt, pretty=parameters.get("pretty") in ("1", "true"))
+        return Accepted(fmt, pretty=pretty)
     if not views or view not in _VIEWS or parameters.get("g") != "meta.k8s.io":
         return None
     if version not in ("v1", "v1beta1") or (view == "Table" and fmt == "protobuf"):
         return None
-    return Accepted(fmt, view, version, parameters.get("pretty") in ("1", "true"))
+    return Accepted(fmt, view, version, pretty)
+
+
+class _Clause(Struct, frozen=True):
+    """One clause of an Accept header."""
+
+    media: str
+    quality: float
+    parameters: dict[str, str]
+
+    def precedes(self, other: _Clause) -> bool:
+        """The order of the library upstream uses, which is none: a wildcard yields to any type beside it,
+        whatever their qualities."""
+        if self.quality > other.quality:
+            return True
+        (kind, _, sub), (other_kind, _, other_sub) = self.media.partition("/"), other.media.partition("/")
+        return (kind != "*" and other_kind == "*") or (sub != "*" and other_sub == "*")
 
 
 @lru_cache(maxsize=256)
 def parse_accept(header: str) -> tuple[tuple[str, dict[str, str]], ...]:
-    """The clauses of an Accept header, most wanted first: (media type, parameters without q)."""
-    clauses: list[tuple[float, int, str, dict[str, str]]] = []
-    for position, clause in enumerate(header.split(",")):
-        media, *rest = (piece.strip() for piece in clause.split(";"))
-        if not media:
+    """The clauses of an Accept header, most wanted first: (media type, parameters without q).
+
+    As upstream: a quality of 0 is the least there is, and no refusal; of two wildcards and types the sooner wins.
+    """
+    clauses: list[_Clause] = []
+    for text in header.split(","):
+        clause = _clause(text)
+        if clause is None:
             continue
-        parameters: dict[str, str] = {}
-        quality = 1.0
-        for piece in rest:
-            key, _, value = piece.partition("=")
-            value = value.strip('"')
-            if key == "q":
-                try:
-                    quality = float(value)
-                except ValueError:
-                    quality = 0.0
-            elif key:
-                parameters[key] = value
-        if quality > 0:
-            clauses.append((-quality, position, media.lower(), parameters))
-    clauses.sort(key=lambda clause: clause[:2])
-    return tuple((media, parameters) for _, _, media, parameters in clauses)
+        clauses.append(clause)
+        at = len(clauses) - 1
+        while at and clauses[at].precedes(clauses[at - 1]):
+            clauses[at - 1 : at + 1] = clauses[at], clauses[at - 1]
+            at -= 1
+    return tuple((clause.media, clause.parameters) for clause in clauses)
+
+
+def _clause(text: str) -> _Clause | None:
+    media, *rest = (piece.strip() for piece in text.split(";"))
+    if media == "*":
+        media = "*/*"
+    if media.count("/") != 1:
+        return None
+    parameters: dict[str, str] = {}
+    quality = 1.0
+    for piece in rest:
+        key, _, value = piece.partition("=")
+        if not value or "=" in value:
+            continue
+        if key.strip() != "q":
+            parameters[key.strip()] = value.strip()
+            continue
+        try:
+            quality = float(value)
+        except ValueError:
+            quality = 0.0
+    return _Clause(media, quality, parameters)
 
 
 def content_format(request: Request, formats: tuple[Format, ...] = ALL_FORMATS) -> Format:

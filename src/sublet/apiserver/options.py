@@ -218,17 +218,17 @@ def _check_types(document: Mapping[str, Any]) -> None:
 
 def _from_query(info: RequestInfo) -> dict[str, Any]:
     document: dict[str, Any] = {}
-    if text := info.param("gracePeriodSeconds"):
-        try:
-            document["gracePeriodSeconds"] = int(text)
-        except ValueError:
-            raise BadRequest(f'strconv.ParseInt: parsing "{text}": invalid syntax') from None
+    if "gracePeriodSeconds" in info.params:
+        document["gracePeriodSeconds"] = integer(info, "gracePeriodSeconds")
     if text := info.param("propagationPolicy"):
         document["propagationPolicy"] = text
     if "orphanDependents" in info.params:
         document["orphanDependents"] = info.flag("orphanDependents")
     if "dryRun" in info.params:
         document["dryRun"] = list(info.params["dryRun"])
+    meant = {key: text for key in ("uid", "resourceVersion") if (text := info.param(key))}
+    if meant:
+        document["preconditions"] = meant
     return document
 
 

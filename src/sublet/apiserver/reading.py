@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import posixpath
 import string
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from msgspec import Struct
 
@@ -16,7 +16,7 @@ from sublet.apiserver.selection import Selection
 from sublet.apiserver.storeerrors import status, too_large
 from sublet.apiserver.watchcache import CachedEntry, WatchCache
 from sublet.apiserver.writing import Value
-from sublet.machinery import codec
+from sublet.machinery import codec, gotext, strict
 from sublet.machinery.kind import Kind
 from sublet.machinery.status import BadRequest, Expired, StatusError
 from sublet.store.interface import Compacted, StoreError
@@ -25,6 +25,10 @@ FUTURE_WAIT = 3.0
 """Seconds a read waits for a resource version that has not been written yet."""
 _PAGE = 1000
 _TOKEN_VERSION = "meta.k8s.io/v1"
+_TOKEN_FIELDS: Mapping[str, tuple[type, str]] = {
+    "v": (str, "string"), "rv": (int, "int64"), "start": (str, "string")
+}  # fmt: skip
+"""The members of a token: what they are, and what Go calls that."""
 _BASE64 = frozenset(string.ascii_letters + string.digits + "-_")
 
 
@@ -166,17 +170,24 @@ def _token(revision: int, start: str) -> str:
 
 def _parse_token(token: str) -> tuple[int, str]:
     """(revision or -1, key to go on from, relative to the list's prefix). Raises ``BadRequest`` in upstream's words."""
+    data = _unpadded(token)
     try:
-        document = codec.decode_json(_unpadded(token))
+        document = codec.decode_json(data)
     except codec.DecodeError as error:
-        raise _bad_token(f": {error}") from None
+        raise _bad_token(f": {gotext.json_error(data) or error}") from None
     if not isinstance(document, dict):
-        raise _bad_token(": it is no JSON object")
-    version, revision, start = document.get("v", ""), document.get("rv", 0), document.get("start", "")
+        found = strict.json_kind(document)
+        raise _bad_token(f": json: cannot unmarshal {found} into Go value of type storage.continueToken")
+    for name, (wanted, go_type) in _TOKEN_FIELDS.items():
+        value = document.get(name)
+        if value is not None and (not isinstance(value, wanted) or isinstance(value, bool)):
+            found = strict.json_kind(value)
+            raise _bad_token(
+                f": json: cannot unmarshal {found} into Go struct field continueToken.{name} of type {go_type}"
+            )
+    version, revision, start = document.get("v") or "", document.get("rv") or 0, document.get("start") or ""
     if version != _TOKEN_VERSION:
         raise _bad_token(f": server does not recognize this encoded version {version}")
-    if not isinstance(revision, int) or isinstance(revision, bool) or not isinstance(start, str):
-        raise _bad_token(": a field has the wrong type")
     if revision == 0:
         raise _bad_token(f": incorrect encoded start resourceVersion (version {_TOKEN_VERSION})")
     if not start:

@@ -199,6 +199,8 @@ class Registry(StoredObjects):
         entry: Value | None = await self.entry(kind, namespace, name)
         for _ in range(RETRIES):
             if entry is None:
+                if write.uid:
+                    raise preconditions.other_uid(kind, namespace, name, write.uid, "")
                 if not create:
                     raise not_found(kind.resource.group, kind.resource.plural, name)
                 try:
@@ -222,10 +224,8 @@ class Registry(StoredObjects):
         metadata = objectmeta.metadata_of(new)
         resource = kind.resource
         if metadata.get("uid"):
-            if write.patched:
-                why = f"uid mismatch: the provided object specified uid {metadata['uid']}, and no existing object was found"
-                raise conflict(resource.group, resource.plural, name, why)
-            raise preconditions.other_uid(kind, namespace, name, str(metadata["uid"]), "")
+            why = f"uid mismatch: the provided object specified uid {metadata['uid']}, and no existing object was found"
+            raise conflict(resource.group, resource.plural, name, why)
         if metadata.get("resourceVersion") not in (None, "", "0"):
             raise conflict(
                 resource.group, resource.plural, name,
@@ -312,7 +312,7 @@ class Registry(StoredObjects):
         return Written(new, value, revision, deleted=gone)
 
     async def _remove(self, entry: Value, last: bytes) -> int:
-        """Deletes what an update has set free; watchers see the last state as the deleted object."""
+        """Deletes what a write has set free; watchers see the last state as the deleted object."""
         revision = entry.revision
         if last != entry.value:
             revision = await translated(self.store.update(entry.key, last, revision))
@@ -393,13 +393,17 @@ class Registry(StoredObjects):
             await self._validate(attributes)
         new = await crd_conversion.current(kind, fmt.decode(entry.value, entry.revision))
         at_once = deletion.mark(new, kind, options, self.clock.now())
+        if at_once and (kind.grace is None or unchanged(new, old)):
+            new = old
         if options.dry_run:
-            return Written(old if at_once else new, entry.value, 0, deleted=at_once)
+            return Written(new, entry.value, 0, deleted=at_once)
         if at_once:
-            revision = await translated(self.store.delete(entry.key, entry.revision))
-            old["metadata"]["resourceVersion"] = str(revision)
+            # As upstream: what may be deleted gracefully is marked first, and watchers see that.
+            value = entry.value if new is old else fmt.encode(new)
+            revision = await self._remove(entry, value)
+            new["metadata"]["resourceVersion"] = str(revision)
             await self._wrote(kind, None, old)
-            return Written(old, entry.value, revision, deleted=True)
+            return Written(new, value, revision, deleted=True)
         if unchanged(new, old):
             return Written(old, entry.value, entry.revision)
         value = fmt.encode(new)

@@ -51,6 +51,8 @@ class Write(Struct):
     """(new, old): this subresource's rules instead of the usual ones."""
     size: int = 0
     """Bytes of what the client sent."""
+    uid: str = ""
+    """Of the object that a PUT means, where it says so."""
 
 
 class Written(Struct):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import logging
 
 from sublet.apiserver import negotiation
@@ -41,10 +40,13 @@ def understood(error: Exception) -> StatusError:
 
 def answer(request: Request, error: StatusError) -> Response:
     """The response that an error is: a Status in what the client accepts, JSON where that is nothing we have."""
-    accepted = negotiation.PLAIN
-    with contextlib.suppress(NotAcceptable):
-        accepted = negotiation.accept(request, request.context.get("info"))
     headers = error.headers
     if error.retry_after:
         headers = (*headers, ("Retry-After", str(error.retry_after)))
+    try:
+        accepted = negotiation.accept(request, request.context.get("info"))
+    except NotAcceptable:
+        # As upstream, which writes this one without its encoders.
+        body = negotiation.encode(error.to_object(), negotiation.PRETTY).rstrip()
+        return Response(error.code, [("Content-Type", negotiation.JSON), *headers], body)
     return negotiation.respond(error.to_object(), accepted, error.code, headers)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from sublet.apiserver.calls import Call
-from sublet.apiserver.changes import APPLY, changes, patch_type, replacement
+from sublet.apiserver.changes import APPLY, changes, patch_type, replacing
 from sublet.apiserver.options import write_options
 from sublet.apiserver.requestinfo import RequestInfo
 from sublet.apiserver.subresources import RULES
@@ -24,7 +24,7 @@ async def handle(request: Request, info: RequestInfo, api: APIServer) -> Respons
     call = Call.of(request, info, api)
     if info.verb == "update":
         options = write_options(request, info, "UpdateOptions")
-        change, write = replacement(call, await call.decode(options)), call.write(options)
+        change, write = await replacing(call, options)
     elif info.verb == "patch":
         options = write_options(request, info, "PatchOptions", apply=patch_type(call) == APPLY)
         write = call.write(options)

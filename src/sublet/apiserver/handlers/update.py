@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from sublet.apiserver.calls import Call
-from sublet.apiserver.changes import replacement
+from sublet.apiserver.changes import replacing
 from sublet.apiserver.options import write_options
 from sublet.apiserver.requestinfo import RequestInfo
 from sublet.client.exchange import Request, Response
@@ -18,7 +18,7 @@ async def handle(request: Request, info: RequestInfo, api: APIServer) -> Respons
     """The object as it was stored; 201 where the kind lets a PUT create."""
     call = Call.of(request, info, api)
     options = write_options(request, info, "UpdateOptions")
-    change, write = replacement(call, await call.decode(options)), call.write(options)
+    change, write = await replacing(call, options)
     write.may_create = call.may_create
     written = await api.registry.update(
         call.kind, call.namespace, info.name, change, write, create=call.kind.create_on_update
