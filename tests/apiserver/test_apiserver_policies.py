@@ -422,6 +422,41 @@ async def test_a_json_patch_changes_the_object(client: Client, mutating: Bind) -
     assert made["metadata"]["labels"] == {"example.com/team": "x"}
 
 
+@pytest.mark.parametrize(
+    ("expression", "patch"),
+    [
+        ("Object{spec: Object.spec{replicas: object.spec.replicas + 4}}", False),
+        ("[JSONPatch{op: 'replace', path: '/spec/replicas', value: object.spec.replicas + 4}]", True),
+    ],
+)
+async def test_a_policy_may_change_a_scale(
+    client: Client, mutating: Bind, expression: str, patch: bool
+) -> None:
+    rule = {"apiGroups": ["apps"], "apiVersions": ["v1"], "operations": ["UPDATE"], "resources": ["*/scale"]}
+    await client.create(DEPLOYMENTS, deployment())
+    await mutating(expression, patch=patch, matchConstraints={"resourceRules": [rule]})
+    scaled = await client.patch(DEPLOYMENTS, "web", {"spec": {"replicas": 3}}, "default", subresource="scale")
+    assert (scaled["kind"], scaled["spec"]) == ("Scale", {"replicas": 7})
+    assert (await client.get(DEPLOYMENTS, "web", "default"))["spec"]["replicas"] == 7
+
+
+@pytest.mark.parametrize(
+    ("expression", "why"),
+    [
+        ("Object{spec: Object.spec{paused: true}}", "paused: field not declared in schema"),
+        ("Object{spec: Object.spec{replicas: -1}}", "must be greater than or equal to 0"),
+    ],
+)
+async def test_what_a_policy_makes_of_a_scale_must_be_one(
+    client: Client, mutating: Bind, expression: str, why: str
+) -> None:
+    rule = {"apiGroups": ["apps"], "apiVersions": ["v1"], "operations": ["UPDATE"], "resources": ["*/scale"]}
+    await client.create(DEPLOYMENTS, deployment())
+    await mutating(expression, matchConstraints={"resourceRules": [rule]})
+    with pytest.raises(StatusError, match=why):
+        await client.patch(DEPLOYMENTS, "web", {"spec": {"replicas": 3}}, "default", subresource="scale")
+
+
 async def test_a_configuration_may_not_change_atomic_lists(client: Client, mutating: Bind) -> None:
     await mutating(
         "Object{spec: Object.spec{template: Object.spec.template{spec: Object.spec.template.spec{containers: ["

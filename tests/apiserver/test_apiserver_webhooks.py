@@ -571,6 +571,24 @@ async def test_scaling_is_an_update_of_the_scale(client: Client, webhooks: Webho
     assert request["oldObject"]["spec"] == {"replicas": 1}
 
 
+async def test_a_webhook_may_change_a_scale(client: Client, webhooks: WebhookServer) -> None:
+    deployments = resource("deployments.apps")
+    template = {
+        "metadata": {"labels": {"a": "b"}},
+        "spec": {"containers": [{"name": "c", "image": "busybox"}]},
+    }
+    spec = {"replicas": 1, "selector": {"matchLabels": {"a": "b"}}, "template": template}
+    await client.create(deployments, {"metadata": {"name": "d", "namespace": "default"}, "spec": spec})
+    fewer = webhooks.on("/m", patching({"op": "replace", "path": "/spec/replicas", "value": 2}))
+    await configure(client, "mutating", fewer, "hooks", rule("deployments/scale", apiGroups=["apps"]))
+    validated = webhooks.on("/v", allow())
+    await configure(client, "validating", validated, "hooks", rule("deployments/scale", apiGroups=["apps"]))
+    scaled = await client.patch(deployments, "d", {"spec": {"replicas": 9}}, "default", subresource="scale")
+    assert scaled["spec"] == {"replicas": 2}
+    (request,) = webhooks.reviews("/v")
+    assert request["object"]["spec"] == {"replicas": 2}
+
+
 @pytest.mark.parametrize(("expression", "called"), [("true", True), ("object.data.a != '1'", False)])
 async def test_match_conditions_choose_too(
     client: Client, webhooks: WebhookServer, make_config_map: MAKE, expression: str, called: bool

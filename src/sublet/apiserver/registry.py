@@ -256,7 +256,7 @@ class Registry(StoredObjects):
             )  # before anything is restored; admission's part is nobody's
         attributes = self._attributes(UPDATE, kind, write, new, old)
         if write.present is not None:
-            attributes.shown = write.present(new), write.present(old)
+            attributes.shown, attributes.take = (write.present(new), write.present(old)), write.take
         try:
             # What the write may not change is put back afterwards: who mutates sees what was sent, and may not either.
             if not write.admitted:

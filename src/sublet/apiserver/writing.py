@@ -43,6 +43,8 @@ class Write(Struct):
     """Admission has been asked about what the client sent, which is not the object itself."""
     present: Callable[[Object], Object] | None = None
     """What webhooks and policies see instead of the object: its Scale."""
+    take: Callable[[Object, Object], None] | None = None
+    """(object, Scale): lays what admission made of the Scale over the object. Raises ``StatusError``."""
     may_create: Callable[[], Awaitable[None]] | None = None
     """Raises ``Forbidden`` unless who changes an object may also create it; asked where the change does so."""
     prepare: Callable[[Object, Object], None] | None = None

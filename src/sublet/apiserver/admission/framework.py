@@ -98,6 +98,14 @@ class Attributes(Struct):
     shown: tuple[Object | None, Object | None] | None = None
     """(new, old) as webhooks and policies see them where that is neither ``object`` nor a version of it: the options
     of a connection, the Scale of an object."""
+    take: Callable[[Object, Object], None] | None = None
+    """Lays over ``object`` what was made of ``shown``, where that is something else than ``object`` itself."""
+
+    def show(self, new: Object) -> None:
+        """Makes ``new`` the object that webhooks and policies see, and takes over what is new in it."""
+        if self.shown is not None and self.take is not None:
+            self.take(self.new(), new)
+            self.shown = new, self.shown[1]
 
     def settle(self) -> None:
         """The write is over."""

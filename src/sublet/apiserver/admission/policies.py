@@ -26,8 +26,10 @@ from sublet.apiserver.pace import Pace
 from sublet.apiserver.registry import Registry
 from sublet.apiserver.requestinfo import RequestInfo
 from sublet.client.exchange import User
+from sublet.kinds import schemas
 from sublet.machinery import codec, objects, patch
 from sublet.machinery.kind import Object, Resource
+from sublet.machinery.schema import Schema
 from sublet.machinery.status import StatusError, invalid_object, not_found
 
 if TYPE_CHECKING:
@@ -254,18 +256,17 @@ class PolicyAdmission:
 
     async def _mutate(self, evaluation: Evaluation, mutation: Mutation, attributes: Attributes) -> bool:
         """Lays one mutation over the object; whether that changed anything. Raises ``ValueError``."""
-        kind, registry = attributes.kind, self._registry
-        schema = registry.schema(kind, evaluation.resource)
-        change = await evaluation.change(mutation, schema)
-        if attributes.shown is not None:
+        kind, before = attributes.kind, evaluation.object
+        if attributes.shown is not None and attributes.take is None:
             raise ValueError(f"{attributes.plural}/{attributes.subresource} cannot be changed by a policy")
-        before = evaluation.object
+        resource, schema = self._shape(evaluation.resource, attributes)
+        change = await evaluation.change(mutation, schema)
         changed = change(before)
         try:
             if isinstance(changed, list):
                 changed = patch.json_patch(before, changed)
-            custom = isinstance(kind, CustomKind)
-            decoding.checked(changed, evaluation.resource, schema, "Ignore", [], custom=custom)
+            custom = isinstance(kind, CustomKind) and attributes.shown is None
+            decoding.checked(changed, resource, schema, "Ignore", [], custom=custom)
         except StatusError as error:
             raise ValueError(error.message) from None
         if codec.same(changed, before):
@@ -273,6 +274,10 @@ class PolicyAdmission:
         for key in ("name", "namespace", "uid", "generateName", "creationTimestamp", "resourceVersion"):
             if (before["metadata"].get(key) or "") != ((changed.get("metadata") or {}).get(key) or ""):
                 raise ValueError(f"metadata.{key} may not be changed")
+        if attributes.shown is not None:
+            attributes.show(changed)
+            evaluation.object = changed
+            return True
         stored = await crd_conversion.to_stored(kind, evaluation.resource, codec.copied(changed))
         target = attributes.new()
         target.clear()
@@ -280,6 +285,14 @@ class PolicyAdmission:
         kind.default(target)
         evaluation.object = (await self._versions(evaluation.resource, attributes))[0]
         return True
+
+    def _shape(self, resource: Resource, attributes: Attributes) -> tuple[Resource, Schema | None]:
+        """What kind of object a policy sees and changes: ``resource`` as it stands, or the Scale shown instead."""
+        if attributes.shown is None or (view := attributes.shown[0]) is None:
+            return resource, self._registry.schema(attributes.kind, resource)
+        group, _, version = str(view["apiVersion"]).rpartition("/")
+        schema = schemas.definition(self._registry.minor, group, version, view["kind"])
+        return Resource(group, version, "", view["kind"], True), schema
 
     # -- both --
 

@@ -321,18 +321,22 @@ class Webhooks:
 def _lay_besides(
     hook: Webhook, attributes: Attributes, shown: tuple[Object | None, Object | None], operations: Any
 ) -> bool:
-    """Applies a JSON patch to what is no stored object: a Binding, the options of a connection."""
+    """Applies a JSON patch to what is no stored object: a Binding, the options of a connection, a Scale."""
     new, obj = shown[0], attributes.new()
-    if new is not obj:
-        raise internal_error(
-            f'admission webhook "{hook.name}" attempted to modify a view of the object, which is not supported'
-        )
     try:
         patched = patch.json_patch(new, operations)
     except StatusError as error:
         raise internal_error(error.message) from None
     if not isinstance(patched, dict) or codec.same(patched, new):
         return False
+    if attributes.take is not None:
+        attributes.show(patched)
+        return True
+    if new is not obj:
+        raise internal_error(
+            f'admission webhook "{hook.name}" attempted to modify the object, which is not supported for '
+            "this operation"
+        )
     obj.clear()
     obj.update(patched)
     return True

@@ -63,16 +63,18 @@ async def _write(call: Call, paths: Mapping[str, str], options: WriteOptions) ->
     write = call.write(options)
     wanted = _wanted(call, options, path, write)
 
+    def take(obj: Object, scale: Object) -> None:
+        _check(call, scale, obj)
+        _put(obj, path, int((scale.get("spec") or {}).get("replicas") or 0))
+
     def change(current: Object | None) -> Object:
         if current is None:
             raise NotFound("there is no object to scale")
-        scale = wanted(current, _scale(call, current, paths))
-        _check(call, scale, current)
-        _put(current, path, int((scale.get("spec") or {}).get("replicas") or 0))
+        take(current, wanted(current, _scale(call, current, paths)))
         return current
 
     write.prepare = lambda _new, _old: None
-    write.present = lambda obj: _scale(call, obj, paths)
+    write.present, write.take = lambda obj: _scale(call, obj, paths), take
     written = await call.api.registry.update(call.kind, call.namespace, call.info.name, change, write)
     return _respond(call, _scale(call, written.object, paths))
 
