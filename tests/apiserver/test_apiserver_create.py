@@ -75,6 +75,21 @@ async def test_a_resource_version_may_not_be_set(client: Client, make_config_map
         await client.create(MAPS, wanted)
 
 
+@pytest.mark.parametrize(("version", "dry_run"), [("0", ""), ("some", ""), ("5", "All")])
+async def test_a_resource_version_that_is_none_is_forgotten(
+    client: Client, make_config_map: MAKE, version: str, dry_run: str
+) -> None:
+    wanted = make_config_map()
+    wanted["metadata"]["resourceVersion"] = version
+    path, query = "/api/v1/namespaces/default/configmaps", f"dryRun={dry_run}"
+    assert (await client.raw("POST", path, query=query, body=codec.encode_json(wanted))).status == 201
+
+
+async def test_what_else_is_wrong_is_told_before_a_resource_version(client: Client) -> None:
+    with pytest.raises(Invalid):
+        await client.create(MAPS, {"metadata": {"name": "A", "namespace": "default", "resourceVersion": "5"}})
+
+
 async def test_bad_labels_are_invalid_field_by_field(client: Client, make_config_map: MAKE) -> None:
     wanted = make_config_map()
     wanted["metadata"]["labels"] = {"bad key": "x", "good": "not good!"}

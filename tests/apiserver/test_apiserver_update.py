@@ -328,6 +328,11 @@ async def test_a_strategic_patch_leaves_the_type_alone(client: Client) -> None:
             b'[{"op":"add","path":"/spec/foo","value":1,"bar":2}]',
             'json patch unknown field "[0].bar", unknown field "spec.foo"',
         ),
+        (
+            "json-patch",
+            b'[{"op":"test","path":"/kind","value":"Deployment","bar":2},{"op":"test","path":"/x","path":"/kind","value":"Deployment"}]',
+            'json patch unknown field "[0].bar", json patch duplicate field "[1].path"',
+        ),
     ],
 )
 async def test_strict_patches_are_invalid_and_others_warn(

@@ -122,6 +122,7 @@ def laying(
     found = [] if options.validation == "Ignore" else duplicates.duplicates(body, document)
     if media == JSON_PATCH and options.validation != "Ignore":
         found = [f"json patch {text}" for text in found] + patch.unknown_members(document)
+        found.sort(key=_operation)
     custom = isinstance(call.kind, CustomKind) and resource == call.resource
 
     def patched(current: Object) -> Any:
@@ -189,6 +190,11 @@ def _examined(
         return f'no kind "{resource.kind}" is registered for version "{version}"', []
     why, unknown = decoding.examine(new, resource, schema, custom=custom, converted=strategic)
     return why, unknown if custom else sorted(unknown)
+
+
+def _operation(text: str) -> int:
+    """Which operation of a JSON patch a text names (``... "[1].path"``)."""
+    return int(text.partition('"[')[2].partition("]")[0])
 
 
 def _unfit(document: str, why: str) -> Invalid:

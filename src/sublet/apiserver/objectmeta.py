@@ -50,6 +50,12 @@ def receive(obj: Object, kind: Kind, namespace: str) -> None:
     place(obj, kind, namespace)
 
 
+def has_version(obj: Object) -> bool:
+    """Whether an object states a version; as upstream, what is no number or 0 is none."""
+    stated = str(obj["metadata"].get("resourceVersion") or "")
+    return stated.isascii() and stated.isdigit() and int(stated) > 0
+
+
 def check_namespace(stated: str, namespace: str) -> None:
     """Raises ``BadRequest`` when an object states another namespace than the URL's."""
     if stated and stated != namespace:

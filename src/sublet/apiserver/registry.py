@@ -94,10 +94,7 @@ class Registry(StoredObjects):
                 group=kind.resource.group, kind=kind.resource.plural,
             )  # fmt: skip
         (objectmeta.place if write.applied else objectmeta.receive)(obj, kind, namespace)
-        if obj["metadata"].get("resourceVersion"):
-            raise StatusError(
-                "resourceVersion should not be set on objects to be created", code=500, reason=""
-            )
+        versioned = objectmeta.has_version(obj)
         new = await crd_conversion.to_stored(kind, write.resource, obj)
         kind.default(new)
         if not write.applied:
@@ -119,6 +116,10 @@ class Registry(StoredObjects):
             if write.may_create is not None:
                 await write.may_create()
             await self._validate(attributes)
+            if versioned and not write.options.dry_run:  # as upstream, whose store finds that last
+                raise StatusError(
+                    "resourceVersion should not be set on objects to be created", code=500, reason=""
+                )
             return await self._shown(kind, write, await self._store_new(kind, new, write, generated))
         finally:
             attributes.settle()
