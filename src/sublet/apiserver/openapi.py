@@ -22,6 +22,7 @@ from sublet.apiserver.kindset import Entry, KindSet
 from sublet.apiserver.openapi_custom import CustomDefinitions
 from sublet.apiserver.openapi_merge import merge
 from sublet.apiserver.openapi_paths import Document, Format, Paths
+from sublet.apiserver.openapi_pieces import Pieces
 from sublet.apiserver.release import git_version
 from sublet.kinds import schemas
 from sublet.machinery import codec
@@ -55,6 +56,8 @@ class OpenAPI:
         self._generation = 0
         self._foreign_generation = 0
         self._made: dict[str, Published] = {}
+        self._pieces = {False: Pieces(), True: Pieces()}
+        """Of the version 2 document: as JSON, and in protobuf."""
         self._digests: _Digests = {}
         self._hashes: dict[str, str] = {}
         self._foreign2: tuple[bytes, ...] = ()
@@ -110,19 +113,27 @@ class OpenAPI:
 
     async def version2(self) -> Published:
         """The document of everything, as JSON."""
-        return await self._once("v2", _document2)
+        return await self._once("v2", lambda maker: _document2(maker, self._pieces[False]))
 
     async def version2_protobuf(self) -> Published:
         """The document of everything in gnostic's protobuf form, which older clients insist on."""
         from sublet.machinery import openapiproto
+        from sublet.machinery.openapiwriter import Encoded
 
-        return await self._once("v2 protobuf", lambda maker: openapiproto.encode(_document2(maker)))
+        def make(maker: _Maker) -> bytes:
+            return openapiproto.encode(
+                _document2(maker, self._pieces[True], openapiproto.encode_definition, Encoded)
+            )
+
+        return await self._once("v2 protobuf", make)
 
     def _refresh(self) -> None:
         if self._generation != self._kinds.generation:
             self._generation = self._kinds.generation
-            self._made.clear()
             self._hashes = {}
+            # Those of version 3 are told by what they are made from: most are still right.
+            current = set(self.hashes().values())
+            self._made = {key: made for key, made in self._made.items() if made.hash in current}
 
     def _hash(self, root: str, version: str, entries: Iterable[Entry], before: _Digests) -> str:
         """``before``: digests of custom kinds as they were; those that have not changed need none anew."""
@@ -143,11 +154,11 @@ class OpenAPI:
     ) -> Published:
         self._refresh()
         found = self._made.get(key)
-        if found is not None:
+        if found is not None and identity in ("", found.hash):
             return found
         async with self._lock:
             found = self._made.get(key)
-            if found is None:
+            if found is None or identity not in ("", found.hash):
                 generation = (self._generation, self._foreign_generation)
                 maker = _Maker(tuple(self._kinds.entries()), self._minor, self._version, self._foreign2)
                 found = await asyncio.to_thread(_publish, make, maker, identity)
@@ -228,27 +239,25 @@ class _Maker:
             _let_the_loop_run()
         return dict(sorted(found.items()))
 
-    def custom_definitions(
-        self, form: Format, pairs: Iterable[tuple[Entry, Resource]], core: Document
-    ) -> Document:
-        """``core``: the definitions of core/v1, for the texts of what all kinds have.
-
-        Each is JSON text: hundreds of definitions decoded together would take hundreds of megabytes.
-        """
-        one = core["io.k8s.api.core.v1.ConfigMap"]["properties"]
-        many = core["io.k8s.api.core.v1.PodList"]["properties"]
-        typed = {name: one[name] for name in ("apiVersion", "kind")}
-        maker = CustomDefinitions(
-            form, typed, one["metadata"]["description"], many["metadata"]["description"]
-        )
-        found: Document = {}
+    def custom(self, pairs: Iterable[tuple[Entry, Resource]]) -> Iterator[tuple[CustomKind, Resource]]:
         for entry, resource in pairs:
             if isinstance(entry.kind, CustomKind):
-                names = (definition_name(resource, kind) for kind in (resource.kind, entry.kind.list_kind))
-                made = maker.of(entry.kind, resource, *names)
-                found.update((name, Raw(codec.encode_json(each))) for name, each in made.items())
+                yield entry.kind, resource
                 _let_the_loop_run()
-        return found
+
+
+def _custom_definitions(form: Format, core: Document) -> Callable[[CustomKind, Resource], Document]:
+    """(kind, one version of it) -> its definitions. ``core``: those of core/v1, for the texts of what all kinds have."""
+    one = core["io.k8s.api.core.v1.ConfigMap"]["properties"]
+    many = core["io.k8s.api.core.v1.PodList"]["properties"]
+    typed = {name: one[name] for name in ("apiVersion", "kind")}
+    maker = CustomDefinitions(form, typed, one["metadata"]["description"], many["metadata"]["description"])
+
+    def of(kind: CustomKind, resource: Resource) -> Document:
+        names = (definition_name(resource, name) for name in (resource.kind, kind.list_kind))
+        return maker.of(kind, resource, *names)
+
+    return of
 
 
 def definition_name(resource: Resource, kind: str) -> str:
@@ -256,7 +265,13 @@ def definition_name(resource: Resource, kind: str) -> str:
     return ".".join((*reversed(resource.group.split(".")), resource.version, kind))
 
 
-def _document2(maker: _Maker) -> Document:
+def _document2(
+    maker: _Maker,
+    pieces: Pieces,
+    write: Callable[[Document], bytes] = codec.encode_json,
+    written: Callable[[bytes], Any] = Raw,
+) -> Document:
+    """``write``, ``written``: how definitions of custom resources stand in it, and as what."""
     pairs = maker.served()
     definitions: Document = {}
     for api_version in dict.fromkeys(resource.api_version for _, resource in pairs):
@@ -264,7 +279,17 @@ def _document2(maker: _Maker) -> Document:
         _let_the_loop_run()
     if not definitions:
         definitions.update(schemas.openapi_definitions(maker.minor, "v1"))
-    definitions.update(maker.custom_definitions(2, pairs, definitions))
+    make = _custom_definitions(2, definitions)
+    keys = set()
+    for kind, resource in maker.custom(pairs):
+        keys.add(key := (resource.qualified, resource.version))
+        piece = pieces.once(
+            key,
+            _facts_digest(kind, resource.version),
+            lambda kind=kind, at=resource: {name: write(each) for name, each in make(kind, at).items()},  # type: ignore[misc]
+        )
+        definitions.update((name, written(each)) for name, each in piece.items())
+    pieces.keep(keys)
     document: Document = {
         "swagger": "2.0",
         "info": maker.info(),
@@ -297,7 +322,10 @@ def _document3(maker: _Maker, group: str, version: str) -> Document:
             f"{_META}.{name}" for name in ("ObjectMeta", "ListMeta", "DeleteOptions", "Status", "Patch")
         ]
         definitions |= _closure(meta, wanted)
-        custom = maker.custom_definitions(3, pairs, meta)
+        make = _custom_definitions(3, meta)
+        for kind, resource in maker.custom(pairs):
+            # As text: the definitions of a large group decoded together take hundreds of megabytes.
+            custom.update((name, Raw(codec.encode_json(each))) for name, each in make(kind, resource).items())
         if any("scale" in entry.kind.subresources for entry, _ in pairs):
             scale = schemas.openapi_definitions(maker.minor, "autoscaling/v1")
             definitions |= _closure(scale, ["io.k8s.api.autoscaling.v1.Scale"])

@@ -131,6 +131,11 @@ def encode(document: Document) -> bytes:
     return _WRITER.message("Document", document)
 
 
+def encode_definition(schema: Document) -> bytes:
+    """The bytes of an ``openapi.v2.Schema``."""
+    return _WRITER.message("Schema", schema)
+
+
 def _parameter(writer: Writer, value: Document) -> bytes:
     if value.get("in") == "body":
         return wire.bytes_field(1, writer.message("BodyParameter", value))

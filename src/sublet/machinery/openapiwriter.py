@@ -16,6 +16,12 @@ Fields = dict[str, tuple[int, str]]
 Special = Callable[["Writer", Any], bytes]
 
 
+class Encoded(msgspec.Struct, frozen=True):
+    """A message that stands in a document in its protobuf form."""
+
+    message: bytes
+
+
 class Writer:
     """Writes messages as tables say: ``messages`` by their fields, ``special`` ones by a function of their own.
 
@@ -73,10 +79,17 @@ class Writer:
         return wire.bytes_field(number, self.message(form, value))
 
     def entries(self, number: int, name: str, values: Document) -> Iterator[bytes]:
-        """The entries of a map of messages, or of anything (``any``). One that is JSON text already is decoded alone."""
-        for key, stated in values.items():
-            value = decode_json(memoryview(stated)) if isinstance(stated, msgspec.Raw) else stated
-            body = anything(value) if name == "any" else self.message(name, value)
+        """The entries of a map of messages, or of anything (``any``).
+
+        A message may be there in bytes already (:class:`Encoded`); JSON text is decoded for itself.
+        """
+        for key, value in values.items():
+            if isinstance(value, Encoded):
+                body = value.message
+            elif isinstance(value, msgspec.Raw):
+                body = self.message(name, decode_json(memoryview(value)))
+            else:
+                body = anything(value) if name == "any" else self.message(name, value)
             yield wire.bytes_field(number, named(key, body))
 
 
