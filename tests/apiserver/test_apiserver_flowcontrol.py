@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -11,7 +12,16 @@ from hypothesis import strategies as st
 
 from sublet.apiserver.api import APIServer
 from sublet.apiserver.filters.fairness import PriorityAndFairness
-from sublet.apiserver.flowcontrol.levels import LIMIT, QUEUE_FULL, TIME_OUT, Level, Waiting, deal, share_out
+from sublet.apiserver.flowcontrol.levels import (
+    LIMIT,
+    QUEUE_FULL,
+    TIME_OUT,
+    Asked,
+    Level,
+    Waiting,
+    deal,
+    share_out,
+)
 from sublet.apiserver.flowcontrol.maintenance import maintain
 from sublet.apiserver.flowcontrol.schemas import FlowSchema
 from sublet.apiserver.requestinfo import parse
@@ -134,10 +144,14 @@ def level(limit: int, response: Object | None = None) -> Level:
     return found
 
 
+def asked(flow: str = "f", seats: int = 1) -> Asked:
+    return Asked("s", flow, seats, 0.0, "alice", parse(Request("GET", "/api/v1/pods")))
+
+
 async def test_a_level_without_queues_refuses_what_it_has_no_seat_for() -> None:
     found = level(1)
     assert found.try_start(1) and not found.try_start(1)
-    assert await found.wait("s", "f", 1, 1.0, 0.0) == LIMIT
+    assert await found.wait(asked(), 1.0) == LIMIT
     found.finish(1, None, 0.0)
     assert found.try_start(1)
 
@@ -145,9 +159,9 @@ async def test_a_level_without_queues_refuses_what_it_has_no_seat_for() -> None:
 async def test_a_full_queue_refuses_and_a_long_wait_ends() -> None:
     found = level(1, queuing(queues=1, length=1))
     assert found.try_start(1)
-    first = asyncio.ensure_future(found.wait("s", "f", 1, 0.05, 0.0))
+    first = asyncio.ensure_future(found.wait(asked(), 0.05))
     await asyncio.sleep(0)
-    assert await found.wait("s", "f", 1, 1.0, 0.0) == QUEUE_FULL
+    assert await found.wait(asked(), 1.0) == QUEUE_FULL
     assert await first == TIME_OUT
     assert (found.waiting, found.waiting_seats, found.seats) == (0, 0, 1)
 
@@ -155,7 +169,7 @@ async def test_a_full_queue_refuses_and_a_long_wait_ends() -> None:
 async def test_who_waits_gets_the_seat_that_is_given_back_and_nobody_overtakes() -> None:
     found = level(1, queuing())
     assert found.try_start(1)
-    waiting = asyncio.ensure_future(found.wait("s", "f", 1, 1.0, 0.0))
+    waiting = asyncio.ensure_future(found.wait(asked(), 1.0))
     await asyncio.sleep(0)
     found.finish(1, None, 0.0)
     assert not found.try_start(1)
@@ -166,7 +180,7 @@ async def test_who_waits_gets_the_seat_that_is_given_back_and_nobody_overtakes()
 async def test_a_request_that_goes_away_while_it_waits_leaves_nothing_behind() -> None:
     found = level(1, queuing())
     assert found.try_start(1)
-    waiting = asyncio.ensure_future(found.wait("s", "f", 1, 9.0, 0.0))
+    waiting = asyncio.ensure_future(found.wait(asked(), 9.0))
     await asyncio.sleep(0)
     waiting.cancel()
     await asyncio.gather(waiting, return_exceptions=True)
@@ -179,7 +193,7 @@ async def test_a_flood_of_one_flow_does_not_hold_up_another() -> None:
     served: list[str] = []
 
     async def one(flow: str) -> None:
-        place = await found.wait("s", flow, 1, 9.0, 0.0)
+        place = await found.wait(asked(flow), 9.0)
         assert isinstance(place, Waiting)
         served.append(flow)
         await asyncio.sleep(0)
@@ -307,6 +321,71 @@ async def test_requests_wait_in_queues_and_all_are_served(api: APIServer, client
     )
     limit = api.flow_control.classify(ALICE, parse(Request("GET", "/version"))).level.limit
     assert {answer.status for answer in answers} == {200} and most <= limit
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    async with asyncio.timeout(5):
+        while not condition():  # noqa: ASYNC110  nothing tells of it
+            await asyncio.sleep(0.001)
+
+
+async def table(api: APIServer, name: str, user: User = MASTER) -> list[list[str]]:
+    """The cells of a dump, without their padding; every column begins at the same place in each row."""
+    answer = await ask(api, f"/debug/api_priority_and_fairness/{name}", user)
+    assert answer.status == 200 and isinstance(answer.body, bytes), answer.body
+    lines = answer.body.decode().splitlines()
+    starts = {len(line) - len(line.rpartition(",")[2].lstrip()) for line in lines if not line.endswith(" ")}
+    assert len(starts) == 1
+    return [[cell.strip() for cell in line.split(",")] for line in lines]
+
+
+async def test_who_waits_and_who_runs_is_shown_to_who_may_look(api: APIServer, client: Client) -> None:
+    await client.create(LEVELS, level_object(limitResponse=queuing(queues=2, hand=1, length=50)))
+    await client.create(SCHEMAS, schema_object())
+    assert api.flow_control is not None
+    control = api.flow_control
+    pods = parse(Request("GET", "/api/v1/pods"))
+    await until(lambda: control.classify(ALICE, pods).schema.name == "lab")
+    control.seats = 1
+    control.levels()
+    fair = PriorityAndFairness(control)
+    go_on = asyncio.Event()
+
+    async def work(_request: Request) -> Response:
+        await go_on.wait()
+        return Response(200)
+
+    def request() -> Request:
+        made = Request("GET", "/api/v1/namespaces/ns/pods/p", user=ALICE, remote="192.0.2.1:1")
+        made.context["info"] = parse(made)
+        return made
+
+    level = control.classify(ALICE, parse(request())).level
+    level.limit = 1
+    tasks = [asyncio.ensure_future(fair(request(), work)) for _ in range(3)]
+    await until(lambda: level.waiting == 2)
+    levels = {row[0]: row for row in await table(api, "dump_priority_levels")}
+    assert levels["PriorityLevelName"][-2:] == ["TimedoutRequests", "CancelledRequests"]
+    assert levels["lab"] == ["lab", "1", "false", "false", "2", "1", "1", "0", "0", "0"]
+    assert levels["catch-all"][2] == "true" and list(levels)[1:] == sorted(list(levels)[1:])
+    queues = [row for row in await table(api, "dump_queues") if row[0] == "lab"]
+    assert sorted((row[2], row[6]) for row in queues) == [("0", "0"), ("2", "2")]
+    assert all(row[5].endswith("ss") and row[8].endswith("ss") for row in queues)
+    rows = [row for row in await table(api, "dump_requests?includeRequestDetails=1") if row[0] == "lab"]
+    details = ["alice", "get", "/api/v1/namespaces/ns/pods/p", "ns", "p", "v1", "pods", ""]
+    assert [row[10:] for row in rows] == [details] * 3
+    queue = next(row[1] for row in queues if row[2] == "2")
+    assert [(row[1], row[2], row[3], row[4]) for row in rows] == [
+        ("lab", "-1", "-1", ""), ("lab", queue, "0", ""), ("lab", queue, "1", ""),
+    ]  # fmt: skip
+    assert [row[9] == "0001-01-01T00:00:00Z" for row in rows] == [False, True, True]
+    tasks[-1].cancel()
+    go_on.set()
+    await asyncio.gather(*tasks, return_exceptions=True)
+    levels = {row[0]: row for row in await table(api, "dump_priority_levels")}
+    assert levels["lab"] == ["lab", "0", "true", "false", "0", "0", "2", "0", "0", "1"]
+    assert (await ask(api, "/debug/api_priority_and_fairness/dump_queues")).status == 403
+    assert (await ask(api, "/debug/pprof", MASTER)).status == 404
 
 
 async def test_without_priority_and_fairness_a_bound_on_requests_is_kept(store: Store) -> None:

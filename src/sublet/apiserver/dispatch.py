@@ -44,7 +44,7 @@ NOT_STORED: Mapping[tuple[str, str], str] = {
 PATHS: Mapping[str, str] = {
     "": "discovery", "api": "discovery", "apis": "discovery", "openapi": "openapi", "version": "version",
     "healthz": "health", "livez": "health", "readyz": "health", "metrics": "metrics",
-    ".well-known": "tokens", "openid": "tokens", "statusz": "zpages", "flagz": "zpages",
+    ".well-known": "tokens", "openid": "tokens", "statusz": "zpages", "flagz": "zpages", "debug": "debug",
 }  # fmt: skip
 """First segment of a non-resource path -> module."""
 

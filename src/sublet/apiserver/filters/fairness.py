@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Callable
 
 from sublet.apiserver.chain import Proceed
 from sublet.apiserver.filters.inflight import too_many
 from sublet.apiserver.flowcontrol.control import FlowControl
-from sublet.apiserver.flowcontrol.levels import Waiting
+from sublet.apiserver.flowcontrol.levels import CANCELLED, Asked, Counts, Level, Waiting
 from sublet.apiserver.metrics import LATENCY
 from sublet.apiserver.requestinfo import CONNECT, RequestInfo
 from sublet.client.exchange import IN_PROCESS, Request, Response
@@ -42,28 +43,39 @@ class PriorityAndFairness:
         request.context["flow"] = found.headers
         level, counts = found.level, found.counts
         now = self._now
-        seats, waited = 1, None
+        arrived = now()
+        seats = self._control.seats_of(level, info) if info.verb == "list" and not level.exempt else 1
+        asked = Asked(found.schema.name, found.flow, seats, arrived, user.name, info)
+        waited = None
         if level.exempt:
             level.take_anyway(seats)
-        else:
-            if info.verb == "list":
-                seats = self._control.seats_of(level, info)
-            if not level.try_start(seats):
-                since = now()
-                outcome = await level.wait(found.schema.name, found.flow, seats, self._longest, since)
-                if not isinstance(outcome, Waiting):
-                    counts.rejected[outcome] = counts.rejected.get(outcome, 0) + 1
-                    return too_many()
-                waited = outcome
-                seconds = now() - since
-                counts.waited.observe(seconds)
-                notes = request.context.setdefault("audit_annotations", {})
-                notes[f"{LATENCY}apf-queue-wait"] = durations.text(round(seconds * 1e9))
+        elif not level.try_start(seats):
+            waited = await self._wait(request, level, counts, asked)
+            if waited is None:
+                return too_many()
         counts.dispatched += 1
-        started = now()
+        asked.started = arrived if waited is None else now()
+        level.executing.add(asked)
         try:
             return await proceed(request)
         finally:
-            seconds = now() - started
+            level.executing.discard(asked)
+            seconds = now() - asked.started
             counts.ran.observe(seconds)
             level.finish(seats, waited, seconds)
+
+    async def _wait(self, request: Request, level: Level, counts: Counts, asked: Asked) -> Waiting | None:
+        """The place it waited at; None: it gets no seats."""
+        try:
+            outcome = await level.wait(asked, self._longest)
+        except asyncio.CancelledError:
+            counts.reject(CANCELLED)
+            raise
+        if not isinstance(outcome, Waiting):
+            counts.reject(outcome)
+            return None
+        seconds = self._now() - asked.arrived
+        counts.waited.observe(seconds)
+        notes = request.context.setdefault("audit_annotations", {})
+        notes[f"{LATENCY}apf-queue-wait"] = durations.text(round(seconds * 1e9))
+        return outcome

@@ -186,10 +186,14 @@ class FlowControl:
 
     # -- what others see --
 
+    def levels(self) -> list[Level]:
+        """As they are stated now."""
+        self._rebuild()
+        return list(self._levels.values())
+
     def lines(self) -> Iterator[str]:
         """Metrics under upstream's names."""
-        self._rebuild()
-        levels = list(self._levels.values())
+        levels = self.levels()
         gauges: tuple[tuple[str, str, Callable[[Level], float]], ...] = (
             ("nominal_limit_seats", "Nominal number of execution seats configured for each priority level", lambda level: level.nominal),
             ("lower_limit_seats", "Configured lower bound on number of execution seats available to each priority level", lambda level: level.lowest()),

@@ -19,12 +19,13 @@ from typing import Any
 from msgspec import Struct, field
 
 from sublet.apiserver.metrics import Histogram
+from sublet.apiserver.requestinfo import RequestInfo
 from sublet.machinery import objects
 from sublet.machinery.kind import Object
 
 WAIT_BUCKETS = (0.0, 0.005, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 15.0, 30.0)
 RUN_BUCKETS = (0.0, 0.005, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 15.0, 30.0)
-QUEUE_FULL, LIMIT, TIME_OUT = "queue-full", "concurrency-limit", "time-out"
+QUEUE_FULL, LIMIT, TIME_OUT, CANCELLED = "queue-full", "concurrency-limit", "time-out", "cancelled"
 _ESTIMATE = 0.003
 """Seconds that a request is taken to run until it is known, as upstream."""
 _HANDS_LIMIT = 1024
@@ -33,16 +34,35 @@ _SHARE_OF_ONE = 0.15
 """The part of a level's seats that one request may take at most."""
 
 
+class Asked:
+    """A request and what became of it so far. Times are of the monotonic clock; ``started`` 0: it waits."""
+
+    __slots__ = ("arrived", "flow", "info", "queue", "schema", "seats", "started", "user")
+
+    def __init__(
+        self, schema: str, flow: str, seats: int, arrived: float, user: str, info: RequestInfo
+    ) -> None:
+        self.schema = schema
+        self.flow = flow
+        self.seats = seats
+        self.arrived = arrived
+        self.started = 0.0
+        self.queue = -1
+        """In which it waits or waited; -1: in none."""
+        self.user = user
+        self.info = info
+
+
 class Waiting:
     """A request in a queue."""
 
-    __slots__ = ("future", "queue", "seats", "since", "start")
+    __slots__ = ("asked", "future", "queue", "seats", "start")
 
-    def __init__(self, seats: int, queue: int, start: float, since: float) -> None:
-        self.seats = seats
-        self.queue = queue
+    def __init__(self, asked: Asked, queue: int, start: float) -> None:
+        self.asked = asked
+        self.seats = asked.seats
+        self.queue = asked.queue = queue
         self.start = start
-        self.since = since
         self.future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
 
@@ -53,6 +73,9 @@ class Counts(Struct):
     rejected: dict[str, int] = field(default_factory=dict)
     waited: Histogram = field(default_factory=lambda: Histogram(WAIT_BUCKETS))
     ran: Histogram = field(default_factory=lambda: Histogram(RUN_BUCKETS))
+
+    def reject(self, reason: str) -> None:
+        self.rejected[reason] = self.rejected.get(reason, 0) + 1
 
 
 class Level:
@@ -77,6 +100,7 @@ class Level:
         self.peak = 0
         """The most seats that were taken or asked for since the last sharing out."""
         self.counts: dict[str, Counts] = {}
+        self.executing: set[Asked] = set()
         self._queues: list[deque[Waiting]] = []
         self._finish: list[float] = []
         self._hand = 1
@@ -160,14 +184,28 @@ class Level:
 
     # -- queues --
 
-    async def wait(self, schema: str, flow: str, seats: int, longest: float, now: float) -> Waiting | str:
+    @property
+    def queues(self) -> Sequence[Sequence[Waiting]]:
+        """Who waits, in the order of each queue."""
+        return self._queues
+
+    def next_start(self, index: int) -> float:
+        """The virtual time at which the next request of a queue is due."""
+        queue = self._queues[index]
+        return queue[0].start if queue else max(self._virtual, self._finish[index])
+
+    def work(self, seats: int) -> float:
+        """The seat-seconds that so many seats are taken to cost before it is known."""
+        return seats * _ESTIMATE
+
+    async def wait(self, asked: Asked, longest: float) -> Waiting | str:
         """Waits for seats; the place waited at once they are taken, or why they are not given."""
         if not self._queues:
             return LIMIT
-        queue = self._shortest(schema, flow)
+        queue = self._shortest(asked.schema, asked.flow)
         if len(self._queues[queue]) >= self._length:
             return QUEUE_FULL
-        waiting = self._enqueue(queue, seats, now)
+        waiting = self._enqueue(queue, asked)
         try:
             async with asyncio.timeout(longest):
                 await waiting.future
@@ -178,16 +216,17 @@ class Level:
             return TIME_OUT
         except asyncio.CancelledError:
             if waiting.future.done() and not waiting.future.cancelled():
-                self.finish(seats, waiting, 0.0)
+                self.finish(asked.seats, waiting, 0.0)
             else:
                 self._leave(waiting)
             raise
         return waiting
 
-    def _enqueue(self, index: int, seats: int, now: float) -> Waiting:
+    def _enqueue(self, index: int, asked: Asked) -> Waiting:
+        seats = asked.seats
         start = max(self._virtual, self._finish[index])
-        self._finish[index] = start + seats * _ESTIMATE
-        waiting = Waiting(seats, index, start, now)
+        self._finish[index] = start + self.work(seats)
+        waiting = Waiting(asked, index, start)
         queue = self._queues[index]
         queue.append(waiting)
         if len(queue) == 1:
