@@ -8,13 +8,18 @@ from pathlib import Path
 
 import pytest
 
+from sublet.client import kubeconfig
+from sublet.client.client import Client
+from sublet.client.http import HTTPTransport
 from sublet.controlplane import absentflags
 from sublet.controlplane.assemble import ControlPlane
 from sublet.controlplane.config import load
 from sublet.controlplane.flagparser import names
-from sublet.controlplane.flags import APIServerFlags, applied, parse_flags
-from sublet.controlplane.run import RunSettings, assembly
+from sublet.controlplane.flags import APIServerFlags, applied, parse_flags, shown
+from sublet.controlplane.run import CannotStart, RunSettings, assembly, start
+from sublet.kinds.resources import resource
 from sublet.machinery.settings import ConfigurationError
+from sublet.pki.authority import SERVER, Authority
 
 
 def assembled(tmp_path: Path, *flags: str, **settings: object):
@@ -70,7 +75,18 @@ def test_options_count_where_flags_say_nothing(tmp_path: Path) -> None:
             "the service cluster IP range must be at least 8 IP addresses",
         ),
         ("--tls-cipher-suites=TLS_NONE", "Cipher suite TLS_NONE not supported or doesn't exist"),
-        ("--tls-min-version=VersionTLS9", "--tls-min-version must be one of"),
+        ("--tls-min-version=VersionTLS9", 'unknown tls version "VersionTLS9"'),
+        ("--tls-cert-file=/tmp/a.crt", "missing filename for serving cert"),
+        ("--tls-private-key-file=/tmp/a.key", "missing filename for serving cert"),
+        (
+            "--tls-sni-cert-key=/tmp/a.crt",
+            'invalid argument "/tmp/a.crt" for "--tls-sni-cert-key" flag: '
+            "expected comma separated certificate and key file paths",
+        ),
+        (
+            "--tls-sni-cert-key=/tmp/a.crt,/tmp/a.key:",
+            'invalid argument "/tmp/a.crt,/tmp/a.key:" for "--tls-sni-cert-key" flag: empty names list is not allowed',
+        ),
     ],
 )
 def test_places_that_cannot_be_are_refused(tmp_path: Path, flag: str, message: str) -> None:
@@ -177,3 +193,47 @@ def test_flags_are_shown_as_they_came_to_be(tmp_path: Path) -> None:
     assert (shown["enable-priority-and-fairness"], shown["anonymous-auth"]) == ("false", "true")
     assert shown["service-cluster-ip-range"] == "10.96.0.0/16"
     assert assembled(tmp_path).settings["flags"]()["event-ttl"] == "1h0m0s"
+
+
+async def test_certificates_of_ones_own_are_served_and_the_kubeconfig_still_works(tmp_path: Path) -> None:
+    other = Authority.create("somebody's")
+    for name in ("api", "named"):
+        pair = other.issue(name, dns=[f"{name}.example.com"], ips=["127.0.0.1"], usages=(SERVER,))
+        (tmp_path / f"{name}.crt").write_bytes(pair.cert_pem)
+        (tmp_path / f"{name}.key").write_bytes(pair.key_pem)
+    made = assembled(
+        tmp_path / "data", f"--tls-cert-file={tmp_path}/api.crt", f"--tls-private-key-file={tmp_path}/api.key",
+        f"--tls-sni-cert-key={tmp_path}/named.crt,{tmp_path}/named.key:a.example.org,*.example.net",
+        store="memory://", port=0,
+    )  # fmt: skip
+    plane = ControlPlane(made)
+    await plane.start()
+    try:
+        context = ssl.create_default_context(cadata=other.cert_pem.decode())
+        _, writer = await asyncio.open_connection(
+            "127.0.0.1", plane.port, ssl=context, server_hostname="api.example.com"
+        )
+        writer.close()
+        strict = ssl.create_default_context(cadata=other.cert_pem.decode())
+        with pytest.raises(ssl.SSLCertVerificationError, match=r"not valid for 'x.example.net'"):
+            await asyncio.open_connection(
+                "127.0.0.1", plane.port, ssl=strict, server_hostname="x.example.net"
+            )
+        client = Client(HTTPTransport(kubeconfig.load(plane.kubeconfig_path)), "test")
+        try:
+            assert (await client.get(resource("namespaces"), "default"))["metadata"]["name"] == "default"
+        finally:
+            await client.close()
+    finally:
+        await plane.stop()
+
+
+def test_lists_of_whole_values_are_shown_as_upstream_shows_them(tmp_path: Path) -> None:
+    stated = ("--tls-sni-cert-key=a.crt,a.key:x,y", "--tls-sni-cert-key=b.crt,b.key")
+    assert shown(parse_flags(stated))["tls-sni-cert-key"] == "[a.crt,a.key:x,y;b.crt,b.key]"
+
+
+async def test_files_that_are_not_there_keep_the_control_plane_from_starting(tmp_path: Path) -> None:
+    flags = (f"--tls-cert-file={tmp_path}/no.crt", f"--tls-private-key-file={tmp_path}/no.key")
+    with pytest.raises(CannotStart, match=f"open {tmp_path}/no.crt: no such file or directory"):
+        await start(RunSettings(data_dir=tmp_path, port=0, store="memory://", api_server_flags=flags))

@@ -212,3 +212,18 @@ async def _there(look: Callable[[], Awaitable[Any]]) -> None:
             pass
         await asyncio.sleep(0.05)
     raise AssertionError("it did not happen in 25 s")
+
+
+def test_whom_pods_trust_may_be_stated_in_a_file(tmp_path: Path) -> None:
+    authority = tmp_path / "ca.crt"
+    authority.write_text("-----BEGIN CERTIFICATE-----\n")
+    stated = [f"--root-ca-file={authority}"]
+    assert workerflags.controlling(stated)["controller_settings"] == {"root_ca": authority.read_text()}
+    assert not workerflags.controlling(stated, files=False)["controller_settings"]
+    with pytest.raises(
+        ConfigurationError, match=r"error reading root-ca-file at .*: no such file or directory"
+    ):
+        workerflags.controlling([f"--root-ca-file={tmp_path}/none"])
+    authority.write_text("nothing")
+    with pytest.raises(ConfigurationError, match=r"error parsing root-ca-file"):
+        workerflags.controlling(stated)

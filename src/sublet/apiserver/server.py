@@ -18,7 +18,7 @@ from sublet.apiserver import clientcerts
 from sublet.apiserver.headerrules import HeaderRules
 from sublet.apiserver.metrics import heading
 from sublet.apiserver.protocol import HTTPProtocol
-from sublet.apiserver.tls import TLSListener
+from sublet.apiserver.tls import Choose, TLSListener
 from sublet.client.exchange import Application
 
 _SWEEP_SECONDS = 2.0
@@ -48,12 +48,13 @@ class HTTPServer:
         host: str = "127.0.0.1",
         port: int = 0,
         ssl_context: ssl.SSLContext | None = None,
+        choose: Choose | None = None,
         path: Path | None = None,
         backlog: int = 1024,
         listed_headers: Iterable[str] = (),
         listed_prefixes: Iterable[str] = (),
     ) -> None:
-        """``listed_headers`` and ``listed_prefixes``, in lower case: further headers whose values a proxy repeats."""
+        """``choose``: a context by the name that a client asks for. ``listed_headers`` and ``listed_prefixes``, in lower case: further headers whose values a proxy repeats."""
         self.application = application
         self.host = host
         self.port = port
@@ -67,6 +68,7 @@ class HTTPServer:
         self.header_rules = HeaderRules(listed_headers, listed_prefixes)
         self.loop: asyncio.AbstractEventLoop
         self._ssl = ssl_context
+        self._choose = choose
         self._tls: TLSListener | None = None
         self._backlog = backlog
         self._server: asyncio.AbstractServer | None = None
@@ -80,7 +82,7 @@ class HTTPServer:
         self.loop = asyncio.get_running_loop()
         connection: Callable[[], asyncio.Protocol] = self._connection
         if self._ssl is not None:
-            connection = self._tls = TLSListener(self._ssl, self._connection)
+            connection = self._tls = TLSListener(self._ssl, self._connection, self._choose)
         try:
             if self.path is not None:
                 self._server = await self.loop.create_unix_server(
@@ -193,6 +195,12 @@ class HTTPServer:
         """Serves a renewed certificate to new connections. Raises ``OSError``, ``ssl.SSLError``."""
         if self._ssl is not None:
             self._ssl.load_cert_chain(certificate, key)
+
+    def use(self, context: ssl.SSLContext) -> None:
+        """Serves new connections with another context."""
+        self._ssl = context
+        if self._tls is not None:
+            self._tls.use(context)
 
     async def _sweep(self) -> None:
         """Disconnects peers that let their deadline pass (one timer for all connections)."""

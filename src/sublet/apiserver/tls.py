@@ -49,6 +49,8 @@ class Peer(Struct, frozen=True):
 
 
 NOBODY = Peer()
+Choose = Callable[["str | None", str], "ssl.SSLContext | None"]
+"""(name that the client asks for or None, address it came to) -> the context for it; None: the listener's own."""
 
 
 def address(transport: asyncio.BaseTransport) -> str:
@@ -62,20 +64,43 @@ def address(transport: asyncio.BaseTransport) -> str:
 class TLSListener:
     """Makes the connections of one listening address, which share its context and queues.
 
-    ``protocol`` makes what speaks inside TLS, once a handshake is over.
+    ``protocol`` makes what speaks inside TLS, once a handshake is over. ``choose`` may choose another context by the
+    name that the client asks for and the address it came to.
     """
 
-    __slots__ = ("_peers", "_release", "context", "failed", "incoming", "outgoing", "protocol")
+    __slots__ = (
+        "_choose", "_peers", "_release", "context", "failed", "greeting", "incoming", "outgoing", "protocol",
+    )  # fmt: skip
 
-    def __init__(self, context: ssl.SSLContext, protocol: Callable[[], asyncio.Protocol]) -> None:
-        self.context = context
+    def __init__(
+        self, context: ssl.SSLContext, protocol: Callable[[], asyncio.Protocol], choose: Choose | None = None
+    ) -> None:
         self.protocol = protocol
+        self.greeting: TLSConnection | None = None
+        """Whose handshake goes on right now."""
+        self._choose = choose
         self.incoming = ssl.MemoryBIO()
         self.outgoing = ssl.MemoryBIO()
         self.failed = 0
         """Connections whose handshake came to nothing: what was said was no TLS, was not wanted, or took too long."""
-        self._release = tlsmemory.releasing(context)
         self._peers: dict[Peer, Peer] = {}
+        self.use(context)
+
+    def use(self, context: ssl.SSLContext) -> None:
+        """Serves new connections with a context."""
+        self.context = context
+        self._release = tlsmemory.releasing(context)
+        if self._choose is not None:
+            context.sni_callback = self._chosen
+
+    def _chosen(self, connection: Any, name: str | None, _context: ssl.SSLContext) -> None:
+        greeting = self.greeting
+        if self._choose is None or greeting is None:
+            return
+        here = greeting.get_extra_info("sockname")
+        found = self._choose(name, str(here[0]) if isinstance(here, tuple) else "")
+        if found is not None:
+            connection.context = found
 
     def __call__(self) -> TLSConnection:
         return TLSConnection(self)
@@ -128,6 +153,7 @@ class TLSConnection(asyncio.Protocol, asyncio.Transport):
             self._fail(error)
             return
         finally:
+            queues.greeting = None
             if queues.incoming.pending:
                 queues.incoming.read()  # of a connection that failed or was closed: it is not the next one's
             self._send()
@@ -151,6 +177,7 @@ class TLSConnection(asyncio.Protocol, asyncio.Transport):
         try:
             if self._state == _HANDSHAKE:
                 self._first += data[: _HEADER - len(self._first)]
+                self._listener.greeting = self
                 tls.do_handshake()
                 self._state = _OPEN
             while size := incoming.pending or tls.pending():

@@ -46,7 +46,7 @@ ABSENT: Mapping[str, Absent] = {
     **_each(
         _PKI,
         "cert-dir", "kubelet-certificate-authority", "kubelet-client-certificate", "kubelet-client-key",
-        "proxy-client-cert-file", "proxy-client-key-file", "tls-cert-file", "tls-private-key-file", "tls-sni-cert-key",
+        "proxy-client-cert-file", "proxy-client-key-file",
     ),
     **_each(_SIGNER, "service-account-signing-endpoint", "service-account-signing-key-file"),
     **_is("service accounts are always looked up", "true", "service-account-lookup"),

@@ -44,6 +44,9 @@ from sublet.store.interface import Store
 from sublet.store.open import open_store
 
 if TYPE_CHECKING:
+    import ssl
+
+    from sublet.apiserver.servingcerts import ServingCertificates, ServingFiles
     from sublet.scheduler.configuration import SchedulerSettings
 
 logger = logging.getLogger(__name__)
@@ -115,6 +118,8 @@ class Assembly(Struct, frozen=True):
     resource_metrics: bool = False
     """Whether ``metrics.k8s.io`` is served, from what nodes report."""
     tls: TLSChoice = TLSChoice()
+    certificates: ServingFiles | None = None
+    """What is served besides the control plane's own certificate, or in its place; None: nothing."""
     shutdown: Shutdown = field(default_factory=Shutdown)
     nodes: bool = True
     """Whether it has nodes of its own, whose agents serve logs and exec."""
@@ -136,6 +141,8 @@ class ControlPlane:
         self._controlling: Controlling | None = None
         self._workers: list[Worker] = []
         self._pod_streams: PodStreams | None = None
+        self._certificates: ServingCertificates | None = None
+        self._following: asyncio.Task[None] | None = None
         self.rotation: Rotation | None = None
         """Renews certificates, once started."""
 
@@ -159,7 +166,10 @@ class ControlPlane:
     def access(self, server: str = "") -> ClusterAccess:
         """The administrator's access, with the client certificate that lies beside the others and is renewed as they."""
         certificate, key = self.pki.pair("admin")
-        return ClusterAccess(server or self.url, self.pki.cert("ca").read_bytes(), certificate, key)
+        return ClusterAccess(
+            server or self.url, self.pki.cert("ca").read_bytes(), certificate, key,
+            tls_server_name=self._loopback_name(),
+        )  # fmt: skip
 
     def client(self, user: User | None = None, user_agent: str = "sublet") -> Client:
         """A client in this process; by default it may do everything."""
@@ -183,20 +193,21 @@ class ControlPlane:
         gate = _Gate()
         stated = assembly.settings.get("authentication", {})
         proxy: ProxyHeaders = stated.get("front_proxy_headers", ProxyHeaders())
+        certificates = self._certificates = self._serving_certificates()
         self._server = HTTPServer(
             gate,
             host=assembly.host,
             port=assembly.port,
-            ssl_context=tls_context(
-                self.pki.cert("apiserver"),
-                self.pki.key("apiserver"),
-                (self.pki.cert("ca"), self.pki.cert("front-proxy-ca")),
-                assembly.tls,
-            ),
+            ssl_context=self._context(self.pki.cert("apiserver"), self.pki.key("apiserver"))
+            if certificates is None
+            else certificates.context,
+            choose=None if certificates is None else certificates.choose,
             listed_headers=proxy.group,
             listed_prefixes=proxy.extra_prefixes,
         )
         await self._server.start()
+        if certificates is not None:
+            self._following = asyncio.create_task(certificates.follow(self._server.use))
         url = assembly.store_url or f"sqlite://{assembly.data_dir.absolute() / _STORE}"
         self._store = await open_store(url)
         # Now that the directory is known to be ours: another process's kubeconfig must not be overwritten.
@@ -223,7 +234,7 @@ class ControlPlane:
     def _renewed(self, pki: ControlPlanePKI) -> None:
         """Has whatever shows a certificate show the renewed one, and keeps the administrator's kubeconfig good."""
         self.pki = pki
-        if self._server is not None and "apiserver" in pki.renewed:
+        if self._server is not None and self._certificates is None and "apiserver" in pki.renewed:
             self._server.renew(pki.cert("apiserver"), pki.key("apiserver"))
         if "front-proxy-client" in pki.renewed:
             self.api.aggregation.renew(*pki.pair("front-proxy-client"))
@@ -252,6 +263,9 @@ class ControlPlane:
             await self.api.withdraw()
         if self._server is not None:
             await self._stop_serving(self._server)
+        if self._following is not None:
+            self._following.cancel()
+            await asyncio.gather(self._following, return_exceptions=True)
         if self.rotation is not None:
             await self.rotation.stop()
         for worker in reversed(self._workers):
@@ -279,9 +293,31 @@ class ControlPlane:
 
     # -- parts --
 
+    def _context(self, certificate: Path, key: Path) -> ssl.SSLContext:
+        authorities = (self.pki.cert("ca"), self.pki.cert("front-proxy-ca"))
+        return tls_context(certificate, key, authorities, self.assembly.tls)
+
+    def _serving_certificates(self) -> ServingCertificates | None:
+        if self.assembly.certificates is None:
+            return None
+        from sublet.apiserver.servingcerts import Pair, ServingCertificates
+
+        own = Pair(self.pki.cert("apiserver"), self.pki.key("apiserver"))
+        return ServingCertificates(self.assembly.certificates, own, self._context)
+
+    def _loopback_name(self) -> str:
+        """What to ask the server for, so that it shows its own certificate; empty where it does anyway."""
+        files = self.assembly.certificates
+        if files is None or files.default is None:
+            return ""
+        from sublet.apiserver.servingcerts import LOOPBACK
+
+        return LOOPBACK
+
     def _own_sans(self) -> list[str]:
         assembly = self.assembly
         names = [f"kubernetes.default.svc.{assembly.cluster_domain}", assembly.advertise_address]
+        names.append(self._loopback_name())
         if assembly.host not in ("", "0.0.0.0", "::"):
             names.append(assembly.host)
         if assembly.service_cidr:

@@ -321,7 +321,7 @@ def _api_server_flags(stated: Sequence[str], minor: str) -> None:
 def _controller_manager_flags(stated: Sequence[str], minor: str) -> None:
     from sublet.controlplane import workerflags
 
-    workerflags.controlling(stated, minor)
+    workerflags.controlling(stated, minor, files=False)
 
 
 def _scheduler_flags(stated: Sequence[str], minor: str) -> None:

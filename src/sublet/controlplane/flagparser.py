@@ -18,6 +18,8 @@ from sublet.machinery.settings import ConfigurationError
 T = TypeVar("T")
 
 DURATION: Mapping[str, str] = {"unit": "duration"}
+WHOLE: Mapping[str, str] = {"unit": "whole"}
+"""Of a list of which each mention of the flag is one, commas and all."""
 _SWITCHES = (bool, bool | None)
 
 
@@ -62,7 +64,7 @@ def parse(
             hint = f"did you mean {nearest[0]}?" if nearest else f"known flags: {', '.join(sorted(known))}"
             raise ConfigurationError(f"unknown flag {flag} of {component}: {hint}")
         name = known[flag].name
-        value = _value(flag, hints[name], text, known[flag].metadata.get("unit") == "duration")
+        value = _value(flag, hints[name], text, known[flag].metadata.get("unit", ""))
         values[name] = (*values.get(name, ()), *value) if isinstance(value, tuple) else value
     return kind(**values)
 
@@ -70,19 +72,17 @@ def parse(
 def shown(flags: Any) -> dict[str, str]:
     """Every flag, without its dashes, and its value as Kubernetes' programs print it."""
     return {
-        _flag(each.name).removeprefix("--"): _text(
-            getattr(flags, each.name), each.metadata.get("unit") == "duration"
-        )
+        _flag(each.name).removeprefix("--"): _text(getattr(flags, each.name), each.metadata.get("unit", ""))
         for each in dataclasses.fields(flags)
     }
 
 
-def _text(value: Any, duration: bool) -> str:
+def _text(value: Any, unit: str) -> str:
     if isinstance(value, tuple):
-        return f"[{','.join(value)}]"
+        return f"[{(';' if unit == 'whole' else ',').join(value)}]"
     if value is None or isinstance(value, bool):
         return "false" if value is False else "true"  # what is stated by nobody is on
-    return durations.shown(value) if duration else f"{value}"
+    return durations.shown(value) if unit == "duration" else f"{value}"
 
 
 def _flag(name: str) -> str:
@@ -109,13 +109,15 @@ def _pairs(
         yield flag, value
 
 
-def _value(flag: str, hint: Any, text: str, duration: bool) -> Any:
+def _value(flag: str, hint: Any, text: str, unit: str) -> Any:
     if typing.get_origin(hint) is Literal:
         if text not in typing.get_args(hint):
             raise ConfigurationError(
                 f"{flag} must be one of {', '.join(typing.get_args(hint))}, not {text!r}"
             )
         return text
+    if unit == "whole":
+        return (text.strip(),)
     if typing.get_origin(hint) is tuple:
         return tuple(part.strip() for part in text.split(",") if part.strip())
     if hint in _SWITCHES:
@@ -126,7 +128,7 @@ def _value(flag: str, hint: Any, text: str, duration: bool) -> Any:
         if not text.removeprefix("-").isdigit() or int(text) < 0:
             raise ConfigurationError(f"{flag} must be a whole number from 0, not {text!r}")
         return int(text)
-    if duration:
+    if unit == "duration":
         try:
             return durations.parse(text)
         except ValueError as error:

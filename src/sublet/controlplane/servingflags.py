@@ -5,14 +5,20 @@ from __future__ import annotations
 import ipaddress
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any, Literal
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from sublet.apiserver.server import TLSChoice
 from sublet.controlplane.addresses import service_range
+from sublet.controlplane.flagparser import WHOLE
 from sublet.machinery import regexp
 from sublet.machinery.settings import ConfigurationError
 
+if TYPE_CHECKING:
+    from sublet.apiserver.servingcerts import ServingFiles
+
+_VERSIONS = ("", "VersionTLS10", "VersionTLS11", "VersionTLS12", "VersionTLS13")
 _TLS12 = {
     "TLS_ECDHE_ECDSA_WITH_AES_128_CBC_SHA": "ECDHE-ECDSA-AES128-SHA",
     "TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256": "ECDHE-ECDSA-AES128-GCM-SHA256",
@@ -24,7 +30,10 @@ _TLS12 = {
     "TLS_ECDHE_RSA_WITH_AES_256_CBC_SHA": "ECDHE-RSA-AES256-SHA",
     "TLS_ECDHE_RSA_WITH_AES_256_GCM_SHA384": "ECDHE-RSA-AES256-GCM-SHA384",
     "TLS_ECDHE_RSA_WITH_CHACHA20_POLY1305_SHA256": "ECDHE-RSA-CHACHA20-POLY1305",
+    "TLS_ECDHE_ECDSA_WITH_AES_128_CBC_SHA256": "ECDHE-ECDSA-AES128-SHA256",
+    "TLS_ECDHE_RSA_WITH_AES_128_CBC_SHA256": "ECDHE-RSA-AES128-SHA256",
     "TLS_RSA_WITH_AES_128_CBC_SHA": "AES128-SHA",
+    "TLS_RSA_WITH_AES_128_CBC_SHA256": "AES128-SHA256",
     "TLS_RSA_WITH_AES_128_GCM_SHA256": "AES128-GCM-SHA256",
     "TLS_RSA_WITH_AES_256_CBC_SHA": "AES256-SHA",
     "TLS_RSA_WITH_AES_256_GCM_SHA384": "AES256-GCM-SHA384",
@@ -55,8 +64,12 @@ class ServingFlags:
     secure_port: int = 0
     service_cluster_ip_range: tuple[str, ...] = ()
     strict_transport_security_directives: tuple[str, ...] = ()
+    tls_cert_file: str = ""
     tls_cipher_suites: tuple[str, ...] = ()
-    tls_min_version: Literal["", "VersionTLS10", "VersionTLS11", "VersionTLS12", "VersionTLS13"] = ""
+    tls_min_version: str = ""
+    tls_private_key_file: str = ""
+    tls_sni_cert_key: tuple[str, ...] = field(default=(), metadata=WHOLE)
+    """``certificate,key`` or ``certificate,key:name,name`` each."""
 
 
 def places(flags: ServingFlags) -> dict[str, Any]:
@@ -81,7 +94,11 @@ def places(flags: ServingFlags) -> dict[str, Any]:
         found["port"] = flags.secure_port
     if flags.service_cluster_ip_range:
         found["service_cidr"] = service_range(",".join(flags.service_cluster_ip_range))
+    if flags.tls_min_version not in _VERSIONS:
+        raise ConfigurationError(f'unknown tls version "{flags.tls_min_version}"')
     found["tls"] = TLSChoice(flags.tls_min_version == "VersionTLS13", _ciphers(flags.tls_cipher_suites))
+    if flags.tls_cert_file or flags.tls_private_key_file or flags.tls_sni_cert_key:
+        found["certificates"] = _certificates(flags)
     return found
 
 
@@ -105,6 +122,32 @@ def _address(flag: str, text: str) -> None:
         raise ConfigurationError(
             f'invalid argument "{text}" for "{flag}" flag: failed to parse IP: "{text}"'
         ) from None
+
+
+def _certificates(flags: ServingFlags) -> ServingFiles:
+    from sublet.apiserver.servingcerts import Pair, ServingFiles
+
+    default = None
+    if flags.tls_cert_file or flags.tls_private_key_file:
+        if not flags.tls_cert_file or not flags.tls_private_key_file:
+            raise ConfigurationError("missing filename for serving cert")
+        default = Pair(Path(flags.tls_cert_file), Path(flags.tls_private_key_file))
+    named = []
+    for stated in flags.tls_sni_cert_key:
+        files, colon, listed = stated.partition(":")
+        names = tuple(each.strip() for each in listed.split(","))
+        paths = [each.strip() for each in files.split(",")]
+        why = ""
+        if colon and not listed.strip():
+            why = "empty names list is not allowed"
+        elif len(paths) != 2:
+            why = "expected comma separated certificate and key file paths"
+        if why:
+            raise ConfigurationError(f'invalid argument "{stated}" for "--tls-sni-cert-key" flag: {why}')
+        if not all(paths):
+            raise ConfigurationError("missing filename for serving cert")
+        named.append(Pair(Path(paths[0]), Path(paths[1]), names if colon else ()))
+    return ServingFiles(default, tuple(named))
 
 
 def _ciphers(stated: Sequence[str]) -> tuple[str, ...]:

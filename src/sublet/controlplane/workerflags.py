@@ -68,6 +68,8 @@ class ControllerManagerFlags(ElectionFlags):
     node_monitor_grace_period: float = field(default=50.0, metadata=DURATION)
     node_monitor_period: float = field(default=5.0, metadata=DURATION)
     resource_quota_sync_period: float = field(default=300.0, metadata=DURATION)
+    root_ca_file: str = ""
+    """Of whom pods believe that they are the API server; empty: the control plane's own authority."""
     secondary_node_eviction_rate: float = 0.01
     terminated_pod_gc_threshold: int = 12500
     unhealthy_zone_threshold: float = 0.55
@@ -165,10 +167,10 @@ _NOT_HERE = frozenset((
 """Upstream's controllers that there is nothing for here; to switch them off is harmless."""
 
 
-def controlling(stated: Sequence[str], minor: str = DEFAULT_MINOR) -> dict[str, Any]:
+def controlling(stated: Sequence[str], minor: str = DEFAULT_MINOR, *, files: bool = True) -> dict[str, Any]:
     """The fields of an Assembly that kube-controller-manager's flags state; nothing for what is not stated.
 
-    Raises :class:`ConfigurationError`.
+    ``files`` False: the files they name are on another machine and are not looked at. Raises :class:`ConfigurationError`.
     """
     flags = flagparser.parse(ControllerManagerFlags, stated, "the controller manager")
     default = ControllerManagerFlags()
@@ -180,6 +182,8 @@ def controlling(stated: Sequence[str], minor: str = DEFAULT_MINOR) -> dict[str, 
     settings: dict[str, Any] = {name: getattr(flags, name) for name in _SETTINGS if name in changed}
     if masks := _masks(flags):
         settings["node_cidr_mask_sizes"] = masks
+    if flags.root_ca_file and files:
+        settings["root_ca"] = _root_ca(flags.root_ca_file)
     found["controller_settings"] = settings
     found["controller_workers"] = {
         _WORKERS[name]: getattr(flags, name) for name in changed if name in _WORKERS
@@ -246,6 +250,22 @@ def _known(name: str, known: set[str], *, wanted: bool) -> str:
     nearest = difflib.get_close_matches(name, {*known, *_OLD_NAMES}, 1, 0.6)
     hint = f"; did you mean {nearest[0]}?" if nearest else ""
     raise ConfigurationError(f"--controllers: {name!r} is not in the list of known controllers{hint}")
+
+
+def _root_ca(path: str) -> str:
+    """PEM text. Raises :class:`ConfigurationError`."""
+    try:
+        text = Path(path).read_text()
+    except (OSError, UnicodeDecodeError) as error:
+        why = getattr(error, "strerror", None) or f"{error}"
+        raise ConfigurationError(
+            f"error reading root-ca-file at {path}: open {path}: {why.lower()}"
+        ) from None
+    if "-----BEGIN CERTIFICATE" not in text:
+        raise ConfigurationError(
+            f"error parsing root-ca-file at {path}: data does not contain any valid RSA or ECDSA certificates"
+        )
+    return text
 
 
 def _masks(flags: ControllerManagerFlags) -> tuple[int, int] | None:
