@@ -4,7 +4,7 @@ VENV ?= .venv
 PYTHON := $(VENV)/bin/python
 STAMP := $(VENV)/.sublet-installed
 
-.PHONY: quickstart quickstart-clean test conformance soak check fix bench generate venv
+.PHONY: quickstart quickstart-clean test conformance soak jitter check fix bench generate venv
 
 venv: $(STAMP)
 
@@ -40,6 +40,10 @@ bench: venv ## tables of what design.md promises; JSON in bench/results
 soak: venv ## crash and load tests with their full counts
 	@scripts/bootstrap.sh test $(VENV)
 	$(PYTHON) scripts/soak.py
+
+jitter: venv ## the tests once more with tasks that come late: what rests on a lucky order shows
+	@scripts/bootstrap.sh test $(VENV)
+	PYTHONPATH=tests $(PYTHON) -m pytest -q -n 2 --dist loadfile --ignore tests/e2e -m "not containers" -p jitter $(PYTEST_ARGS)
 
 conformance: venv ## passed/total by area of the upstream suite's names
 	@scripts/bootstrap.sh test $(VENV)

@@ -71,13 +71,15 @@ class Front:
         headers: Mapping[str, str] | None = None,
         certificate: bytes | None = None,
     ) -> Answer:
-        """``path`` may hold a query; the body is JSON, or bytes as they are."""
+        """``path`` may hold a query; the body is JSON, or bytes as they are. What is written shows everywhere afterwards."""
         path, _, query = path.partition("?")
         data = body if isinstance(body, bytes) else b"" if body is None else json.dumps(body).encode()
         request = Request(
             method, path, query, dict(headers or {}), data, user=user, peer_certificate=certificate
         )
         response: Response = await self.api.handle(request)
+        if method != "GET":
+            await self.api.caches.fresh(5)
         assert isinstance(response.body, bytes)
         return Answer(response.status, {k.lower(): v for k, v in response.headers}, response.body)
 

@@ -65,24 +65,27 @@ def summary(events: list[CachedEvent]) -> list[tuple[str, str, int]]:
     return [(event.type, event.entry.key.removeprefix(PODS), event.revision) for event in events]
 
 
-async def test_a_writer_reads_its_own_write_at_once(store: MemoryStore, pods: WatchCache) -> None:
+async def test_a_fresh_cache_shows_what_was_written(store: MemoryStore, pods: WatchCache) -> None:
     revision = await store.create(PODS + "default/a", pod("a"))
+    await pods.fresh()
     entry = pods.get(PODS + "default/a")
     assert entry is not None
     assert (entry.revision, entry.created, entry.value) == (revision, revision, pod("a"))
     assert entry.object["metadata"]["name"] == "a"
     deleted = await store.delete(PODS + "default/a", revision)
+    await pods.fresh()
     assert pods.get(PODS + "default/a") is None
     assert pods.revision == deleted
 
 
-async def test_a_writer_to_sqlite_reads_its_own_write_at_once(tmp_path: Path) -> None:
+async def test_writers_to_sqlite_find_their_own_writes_in_a_fresh_cache(tmp_path: Path) -> None:
     store = await SQLiteStore.open(tmp_path / "state.db")
     caches = WatchCaches(store)
     await caches.start()
 
     async def write(n: int) -> None:
         revision = await store.create(f"{PODS}default/{n}", pod("x"))
+        await caches.fresh()
         entry = caches.cache(PODS).get(f"{PODS}default/{n}")
         assert entry is not None
         assert entry.revision == revision
@@ -96,6 +99,7 @@ async def test_entries_are_in_key_order_within_prefix_and_limit(store: MemorySto
     names = ["b/x", "a-b/x", "a/y", "a/x", "a.b/x"]
     for name in names:
         await store.create(PODS + name, pod(name))
+    await pods.fresh()
     inside = [PODS + name for name in sorted(names, key=str.encode)]
     assert [entry.key for entry in pods.entries()] == inside
     assert [entry.key for entry in pods.entries(PODS + "a/")] == [PODS + "a/x", PODS + "a/y"]
@@ -109,6 +113,7 @@ async def test_resources_are_kept_apart(store: MemoryStore, caches: WatchCaches,
     deployments = caches.cache("/registry/apps/deployments/")
     with pods.watch(0) as watcher:
         await store.create("/registry/apps/deployments/default/web", pod("web"))
+        await pods.fresh()
         assert await watcher.next(0.01) == []
     assert len(deployments) == 1
     assert len(pods) == 0
@@ -133,6 +138,7 @@ async def test_a_watch_resumes_from_any_kept_revision_and_then_follows(
     second = await store.update(PODS + "default/a", pod("a", "n1"), first)
     with pods.watch(0) as whole, pods.watch(first) as rest, pods.watch(second) as nothing:
         third = await store.delete(PODS + "default/a", second)
+        await pods.fresh()
         expected = [
             ("create", "default/a", first),
             ("update", "default/a", second),
@@ -208,9 +214,11 @@ async def test_progress_of_a_silent_watch_follows_other_resources(
 ) -> None:
     with pods.watch(0) as watcher:
         revision = await store.create("/registry/core/nodes/n1", pod("n1"))
+        await pods.fresh()
         assert await watcher.next(0.01) == []
         assert watcher.revision == revision
         await store.create(PODS + "default/a", pod("a"))
+        await pods.fresh()
         assert watcher.revision == revision, "an event that is not handed out yet does not count"
 
 
@@ -218,6 +226,7 @@ async def test_a_slow_watcher_is_ended_and_the_others_go_on(store: MemoryStore, 
     slow, fast = pods.watch(0, buffer=3), pods.watch(0)
     for n in range(4):
         await store.create(f"{PODS}default/{n}", pod("x"))
+    await pods.fresh()
     with pytest.raises(WatcherOverrun, match="more than 3 events"):
         await slow.next(1)
     assert len(await fast.next(1)) == 4
@@ -243,6 +252,7 @@ async def test_history_is_bounded_and_older_watches_are_told(store: MemoryStore)
         await store.create(f"{PODS}default/{n}", pod("x"))
     await store.create("/registry/core/nodes/quiet", pod("x"))
     pods = caches.cache(PODS)
+    await pods.fresh()
     with pytest.raises(Compacted) as raised:
         pods.watch(19)
     assert raised.value.oldest == 20
@@ -360,6 +370,7 @@ async def test_mutation_of_a_cached_object_is_found(store: MemoryStore) -> None:
     caches = WatchCaches(store, computed=Computed(detect_mutation=True))
     await caches.start()
     await store.create(PODS + "default/a", pod("a"))
+    await caches.fresh()
     entry = caches.cache(PODS).get(PODS + "default/a")
     assert entry is not None
     entry.object["metadata"]["labels"]["changed"] = "in place"
@@ -409,6 +420,7 @@ async def test_random_writes_leave_cache_store_and_watchers_agreeing(
         if chance.random() < 0.02:
             state = {entry.key: entry.value for entry in pods.entries()}
             watchers.append((pods.watch(pods.revision), state))
+    await pods.fresh()
     listed = {entry.key: entry.value for entry in (await store.list(PODS)).entries}
     assert {entry.key: entry.value for entry in pods.entries()} == listed
     for watcher, state in watchers:

@@ -55,6 +55,9 @@ async def write_until_killed(commands: Commands, process, seconds: float) -> tup
 
     writers = [asyncio.create_task(writer(number)) for number in range(WRITERS)]
     await asyncio.sleep(seconds)
+    async with asyncio.timeout(30):
+        while len(acknowledged) <= 20:  # noqa: ASYNC110  # a busy machine: too little load to show anything
+            await asyncio.sleep(0.01)
     await asyncio.to_thread(kill, process)
     await asyncio.gather(*writers)
     await api.close()
@@ -72,14 +75,13 @@ async def found(commands: Commands) -> dict[str, dict]:
 async def test_nothing_acknowledged_is_lost_and_the_restart_serves(alone, rng):
     port = free_port()
     acknowledged: dict[str, str] = {}
-    for round_number in range(3):
+    for _ in range(3):
         process = await asyncio.to_thread(started, alone, port)
         api = client(alone)
         for item in await found(alone):  # names of the rounds before are taken
             await api.delete(CONFIG_MAPS, item, "default")
         await api.close()
         acknowledged, unknown = await write_until_killed(alone, process, 0.5 + rng.random())
-        assert len(acknowledged) > 20, f"round {round_number}: too little load to show anything"
         begun = time.monotonic()
         process = await asyncio.to_thread(started, alone, port)
         there = await found(alone)
