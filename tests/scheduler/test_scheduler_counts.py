@@ -8,7 +8,24 @@ from sublet.scheduler.counts import Counts
 
 
 def lines(counts: Counts) -> list[str]:
-    return list(counts.lines({"active": 0}))
+    return list(counts.lines({"active": 0}, {("NodeAdd", "backoff"): 2}, {"nodes": 3}))
+
+
+def test_the_queue_and_the_cache_are_told_as_they_are() -> None:
+    found = lines(Counts())
+    assert 'scheduler_queue_incoming_pods_total{event="NodeAdd",queue="backoff"} 2' in found
+    assert 'scheduler_cache_size{type="nodes"} 3' in found
+
+
+def test_steps_are_timed_by_profile_and_status() -> None:
+    counts = Counts()
+    counts.timed("Filter", "default-scheduler", "Unschedulable", 0.0003)
+    name = "scheduler_framework_extension_point_duration_seconds"
+    labels = 'extension_point="Filter",profile="default-scheduler",status="Unschedulable"'
+    found = lines(counts)
+    assert f'{name}_bucket{{{labels},le="0.0002"}} 0' in found
+    assert f'{name}_bucket{{{labels},le="0.0004"}} 1' in found
+    assert f'{name}_bucket{{{labels},le="0.2048"}} 1' in found
 
 
 def test_attempts_are_counted_and_timed_by_their_result() -> None:

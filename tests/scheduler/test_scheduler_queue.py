@@ -67,6 +67,23 @@ async def test_only_an_event_it_waits_for_brings_an_unschedulable_pod_back(queue
     assert (await queue.pop()).attempts == 2
 
 
+async def test_it_counts_what_brings_pods_to_which_place(queue, clock):
+    queue.update(pod("a", gates=[{"name": "g"}]))
+    queue.update(pod("a", gates=[{"name": "g"}]))
+    queue.update(pod("a"))
+    queue.unschedulable(await queue.pop(), frozenset({"NodeAdd"}))
+    queue.move("NodeAdd")
+    clock.time += 2
+    queue._tick()
+    assert dict(queue.incoming) == {
+        ("UnscheduledPodAdd", "gated"): 1,
+        ("UnscheduledPodUpdate", "active"): 1,
+        ("ScheduleAttemptFailure", "unschedulable"): 1,
+        ("NodeAdd", "backoff"): 1,
+        ("BackoffComplete", "active"): 1,
+    }
+
+
 async def test_a_pod_that_failed_just_now_waits_out_its_backoff(queue, clock):
     queue.update(pod("a"))
     queue.unschedulable(await queue.pop(), frozenset())

@@ -78,6 +78,24 @@ async def test_a_pod_gets_a_node_and_an_event_says_so(client, scheduler):
     )
 
 
+async def test_the_steps_of_a_pod_are_measured(client, scheduler):
+    await pod(client, "a")
+    await eventually(client, "a", lambda found: found["status"].get("conditions"))
+    await node(client, "one")
+    await eventually(client, "a", lambda found: found["spec"].get("nodeName"))
+    async with asyncio.timeout(5):
+        while True:
+            if scheduler.scheduled:
+                break
+            await asyncio.sleep(0.01)
+    found = "\n".join(scheduler.lines())
+    name, labels = "scheduler_framework_extension_point_duration_seconds_count", 'profile="default-scheduler"'
+    for point in ("PreFilter", "Filter", "Score", "Reserve", "PreBind", "Bind"):
+        assert f'{name}{{extension_point="{point}",{labels},status="Success"}} 1' in found
+    assert 'scheduler_queue_incoming_pods_total{event="UnscheduledPodAdd",queue="active"} 1' in found
+    assert 'scheduler_cache_size{type="pods"} 1' in found
+
+
 async def test_a_pod_that_fits_nowhere_says_why_and_is_placed_when_a_node_comes(client, scheduler):
     await node(client, "a", cpu="1")
     await pod(client, "p", cpu="2")

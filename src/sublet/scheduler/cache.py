@@ -38,6 +38,10 @@ class Cache:
             events.append(NODE_TAINTS)
         return events
 
+    def sizes(self) -> dict[str, int]:
+        """How many nodes, pods on nodes, and pods whose node the API does not show yet."""
+        return {"nodes": len(self.nodes), "pods": len(self._where), "assumed_pods": len(self._assumed)}
+
     def remove_node(self, name: str) -> None:
         info = self.nodes.pop(name, None)
         if info is not None:

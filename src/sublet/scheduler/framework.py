@@ -21,15 +21,15 @@ from sublet.scheduler.podinfo import PodInfo
 
 MAX_SCORE = 100
 
-# Events that may make a pod schedulable (Plugin.wakes).
-NODE_ADDED = "node added"
-NODE_RESOURCES = "node resources"
-NODE_LABELS = "node labels"
-NODE_TAINTS = "node taints"
-POD_ADDED = "pod added"
-POD_DELETED = "pod deleted"
-VOLUME_CHANGED = "volume changed"
-DEVICE_CHANGED = "device changed"
+# Events that may make a pod schedulable (Plugin.wakes), as metrics name them.
+NODE_ADDED = "NodeAdd"
+NODE_RESOURCES = "NodeUpdateNodeAllocatable"
+NODE_LABELS = "NodeUpdateNodeLabel"
+NODE_TAINTS = "NodeUpdateNodeTaint"
+POD_ADDED = "AssignedPodAdd"
+POD_DELETED = "AssignedPodDelete"
+VOLUME_CHANGED = "VolumeChange"
+DEVICE_CHANGED = "DeviceChange"
 
 
 @dataclass(frozen=True, slots=True)

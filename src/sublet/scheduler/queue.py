@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import heapq
 import itertools
+from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
@@ -19,6 +20,11 @@ from sublet.scheduler.podinfo import PodInfo
 INITIAL_BACKOFF = 1.0
 MAX_BACKOFF = 10.0
 UNSCHEDULABLE_SECONDS = 300.0
+# Why a pod comes to a place of the queue, beside the events that plug-ins wait for.
+_NEW, _CHANGED = "UnscheduledPodAdd", "UnscheduledPodUpdate"
+_FAILED, _WAITED, _FORGOTTEN, _ACTIVATED = (
+    "ScheduleAttemptFailure", "BackoffComplete", "UnschedulableTimeout", "ForceActivate",
+)  # fmt: skip
 
 
 @dataclass(slots=True, eq=False)
@@ -56,6 +62,8 @@ class SchedulingQueue:
         self._waiter: asyncio.Future[None] | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._timer_at = float("inf")
+        self.incoming: Counter[tuple[str, str]] = Counter()
+        """(what happened, the place that a pod came to for it) -> how often."""
 
     def __len__(self) -> int:
         return len(self._pods)
@@ -72,15 +80,16 @@ class SchedulingQueue:
         queued = self._pods.get(info.uid)
         if queued is None:
             queued = self._pods[info.uid] = QueuedPod(info, self._clock.monotonic())
-            self._place(queued, "gated" if info.gated else "active")
+            self._place(queued, "gated" if info.gated else "active", _NEW)
             return
         was_gated, queued.info = queued.place == "gated", info
         if info.gated:
-            self._place(queued, "gated")
+            if not was_gated:
+                self._place(queued, "gated", _CHANGED)
         elif was_gated:
-            self._place(queued, "active")
+            self._place(queued, "active", _CHANGED)
         elif queued.place == "unschedulable" and relevant:
-            self._retry(queued)
+            self._retry(queued, _CHANGED)
 
     def remove(self, uid: str) -> None:
         """The pod is gone or has a node."""
@@ -105,20 +114,20 @@ class SchedulingQueue:
         self._pods[queued.info.uid] = queued
         queued.rejected_by = wakes
         queued.failed_at = self._clock.monotonic()
-        self._place(queued, "gated" if queued.info.gated else place)
+        self._place(queued, "gated" if queued.info.gated else place, _FAILED)
 
     def move(self, event: str) -> None:
         """Something happened in the cluster: pods that wait for it get another try."""
         for queued in [*self._pods.values()]:
             if queued.place == "unschedulable" and (not queued.rejected_by or event in queued.rejected_by):
-                self._retry(queued)
+                self._retry(queued, event)
 
     def activate(self, uids: Iterable[str]) -> None:
         """Gives these pods another try, whatever they wait for."""
         for uid in uids:
             queued = self._pods.get(uid)
             if queued is not None and queued.place == "unschedulable":
-                self._retry(queued)
+                self._retry(queued, _ACTIVATED)
 
     async def pop(self) -> QueuedPod:
         """The next pod to schedule. It stays known (see :meth:`get`) but is in no place until it comes back."""
@@ -147,15 +156,16 @@ class SchedulingQueue:
                 return queued
         return None
 
-    def _retry(self, queued: QueuedPod) -> None:
+    def _retry(self, queued: QueuedPod, event: str) -> None:
         until = queued.failed_at + self.backoff(queued)
-        self._place(queued, "active" if until <= self._clock.monotonic() else "backoff")
+        self._place(queued, "active" if until <= self._clock.monotonic() else "backoff", event)
 
     def backoff(self, queued: QueuedPod) -> float:
         """Seconds between the last failure and the next try."""
         return float(min(self._initial * 2 ** min(max(queued.attempts - 1, 0), 10), self._longest))
 
-    def _place(self, queued: QueuedPod, place: str) -> None:
+    def _place(self, queued: QueuedPod, place: str, event: str) -> None:
+        self.incoming[event, place] += 1
         queued.place = place
         queued.entry = number = next(self._numbers)
         if place == "active":
@@ -187,6 +197,6 @@ class SchedulingQueue:
         while self._backoff and self._backoff[0][0] <= now + 0.001:
             _, number, queued = heapq.heappop(self._backoff)
             if queued.entry == number:
-                self._place(queued, "active")
+                self._place(queued, "active", _WAITED if queued.place == "backoff" else _FORGOTTEN)
         if self._backoff:
             self._wake_at(self._backoff[0][0])

@@ -10,6 +10,7 @@ import asyncio
 import logging
 import random
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
 from sublet.client.client import Client
 from sublet.client.eventseries import SeriesRecorder
@@ -84,7 +85,20 @@ class Scheduler:
 
     def lines(self) -> Iterator[str]:
         """Metrics under upstream's names."""
-        yield from self.counts.lines(self.queue.counts())
+        yield from self.counts.lines(self.queue.counts(), self.queue.incoming, self.cache.sizes())
+
+    @contextmanager
+    def _timed(self, point: str, pod: PodInfo) -> Iterator[list[str]]:
+        """Measures one step; what is put into the list is its status, ``Success`` otherwise."""
+        begun, status = self._clock.monotonic(), list[str]()
+        try:
+            yield status
+        except BaseException:
+            status = ["Error"]
+            raise
+        finally:
+            seconds = self._clock.monotonic() - begun
+            self.counts.timed(point, pod.scheduler_name, status[0] if status else "Success", seconds)
 
     def _count(self, queued: QueuedPod, result: str) -> None:
         self.counts.attempted(queued.info.scheduler_name, result, self._clock.monotonic() - queued.started)
@@ -187,15 +201,24 @@ class Scheduler:
             self._unschedulable(queued, attempt, NO_NODES)
             return
         feasible: list[NodeInfo] = []
-        if attempt.prepare(self._cluster):
-            feasible = self._feasible(attempt)
+        with self._timed("PreFilter", pod) as status:
+            prepared = attempt.prepare(self._cluster)
+            status += () if prepared else ("Unschedulable",)
+        if prepared:
+            with self._timed("Filter", pod) as status:
+                feasible = self._feasible(attempt)
+                status += () if feasible else ("Unschedulable",)
         if not feasible:
-            self._preempt(queued, attempt)
+            with self._timed("PostFilter", pod) as status:
+                if not self._preempt(queued, attempt):
+                    status.append("Unschedulable")
             return
-        chosen = attempt.best(feasible, self._cluster, self._rng)
+        with self._timed("Score", pod):
+            chosen = attempt.best(feasible, self._cluster, self._rng)
         self.counts.chose(self._clock.monotonic() - queued.started)
         self.cache.assume(pod, chosen.name)
-        attempt.reserve(chosen.name, self._cluster)
+        with self._timed("Reserve", pod):
+            attempt.reserve(chosen.name, self._cluster)
         task = asyncio.create_task(self._bind(queued, attempt, chosen.name))
         self._bindings.add(task)
         task.add_done_callback(self._bindings.discard)
@@ -268,9 +291,10 @@ class Scheduler:
 
     async def _create_binding(self, attempt: Attempt, node: str) -> None:
         pod = attempt.pod
-        for plugin in attempt.profile.plugins:
-            if plugin.bind is not None and plugin.name not in attempt.skipped:
-                await plugin.bind(attempt.states[plugin.name], pod, node, self._cluster)
+        with self._timed("PreBind", pod):
+            for plugin in attempt.profile.plugins:
+                if plugin.bind is not None and plugin.name not in attempt.skipped:
+                    await plugin.bind(attempt.states[plugin.name], pod, node, self._cluster)
         binding = {
             "apiVersion": "v1",
             "kind": "Binding",
@@ -278,17 +302,19 @@ class Scheduler:
             "target": {"apiVersion": "v1", "kind": "Node", "name": node},
         }
         async with self._slots:  # not while a volume is being made, which can take minutes
-            await self._client.create(
-                resource("pods"), binding, pod.namespace, name=pod.name, subresource="binding"
-            )
+            with self._timed("Bind", pod):
+                await self._client.create(
+                    resource("pods"), binding, pod.namespace, name=pod.name, subresource="binding"
+                )
 
     # -- no node --
 
-    def _preempt(self, queued: QueuedPod, attempt: Attempt) -> None:
+    def _preempt(self, queued: QueuedPod, attempt: Attempt) -> bool:
+        """Ends an attempt that has found no node; whether others go for it."""
         message = attempt.message(len(self.cache.nodes))
         if not attempt.profile.preemption:
             self._unschedulable(queued, attempt, message)
-            return
+            return False
         self.counts.preemptions += 1
         if attempt.rejection:
             helpless = f"0/{len(self.cache.nodes)} nodes are available: {len(self.cache.nodes)} {preemption.NOT_HELPFUL}."
@@ -303,10 +329,11 @@ class Scheduler:
             task = asyncio.create_task(self._evict(attempt.pod, outcome.candidate.victims))
             self._bindings.add(task)
             task.add_done_callback(self._bindings.discard)
-            return
+            return True
         # Where the API has claims for devices, upstream's plug-in for them speaks before preemption.
         first = "no new claims to deallocate, " if self._lookup.devices is not None else ""
         self._unschedulable(queued, attempt, f"{message} {first}preemption: {outcome.message}")
+        return False
 
     async def _evict(self, pod: PodInfo, victims: Sequence[PodInfo]) -> None:
         for victim in victims:
