@@ -288,7 +288,7 @@ async def test_a_request_too_many_is_answered_429_with_when_to_come_again(
     assert (
         'rejected_requests_total{flow_schema="lab",priority_level="lab",reason="concurrency-limit"} 1' in text
     )
-    assert 'apiserver_flowcontrol_current_executing_requests{priority_level="lab"}' in text
+    assert 'current_executing_requests{flow_schema="lab",priority_level="lab"} 0' in text
 
 
 async def test_requests_wait_in_queues_and_all_are_served(api: APIServer, client: Client) -> None:
@@ -299,11 +299,13 @@ async def test_requests_wait_in_queues_and_all_are_served(api: APIServer, client
     api.flow_control.seats = 1
     fair = PriorityAndFairness(api.flow_control)
     running = most = 0
+    told: list[str] = []
 
     async def work(_request: Request) -> Response:
         nonlocal running, most
         running += 1
         most = max(most, running)
+        told.append("\n".join(fair._control.lines()))
         await asyncio.sleep(0.001)
         running -= 1
         return Response(200)
@@ -321,6 +323,11 @@ async def test_requests_wait_in_queues_and_all_are_served(api: APIServer, client
     )
     limit = api.flow_control.classify(ALICE, parse(Request("GET", "/version"))).level.limit
     assert {answer.status for answer in answers} == {200} and most <= limit
+    labels = 'flow_schema="lab",priority_level="lab"'
+    assert f"apiserver_flowcontrol_current_executing_requests{{{labels}}} {most}" in told[limit]
+    assert f"apiserver_flowcontrol_current_executing_seats{{{labels}}} {most}" in told[limit]
+    assert f"apiserver_flowcontrol_current_inqueue_requests{{{labels}}} 0" not in told[limit]
+    assert f"apiserver_flowcontrol_current_inqueue_requests{{{labels}}} 0" in told[-1]
 
 
 async def until(condition: Callable[[], bool]) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections import Counter
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
@@ -199,9 +200,6 @@ class FlowControl:
             ("lower_limit_seats", "Configured lower bound on number of execution seats available to each priority level", lambda level: level.lowest()),
             ("upper_limit_seats", "Configured upper bound on number of execution seats available to each priority level", lambda level: level.highest(self.seats)),
             ("current_limit_seats", "current derived number of execution seats available to each priority level", lambda level: level.limit),
-            ("current_executing_seats", "Concurrency (number of seats) occupied by the currently executing requests", lambda level: level.seats),
-            ("current_executing_requests", "Number of requests in initial execution stage", lambda level: level.running),
-            ("current_inqueue_requests", "Number of requests currently pending in queues", lambda level: level.waiting),
             ("demand_seats_high_watermark", "High watermark, over last adjustment period, of demand_seats", lambda level: level.peak),
         )  # fmt: skip
         for name, what, read in gauges:
@@ -214,6 +212,16 @@ class FlowControl:
 
 def _counters(levels: list[Level]) -> Iterator[str]:
     rows = [(level, schema, counts) for level in levels for schema, counts in level.counts.items()]
+    now = _of_now(levels)
+    for name, what in (
+        ("current_executing_requests", "Number of requests in initial (for a WATCH) or any (for a non-WATCH) execution stage in the API Priority and Fairness subsystem"),
+        ("current_executing_seats", "Concurrency (number of seats) occupied by the currently executing (initial stage for a WATCH, any stage otherwise) requests in the API Priority and Fairness subsystem"),
+        ("current_inqueue_requests", "Number of requests currently pending in queues of the API Priority and Fairness subsystem"),
+    ):  # fmt: skip
+        yield f"# HELP apiserver_flowcontrol_{name} [BETA] {what}"
+        yield f"# TYPE apiserver_flowcontrol_{name} gauge"
+        for level, schema, _ in rows:
+            yield f"apiserver_flowcontrol_{name}{{{_labels(level, schema)}}} {now[name, level.name, schema]}"
     name = "apiserver_flowcontrol_dispatched_requests_total"
     yield f"# HELP {name} [BETA] Number of requests executed by API Priority and Fairness subsystem"
     yield f"# TYPE {name} counter"
@@ -235,6 +243,19 @@ def _counters(levels: list[Level]) -> Iterator[str]:
     yield f"# TYPE {name} histogram"
     for level, schema, counts in rows:
         yield from counts.ran.lines(name, _labels(level, schema))
+
+
+def _of_now(levels: list[Level]) -> Counter[tuple[str, str, str]]:
+    """(metric, level, schema) -> how many requests run, what seats they take, how many wait."""
+    found: Counter[tuple[str, str, str]] = Counter()
+    for level in levels:
+        for asked in level.executing:
+            found["current_executing_requests", level.name, asked.schema] += 1
+            found["current_executing_seats", level.name, asked.schema] += asked.seats
+        for queue in level.queues:
+            for waiting in queue:
+                found["current_inqueue_requests", level.name, waiting.asked.schema] += 1
+    return found
 
 
 def _labels(level: Level, schema: str) -> str:
