@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from sublet.apiserver import crd_cel
+from sublet.apiserver.api import APIServer
 from sublet.client.client import Client
 from sublet.kinds.resources import resource
 from sublet.machinery.kind import Object, Resource
@@ -87,6 +88,16 @@ async def test_a_failed_rule_is_a_field_error(define: Define, widget: Make) -> N
     assert refused.value.message == (
         'Widget.example.com "w1" is invalid: spec: Invalid value: failed rule: self.low <= self.high'
     )
+
+
+async def test_how_long_rules_take_is_measured(api: APIServer, define: Define, widget: Make) -> None:
+    await define(fields("self.low <= self.high", low=INTEGER, high=INTEGER))
+    await widget(low=1, high=2)
+    with pytest.raises(Invalid):
+        await widget(low=3, high=2)
+    found = api.metrics.text()
+    assert "apiserver_cel_compilation_duration_seconds_count 1\n" in found
+    assert "apiserver_cel_evaluation_duration_seconds_count 2\n" in found
 
 
 async def test_message_reason_and_path_are_the_rules_own(define: Define, widget: Make) -> None:

@@ -214,7 +214,7 @@ class APIServer:
         settings = self.settings
         self.metrics.sources += (
             self.webhooks.metrics.lines, self.policies.metrics.lines, self.aggregation.lines,
-            context.pod_security.lines,
+            context.pod_security.lines, self.custom_resources.metrics.lines,
             lambda: metricsources.stored_objects(self),
             lambda: metricsources.process(self.metrics.started),
             lambda: metricsources.build_info(settings.minor, settings.version),

@@ -9,6 +9,7 @@ from typing import Any
 from msgspec.structs import replace
 
 from sublet.apiserver import crd_schema, crd_values, objectmeta
+from sublet.apiserver.celmetrics import CelMetrics
 from sublet.apiserver.conversion import Converter, CustomKind, Errors, Rules
 from sublet.apiserver.crd_definition import Definition, PerVersion, Stated
 from sublet.kinds import schemas as builtin_schemas
@@ -28,11 +29,13 @@ def unserved(crd: Object) -> list[str]:
     return [v["name"] for v in crd["spec"]["versions"] if not v.get("served")]
 
 
-def build(definition: Definition, minor: str, converter: Converter | None = None) -> CustomKind:
+def build(
+    definition: Definition, minor: str, converter: Converter | None = None, metrics: CelMetrics | None = None
+) -> CustomKind:
     """The kind, stored in the definition's storage version.
 
     ``minor`` says which Kubernetes' ObjectMeta its objects have, ``converter`` who converts between its versions
-    where a webhook does.
+    where a webhook does, ``metrics`` who is told how long its rules take.
     """
     crd, stated = definition.object, definition.schemas
     spec = crd["spec"]
@@ -71,7 +74,7 @@ def build(definition: Definition, minor: str, converter: Converter | None = None
         digests=definition.digests,
         selectable_paths={v["name"]: tuple(_selectable([v])) for v in versions},
         errors=_validation(stated, versions),
-        rules=_rules(stated),
+        rules=_rules(stated, metrics or CelMetrics()),
         renew=_renewing(stored, default),
         stated_list_kind=names.get("listKind") or "",
         converter=converter,
@@ -185,7 +188,7 @@ def _list_errors(new: Object, old: Object | None, schema: Schema) -> list[FieldE
     return [] if errors and old is not None and crd_schema.list_errors(old, schema) else errors
 
 
-def _rules(stated: Mapping[str, Stated]) -> Rules:
+def _rules(stated: Mapping[str, Stated], metrics: CelMetrics) -> Rules:
     """Compiled for each version when its first object is written."""
     compiled: dict[str, Any] = {}
 
@@ -199,13 +202,15 @@ def _rules(stated: Mapping[str, Stated]) -> Rules:
             from sublet.apiserver import crd_cel
 
             # A long schema takes its time: another request may compile it as well, to the same end.
-            root = await asyncio.to_thread(crd_cel.compile_schema, stated[version].schema.document)
+            with metrics.timed(metrics.compilation):
+                root = await asyncio.to_thread(crd_cel.compile_schema, stated[version].schema.document)
             compiled[version] = root
         if root is None:
             return ()
         from sublet.apiserver import crd_cel
 
-        return await crd_cel.validate(root, new, old, found, warnings)
+        with metrics.timed(metrics.evaluation):
+            return await crd_cel.validate(root, new, old, found, warnings)
 
     return rules
 

@@ -11,6 +11,7 @@ from typing import Any
 from msgspec.structs import replace
 
 from sublet.apiserver import crd_status
+from sublet.apiserver.celmetrics import CelMetrics
 from sublet.apiserver.crd_conversion import WebhookConverter
 from sublet.apiserver.crd_definition import Definition
 from sublet.apiserver.deletion import CLEANUP, DeleteOptions
@@ -73,6 +74,7 @@ class CustomResources:
     def __init__(self, registry: Registry, webhooks: WebhookClient) -> None:
         self._registry = registry
         self._webhooks = webhooks
+        self.metrics = CelMetrics()
         self._follower: asyncio.Task[None] | None = None
         self._definitions: dict[str, Definition] = {}
         self._served: dict[str, tuple[Any, ...]] = {}
@@ -190,7 +192,7 @@ class CustomResources:
             return
         try:
             converter = WebhookConverter.of(crd, self._webhooks, self._new_uid)
-            kind = customkinds.build(definition, self._registry.minor, converter)
+            kind = customkinds.build(definition, self._registry.minor, converter, self.metrics)
             old = self._registry.kinds.stored(group, plural)
             self._registry.kinds.add(kind, unserved=customkinds.unserved(crd))
         except (ValueError, KeyError, StopIteration) as error:
