@@ -191,6 +191,18 @@ async def test_bad_credentials_are_logged_by_their_kind_alone(store: Store, tmp_
     assert "hush" not in text
 
 
+async def test_a_time_limit_that_is_none_is_logged_though_nobody_was_asked_who_it_is(
+    store: Store, tmp_path: Path
+) -> None:
+    async with audited(store, tmp_path, {"level": "Metadata"}) as api:
+        assert (await ask(api, "GET", "/api/v1/pods?timeout=foo")).status == 400
+    lines = (tmp_path / "audit.log").read_text().splitlines()
+    (event,) = [e for e in map(json.loads, lines) if "timeout=foo" in e["requestURI"]]
+    assert (event["stage"], event["user"]) == ("ResponseStarted", {})
+    assert event["responseStatus"]["code"] == 400
+    assert event["responseStatus"]["message"].startswith("invalid timeout specified in the request URL - ")
+
+
 async def test_what_the_policy_does_not_name_is_not_logged(store: Store, tmp_path: Path) -> None:
     rules = (
         {"level": "None", "users": ["alice"], "resources": [{"group": ""}]},

@@ -11,7 +11,7 @@ import pytest
 from apiserver_front import ADMIN, BOB, Front, front
 
 from sublet.apiserver.filters.timeout import parse_duration
-from sublet.apiserver.filters.warn import _quoted
+from sublet.apiserver.filters.warn import headers as warning_headers
 from sublet.client.client import Client
 from sublet.client.exchange import Request, Response
 from sublet.client.proxied import ProxyPath
@@ -77,8 +77,11 @@ async def test_unknown_fields_come_back_as_warning_headers(front: Front) -> None
 
 
 def test_warnings_cannot_break_out_of_their_header() -> None:
-    assert "\r" not in _quoted("a\r\nEvil: 1")
-    assert _quoted('say "x"') == 'say \\"x\\"'
+    assert warning_headers(["a\r\nEvil: 1", "a\x00", "a\x85", ""]) == []
+    assert warning_headers(['say "x"', 'say "x"', "a\u200bb"]) == [
+        ("Warning", '299 - "say \\"x\\""'),
+        ("Warning", '299 - "a\u200bb"'.encode().decode("latin-1")),
+    ]
 
 
 @pytest.mark.parametrize(

@@ -74,9 +74,9 @@ def build(api: APIServer) -> Chain:
     before: list[Filter] = []
     after: list[Filter] = []
     if api.audit is not None:
-        from sublet.apiserver.filters.audit import Audit, AuditUnauthenticated
+        from sublet.apiserver.filters.audit import Audit, AuditRefused
 
-        before, after = [AuditUnauthenticated(api.audit)], [Audit(api.audit)]
+        before, after = [AuditRefused(api.audit)], [Audit(api.audit)]
     return Chain(
         [
             *_for_browsers(api),
@@ -85,8 +85,8 @@ def build(api: APIServer) -> Chain:
             Measure(api.metrics, api.clock),
             Warn(),
             Errors(),
-            RequestTimeout(api.settings.request_timeout),
             *before,
+            RequestTimeout(api.settings.request_timeout),
             Authenticate(api.authenticator, api.metrics.authentications, api.metrics.authenticated),
             *after,
             Impersonate(api.authorizer, constrained=api.features.enabled("ConstrainedImpersonation")),

@@ -229,9 +229,10 @@ def _run(program: Program, values: Mapping[str, Any], what: str) -> Any:
 
 
 def _mentions(source: str, claim: str) -> bool:
+    """Whether an expression selects a claim by its name; one taken by an index is not seen, as upstream."""
     import re
 
-    return bool(re.search(rf"\bclaims\s*\.\s*\??{claim}\b|\bclaims\s*\[\s*['\"]{claim}['\"]", source))
+    return bool(re.search(rf"\bclaims\s*\.\s*\??{claim}\b", source))
 
 
 def _strings(value: Any, what: str) -> tuple[str, ...]:

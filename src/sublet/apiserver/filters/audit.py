@@ -10,7 +10,7 @@ from sublet.apiserver.audit.log import AuditLog
 from sublet.apiserver.audit.policy import COMPLETE, PANIC, RECEIVED, STARTED
 from sublet.apiserver.chain import Proceed
 from sublet.apiserver.filters.errors import understood
-from sublet.apiserver.filters.timeout import timed_out
+from sublet.apiserver.filters.timeout import BadTimeout, timed_out
 from sublet.apiserver.requestinfo import RequestInfo
 from sublet.client.exchange import Connection, Request, Response, Upgrade, User
 from sublet.machinery.status import StatusError, Unauthorized
@@ -102,8 +102,9 @@ class _Ending:
             self._log.write(event, COMPLETE)
 
 
-class AuditUnauthenticated:
-    """Events of requests whose credentials are refused; goes around authentication."""
+class AuditRefused:
+    """Events of requests that are refused before anybody knows who asks: for their credentials, for a time limit that
+    is none. Goes around what refuses them."""
 
     def __init__(self, log: AuditLog) -> None:
         self._log = log
@@ -117,6 +118,12 @@ class AuditUnauthenticated:
                 if event is not None:
                     event.fail({"message": _tried(request), "code": error.code})
                     self._log.write(event, STARTED)
+            raise
+        except BadTimeout as error:
+            event = self._log.event(request, request.context["info"], User(""))
+            if event is not None:
+                event.fail(error.to_object())
+                self._log.write(event, STARTED)
             raise
 
 

@@ -15,6 +15,10 @@ LIMIT = 60.0
 _SWEEP_SECONDS = 1.0
 
 
+class BadTimeout(BadRequest):
+    """The URL asks for a time limit that is none."""
+
+
 class RequestTimeout:
     """60 seconds, or less where ``?timeout=`` says so.
 
@@ -101,8 +105,8 @@ def timed_out() -> Timeout:
 
 
 def parse_duration(text: str) -> float:
-    """Seconds of a Go duration such as ``1m30s``. Raises :class:`BadRequest`."""
+    """Seconds of a Go duration such as ``1m30s``. Raises :class:`BadTimeout`."""
     try:
         return -durations.parse(text[1:]) if text.startswith("-") else durations.parse(text.removeprefix("+"))
     except ValueError as error:
-        raise BadRequest(f"invalid timeout specified in the request URL - {error}") from None
+        raise BadTimeout(f"invalid timeout specified in the request URL - {error}") from None

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 from sublet.apiserver.chain import Proceed
 from sublet.client.exchange import Request, Response
 
@@ -15,12 +17,18 @@ class Warn:
         response = await proceed(request)
         warnings: list[str] = request.context["warnings"]
         if warnings:
-            response.headers.extend(("Warning", f'299 - "{_quoted(text)}"') for text in _limited(warnings))
+            response.headers += headers(warnings)
         return response
 
 
+def headers(warnings: list[str]) -> list[tuple[str, str]]:
+    """One for each warning that can be sent."""
+    return [("Warning", f'299 - "{_quoted(text)}"') for text in _limited(warnings)]
+
+
 def _limited(warnings: list[str]) -> list[str]:
-    texts = list(dict.fromkeys(warnings))
+    """Each once; those with a control character in them cannot be sent and are left out."""
+    texts = [text for text in dict.fromkeys(warnings) if text and not _has_control(text)]
     if sum(map(len, texts)) > _ALL:
         texts = [text[:_EACH] for text in texts]
     kept: list[str] = []
@@ -33,6 +41,8 @@ def _limited(warnings: list[str]) -> list[str]:
     return kept
 
 
+_has_control = re.compile("[\x00-\x1f\x7f-\x9f]").search
+
+
 def _quoted(text: str) -> str:
-    clean = "".join(c if c.isprintable() else " " for c in text)
-    return clean.replace("\\", "\\\\").replace('"', '\\"').encode("utf-8").decode("latin-1")
+    return text.replace("\\", "\\\\").replace('"', '\\"').encode("utf-8", "replace").decode("latin-1")
