@@ -612,7 +612,9 @@ async def test_reviews_have_no_metadata(front: Front) -> None:
         "namespace": "default",
     }
     review = await front.create(f"{REVIEWS}/subjectaccessreviews", body)
+    (managed,) = review["metadata"].pop("managedFields")
     assert review["metadata"] == {}  # what nobody can state is passed over
+    assert managed["fieldsV1"]["f:spec"]["f:user"] == {} and managed["operation"] == "Update"
     local = "/apis/authorization.k8s.io/v1/namespaces/default/localsubjectaccessreviews"
     answer = await front.ask("POST", local, {"metadata": {"namespace": "other"}, "spec": spec})
     assert answer.status == 400

@@ -76,6 +76,16 @@ async def test_a_pods_token_names_pod_and_node_in_its_claims_and_in_who_one_is(f
     assert extra["authentication.kubernetes.io/credential-id"] == [f"JTI={claims(token)['jti']}"]
 
 
+async def test_a_request_for_a_token_says_whose_its_fields_are(front: Front) -> None:
+    await front.create(ACCOUNTS, {"metadata": {"name": "robot"}})
+    answer = await front.create(f"{ACCOUNTS}/robot/token", {"spec": {"audiences": ["a"]}})
+    (managed,) = answer["metadata"]["managedFields"]
+    assert (managed["subresource"], managed["apiVersion"]) == ("token", "authentication.k8s.io/v1")
+    assert managed["fieldsV1"] == {
+        "f:spec": {"f:audiences": {}, "f:boundObjectRef": {}, "f:expirationSeconds": {}}
+    }
+
+
 async def test_a_kubelets_token_lives_a_year_and_warns_after_its_hour(front: Front) -> None:
     token, answer = await bound_to_pod(front, 3607)
     facts = claims(token)

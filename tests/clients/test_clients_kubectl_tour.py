@@ -216,5 +216,7 @@ def test_explain_reads_both_openapi_documents(tour: Kubectl) -> None:
         "explain", "deploy.spec.strategy.rollingUpdate"
     )
     assert "RESOURCE: spec <Object>" in tour("explain", "cj.spec", "--output=plaintext-openapiv2")
-    assert "containers\t<[]Container> -required-" in tour("explain", "pod.spec", "--recursive")
+    recursive = tour("explain", "pod.spec", "--recursive")
+    assert "containers\t<[]Container> -required-" in recursive
+    assert "limits\t<map[string]Quantity>" in recursive and "port\t<IntOrString> -required-" in recursive
     assert 'field "nosuch" does not exist' in failing(tour, "explain", "pods.spec.nosuch")

@@ -29,6 +29,11 @@ from sublet.machinery import codec
 from sublet.machinery.kind import Resource
 
 _META = "io.k8s.apimachinery.pkg.apis.meta.v1"
+_ALTERNATIVES = {
+    "io.k8s.apimachinery.pkg.api.resource.Quantity": ("string", "number"),
+    "io.k8s.apimachinery.pkg.util.intstr.IntOrString": ("integer", "string"),
+}
+"""What version 3 can say and version 2, which calls them strings, cannot."""
 _LEVEL = 5
 
 
@@ -368,7 +373,11 @@ def _let_the_loop_run() -> None:
 
 def _all_as_version3(definitions: Document) -> Iterator[tuple[str, Any]]:
     for name in sorted(definitions):
-        yield name, _as_version3(definitions[name])
+        made = _as_version3(definitions[name])
+        if name in _ALTERNATIVES:
+            del made["type"]
+            made["oneOf"] = [{"type": kind} for kind in _ALTERNATIVES[name]]
+        yield name, made
         _let_the_loop_run()
 
 

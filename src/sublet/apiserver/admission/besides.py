@@ -11,6 +11,8 @@ from sublet.apiserver.calls import warnings
 from sublet.apiserver.options import WriteOptions
 from sublet.apiserver.requestinfo import RequestInfo
 from sublet.client.exchange import Request
+from sublet.kinds import schemas
+from sublet.machinery import managedfields
 from sublet.machinery.kind import Object
 from sublet.machinery.status import Unauthorized
 
@@ -28,7 +30,18 @@ async def admit_created(
 
     ``check`` refuses what has gone through the mutating ones and is wrong, before the validating ones see it.
     """
+    _manage(info, api, obj, options)
     await _admit(request, info, api, CREATE, obj, options, name or info.name, check)
+
+
+def _manage(info: RequestInfo, api: APIServer, obj: Object, options: WriteOptions) -> None:
+    """Says whose the fields are, as of any object that is created."""
+    group, _, version = obj["apiVersion"].rpartition("/")
+    obj.setdefault("metadata", {})
+    managedfields.update(
+        None, obj, manager=options.manager, api_version=obj["apiVersion"], subresource=info.subresource,
+        now=api.clock.now(), schema=schemas.definition(api.settings.minor, group, version, obj["kind"]),
+    )  # fmt: skip
 
 
 async def admit_connection(request: Request, info: RequestInfo, api: APIServer) -> None:

@@ -37,7 +37,7 @@ async def handle(request: Request, info: RequestInfo, api: APIServer) -> Respons
         case "selfsubjectrulesreviews":
             review["status"] = _rules(api, call.user, review)
             # Upstream answers without what was asked.
-            review["spec"] = {}
+            review["metadata"], review["spec"] = {}, {}
         case "selfsubjectaccessreviews":
             review["status"] = await _access(api, call.user, _spec(review))
         case _:

@@ -126,6 +126,7 @@ def _check_metadata(info: RequestInfo, metadata: Mapping[str, Any]) -> None:
 def _default(info: RequestInfo, api: APIServer, body: Object, uid: str) -> None:
     """Completes spec and metadata, of the account with a ``uid``. Raises ``Conflict`` where another is meant."""
     spec: dict[str, Any] = dict(body.get("spec") or {})
+    spec.setdefault("boundObjectRef", None)
     seconds = spec.get("expirationSeconds")
     spec["expirationSeconds"] = _DEFAULT_SECONDS if seconds is None else int(seconds)
     metadata: dict[str, Any] = body.get("metadata") or {}
