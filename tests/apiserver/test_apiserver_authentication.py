@@ -3,14 +3,23 @@
 from __future__ import annotations
 
 import base64
+import datetime
+from collections.abc import Sequence
+from typing import Any
 
 import pytest
 from apiserver_front import ADMIN, BOB, RBAC, Answer, Front, front
 from cryptography import x509
-from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import Encoding
+from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
+from sublet.apiserver.authentication.x509 import Certificates
 from sublet.client.exchange import User
 from sublet.machinery import objects
+from sublet.machinery.clock import SystemClock
+from sublet.machinery.status import Unauthorized
 from sublet.pki.authority import Authority
 
 __all__ = ["front"]
@@ -210,6 +219,9 @@ async def test_bootstrap_tokens_that_are_wrong_expired_or_for_something_else_are
     path = "/api/v1/namespaces/kube-system/secrets"
     await front.create(path, bootstrap_secret(expiration=objects.rfc3339(front.clock.now() + 100)))
     assert (await front.who(headers=bearer("abcdef.0123456789abcdee"))).status == 401
+    review = {"spec": {"token": "abcdef.0123456789abcdee"}}
+    status = (await front.create("/apis/authentication.k8s.io/v1/tokenreviews", review))["status"]
+    assert status == {"user": {}, "error": "invalid bearer token"}, "why is told to nobody"
     assert (await front.who(headers=bearer("abcdef.0123456789abcdef")))["username"]
     front.clock.ahead = 200
     assert (await front.who(headers=bearer("abcdef.0123456789abcdef"))).status == 401
@@ -356,3 +368,63 @@ async def test_impersonating_a_group_without_a_user_is_a_bad_request(front: Fron
         'requested &user.DefaultInfo{Name:"", UID:"", Groups:[]string{"x"}, Extra:map[string][]string(nil)} '
         "without impersonating a user name",
     )
+
+
+def certificate(
+    name: str,
+    issuer: tuple[x509.Name, Any] | None,
+    *,
+    length: int | None = None,
+    authority: bool = True,
+    usages: Sequence[Any] = (),
+) -> tuple[x509.Certificate, Any]:
+    """(a certificate, its key); without an issuer it is signed by itself."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
+    above, signer = issuer or (subject, key)
+    now = datetime.datetime.now(datetime.UTC)
+    builder = (
+        x509.CertificateBuilder()
+        .subject_name(subject)
+        .issuer_name(above)
+        .public_key(key.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(now - datetime.timedelta(hours=1))
+        .not_valid_after(now + datetime.timedelta(hours=1))
+    )
+    if authority:
+        builder = builder.add_extension(x509.BasicConstraints(ca=True, path_length=length), critical=True)
+    if usages:
+        builder = builder.add_extension(x509.ExtendedKeyUsage(usages), critical=False)
+    return builder.sign(signer, hashes.SHA256()), key
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "believed"),
+    [
+        ({}, {}, True),
+        ({"length": 1}, {"length": 0}, True),
+        ({"length": 0}, {}, False),
+        ({}, {"authority": False}, False),
+        ({"usages": [ExtendedKeyUsageOID.SERVER_AUTH]}, {}, False),
+        ({}, {"usages": [ExtendedKeyUsageOID.CLIENT_AUTH]}, True),
+    ],
+)
+def test_intermediates_keep_to_what_they_were_certified_for(
+    first: dict[str, Any], second: dict[str, Any], believed: bool
+) -> None:
+    root, root_key = certificate("root", None)
+    upper, upper_key = certificate("upper", (root.subject, root_key), **first)
+    lower, lower_key = certificate("lower", (upper.subject, upper_key), **second)
+    shown, _ = certificate("dora", (lower.subject, lower_key), authority=False)
+    known = Certificates(root.public_bytes(Encoding.PEM), SystemClock())
+    der, between = (
+        shown.public_bytes(Encoding.DER),
+        tuple(each.public_bytes(Encoding.DER) for each in (lower, upper)),
+    )
+    if believed:
+        user = known.user(der, between)
+        assert user is not None and user.name == "dora"
+    else:
+        with pytest.raises(Unauthorized):
+            known.user(der, between)

@@ -5,14 +5,17 @@ from __future__ import annotations
 import base64
 import binascii
 import hmac
+import logging
 import re
 from collections.abc import Mapping, Sequence
 
-from sublet.apiserver.authentication.authenticator import BadToken, TokenUser
+from sublet.apiserver.authentication.authenticator import TokenUser
 from sublet.apiserver.watchcache import WatchCaches, decode_stored
 from sublet.client.exchange import User
 from sublet.machinery import objects
 from sublet.machinery.clock import Clock
+
+_log = logging.getLogger(__name__)
 
 _TOKEN = re.compile(r"([a-z0-9]{6})\.([a-z0-9]{16})")
 _GROUP = re.compile(r"system:bootstrappers:[a-z0-9:-]{0,255}[a-z0-9]")
@@ -30,28 +33,34 @@ class BootstrapTokens:
         self._clock = clock
 
     async def authenticate_token(self, token: str, audiences: Sequence[str]) -> TokenUser | None:
+        """None too where the token is no good: why is logged and told to nobody, as upstream."""
         match = _TOKEN.fullmatch(token)
         if match is None:
             return None
         identity, secret = match.groups()
         data = self._secret(identity)
-        if data is None or not hmac.compare_digest(data.get("token-secret", ""), secret):
-            raise BadToken("no such bootstrap token")
-        if data.get("token-id") != identity:
-            raise BadToken("the bootstrap token's Secret names another id")
-        if data.get("usage-bootstrap-authentication") != "true":
-            raise BadToken("the bootstrap token is not for authentication")
-        if self._expired(data.get("expiration", "")):
-            raise BadToken("the bootstrap token has expired")
-        groups = [g for g in data.get("auth-extra-groups", "").split(",") if g]
-        if not all(_GROUP.fullmatch(group) for group in groups):
-            raise BadToken("the bootstrap token's extra groups are malformed")
+        if data is None:
+            return None
+        if wrong := self._wrong(data, identity, secret):
+            _log.info("bootstrap token %s: %s", identity, wrong)
+            return None
         common = tuple(a for a in (audiences or self._audiences) if a in self._audiences)
         if not common:
-            raise BadToken("bootstrap tokens are for this API server only")
-        return TokenUser(
-            User(f"system:bootstrap:{identity}", tuple(sorted({*groups, BOOTSTRAPPERS}))), common
-        )
+            return None
+        groups = tuple(sorted({*_groups(data), BOOTSTRAPPERS}))
+        return TokenUser(User(f"system:bootstrap:{identity}", groups), common)
+
+    def _wrong(self, data: Mapping[str, str], identity: str, secret: str) -> str:
+        """Why a token is no good; ``""``: it is good."""
+        if not hmac.compare_digest(data.get("token-secret", "").encode(), secret.encode()):
+            return "it has another secret"
+        if data.get("token-id") != identity:
+            return "its Secret names another id"
+        if data.get("usage-bootstrap-authentication") != "true":
+            return "it is not for authentication"
+        if self._expired(data.get("expiration", "")):
+            return "it has expired"
+        return "" if all(map(_GROUP.fullmatch, _groups(data))) else "its extra groups are malformed"
 
     def _secret(self, identity: str) -> Mapping[str, str] | None:
         entry = self._caches.cache(_PREFIX).get(f"{_PREFIX}kube-system/bootstrap-token-{identity}")
@@ -74,3 +83,7 @@ class BootstrapTokens:
             return self._clock.now() >= objects.parse_time(expiration)
         except ValueError:
             return True
+
+
+def _groups(data: Mapping[str, str]) -> list[str]:
+    return [group for group in data.get("auth-extra-groups", "").split(",") if group]

@@ -94,15 +94,18 @@ _STRANGER = _Known(False, None, 0.0, 0.0)
 
 
 def _chain(
-    certificate: Certificate, between: list[Certificate], authorities: list[Certificate]
+    certificate: Certificate, between: list[Certificate], authorities: list[Certificate], below: int = 0
 ) -> list[Certificate] | None:
-    """The certificates from this one to an authority; None where no way leads there."""
+    """The certificates from this one to an authority; None where no way leads there.
+
+    ``below``: how many intermediates lead from it to the one that was shown.
+    """
     for authority in authorities:
         if _issued(certificate, authority):
             return [certificate, authority]
     for index, each in enumerate(between):
-        if _may_issue(each) and _issued(certificate, each):
-            rest = _chain(each, between[:index] + between[index + 1 :], authorities)
+        if _may_issue(each, below) and _for_clients(each) and _issued(certificate, each):
+            rest = _chain(each, between[:index] + between[index + 1 :], authorities, below + 1)
             if rest is not None:
                 return [certificate, *rest]
     return None
@@ -118,13 +121,15 @@ def _issued(certificate: Certificate, issuer: Certificate) -> bool:
     return True
 
 
-def _may_issue(certificate: Certificate) -> bool:
+def _may_issue(certificate: Certificate, below: int) -> bool:
+    """Whether it is an authority's, with so many others below it."""
     from cryptography import x509
 
     try:
-        return certificate.extensions.get_extension_for_class(x509.BasicConstraints).value.ca
+        stated = certificate.extensions.get_extension_for_class(x509.BasicConstraints).value
     except x509.ExtensionNotFound:
         return False
+    return stated.ca and (stated.path_length is None or below <= stated.path_length)
 
 
 def _for_clients(certificate: Certificate) -> bool:
