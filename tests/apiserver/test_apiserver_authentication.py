@@ -370,6 +370,20 @@ async def test_impersonating_a_group_without_a_user_is_a_bad_request(front: Fron
     )
 
 
+async def test_attempts_are_counted_by_what_came_of_them(front: Front) -> None:
+    def counts() -> dict[str, int]:
+        lines = front.api.metrics.text().splitlines()
+        found = (line.split() for line in lines if line.startswith("authentication_attempts{"))
+        return {labels.partition('"')[2].rstrip('"}'): int(count) for labels, count in found}
+
+    before = counts()
+    await front.ask("GET", "/version", user=None)
+    await front.ask("GET", "/version", user=None, headers=bearer("other"))
+    after = counts()
+    assert {key: after[key] - before.get(key, 0) for key in after} == {"success": 1, "error": 1}
+    assert 'authentication_duration_seconds_count{result="error"} 1' in front.api.metrics.text()
+
+
 def certificate(
     name: str,
     issuer: tuple[x509.Name, Any] | None,

@@ -87,7 +87,7 @@ def build(api: APIServer) -> Chain:
             Errors(),
             *before,
             RequestTimeout(api.settings.request_timeout),
-            Authenticate(api.authenticator, api.metrics.authentications, api.metrics.authenticated),
+            Authenticate(api.authenticator, api.metrics),
             *after,
             Impersonate(api.authorizer, constrained=api.features.enabled("ConstrainedImpersonation")),
             PriorityAndFairness(api.flow_control) if api.flow_control else InFlight(reading, writing),

@@ -16,6 +16,7 @@ from msgspec import Struct, field
 from sublet.apiserver.pace import Pace
 from sublet.machinery.clock import Clock, SystemClock
 from sublet.machinery.exposition import (
+    DOUBLING,
     SERIES_LIMIT,
     Counter,
     Histogram,
@@ -137,6 +138,13 @@ class Metrics(Struct):
     authentications: Counter = field(
         default_factory=lambda: Counter(
             "authentication_attempts", "[ALPHA] Counter of authenticated attempts."
+        )
+    )
+    authentication: Histograms = field(
+        default_factory=lambda: Histograms(
+            "authentication_duration_seconds",
+            "[ALPHA] Authentication duration in seconds broken out by result.",
+            DOUBLING,
         )
     )
     authenticated: Counter = field(
@@ -285,6 +293,7 @@ class Metrics(Struct):
             self.deprecated, self.store_errors, self.terminations,
         ):  # fmt: skip
             yield from tuple(counter.lines())
+        yield from tuple(self.authentication.lines())
         yield from tuple(self.store.lines())
         what = "[ALPHA] Etcd request counts for each operation and object type."
         yield from tuple(self.store.counts("etcd_requests_total", what))

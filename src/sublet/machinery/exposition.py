@@ -5,6 +5,8 @@ from __future__ import annotations
 from bisect import bisect_left
 from collections.abc import Iterable, Iterator
 
+DOUBLING = tuple(0.001 * 2**step for step in range(15))
+"""Bounds in seconds, from a millisecond to 16 s, each twice the one before."""
 SERIES_LIMIT = 5000
 """Sets of labels that are told apart in one metric: they may come from clients."""
 

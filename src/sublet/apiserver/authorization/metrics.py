@@ -6,9 +6,8 @@ from collections.abc import Iterator
 
 from msgspec import Struct, field
 
-from sublet.machinery.exposition import Counter, Histograms, label_text
+from sublet.machinery.exposition import DOUBLING, Counter, Histograms, label_text
 
-_DURATIONS = tuple(0.001 * 2**step for step in range(15))
 _BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 _DECISIONS = "[ALPHA] Total number of terminal decisions made by an authorizer split by authorizer type, name, and decision."
 _EXCLUSIONS = "[ALPHA] Total number of exclusions when an authorization webhook is skipped because match conditions exclude it."
@@ -25,7 +24,7 @@ class AuthorizationMetrics(Struct):
         default_factory=lambda: Histograms(
             "authorization_duration_seconds",
             "[ALPHA] Authorization duration in seconds broken out by result.",
-            _DURATIONS,
+            DOUBLING,
         )
     )
     decisions: Counter = field(
