@@ -255,6 +255,8 @@ class APIServer:
         if self.audit is not None:
             self.audit.start()
             self.metrics.sources.append(self.audit.lines)
+        if self.encrypted is not None:
+            await self.encrypted.start(self.clock)
         await self.caches.start()
         reached(health.CACHES)
         pods = self.kinds.stored("", "pods")
@@ -318,6 +320,8 @@ class APIServer:
         await self.node_authorizer.stop()
         await self.rbac.stop()
         await self.caches.stop()
+        if self.encrypted is not None:
+            await self.encrypted.stop()
         if self.audit is not None:
             await self.audit.stop()
 

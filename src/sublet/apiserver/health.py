@@ -97,9 +97,27 @@ class Health:
                 since is None or api.features.enabled(since)
             ):
                 found[name] = self._hook(step)
+        found |= self._key_services()
         if endpoint == "readyz":
             found["shutdown"] = self._not_shutting_down
         return found
+
+    def _key_services(self) -> dict[str, Check]:
+        """By their numbers, or together where the file that names them may change."""
+        api = self._api
+        if api.encrypted is None:
+            return {}
+        if not api.settings.encryption_reload:
+            return {f"kms-provider-{number}": check for number, check in enumerate(api.encrypted.checks)}
+
+        async def all_of_them() -> None:
+            for check in api.encrypted.checks if api.encrypted is not None else ():
+                await check()
+
+        return {
+            "poststarthook/start-encryption-provider-config-automatic-reload": self._hook(DUTIES),
+            "kms-providers": all_of_them,
+        }
 
     def paths(self) -> list[str]:
         """All of them, as ``/`` lists them."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import binascii
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +12,9 @@ from msgspec import Struct, field
 
 from sublet.apiserver.configurationfiles import check_type, load_file, refuse
 from sublet.apiserver.encryption.ciphers import CIPHERS, ENCRYPTED, CannotDecrypt, Cipher, prefix
+from sublet.apiserver.encryption.kms import KMS
+from sublet.apiserver.encryption.kmsservice import KMSService
+from sublet.machinery import durations
 from sublet.machinery.settings import ConfigurationError, parse
 from sublet.machinery.status import FieldError, field_forbidden, invalid, required
 
@@ -25,7 +28,9 @@ _SEVERAL = "more than one provider specified in a single element, should split i
 _NO_PROVIDER = (
     "provider does not contain any of the expected providers: KMS, AESGCM, AESCBC, Secretbox, Identity"
 )
-_NO_KMS = "this release of sublet asks no key management service; use aesgcm, aescbc or secretbox with keys in this file"
+_NO_V1 = "KMSv1 is deprecated and switched off; use KMSv2 instead (apiVersion: v2)"
+_ONE_OF = "only v1 and v2 are supported"
+_TIMEOUT = "3s"
 
 
 class _Key(Struct, frozen=True):
@@ -37,12 +42,20 @@ class _Keys(Struct, frozen=True):
     keys: tuple[_Key, ...] = ()
 
 
+class _KMS(Struct, frozen=True):
+    api_version: str = "v1"
+    name: str = ""
+    cachesize: int | None = None
+    endpoint: str = ""
+    timeout: str = _TIMEOUT
+
+
 class _Provider(Struct, frozen=True):
     aesgcm: _Keys | None = None
     aescbc: _Keys | None = None
     secretbox: _Keys | None = None
     identity: dict[str, Any] | None = None
-    kms: dict[str, Any] | None = None
+    kms: _KMS | None = None
 
 
 class _Resources(Struct, frozen=True):
@@ -84,8 +97,10 @@ class Transformer:
                 if not encrypted:
                     return value, index > 0
             elif value.startswith(begin):
+                sealed = value[len(begin) :]
                 try:
-                    return cipher.decrypt(value[len(begin) :], key), index > 0
+                    plain = cipher.decrypt(sealed, key)
+                    return plain, index > 0 or (isinstance(cipher, KMS) and cipher.outdated(sealed))
                 except CannotDecrypt as error:
                     problems.append(str(error))
         if not encrypted:
@@ -94,6 +109,12 @@ class Transformer:
             )
         raise CannotDecrypt(", ".join(problems) or f"no matching prefix found: no key for {_shown(value)}")
 
+    async def unlock(self, value: bytes) -> None:
+        """Fetches the key of a value, where a service has it."""
+        for begin, cipher in self._ciphers:
+            if isinstance(cipher, KMS) and value.startswith(begin):
+                await cipher.unlock(value[len(begin) :])
+
 
 PLAIN = Transformer([(b"", None)])
 
@@ -101,8 +122,12 @@ PLAIN = Transformer([(b"", None)])
 class Encryption:
     """Which transformer a kind has: by its own name, by the pattern of its group, by that of all."""
 
-    def __init__(self, groups: Sequence[tuple[Sequence[str], Transformer]]) -> None:
+    def __init__(
+        self, groups: Sequence[tuple[Sequence[str], Transformer]], services: Sequence[KMS] = ()
+    ) -> None:
         self._groups = tuple(groups)
+        self.services = tuple(services)
+        """The key management services, in the order of the file."""
 
     def transformer(self, group: str, plural: str) -> Transformer:
         """``group`` is empty for the core group."""
@@ -127,9 +152,10 @@ def parse_encryption(document: Any) -> Encryption:
     if not stated.resources:
         refuse([required("resources", "at least one resources is required")])
     errors: list[FieldError] = []
-    lists = [_List(each, f"resources[{i}]", errors) for i, each in enumerate(stated.resources)]
+    services: list[KMS] = []
+    lists = [_List(each, f"resources[{i}]", errors, services) for i, each in enumerate(stated.resources)]
     refuse(errors)
-    return Encryption(_by_resource(lists))
+    return Encryption(_by_resource(lists), services)
 
 
 def _by_resource(lists: Sequence[_List]) -> list[tuple[Sequence[str], Transformer]]:
@@ -150,9 +176,10 @@ def _group(name: str) -> str:
 
 
 class _List:
-    """One entry of ``resources``: adds what is wrong with it to ``errors``."""
+    """One entry of ``resources``: adds what is wrong with it to ``errors``, and its services to ``services``."""
 
-    def __init__(self, stated: _Resources, where: str, errors: list[FieldError]) -> None:
+    def __init__(self, stated: _Resources, where: str, errors: list[FieldError], services: list[KMS]) -> None:
+        self._services = services
         self.resources = stated.resources
         self.ciphers: list[tuple[bytes, Cipher | None]] = []
         self._errors = errors
@@ -194,11 +221,22 @@ class _List:
             return
         ((kind, value),) = stated.items()
         if kind == "kms":
-            self._errors.append(field_forbidden(f"{where}.kms", _NO_KMS))
+            self._add_service(value, f"{where}.kms")
         elif kind == "identity":
             self.ciphers.append((b"", None))
         else:
             self._add_keys(kind, value.keys, f"{where}.{kind}.keys")
+
+    def _add_service(self, stated: _KMS, where: str) -> None:
+        if stated.api_version == "v1":
+            self._errors.append(field_forbidden(where, _NO_V1))
+            return
+        errors = list(_service_errors(stated, where, {each.name for each in self._services}))
+        self._errors += errors
+        if not errors:
+            service = KMS(stated.name, KMSService(stated.endpoint, durations.parse(stated.timeout)))
+            self._services.append(service)
+            self.ciphers.append((service.prefix, service))
 
     def _add_keys(self, kind: str, keys: Sequence[_Key], where: str) -> None:
         if not keys:
@@ -230,6 +268,35 @@ class _List:
         detail = f"secret is not of the expected length, got {len(secret)}, expected one of [{expected}]"
         self._errors.append(invalid(f"{where}.secret", "REDACTED", detail))
         return None
+
+
+def _service_errors(stated: _KMS, where: str, known: Collection[str]) -> Iterator[FieldError]:
+    """What is wrong with a key management service of version 2, in upstream's words."""
+    if not stated.name:
+        yield required(f"{where}.name", "name is a mandatory field for a provider")
+    if ":" in stated.name:
+        detail = f"invalid KMS provider name {stated.name}, must not contain ':'"
+        yield invalid(f"{where}.name", stated.name, detail)
+    if stated.name in known:
+        detail = f"duplicate KMS provider name {stated.name}, names must be unique"
+        yield invalid(f"{where}.name", stated.name, detail)
+    try:
+        seconds = durations.parse(stated.timeout)
+    except ValueError:
+        seconds = 0.0
+    if seconds <= 0:
+        yield invalid(f"{where}.timeout", stated.timeout, "timeout should be a positive value")
+    scheme = stated.endpoint.partition(":")[0]
+    if not stated.endpoint:
+        yield invalid(f"{where}.endpoint", "", "endpoint is a mandatory field for a kms")
+    elif scheme != "unix":
+        detail = f'unsupported scheme "{scheme}" for KMS provider, only unix is supported'
+        yield invalid(f"{where}.endpoint", stated.endpoint, detail)
+    if stated.cachesize is not None:
+        yield invalid(f"{where}.cachesize", stated.cachesize, "cachesize is not supported in v2")
+    if stated.api_version != "v2":
+        detail = f"unsupported apiVersion apiVersion for KMS provider, {_ONE_OF}"
+        yield invalid(f"{where}.apiVersion", stated.api_version, detail)
 
 
 def _name_error(name: str, where: str) -> FieldError | None:

@@ -7,13 +7,14 @@ cannot be opened stands for itself as a value that says so: only who decodes it 
 from __future__ import annotations
 
 import logging
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Sequence
 
 from msgspec import structs
 
 from sublet.apiserver.encryption.ciphers import ENCRYPTED, CannotDecrypt
 from sublet.apiserver.encryption.configuration import Encryption, Transformer
 from sublet.apiserver.stored import UNREADABLE
+from sublet.machinery.clock import Clock
 from sublet.store.interface import Compacted, Entry, Event, Listing, Progress, RevisionMismatch, Store
 
 _log = logging.getLogger(__name__)
@@ -32,6 +33,8 @@ class EncryptedStore:
         self._stale: set[str] = set()
         self._unreadable: set[str] = set()
         self._generation = 0
+        self._clock: Clock | None = None
+        """None until :meth:`start`."""
 
     # -- what it is for --
 
@@ -39,23 +42,73 @@ class EncryptedStore:
         """Whether the value is not as it would be written today: an update writes it even where nothing changes."""
         return key in self._stale
 
+    async def start(self, clock: Clock, patience: float = 10.0) -> None:
+        """Asks the key management services for their keys. Raises ``StoreError`` where one gives none in time."""
+        self._clock = clock
+        await self._begin(self._encryption, clock, patience)
+
+    async def stop(self) -> None:
+        for service in self._encryption.services:
+            await service.stop()
+
+    @property
+    def checks(self) -> Sequence[Callable[[], Awaitable[None]]]:
+        """A health check for each key management service, in the order of the file."""
+        return [service.check for service in self._encryption.services]
+
     async def renew(self, encryption: Encryption) -> None:
         """Takes another configuration: new writes follow it, and what lies there is looked at anew.
 
         Raises what the store raises.
         """
+        before = self._encryption
+        if self._clock is not None:
+            await self._begin(encryption, self._clock, 0.0)
         self._encryption = encryption
         self._transformers.clear()
+        await self._look_again()
+        for service in before.services:
+            await service.stop()
+        # Watchers are told to read everything again: values may open now that did not, or the other way round.
+        self._generation += 1
+
+    async def _begin(self, encryption: Encryption, clock: Clock, patience: float) -> None:
+        begun = []
+        try:
+            for service in encryption.services:
+                begun.append(service)
+                await service.begin(clock, patience)
+        except BaseException:
+            for service in begun:
+                await service.stop()
+            raise
+        for service in encryption.services:
+            service.follow(self._changed)
+
+    async def _changed(self) -> None:
+        """A service has another key, or answers again."""
+        unreadable = bool(self._unreadable)
+        await self._look_again()
+        if unreadable:
+            self._generation += 1
+
+    async def _look_again(self) -> None:
         start = ""
         while True:
             page = await self._store.list(_PREFIX, start=start, limit=_PAGE)
+            await self._unlock(page.entries)
             for entry in page.entries:
                 self._opened(entry.key, entry.value)
             if not page.remaining:
                 break
             start = page.entries[-1].key + "\0"
-        # Watchers are told to read everything again: values may open now that did not, or the other way round.
-        self._generation += 1
+
+    async def _unlock(self, items: Iterable[Entry | Event]) -> None:
+        """Fetches keys that services have; reading itself then waits for nothing."""
+        if self._encryption.services:
+            for item in items:
+                if item.value.startswith(ENCRYPTED):
+                    await self._transformer(item.key).unlock(item.value)
 
     def lines(self) -> Iterator[str]:
         """Its metrics."""
@@ -112,10 +165,14 @@ class EncryptedStore:
 
     async def get(self, key: str) -> Entry | None:
         found = await self._store.get(key)
-        return None if found is None else self._entry(found)
+        if found is None:
+            return None
+        await self._unlock((found,))
+        return self._entry(found)
 
     async def list(self, prefix: str, *, start: str = "", limit: int = 0, revision: int = 0) -> Listing:
         found = await self._store.list(prefix, start=start, limit=limit, revision=revision)
+        await self._unlock(found.entries)
         return Listing([self._entry(entry) for entry in found.entries], found.revision, found.remaining)
 
     async def create(self, key: str, value: bytes) -> int:
@@ -125,17 +182,18 @@ class EncryptedStore:
         try:
             return await self._store.update(key, self._sealed(key, value), expected)
         except RevisionMismatch as mismatch:
-            raise self._mismatch(key, mismatch) from None
+            raise await self._mismatch(key, mismatch) from None
 
     async def delete(self, key: str, expected: int) -> int:
         try:
             return await self._store.delete(key, expected)
         except RevisionMismatch as mismatch:
-            raise self._mismatch(key, mismatch) from None
+            raise await self._mismatch(key, mismatch) from None
 
-    def _mismatch(self, key: str, mismatch: RevisionMismatch) -> RevisionMismatch:
+    async def _mismatch(self, key: str, mismatch: RevisionMismatch) -> RevisionMismatch:
         """The same with the plain value that stands there: the next attempt begins with it."""
         current = mismatch.current
+        await self._unlock(() if current is None else (current,))
         return RevisionMismatch(key, None if current is None else self._entry(current))
 
     async def watch(self, prefix: str, after: int) -> AsyncIterator[Sequence[Event | Progress]]:
@@ -143,6 +201,7 @@ class EncryptedStore:
         async for batch in self._store.watch(prefix, after):
             if generation != self._generation:
                 raise Compacted(after, await self._store.current_revision())
+            await self._unlock(item for item in batch if isinstance(item, Event) and item.type != "delete")
             yield [self._event(item) if isinstance(item, Event) else item for item in batch]
 
     def _event(self, event: Event) -> Event:
