@@ -112,7 +112,7 @@ async def test_a_create_names_its_object_and_shows_the_bodies_only_where_the_lev
     assert secret["objectRef"]["name"] == "s"
     assert "requestObject" not in secret and "responseObject" not in secret
     assert deleted["requestObject"] == {"gracePeriodSeconds": 0} and "responseObject" not in deleted
-    assert deleted["responseStatus"]["status"] == "Success"
+    assert deleted["responseStatus"]["status"] == "Success" and deleted["responseStatus"]["code"] == 200
 
 
 async def test_managed_fields_are_left_out_where_the_policy_says_so(store: Store, tmp_path: Path) -> None:

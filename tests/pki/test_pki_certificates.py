@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 from cryptography import x509
+from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
 
 from sublet.pki.authority import Authority
 from sublet.pki.certificates import ensure_control_plane, expiry
@@ -37,6 +38,22 @@ def test_makes_every_file_by_kubeadms_names_with_private_keys_for_the_owner_only
         "front-proxy-client.key", "sa.key", "sa.pub", "admin.crt", "admin.key", "checked.json",
     }  # fmt: skip
     assert {mode for name, mode in found.items() if name.endswith((".key", ".json"))} == {0o600}
+
+
+def test_the_administrators_key_is_of_the_kind_and_form_that_kubeadm_writes(tmp_path: Path) -> None:
+    # Clients built on fabric8's for Java (Spark, Jenkins, Quarkus) read no other without a further library.
+    ensure_control_plane(tmp_path, SANS, Clock())
+    assert (tmp_path / "admin.key").read_bytes().startswith(b"-----BEGIN RSA PRIVATE KEY-----\n")
+    admin = x509.load_pem_x509_certificate((tmp_path / "admin.crt").read_bytes())
+    key = admin.public_key()
+    assert isinstance(key, RSAPublicKey) and key.key_size == 2048
+    assert admin.extensions.get_extension_for_class(x509.KeyUsage).value.key_encipherment
+
+
+def test_other_keys_tell_their_algorithm(tmp_path: Path) -> None:
+    ensure_control_plane(tmp_path, SANS, Clock())
+    for name in ("ca", "apiserver", "sa"):
+        assert (tmp_path / f"{name}.key").read_bytes().startswith(b"-----BEGIN EC PRIVATE KEY-----\n")
 
 
 def test_a_second_call_changes_nothing(tmp_path: Path) -> None:

@@ -94,9 +94,10 @@ class Authority:
         ips: Iterable[str] = (),
         days: float = 365,
         usages: Sequence[str] = (CLIENT,),
+        key: PrivateKey | None = None,
     ) -> KeyPair:
-        """A new key and a certificate for it; ``usages`` of :data:`SERVER` and :data:`CLIENT`."""
-        key = ec.generate_private_key(ec.SECP256R1())
+        """A certificate for ``key``, else for a new one; ``usages`` of :data:`SERVER` and :data:`CLIENT`."""
+        key = key or ec.generate_private_key(ec.SECP256R1())
         certificate = self.certify(key.public_key(), common_name, organizations, dns, ips, days, usages)
         return KeyPair(certificate, write_key(key))
 
@@ -186,7 +187,15 @@ def read_key(pem: bytes, source: str) -> PrivateKey:
     return key
 
 
+def person_key() -> rsa.RSAPrivateKey:
+    """A key for a kubeconfig, as kubeadm makes it: some clients, those on fabric8's for Java, read RSA keys only."""
+    return rsa.generate_private_key(public_exponent=65537, key_size=2048)
+
+
 def write_key(key: PrivateKey) -> bytes:
+    """PEM as client-go writes it: ``RSA PRIVATE KEY`` or ``EC PRIVATE KEY``, which tells clients the algorithm."""
     return key.private_bytes(
-        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+        serialization.Encoding.PEM,
+        serialization.PrivateFormat.TraditionalOpenSSL,
+        serialization.NoEncryption(),
     )

@@ -13,7 +13,15 @@ from cryptography.hazmat.primitives.asymmetric import ec
 
 from sublet.machinery.clock import Clock
 from sublet.pki import controlplane, files
-from sublet.pki.authority import CLIENT, SERVER, Authority, read_certificate, read_key, write_key
+from sublet.pki.authority import (
+    CLIENT,
+    SERVER,
+    Authority,
+    person_key,
+    read_certificate,
+    read_key,
+    write_key,
+)
 from sublet.pki.controlplane import ControlPlanePKI
 from sublet.pki.files import PKIError
 
@@ -49,7 +57,8 @@ def ensure_control_plane(directory: Path, sans: Iterable[str], clock: Clock) -> 
     for name, authority, common_name, organizations, names, addresses, usages in wanted:
         if _current(directory, name, authority, names, addresses, clock):
             continue
-        pair = authority.issue(common_name, organizations, names, addresses, DAYS, usages)
+        key = person_key() if name == "admin" else None
+        pair = authority.issue(common_name, organizations, names, addresses, DAYS, usages, key)
         files.write(directory / f"{name}.key", pair.key_pem)
         files.write(directory / f"{name}.crt", pair.cert_pem, 0o644)
         renewed.append(name)

@@ -82,7 +82,7 @@ class Event:
         ):
             shown = _decoded(body, content_type)
             if isinstance(shown, dict) and shown.get("kind") == "Status":
-                status = _status(shown)
+                status = {**_status(shown), "code": response.status}
         self._status = status
         if self.decision.level >= REQUEST_RESPONSE and self._info.is_resource and body:
             self._response = self._body(body, content_type)
