@@ -10,6 +10,7 @@ from controllers_cluster import Cluster, until
 
 from sublet.client.eventseries import SeriesRecorder
 from sublet.client.informer import InformerFactory
+from sublet.controllers.device_taint_eviction import goes_at
 from sublet.kinds.resources import resource
 from sublet.machinery.clock import SystemClock
 from sublet.machinery.status import NotFound
@@ -138,3 +139,83 @@ async def test_the_claim_made_for_a_pod_goes_when_the_pod_has_ended(devices: Clu
         return False
 
     await until(gone)
+
+
+# -- taints of devices --
+
+
+async def taint(cluster: Cluster, *taints: object) -> None:
+    """The only device has these taints from now on."""
+    found = await cluster.get("resourceslices.resource.k8s.io", "slice", "")
+    found["spec"]["devices"][0]["taints"] = list(taints)
+    await cluster.client.update(resource("resourceslices.resource.k8s.io"), found)
+
+
+async def runs(cluster: Cluster, name: str) -> bool:
+    return bool((await cluster.get("pods", name))["status"].get("phase") == "Running")
+
+
+async def told(cluster: Cluster, message: str) -> bool:
+    found = await cluster.items("events")
+    return any((each["reason"], each["message"]) == ("DeviceTaintManagerEviction", message) for each in found)
+
+
+async def test_a_pod_goes_whose_device_gets_a_taint_that_its_claim_does_not_bear(devices: Cluster) -> None:
+    await devices.make("pods", "other", {"containers": [{"name": "c", "image": "busybox"}]})
+    await pod(devices, "p")
+    await until(lambda: runs(devices, "p"))
+    await devices.client.patch(
+        resource("pods"), "p", {"metadata": {"finalizers": ["example.com/stay"]}}, "test"
+    )
+    await taint(devices, {"key": "broken", "effect": "NoSchedule"})
+    await taint(devices, {"key": "broken", "effect": "NoExecute"})
+
+    async def leaving():
+        found = await devices.get("pods", "p")
+        return found if found["metadata"].get("deletionTimestamp") else None
+
+    found = await until(leaving)
+    (condition,) = [c for c in found["status"]["conditions"] if c["type"] == "DisruptionTarget"]
+    assert (condition["reason"], condition["message"]) == (
+        "DeletionByDeviceTaintManager", "Device Taint manager: deleting due to NoExecute taint",
+    )  # fmt: skip
+    await until(lambda: told(devices, "Marking for deletion"))
+    assert not (await devices.get("pods", "other"))["metadata"].get("deletionTimestamp")
+    await devices.client.patch(resource("pods"), "p", {"metadata": {"finalizers": None}}, "test")
+
+
+async def test_a_pod_whose_claim_bears_the_taint_for_a_while_stays_when_it_goes_in_time(
+    devices: Cluster,
+) -> None:
+    toleration = {"key": "broken", "operator": "Exists", "effect": "NoExecute", "tolerationSeconds": 3600}
+    asked = {"deviceClassName": "gpu", "tolerations": [toleration]}
+    wanted = {"devices": {"requests": [{"name": "r", "exactly": asked}]}}
+    await devices.make("resourceclaims.resource.k8s.io", "mine", wanted)
+    await pod(devices, "p", resourceClaimName="mine")
+    await until(lambda: runs(devices, "p"))
+
+    async def cancelled():
+        await taint(devices, {"key": "broken", "effect": "NoExecute"})
+        await asyncio.sleep(0.05)  # a taint that is gone before it is seen leaves no trace: then once more
+        await taint(devices)
+        return await told(devices, "Cancelling deletion")
+
+    await until(cancelled)
+    assert not (await devices.get("pods", "p"))["metadata"].get("deletionTimestamp")
+
+
+def test_the_taint_that_is_borne_shortest_decides_when_a_pod_goes() -> None:
+    added = {"timeAdded": "1970-01-01T00:01:40Z"}
+    taints = [
+        {"key": "a", "effect": "NoExecute", **added},
+        {"key": "b", "effect": "NoExecute", "value": "x", **added},
+    ]
+    every = {"operator": "Exists"}
+    assert goes_at({"tolerations": [every]}, taints) is None
+    assert goes_at({}, taints) == 100.0
+    some = [{"key": "a", "operator": "Exists", "tolerationSeconds": 60}]
+    assert (
+        goes_at({"tolerations": [*some, {"key": "b", "value": "x", "tolerationSeconds": 30}]}, taints)
+        == 130.0
+    )
+    assert goes_at({"tolerations": [*some, {"key": "b", "value": "y"}]}, taints) == 100.0

@@ -191,6 +191,7 @@ class Controlling:
             if registration.enabled_by_default
             and registration.name not in self._assembly.disabled_controllers
             and all((needed.group, needed.plural) in served for needed in registration.needs)
+            and (not registration.feature or self._api.features.enabled(registration.feature))
         ]
         settings = self._controller_settings()
 

@@ -158,7 +158,7 @@ _OLD_NAMES = {
     "ttl-after-finished": "ttl-after-finished-controller",
 }
 _NOT_HERE = frozenset((
-    "cloud-node-lifecycle-controller", "device-taint-eviction-controller",
+    "cloud-node-lifecycle-controller",
     "kube-apiserver-serving-clustertrustbundle-publisher-controller", "node-route-controller",
     "podcertificaterequest-cleaner-controller", "selinux-warning-controller", "service-lb-controller",
     "storage-version-migrator-controller", "storageversion-garbage-collector-controller",

@@ -62,6 +62,8 @@ class Registration:
     """Events say they are from it; empty: ``name``."""
     needs: tuple[Resource, ...] = ()
     """Resources that not every Kubernetes minor has; where one is not there, there is nothing to control."""
+    feature: str = ""
+    """The feature gate without which it does not run; empty: none."""
 
     @property
     def user_name(self) -> str:

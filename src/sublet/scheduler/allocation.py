@@ -12,6 +12,7 @@ from typing import Any
 from sublet.machinery import objects
 from sublet.machinery.kind import Object
 from sublet.machinery.quantity import Quantity
+from sublet.machinery.scheduling import tolerated
 from sublet.scheduler.devices import Device, DeviceId, Pool, cel_value, consumption
 
 MOST_DEVICES = 32
@@ -210,22 +211,12 @@ class _Search:
 
 
 def _tolerates(asked: Object, device: Device) -> bool:
-    for taint in device.stated.get("taints") or ():
-        if taint.get("effect") not in ("NoSchedule", "NoExecute"):
-            continue
-        if not any(_tolerated(toleration, taint) for toleration in asked.get("tolerations") or ()):
-            return False
-    return True
-
-
-def _tolerated(toleration: Mapping[str, Any], taint: Mapping[str, Any]) -> bool:
-    if toleration.get("effect") and toleration["effect"] != taint.get("effect"):
-        return False
-    if toleration.get("key") and toleration["key"] != taint.get("key"):
-        return False
-    if toleration.get("operator") == "Exists":
-        return True
-    return bool((toleration.get("value") or "") == (taint.get("value") or "") and toleration.get("key"))
+    tolerations = asked.get("tolerations") or ()
+    return all(
+        tolerated(taint, tolerations)
+        for taint in device.stated.get("taints") or ()
+        if taint.get("effect") in ("NoSchedule", "NoExecute")
+    )
 
 
 def _constrained(constraint: Mapping[str, Any], device: Device, others: Iterable[Device]) -> bool:
