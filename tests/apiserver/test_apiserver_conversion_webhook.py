@@ -261,12 +261,32 @@ async def test_a_table_shows_the_columns_of_its_version(api: APIServer, client: 
     assert json.loads(response.body)["rows"][0]["cells"] == ["a", "localhost:80"]
 
 
-async def test_the_stored_versions_rules_hold_whatever_version_is_written(
+async def test_the_rules_of_the_version_that_is_written_hold(client: Client, sites: WebhookServer) -> None:
+    """As upstream, whose handlers never look at the stored version's rules."""
+    await restore(client, "v2")
+    made = await client.create(V1, site(host="a", port="not a number"))
+    assert made["spec"]["port"] == "not a number"
+    await restore(client, "v1")
+    with pytest.raises(Invalid, match=r"spec\.hostPort in body should match"):
+        await client.create(V2, site("v2", name="b", hostPort="b:not a number"))
+    with pytest.raises(Invalid, match=r"spec\.hostPort in body should match"):
+        await client.patch(V2, "a", {"spec": {"hostPort": "b:other"}}, "default")
+
+
+async def test_a_write_in_another_version_is_converted_to_the_stored_one_once(
     client: Client, sites: WebhookServer
 ) -> None:
-    await restore(client, "v2")
-    with pytest.raises(Invalid, match=r"spec\.hostPort"):
-        await client.create(V1, site(host="a", port="not a number"))
+    asked: list[str] = []
+
+    def noted(review: Any) -> Any:
+        asked.append(review["request"]["desiredAPIVersion"])
+        return convert(review)
+
+    sites.on("/convert", noted)
+    with pytest.raises(Invalid):
+        await client.create(V2, site("v2", hostPort="b:not a number"))
+    await client.create(V2, site("v2", hostPort="b:80"))
+    assert asked == ["example.com/v1", "example.com/v1", "example.com/v2"]  # the last one for the answer
 
 
 def other_name(review: Any) -> Any:

@@ -241,6 +241,49 @@ async def test_several_versions_show_the_same_objects(client: Client) -> None:
     assert "example.com/v1beta1 Widget is deprecated" in response.header("warning")
 
 
+async def test_the_rules_of_the_version_that_is_written_hold(client: Client) -> None:
+    crd = definition()
+    (stored,) = crd["spec"]["versions"]
+    old = codec.copied({**stored, "name": "v1beta1", "storage": False})
+    schema = old["schema"]["openAPIV3Schema"]
+    schema["properties"]["apiVersion"] = {"type": "string", "pattern": "v1beta1$"}
+    schema["properties"]["spec"]["properties"]["only"] = {"type": "string", "maxLength": 3}
+    schema["properties"]["spec"]["required"] = ["only"]
+    del old["selectableFields"]
+    crd["spec"]["versions"].append(old)
+    await established(client, crd)
+    one = {"metadata": {"name": "one", "namespace": "default"}, "spec": {"size": 1, "only": "abc"}}
+    made = await client.create(BETA, one)
+    assert made["apiVersion"] == "example.com/v1beta1"
+    with pytest.raises(Invalid, match=r"spec\.only: Too long: may not be more than 3 bytes"):
+        await client.create(BETA, {**one, "spec": {"size": 1, "only": "abcd"}})
+    with pytest.raises(Invalid, match=r"spec\.only: Required value"):
+        await client.patch(BETA, "one", {"spec": {"size": 2, "only": None}}, "default")
+    await client.patch(BETA, "one", {"spec": {"size": 2, "only": "b"}}, "default")
+
+
+async def test_scaling_what_states_no_replicas_states_them(client: Client, served: Object) -> None:
+    versions = served["spec"]["versions"]
+    versions[0]["subresources"]["scale"]["specReplicasPath"] = ".spec.copies.wanted"
+    versions[0]["schema"]["openAPIV3Schema"]["properties"]["spec"]["properties"]["copies"] = {
+        "type": "object", "properties": {"wanted": {"type": "integer"}},
+    }  # fmt: skip
+    await client.update(CRDS, served)
+    await client.create(WIDGETS, widget("one"))
+
+    async def scale(**spec: Any) -> Object:
+        return await client.patch(WIDGETS, "one", {"spec": spec}, "default", subresource="scale")
+
+    with pytest.raises(BadRequest, match=r'the spec replicas field ".spec.copies.wanted" cannot be empty'):
+        await scale()
+    with pytest.raises(
+        Invalid, match=r"spec\.copies\.wanted: Invalid value: -1: should be a non-negative integer"
+    ):
+        await scale(replicas=-1)
+    assert (await scale(replicas=3))["spec"] == {"replicas": 3}
+    assert (await client.get(WIDGETS, "one", "default"))["spec"]["copies"] == {"wanted": 3}
+
+
 async def test_a_new_storage_version_is_remembered_and_reads_go_on(client: Client, served: Object) -> None:
     await client.create(WIDGETS, widget())
     crd = await client.get(CRDS, "widgets.example.com")

@@ -8,14 +8,16 @@ validation and managedFields before a compare-and-swap in the data store.
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
+
+from msgspec.structs import replace
 
 from sublet.apiserver import conversion, crd_conversion, deletion, objectmeta, preconditions, stored
 from sublet.apiserver.admission.framework import CREATE, DELETE, UPDATE, Admission, Attributes
 from sublet.apiserver.aside import aside, breath
 from sublet.apiserver.deletion import DeleteOptions
 from sublet.apiserver.kindset import KindSet
+from sublet.apiserver.spoken import spoken
 from sublet.apiserver.stored import StoredFormat
 from sublet.apiserver.storedobjects import StoredObjects
 from sublet.apiserver.storeerrors import translated
@@ -28,6 +30,7 @@ from sublet.apiserver.writing import (
     Value,
     Write,
     Written,
+    admission_attributes,
     keep_all_but_status,
     restore,
     scope,
@@ -95,11 +98,12 @@ class Registry(StoredObjects):
             )  # fmt: skip
         (objectmeta.place if write.applied else objectmeta.receive)(obj, kind, namespace)
         versioned = objectmeta.has_version(obj)
+        write.spoken = spoken(kind, write.resource, obj)
         new = await crd_conversion.to_stored(kind, write.resource, obj)
         kind.default(new)
         if not write.applied:
             await self._manage(kind, None, new, write)  # what the kind and admission add is nobody's
-        attributes = self._attributes(CREATE, kind, write, new, None)
+        attributes = admission_attributes(CREATE, kind, write, new, None)
         try:
             # Names, uids and times are given afterwards: who mutates does not see them, and may give the name.
             await self._admit(kind, attributes)
@@ -107,6 +111,8 @@ class Registry(StoredObjects):
             attributes.name = str(new["metadata"].get("name") or "")
             write.warnings += objectmeta.tidy(new, patched=write.patched)
             await self._settle(kind, new, None)
+            if write.spoken is not None:
+                await write.spoken.take(kind, new, mutated=attributes.mutated)
             self._raise(
                 kind, new, [*objectmeta.validate_create(new, kind), *await self._errors(kind, new, write)]
             )
@@ -247,15 +253,17 @@ class Registry(StoredObjects):
             kind, write.resource, fmt.decode(entry.value, entry.revision)
         )
         await breath(write.size)
+        before = spoken(kind, write.resource, {}, current)
         changed = await aside(write.size, change, current)
         preconditions.check_update(kind, changed, old, patched=write.patched)
+        write.spoken = None if before is None else replace(before, new=changed)
         new = await crd_conversion.to_stored(kind, write.resource, changed)
         kind.default(new)
         if not write.applied:
             await self._manage(
                 kind, old, new, write
             )  # before anything is restored; admission's part is nobody's
-        attributes = self._attributes(UPDATE, kind, write, new, old)
+        attributes = admission_attributes(UPDATE, kind, write, new, old)
         if write.present is not None:
             attributes.shown, attributes.take = (write.present(new), write.present(old)), write.take
         try:
@@ -264,6 +272,9 @@ class Registry(StoredObjects):
                 await self._admit(kind, attributes)
             self._prepare_update(kind, new, old, write)
             kind.default(new)
+            if write.spoken is not None:
+                await write.spoken.take(kind, new, mutated=attributes.mutated)
+                self._prepare_update(kind, write.spoken.new, write.spoken.old or {}, write)
             write.warnings += objectmeta.tidy(new, patched=write.patched)
             if write.subresource not in _SAME_GENERATION:
                 objectmeta.bump_generation(new, old, kind, write.resource.version)
@@ -354,7 +365,9 @@ class Registry(StoredObjects):
         if not isinstance(kind, conversion.CustomKind):
             own = await aside(write.size, kind.errors_in, write.resource, obj, old)
             return [*own, *await self._judged(kind, "", obj, old, write)]
-        version = (write.resource if kind.converter is None else kind.resource).version
+        version = kind.resource.version
+        if write.spoken is not None:
+            version, obj, old = write.spoken.resource.version, write.spoken.new, write.spoken.old
         found = await aside(write.size, kind.errors, version, obj, old, write.subresource)
         return [*found, *await kind.rules(version, obj, old, found, write.warnings)]
 
@@ -386,7 +399,7 @@ class Registry(StoredObjects):
         old = await crd_conversion.current(kind, fmt.decode(entry.value, entry.revision))
         await breath(write.size)
         preconditions.check_delete(kind, old, options)
-        attributes = self._attributes(DELETE, kind, write, None, old)
+        attributes = admission_attributes(DELETE, kind, write, None, old)
         attributes.dry_run = options.dry_run
         attributes.options = options.body()
         if not write.admitted:
@@ -454,28 +467,6 @@ class Registry(StoredObjects):
             written.shown = await crd_conversion.from_stored(kind, write.resource, written.object)
         return written
 
-    def _attributes(
-        self, operation: str, kind: Kind, write: Write, new: Object | None, old: Object | None
-    ) -> Attributes:
-        metadata: Mapping[str, Any] = (new or old or {}).get("metadata") or {}
-        name = str(metadata.get("name") or "")
-        return Attributes(
-            operation,
-            kind,
-            write.resource,
-            write.subresource,
-            str(metadata.get("namespace") or ""),
-            name or str(metadata.get("generateName") or ""),
-            new,
-            old,
-            write.user,
-            write.options.dry_run,
-            write.options.body,
-            write.warnings,
-            annotations=write.annotations,
-            generated=not name,
-        )
-
     async def _admit(self, kind: Kind, attributes: Attributes) -> None:
         if self.admission is None:
             raise internal_error("the API server is not started")
@@ -506,8 +497,13 @@ class Registry(StoredObjects):
     async def _manage(self, kind: Kind, old: Object | None, new: Object, write: Write) -> None:
         """Fills managedFields, in the version the client used."""
         resource = write.resource
-        before = None if old is None else await crd_conversion.from_stored(kind, resource, old)
-        after = await crd_conversion.from_stored(kind, resource, new)
+        if (
+            write.spoken is not None
+        ):  # converting is not free, and a webhook may not lead back to where it came from
+            before, after = write.spoken.old, write.spoken.new
+        else:
+            before = None if old is None else await crd_conversion.from_stored(kind, resource, old)
+            after = await crd_conversion.from_stored(kind, resource, new)
         await aside(
             write.size, managedfields.update, before, after, manager=write.options.manager, api_version=resource.api_version,
             subresource=write.subresource, now=self.clock.now(), schema=self.schema(kind, resource),

@@ -8,8 +8,10 @@ from typing import Any, Protocol
 from msgspec import Struct, field
 
 from sublet.apiserver import objectmeta
+from sublet.apiserver.admission.framework import Attributes
 from sublet.apiserver.conversion import CustomKind
 from sublet.apiserver.options import WriteOptions
+from sublet.apiserver.spoken import Spoken
 from sublet.apiserver.watchcache import CachedEntry
 from sublet.client.exchange import User
 from sublet.machinery.kind import Kind, Object, Resource
@@ -51,10 +53,36 @@ class Write(Struct):
     """(new, old) in the stored version: restores what this subresource may not change; None: the usual."""
     validate: Callable[[Object, Object], Sequence[FieldError]] | None = None
     """(new, old): this subresource's rules instead of the usual ones."""
+    spoken: Spoken | None = None
+    """Set by the registry: the objects in :attr:`resource`, where a custom kind's rules are asked of that version."""
     size: int = 0
     """Bytes of what the client sent."""
     uid: str = ""
     """Of the object that a PUT means, where it says so."""
+
+
+def admission_attributes(
+    operation: str, kind: Kind, write: Write, new: Object | None, old: Object | None
+) -> Attributes:
+    """What admission sees of a write."""
+    metadata: Mapping[str, Any] = (new or old or {}).get("metadata") or {}
+    name = str(metadata.get("name") or "")
+    return Attributes(
+        operation,
+        kind,
+        write.resource,
+        write.subresource,
+        str(metadata.get("namespace") or ""),
+        name or str(metadata.get("generateName") or ""),
+        new,
+        old,
+        write.user,
+        write.options.dry_run,
+        write.options.body,
+        write.warnings,
+        annotations=write.annotations,
+        generated=not name,
+    )
 
 
 class Written(Struct):
