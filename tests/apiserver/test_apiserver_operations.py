@@ -207,11 +207,28 @@ async def test_the_root_lists_the_paths_there_are(api: APIServer) -> None:
 
 
 @pytest.mark.parametrize(
-    "path", ["/debug/pprof/", "/logs", "/configz", "/nothing", "/apis/none/v1", "/metrics/none"]
+    "path", ["/debug", "/debug/none", "/configz", "/nothing", "/apis/none/v1", "/metrics/none"]
 )
 async def test_paths_that_are_not_there_are_404_in_plain_text(api: APIServer, path: str) -> None:
     response = await ask(api, path)
     assert (response.status, response.body) == (404, b"404 page not found\n")
+
+
+@pytest.mark.parametrize(
+    ("path", "why"),
+    [
+        ("/debug/pprof/", "a Python process has no Go profiles"),
+        ("/debug/pprof/heap", "a Python process has no Go profiles"),
+        ("/debug/flags/v", "say how much is logged with -v when the server is started"),
+        ("/logs", "the machine's log files are not the API server's to show"),
+        ("/logs/kube-apiserver.log", "the machine's log files are not the API server's to show"),
+    ],
+)
+async def test_paths_that_mean_nothing_here_are_404_and_say_why(api: APIServer, path: str, why: str) -> None:
+    response = await ask(api, path)
+    assert isinstance(response.body, bytes)
+    assert response.status == 404
+    assert json.loads(response.body)["message"] == f"{path} is not served here: {why}"
 
 
 # -- identity --

@@ -45,6 +45,7 @@ PATHS: Mapping[str, str] = {
     "": "discovery", "api": "discovery", "apis": "discovery", "openapi": "openapi", "version": "version",
     "healthz": "health", "livez": "health", "readyz": "health", "metrics": "metrics",
     ".well-known": "tokens", "openid": "tokens", "statusz": "zpages", "flagz": "zpages", "debug": "debug",
+    "logs": "absent",
 }  # fmt: skip
 """First segment of a non-resource path -> module."""
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from sublet.apiserver import pages
 from sublet.apiserver.dispatch import not_served
 from sublet.apiserver.requestinfo import RequestInfo
 from sublet.client.exchange import Request, Response
@@ -15,9 +16,10 @@ _BELOW = "/debug/api_priority_and_fairness/"
 
 
 async def handle(_request: Request, info: RequestInfo, api: APIServer) -> Response:
-    """A table as text; 404 for anything else, and where priority and fairness is off."""
+    """A table as text; 404 for anything else, with the reason where upstream has it, and where priority and fairness is off."""
     from sublet.apiserver.flowcontrol import dump
 
+    pages.refuse(info.path)
     control = api.flow_control
     if control is None or not info.path.startswith(_BELOW):
         return not_served()
