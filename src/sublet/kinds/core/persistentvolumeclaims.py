@@ -176,7 +176,7 @@ def _cells(claim: Object, now: float) -> list[Any]:
         capacity,
         modes,
         storage_class(claim),
-        spec.get("volumeAttributesClassName") or "<unset>",
+        spec.get("volumeAttributesClassName", "<unset>"),
         show.age(claim, now),
         spec.get("volumeMode") or "<unset>",
     ]

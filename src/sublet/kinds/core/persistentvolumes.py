@@ -96,7 +96,7 @@ def _cells(volume: Object, now: float) -> list[Any]:
         "Terminating" if deleting else status.get("phase", ""),
         f"{claim.get('namespace', '')}/{claim.get('name', '')}" if claim else "",
         storage_class(volume),
-        spec.get("volumeAttributesClassName") or "<unset>",
+        spec.get("volumeAttributesClassName", "<unset>"),
         status.get("reason", ""),
         show.age(volume, now),
         spec.get("volumeMode") or "<unset>",

@@ -55,7 +55,8 @@ def _cells(obj: Object, now: float) -> list[Any]:
     if parameters:
         kind = parameters.get("kind", "")
         group = parameters.get("apiGroup")
-        text = f"{kind}.{group}/{parameters.get('name')}" if group else f"{kind}/{parameters.get('name')}"
+        kind += "" if group is None else f".{group}"
+        text = f"{kind}/{parameters.get('name')}"
     return [show.name(obj), spec.get("controller", ""), text, show.age(obj, now)]
 
 
