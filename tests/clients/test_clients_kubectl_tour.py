@@ -219,4 +219,5 @@ def test_explain_reads_both_openapi_documents(tour: Kubectl) -> None:
     recursive = tour("explain", "pod.spec", "--recursive")
     assert "containers\t<[]Container> -required-" in recursive
     assert "limits\t<map[string]Quantity>" in recursive and "port\t<IntOrString> -required-" in recursive
+    assert "enum: Always, Never, OnFailure" in tour("explain", "pod.spec")
     assert 'field "nosuch" does not exist' in failing(tour, "explain", "pods.spec.nosuch")

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
-from sublet.kinds import schemas
+from sublet.kinds import resources, schemas
 from sublet.machinery.schema import Definitions, Schema
 
 
@@ -89,3 +91,23 @@ def test_a_version_or_kind_that_is_not_there_is_nothing() -> None:
 def test_a_minor_without_data_is_refused() -> None:
     with pytest.raises(ValueError, match=r"1\.30"):
         schemas.definition("2.0", "", "v1", "Pod")
+
+
+def test_published_definitions_name_the_values_of_fields_that_know_a_few_only() -> None:
+    found = schemas.openapi_definitions("1.36", "v1")
+    policy = found["io.k8s.api.core.v1.PodSpec"]["properties"]["restartPolicy"]
+    assert policy["enum"] == ["Always", "Never", "OnFailure"]
+    assert policy["description"].endswith(
+        '\n\nPossible enum values:\n - `"Always"`\n - `"Never"`\n - `"OnFailure"`'
+    )
+    modes = found["io.k8s.api.core.v1.PersistentVolumeSpec"]["properties"]["accessModes"]
+    assert "ReadWriteOncePod" in modes["items"]["enum"] and "enum" not in modes
+
+
+def test_every_field_of_the_table_of_values_is_published() -> None:
+    published: dict[str, Any] = {}
+    for group_version in schemas.names("1.36"):
+        published |= schemas.openapi_definitions("1.36", group_version)
+    for name, field, values in resources.table("enums.tsv")[1:]:
+        node = published[f"io.k8s.api.{name}"]["properties"][field]
+        assert len((node.get("items") or node)["enum"]) == len(values.split(" "))

@@ -111,7 +111,27 @@ def openapi_definitions(minor: str, group_version: str) -> dict[str, Any]:
     if not own:
         return {}
     wanted = [*own.values(), *_of_subresources(minor, group_version), *OPERATIONS]
-    return _closed_over(_folder(minor) / "texts", wanted)
+    found = _closed_over(_folder(minor) / "texts", wanted)
+    _name_values(found)
+    return found
+
+
+def _name_values(found: Mapping[str, Any]) -> None:
+    """Says of fields that know a few values only which those are (``data/enums.tsv``), as documents of servers do.
+
+    The source, like what Kubernetes publishes as files, leaves them out.
+    """
+    for definition_name, field, values in resources.table("enums.tsv")[1:]:
+        node = (found.get(f"io.k8s.api.{definition_name}") or {}).get("properties", {}).get(field)
+        if node is None:
+            continue
+        known = ["" if value == '""' else value for value in values.split(" ")]
+        if node["type"] == "array":
+            node["items"]["enum"] = known
+            continue
+        node["enum"] = known
+        lines = "\n".join(f' - `"{value}"`' for value in known)
+        node["description"] += f"\n\nPossible enum values:\n{lines}"
 
 
 def _of_subresources(minor: str, group_version: str) -> Iterator[str]:
