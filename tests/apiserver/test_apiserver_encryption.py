@@ -18,6 +18,7 @@ from sublet.apiserver.encryption.ciphers import CIPHERS, CannotDecrypt
 from sublet.apiserver.encryption.configuration import parse_encryption
 from sublet.apiserver.encryption.reload import Reloader
 from sublet.apiserver.encryption.store import EncryptedStore
+from sublet.apiserver.reloads import Reloads
 from sublet.apiserver.settings import APIServerSettings
 from sublet.client.client import Client
 from sublet.client.exchange import User
@@ -172,7 +173,8 @@ async def test_a_changed_file_is_taken_while_the_server_runs(store: Store, tmp_p
     async with serving(store, tmp_path, configuration(provider("aesgcm", old))) as (api, client):
         await client.create(SECRETS, secret())
         assert api.encrypted is not None
-        reloader = Reloader(tmp_path / "encryption.yaml", api.encrypted)
+        reloads = Reloads("encryption", api.identity.name, api.clock)
+        reloader = Reloader(tmp_path / "encryption.yaml", api.encrypted, reloads)
         assert not await reloader.look()
         changed = configuration(provider("aesgcm", new), provider("aesgcm", old))
         (tmp_path / "encryption.yaml").write_text(json.dumps(changed))
@@ -182,7 +184,9 @@ async def test_a_changed_file_is_taken_while_the_server_runs(store: Store, tmp_p
         await client.update(SECRETS, await client.get(SECRETS, "token", "default"))
         (tmp_path / "encryption.yaml").write_text("nonsense")
         assert not await reloader.look()
-        assert 'reloads_total{status="failure"} 1' in "\n".join(reloader.lines())
+        told = "\n".join(reloads.lines())
+        for status in ("success", "failure"):
+            assert f'status="{status}"}} 1\n' in told
         await client.create(SECRETS, secret("third"))
     for name in ("token", "other", "third"):
         assert (await raw(store, f"/registry/core/secrets/default/{name}")).startswith(

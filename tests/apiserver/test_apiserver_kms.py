@@ -19,6 +19,7 @@ from sublet.apiserver.encryption.kms import Seed
 from sublet.apiserver.encryption.kmsmessages import AES_GCM_KEY, Envelope, Invalid, Source
 from sublet.apiserver.encryption.kmsservice import target
 from sublet.apiserver.encryption.reload import Reloader
+from sublet.apiserver.reloads import Reloads
 from sublet.apiserver.settings import APIServerSettings
 from sublet.client.client import Client
 from sublet.client.exchange import IN_PROCESS, Request, User
@@ -228,7 +229,8 @@ async def test_a_changed_file_may_bring_a_service(store: Store, tmp_path: Path, 
     async with serving(store, tmp_path, IDENTITY, reload=True) as api:
         await client_of(api).create(SECRETS, secret())
         path = tmp_path / "encryption.yaml"
-        reloader = Reloader(path, api.encrypted)  # type: ignore[arg-type]
+        reloads = Reloads("encryption", api.identity.name, api.clock)
+        reloader = Reloader(path, api.encrypted, reloads)  # type: ignore[arg-type]
         path.write_text(
             json.dumps(configuration(provider(tmp_path / "none.sock", timeout="100ms"), IDENTITY))
         )

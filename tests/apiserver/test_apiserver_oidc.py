@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import json
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
@@ -47,6 +48,12 @@ class Provider:
         facts = {"iss": self.url, "aud": "sublet", "sub": "jane", "exp": now + 600, "iat": now, **claims}
         facts = {key: value for key, value in facts.items() if value is not None}
         return jwt.encode(facts, self.keys[identity], algorithm, headers={"kid": identity})
+
+    def token_of(self, claims: Mapping[str, Any]) -> str:
+        """As :meth:`token`, with claims that may be null."""
+        facts = jwt.decode(self.token(), options={"verify_signature": False})
+        identity, key = next(iter(self.keys.items()))
+        return jwt.encode({**facts, **claims}, key, "ES256", headers={"kid": identity})
 
     def jwt_settings(self, **changes: Any) -> dict[str, Any]:
         issuer = {
@@ -127,6 +134,15 @@ async def test_a_token_of_the_issuer_is_the_user_its_claims_say(provider: Provid
     assert provider.fetched == ["discovery", "keys"]
 
 
+@pytest.mark.parametrize(("groups", "found"), [("ops", ["oidc:ops"]), ([], []), (None, [])])
+async def test_groups_may_be_one_or_a_list_or_null(
+    provider: Provider, start: Start, groups: Any, found: list[str]
+) -> None:
+    front = await start(jwt=[provider.jwt_settings()])
+    token = provider.token_of({"groups": groups})
+    assert (await who(front, token))["groups"] == [*found, "system:authenticated"]
+
+
 async def test_a_rotated_key_is_fetched_when_a_token_names_it(provider: Provider, start: Start) -> None:
     front = await start(jwt=[provider.jwt_settings()])
     old = provider.token()
@@ -156,6 +172,7 @@ async def test_unknown_keys_do_not_make_the_issuer_work(provider: Provider, star
         ({"nbf": 4_000_000_000}, "before the nbf"),
         ({"aud": "other"}, 'oidc: expected audience in ["sublet"] got ["other"]'),
         ({"aud": None}, "oidc: expected audience"),
+        ({"aud": 7}, "oidc: failed to unmarshal claims"),
         ({"sub": None}, 'oidc: parse username claims "sub": claim not present'),
         ({"sub": 7}, "its value is no string"),
         ({"groups": [1]}, 'oidc: parse groups claim "groups"'),
@@ -286,6 +303,38 @@ async def test_several_issuers_are_told_apart_and_a_changed_file_is_taken(
     file.write_text("nonsense: [")
     await front.api.access.reload()
     assert (await who(front, provider.token(iss="https://b.example.com")))["username"] == "b:jane"
+
+
+async def test_an_issuer_that_cannot_be_reached_does_not_replace_one_that_works(
+    provider: Provider, start: Start, tmp_path: Path
+) -> None:
+    front = await start(jwt=[provider.jwt_settings()])
+    front.api.access.patience = 0.0
+    silent = provider.jwt_settings(issuer={"url": f"{provider.url}/silent"})
+    file = tmp_path / "authentication.yaml"
+    file.write_text(json.dumps({**HEAD, "jwt": [silent]}))
+    await front.api.access.reload()
+    assert (await who(front, provider.token()))["username"] == "oidc:jane"
+    counted = (await front.ask("GET", "/metrics")).body.decode()
+    assert 'authentication_config_controller_automatic_reloads_total{apiserver_id_hash="sha256:' in counted
+    assert 'status="failure"} 1\n' in counted
+
+
+async def test_what_came_of_tokens_and_files_is_counted(
+    provider: Provider, start: Start, tmp_path: Path
+) -> None:
+    front = await start(jwt=[provider.jwt_settings()])
+    await who(front, provider.token())
+    await who(front, provider.token(exp=5))
+    text = json.dumps({**HEAD, "jwt": []})
+    (tmp_path / "authentication.yaml").write_text(text)
+    await front.api.access.reload()
+    counted = (await front.ask("GET", "/metrics")).body.decode()
+    issuer = hashlib.sha256(provider.url.encode()).hexdigest()
+    for result in ("success", "failure"):
+        labels = f'{{jwt_issuer_hash="sha256:{issuer}",result="{result}"}}'
+        assert f"apiserver_authentication_jwt_authenticator_latency_seconds_count{labels} 1\n" in counted
+    assert f'hash="sha256:{hashlib.sha256(text.encode()).hexdigest()}"}} 1\n' in counted
 
 
 async def test_anonymous_may_be_limited_to_paths(start: Start) -> None:

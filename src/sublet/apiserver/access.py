@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import hashlib
 import logging
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +29,7 @@ from sublet.apiserver.authorization.authorizer import (
 from sublet.apiserver.authorization.configuration import AuthorizationConfiguration
 from sublet.apiserver.authorization.webhook import WebhookAuthorizer
 from sublet.apiserver.configurationfiles import refuse
+from sublet.apiserver.reloads import Reloads, hashed
 from sublet.machinery import codec
 from sublet.machinery.clock import Clock
 from sublet.machinery.settings import ConfigurationError
@@ -38,6 +38,8 @@ from sublet.machinery.status import BadRequest
 _log = logging.getLogger(__name__)
 PERIOD = 5.0
 """Seconds between two looks at the files."""
+PATIENCE = 60.0
+"""Seconds that the issuers of a changed AuthenticationConfiguration have until they can be reached."""
 
 
 class AuthorizationSettings(Struct, frozen=True):
@@ -59,8 +61,13 @@ class Access:
         authorization_settings: AuthorizationSettings,
         builtin: dict[str, Authority],
         clock: Clock,
+        server: str,
     ) -> None:
-        """``builtin``: the authorities of the types Node and RBAC. Raises :class:`ConfigurationError`."""
+        """``builtin``: the authorities of the types Node and RBAC; ``server``: the name of this one's Lease.
+
+        Raises :class:`ConfigurationError`.
+        """
+        self.patience = PATIENCE
         self._authenticator = authenticator
         self._authorizer = authorizer
         self._authentication = authentication_settings
@@ -73,13 +80,24 @@ class Access:
         self._clock = clock
         self._webhooks: list[WebhookAuthorizer] = []
         self._retired: list[WebhookAuthorizer] = []
-        self._seen: dict[Path, str] = {}
         self._task: asyncio.Task[None] | None = None
-        self._use_authentication(self._read_authentication())
+        self._followed = [
+            _Followed(file, renew, Reloads(what, server, clock))
+            for what, file, renew in (
+                ("authentication", authentication_settings.configuration_file, self._renew_authentication),
+                ("authorization", authorization_settings.configuration_file, self._renew_authorization),
+            )
+            if file is not None
+        ]
+        for followed in self._followed:
+            followed.begin()
+        made, mappers = self._read_authentication()
+        self._authenticator.issued.use(list(zip(made.jwt, mappers, strict=True)))
+        self._let_anonymous(made)
         self._use_authorization(self._read_authorization())
 
     def start(self) -> None:
-        if self._files:
+        if self._followed:
             self._task = asyncio.create_task(self._follow(), name="access configuration")
 
     async def stop(self) -> None:
@@ -92,10 +110,10 @@ class Access:
             await webhook.close()
         await self._authenticator.close()
 
-    @property
-    def _files(self) -> list[Path]:
-        files = (self._authentication.configuration_file, self._authorization.configuration_file)
-        return [file for file in files if file is not None]
+    def lines(self) -> Iterator[str]:
+        """What came of changed files, in Prometheus' text format."""
+        for followed in self._followed:
+            yield from followed.reloads.lines()
 
     async def _follow(self) -> None:
         while True:
@@ -104,23 +122,7 @@ class Access:
 
     async def reload(self) -> None:
         """Takes over what changed in the files; what is wrong there is logged and changes nothing."""
-        for file, read, use in (
-            (self._authentication.configuration_file, self._read_authentication, self._use_authentication),
-            (self._authorization.configuration_file, self._read_authorization, self._use_authorization),
-        ):
-            if file is None:
-                continue
-            before = self._seen.get(file)
-            digest = await asyncio.to_thread(_digest, file)
-            if digest == before:
-                continue
-            try:
-                configuration: Any = read()
-                use(configuration)
-                _log.info("%s has changed and counts from now on", file)
-            except ConfigurationError as error:
-                self._seen[file] = digest
-                _log.error("%s has changed, but cannot be used: %s", file, error)
+        await asyncio.gather(*(followed.look() for followed in self._followed))
 
     # -- authentication --
 
@@ -131,14 +133,17 @@ class Access:
             made = settings.configuration
             refuse(authentication.errors(made, own))
         else:
-            made = authentication.load(self._read(settings.configuration_file), own)
+            made = authentication.load(_read(settings.configuration_file), own)
         mappers = [ClaimMapper(each, f"jwt[{index}]") for index, each in enumerate(made.jwt)]
         refuse([error for mapper in mappers for error in mapper.errors])
         return made, mappers
 
-    def _use_authentication(self, read: tuple[AuthenticationConfiguration, list[ClaimMapper]]) -> None:
-        made, mappers = read
-        self._authenticator.issued.use(list(zip(made.jwt, mappers, strict=True)))
+    async def _renew_authentication(self) -> None:
+        made, mappers = self._read_authentication()
+        await self._authenticator.issued.change(list(zip(made.jwt, mappers, strict=True)), self.patience)
+        self._let_anonymous(made)
+
+    def _let_anonymous(self, made: AuthenticationConfiguration) -> None:
         if made.anonymous is None:
             self._authenticator.set_anonymous(self._authentication.anonymous)
         else:
@@ -149,7 +154,7 @@ class Access:
 
     def _read_authorization(self) -> tuple[list[Configured], list[WebhookAuthorizer]]:
         file = self._authorization.configuration_file
-        made = self._authorization.configuration if file is None else authorization.load(self._read(file))
+        made = self._authorization.configuration if file is None else authorization.load(_read(file))
         authorities: list[Configured] = []
         webhooks: list[WebhookAuthorizer] = []
         try:
@@ -166,6 +171,9 @@ class Access:
             raise ConfigurationError(str(error)) from None
         return authorities, webhooks
 
+    async def _renew_authorization(self) -> None:
+        self._use_authorization(self._read_authorization())
+
     def _use_authorization(self, read: tuple[Sequence[Configured], list[WebhookAuthorizer]]) -> None:
         authorities, webhooks = read
         self._authorizer.replace(authorities)
@@ -173,20 +181,48 @@ class Access:
         self._retired += self._webhooks
         self._webhooks = webhooks
 
-    def _read(self, file: Path) -> Any:
+
+class _Followed:
+    """One file, and what its content is for."""
+
+    def __init__(self, file: Path, renew: Callable[[], Awaitable[None]], reloads: Reloads) -> None:
+        self._file = file
+        self._renew = renew
+        self.reloads = reloads
+        self._seen = ""
+
+    def begin(self) -> None:
+        self._seen = _digest(self._file)
+        self.reloads.starts_with(self._seen)
+
+    async def look(self) -> None:
+        """Takes over what has changed; what is wrong there is logged and changes nothing."""
+        digest = await asyncio.to_thread(_digest, self._file)
+        if digest == self._seen:
+            return
+        self._seen = digest
         try:
-            text = file.read_bytes()
-            document = codec.decode_yaml_file(text)
-        except OSError as error:
-            raise ConfigurationError(f"{file} cannot be read: {error.strerror}") from None
-        except ValueError as error:
-            raise ConfigurationError(f"{file}: {error}") from None
-        self._seen[file] = hashlib.sha256(text).hexdigest()
-        return document
+            await self._renew()
+        except ConfigurationError as error:
+            self.reloads.refused()
+            _log.error("%s has changed, but cannot be used: %s", self._file, error)
+            return
+        self.reloads.taken(digest)
+        _log.info("%s has changed and counts from now on", self._file)
+
+
+def _read(file: Path) -> Any:
+    try:
+        return codec.decode_yaml_file(file.read_bytes())
+    except OSError as error:
+        raise ConfigurationError(f"{file} cannot be read: {error.strerror}") from None
+    except ValueError as error:
+        raise ConfigurationError(f"{file}: {error}") from None
 
 
 def _digest(file: Path) -> str:
+    """Of a file's content; ``""`` where it cannot be read."""
     try:
-        return hashlib.sha256(file.read_bytes()).hexdigest()
-    except OSError as error:
-        return f"unreadable: {error.strerror}"
+        return hashed(file.read_bytes())
+    except OSError:
+        return ""

@@ -49,6 +49,7 @@ from sublet.apiserver.node_ports import NodePorts
 from sublet.apiserver.openapi import OpenAPI
 from sublet.apiserver.reader import RegistryReader
 from sublet.apiserver.registry import Registry
+from sublet.apiserver.reloads import Reloads
 from sublet.apiserver.service_ips import ServiceIPs
 from sublet.apiserver.serviceendpoints import Endpoints
 from sublet.apiserver.services import ServiceDuty
@@ -133,6 +134,7 @@ class APIServer:
             store, self.caches, self.kinds, minor=settings.minor,
             version=settings.version or sublet.__version__, clock=self.clock, rng=self.rng,
         )  # fmt: skip
+        self.identity = Identity(self)
         self._reloader = self._follow_keys()
         self._let_in()
         self._judge_by(resolve_service)
@@ -146,7 +148,6 @@ class APIServer:
         self._images = _image_reviews(settings, self.clock)
         self._duties = Duties(self)
         self.endpoint = OwnEndpoint(self)
-        self.identity = Identity(self)
         self._started = False
         self._chain = chain.build(self)
         self._plug_in()
@@ -159,9 +160,9 @@ class APIServer:
         self.metrics.sources.append(self.encrypted.lines)
         if not self.settings.encryption_reload or self.settings.encryption_config is None:
             return None
-        reloader = Reloader(self.settings.encryption_config, self.encrypted)
-        self.metrics.sources.append(reloader.lines)
-        return reloader
+        reloads = Reloads("encryption", self.identity.name, self.clock, "ALPHA")
+        self.metrics.sources.append(reloads.lines)
+        return Reloader(self.settings.encryption_config, self.encrypted, reloads)
 
     def _let_in(self) -> None:
         """Who is it, and may they."""
@@ -172,8 +173,9 @@ class APIServer:
         self.metrics.sources.append(self.authorizer.metrics.lines)
         self.access = Access(
             self.authenticator, settings.authentication, self.authorizer, settings.authorization,
-            {"Node": self.node_authorizer, "RBAC": self.rbac}, self.clock,
+            {"Node": self.node_authorizer, "RBAC": self.rbac}, self.clock, self.identity.name,
         )  # fmt: skip
+        self.metrics.sources.append(self.access.lines)
 
     def _judge_by(self, resolve_service: Resolve | None) -> None:
         """What admission asks: objects, webhooks, policies."""

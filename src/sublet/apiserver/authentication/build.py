@@ -90,6 +90,7 @@ def build(caches: WatchCaches, clock: Clock, settings: AuthenticationSettings, l
         tokens.append(BootstrapTokens(caches, own, clock))
     issued = IssuedTokens(own, clock)
     tokens.append(issued)
+    sources.append(issued.lines)
     closing = []
     if settings.token_webhook is not None:
         webhook = WebhookTokens(settings.token_webhook, own, clock)

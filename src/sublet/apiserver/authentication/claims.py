@@ -90,7 +90,7 @@ class ClaimMapper:
         mapping: PrefixedClaim = self._settings.claim_mappings.groups
         if mapping.claim and mapping.claim in claims:
             value = claims[mapping.claim]
-            values = [value] if isinstance(value, str) else value
+            values = [value] if isinstance(value, str) else [] if value is None else value
             if not isinstance(values, list) or not all(isinstance(each, str) for each in values):
                 raise BadToken(
                     f'oidc: parse groups claim "{mapping.claim}": neither a string nor a list of strings'

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -15,11 +15,14 @@ from sublet.apiserver.authentication.authenticator import BadToken, TokenUser
 from sublet.apiserver.authentication.claims import ClaimMapper
 from sublet.apiserver.authentication.configuration import JWTAuthenticator
 from sublet.apiserver.authentication.jwts import audiences_of, claimed_issuer
+from sublet.apiserver.reloads import hashed
 from sublet.client.exchange import Request
 from sublet.client.http import HTTPTransport
 from sublet.client.kubeconfig import ClusterAccess
 from sublet.machinery import codec
 from sublet.machinery.clock import Clock
+from sublet.machinery.exposition import Histograms
+from sublet.machinery.settings import ConfigurationError
 from sublet.machinery.status import StatusError
 
 _log = logging.getLogger(__name__)
@@ -34,6 +37,11 @@ _SECONDS = 30.0
 _LIMIT = 1 << 20
 _NBF_LEEWAY = 300.0
 _GOOGLE = "accounts.google.com"
+_BUCKETS = (0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
+_LATENCY = (
+    "[BETA] Latency of jwt authentication operations in seconds. This is the time spent authenticating a token "
+    "for cache miss only (i.e. when the token is not found in the cache)."
+)
 
 Fetch = Callable[[str, bytes, str], Awaitable[bytes]]
 """(https URL, PEM of the authorities or nothing, bearer token or nothing) -> what is there.
@@ -138,6 +146,10 @@ class Provider:
                 f'oidc: verify token: oidc: id token issued by a different provider, expected "{issuer.url}" '
                 f'got "{claims.get("iss")}"'
             )
+        if not isinstance(claims.get("aud", ""), (str, list)):
+            raise BadToken(
+                "oidc: verify token: oidc: failed to unmarshal claims: aud is no string and no list"
+            )
         meant = audiences_of(dict(claims))
         if not set(meant) & set(issuer.audiences):
             expected, got = (
@@ -179,6 +191,22 @@ class Provider:
                 return False
             self._not_before = self._clock.monotonic() + _KEYS_AGAIN
             return True
+
+    async def reach(self, patience: float) -> None:
+        """Finds out where the keys are. Raises :class:`ConfigurationError` if that takes too many seconds."""
+        end = self._clock.monotonic() + patience
+        while True:
+            try:
+                async with self._lock:
+                    await self._discover()
+                return
+            except (StatusError, ValueError, TimeoutError) as error:
+                if self._clock.monotonic() + _DISCOVERY_AGAIN > end:
+                    url = self.settings.issuer.url
+                    raise ConfigurationError(
+                        f'oidc: authenticator for issuer "{url}" is not healthy: {error}'
+                    ) from None
+            await asyncio.sleep(_DISCOVERY_AGAIN)
 
     async def _document(self, url: str) -> Any:
         return codec.decode_json(await self._fetch(url, self._authorities, ""))
@@ -240,9 +268,33 @@ class IssuedTokens:
         self._clock = clock
         self._fetch = fetched
         self._issuers: dict[str, tuple[Provider, ClaimMapper]] = {}
+        self._durations = Histograms(
+            "apiserver_authentication_jwt_authenticator_latency_seconds", _LATENCY, _BUCKETS
+        )
 
     def use(self, authenticators: Sequence[tuple[JWTAuthenticator, ClaimMapper]]) -> None:
         """Believes these from now on; the keys of those that stay as they are stay too."""
+        self._issuers = self._made(authenticators)
+
+    async def change(
+        self, authenticators: Sequence[tuple[JWTAuthenticator, ClaimMapper]], patience: float
+    ) -> None:
+        """As :meth:`use`, once all of them have been reached.
+
+        Raises :class:`ConfigurationError`, and changes nothing, where that takes longer than ``patience`` seconds.
+        """
+        made = self._made(authenticators)
+        reached = await asyncio.gather(
+            *(provider.reach(patience) for provider, _mapper in made.values()), return_exceptions=True
+        )
+        for failure in reached:
+            if failure is not None:
+                raise failure
+        self._issuers = made
+
+    def _made(
+        self, authenticators: Sequence[tuple[JWTAuthenticator, ClaimMapper]]
+    ) -> dict[str, tuple[Provider, ClaimMapper]]:
         made = {}
         for settings, mapper in authenticators:
             known = self._issuers.get(settings.issuer.url)
@@ -252,7 +304,7 @@ class IssuedTokens:
                 if known is not None and same
                 else (Provider(settings, self._clock, self._fetch), mapper)
             )
-        self._issuers = made
+        return made
 
     async def authenticate_token(self, token: str, audiences: Sequence[str]) -> TokenUser | None:
         found = self._issuers.get(_issuer(claimed_issuer(token)))
@@ -263,9 +315,22 @@ class IssuedTokens:
         if not common:
             return None
         provider, mapper = found
-        claims = await provider.verify(token)
-        await provider.expand(claims)
-        return TokenUser(mapper.user(claims), common)
+        begun = self._clock.monotonic()
+        result = "failure"
+        try:
+            claims = await provider.verify(token)
+            await provider.expand(claims)
+            user = mapper.user(claims)
+            result = "success"
+        finally:
+            issuer = hashed(provider.settings.issuer.url.encode())
+            labels = f'jwt_issuer_hash="{issuer}",result="{result}"'
+            self._durations.observe(labels, self._clock.monotonic() - begun)
+        return TokenUser(user, common)
+
+    def lines(self) -> Iterator[str]:
+        """How long tokens took, in Prometheus' text format."""
+        yield from self._durations.lines()
 
 
 def endpoint(claims: Mapping[str, Any], name: str) -> tuple[str, str] | None:

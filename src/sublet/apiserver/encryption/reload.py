@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-import hashlib
 import logging
-from collections.abc import Iterator
 from pathlib import Path
 
 from sublet.apiserver.encryption.configuration import load
 from sublet.apiserver.encryption.store import EncryptedStore
+from sublet.apiserver.reloads import Reloads, hashed
 from sublet.machinery.settings import ConfigurationError
 from sublet.store.interface import StoreError
 
@@ -22,12 +21,13 @@ PERIOD = 10.0
 class Reloader:
     """Runs from :meth:`start` to :meth:`stop`. A file that cannot be is logged, and the last good one stays."""
 
-    def __init__(self, path: Path, store: EncryptedStore) -> None:
+    def __init__(self, path: Path, store: EncryptedStore, reloads: Reloads) -> None:
         self._path = path
         self._store = store
+        self._reloads = reloads
         self._seen = _digest(path)
+        reloads.starts_with(self._seen)
         self._task: asyncio.Task[None] | None = None
-        self._counts = {"success": 0, "failure": 0}
 
     def start(self) -> None:
         self._task = asyncio.get_running_loop().create_task(self._run(), name="encryption configuration")
@@ -52,24 +52,16 @@ class Reloader:
         try:
             await self._store.renew(load(self._path))
         except (ConfigurationError, StoreError) as error:
-            self._counts["failure"] += 1
+            self._reloads.refused()
             _log.error("the changed encryption configuration is not taken: %s", error)
             return False
-        self._counts["success"] += 1
+        self._reloads.taken(now)
         _log.info("the changed encryption configuration %s is taken", self._path)
         return True
 
-    def lines(self) -> Iterator[str]:
-        """Its metrics, under upstream's name."""
-        name = "apiserver_encryption_config_controller_automatic_reloads_total"
-        yield f"# HELP {name} [ALPHA] Total number of reload successes and failures of encryption configuration."
-        yield f"# TYPE {name} counter"
-        for status, count in self._counts.items():
-            yield f'{name}{{status="{status}"}} {count}'
 
-
-def _digest(path: Path) -> bytes:
+def _digest(path: Path) -> str:
     try:
-        return hashlib.sha256(path.read_bytes()).digest()
+        return hashed(path.read_bytes())
     except OSError:
-        return b""
+        return ""
