@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from typing import Any
 
@@ -38,6 +39,17 @@ async def started(store: Store):
     yield start
     for api in running:
         await api.stop()
+
+
+@pytest.mark.parametrize("gate", [True, False])
+async def test_the_feature_marks_the_end_of_what_any_watch_shows_first(started, gate: bool) -> None:
+    api = await started("1.34", WatchList=gate)
+    _, chunks = await ask(api, "/api/v1/namespaces", "watch=1&allowWatchBookmarks=true&resourceVersion=0")
+    assert b'"ADDED"' in await anext(chunks)
+    await api.client.create(resource("namespaces"), {"metadata": {"name": "later"}})
+    async with asyncio.timeout(5):
+        assert (b"initial-events-end" in await anext(chunks)) == gate
+    await chunks.aclose()
 
 
 async def test_a_watch_that_begins_with_a_list_is_refused_where_the_feature_is_off(started) -> None:

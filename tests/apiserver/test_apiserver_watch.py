@@ -241,6 +241,10 @@ async def test_a_watch_without_initial_events_begins_now(
             "sendInitialEvents=true&resourceVersionMatch=NotOlderThan&continue=e30",
             "resourceVersionMatch: Forbidden: resourceVersionMatch is forbidden when continue is provided",
         ),
+        (
+            "continue=e30",
+            "resourceVersionMatch: Forbidden: resourceVersionMatch is forbidden when continue is provided",
+        ),
     ],
 )
 async def test_watch_options_that_make_no_sense_are_named(client: Client, query: str, message: str) -> None:

@@ -253,6 +253,10 @@ def list_options(info: RequestInfo, *, watch: bool = False, watch_list: bool = T
     token = info.param("continue")
     limit, timeout = integer(info, "limit"), integer(info, "timeoutSeconds")
     initial = info.flag("sendInitialEvents") if "sendInitialEvents" in info.params else None
+    legacy = initial is None and not match and text in ("", "0")
+    if legacy and watch_list and info.flag("watch"):  # not of the old paths below ``watch/``
+        # As upstream: what such a watch has always shown first are initial events by another name.
+        initial, match = True, "NotOlderThan"
     errors = (
         _watch_errors(match, token, initial, watch_list)
         if watch

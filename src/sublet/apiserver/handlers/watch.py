@@ -72,7 +72,7 @@ async def _open(call: Call, selection: Selection, options: ListOptions) -> _Open
     except Compacted as error:
         raise Expired(f"too old resource version: {error.asked} ({error.oldest})") from error
     initial: Sequence[CachedEntry] = cache.entries(selection.prefix) if synthetic else ()
-    return _Opened(watcher, initial, after, synthetic and options.bookmarks)
+    return _Opened(watcher, initial, after, bool(options.initial_events) and options.bookmarks)
 
 
 async def _cache(call: Call, options: ListOptions) -> WatchCache:
