@@ -418,12 +418,22 @@ async def test_names_in_use_are_not_accepted(client: Client, served: Object) -> 
 
 
 async def test_a_name_that_becomes_free_is_taken_once(client: Client, served: Object) -> None:
+    async def settled(name: str, status: str) -> Object:
+        async with asyncio.timeout(5):
+            while True:
+                crd = await client.get(CRDS, name)
+                if (objects.condition(crd, "NamesAccepted") or {}).get("status") == status:
+                    return crd
+                await asyncio.sleep(0.01)
+
     for plural in ("gadgets", "gizmos"):
         crd = definition(names={"plural": plural, "kind": "Gadget", "shortNames": ["wd"]})
         crd["metadata"]["name"] = f"{plural}.example.com"
         await client.create(CRDS, crd)
+        await settled(f"{plural}.example.com", "False")
     await client.delete(CRDS, "widgets.example.com")
-    await asyncio.sleep(0.3)
+    await settled("gadgets.example.com", "True")
+    await asyncio.sleep(0.1)  # time for the other one to take what it should not
     found = [await client.get(CRDS, f"{plural}.example.com") for plural in ("gadgets", "gizmos")]
     assert sum(objects.is_true(crd, "NamesAccepted") for crd in found) == 1
     assert sum(crd["status"]["acceptedNames"].get("shortNames") == ["wd"] for crd in found) == 1

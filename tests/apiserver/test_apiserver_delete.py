@@ -4,13 +4,14 @@ import asyncio
 import json
 from collections.abc import Callable
 from contextlib import aclosing
+from typing import Any
 
 import pytest
 
 from sublet.apiserver.api import APIServer
 from sublet.apiserver.deletion import DeleteOptions, finalizers_for, mark
 from sublet.client.client import Client
-from sublet.client.exchange import Request
+from sublet.client.exchange import Request, Response
 from sublet.kinds import catalog
 from sublet.kinds.resources import resource
 from sublet.machinery import objects
@@ -47,6 +48,28 @@ async def test_an_object_with_finalizers_stays_until_they_are_gone(
     await client.patch(MAPS, "settings", {"metadata": {"finalizers": None}}, "default")
     with pytest.raises(NotFound):
         await client.get(MAPS, "settings", "default")
+
+
+async def test_who_takes_the_last_finalizer_away_sees_that_and_watchers_do_not(
+    client: Client, make_config_map: MAKE
+) -> None:
+    wanted = make_config_map()
+    wanted["metadata"]["finalizers"] = ["example.com/hold"]
+    await client.create(MAPS, wanted)
+    marked = await client.delete(MAPS, "settings", "default")
+    patch = {"metadata": {"finalizers": None, "labels": {"a": "b"}}}
+    freed = await client.patch(MAPS, "settings", patch, "default")
+    assert freed["metadata"]["labels"] == {"a": "b"}
+    assert "finalizers" not in freed["metadata"]
+    version = marked["metadata"]["resourceVersion"]
+    assert freed["metadata"]["resourceVersion"] == version
+    async with aclosing(client.watch(MAPS, "default", resource_version=version)) as events:
+        async with asyncio.timeout(5):
+            seen = await anext(events)
+    assert seen.type == "DELETED"
+    assert seen.object["metadata"]["finalizers"] == ["example.com/hold"]
+    assert "labels" not in seen.object["metadata"]
+    assert int(seen.object["metadata"]["resourceVersion"]) > int(version)
 
 
 async def test_no_finalizer_is_added_to_a_deleted_object(client: Client, make_config_map: MAKE) -> None:
@@ -251,6 +274,29 @@ async def test_a_namespace_terminates_until_it_is_finalized(client: Client) -> N
     await client.update(NAMESPACES, marked, subresource="finalize")
     with pytest.raises(NotFound):
         await client.get(NAMESPACES, "team")
+
+
+@pytest.mark.parametrize(
+    ("options", "finalizers"),
+    [
+        ({}, ["example.com/x"]),
+        ({"propagationPolicy": "Background"}, ["example.com/x"]),
+        ({"propagationPolicy": "Foreground"}, ["example.com/x", "foregroundDeletion"]),
+        ({"orphanDependents": False}, ["example.com/x", "foregroundDeletion"]),
+        ({"orphanDependents": True, "gracePeriodSeconds": 9}, ["example.com/x", "orphan"]),
+    ],
+)
+async def test_a_namespace_ends_without_a_period_of_grace_and_only_the_first_deletion_counts(
+    client: Client, read: Callable[[Response], Any], options: Object, finalizers: list[str]
+) -> None:
+    await client.create(NAMESPACES, {"metadata": {"name": "team", "finalizers": ["example.com/x"]}})
+    path, body = "/api/v1/namespaces/team", json.dumps(options).encode()
+    marked = read(await client.raw("DELETE", path, body=body))
+    assert marked["metadata"]["finalizers"] == finalizers
+    assert marked["metadata"]["deletionTimestamp"]
+    assert "deletionGracePeriodSeconds" not in marked["metadata"]
+    other = b'{"propagationPolicy":"Orphan"}' if "orphan" not in finalizers else b""
+    assert read(await client.raw("DELETE", path, body=other)) == marked
 
 
 @pytest.mark.parametrize("name", ["default", "kube-system", "kube-public"])

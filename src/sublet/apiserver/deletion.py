@@ -49,7 +49,7 @@ def holds(kind: Kind, obj: Object) -> bool:
     """Whether something still keeps a deleted object: finalizers, a namespace's content, a pod's grace period."""
     if objects.finalizers(obj):
         return True
-    if _is_namespace(kind) and (obj.get("spec") or {}).get("finalizers"):
+    if _is_namespace(kind) and not _emptied(obj):
         return True
     return bool(obj["metadata"].get("deletionGracePeriodSeconds"))
 
@@ -79,15 +79,14 @@ def grace_for(obj: Object, kind: Kind, options: DeleteOptions) -> int:
 def mark(obj: Object, kind: Kind, options: DeleteOptions, now: float) -> bool:
     """Makes the object a deleted one, in place. Returns whether it may be removed at once."""
     metadata = obj["metadata"]
+    if _is_namespace(kind) and not (metadata.get("deletionTimestamp") and _emptied(obj)):
+        _terminate(obj, kind, options, now)
+        return False
     pending = 0 if kind.grace is None else int(metadata.get("deletionGracePeriodSeconds") or 0)
     asked = pending if options.grace is None else 1 if options.grace < 0 else options.grace
     if pending and asked >= pending:
         return False
-    finalizers = finalizers_for(obj, kind, options.propagation)
-    if finalizers:
-        metadata["finalizers"] = finalizers
-    else:
-        metadata.pop("finalizers", None)
+    finalizers = _set_finalizers(obj, kind, options.propagation)
     if pending:
         _shorten(metadata, pending, asked, now)
     elif not metadata.get("deletionTimestamp"):
@@ -101,9 +100,28 @@ def mark(obj: Object, kind: Kind, options: DeleteOptions, now: float) -> bool:
             metadata["generation"] += 1
         if kind.resource.qualified == _DEFINITIONS:
             _keep_for_its_objects(obj, finalizers, now)
-        if _is_namespace(kind):
-            obj["status"] = {**(obj.get("status") or {}), "phase": "Terminating"}
     return not holds(kind, obj)
+
+
+def _terminate(namespace: Object, kind: Kind, options: DeleteOptions, now: float) -> None:
+    """Begins a namespace's end, which has no period of grace; one that has begun is left as it is."""
+    if namespace["metadata"].get("deletionTimestamp"):
+        return
+    namespace["metadata"]["deletionTimestamp"] = objects.rfc3339(now)
+    namespace["status"] = {**(namespace.get("status") or {}), "phase": "Terminating"}
+    # Of namespaces alone the deprecated flag stands for the foreground.
+    propagation = "Foreground" if options.orphan is False else options.propagation
+    if propagation:
+        _set_finalizers(namespace, kind, propagation)
+
+
+def _set_finalizers(obj: Object, kind: Kind, propagation: str) -> list[str]:
+    finalizers = finalizers_for(obj, kind, propagation)
+    if finalizers:
+        obj["metadata"]["finalizers"] = finalizers
+    else:
+        obj["metadata"].pop("finalizers", None)
+    return finalizers
 
 
 def _keep_for_its_objects(crd: Object, finalizers: Sequence[str], now: float) -> None:
@@ -145,6 +163,11 @@ def success(kind: Kind, obj: Object) -> Mapping[str, Any]:
         "status": "Success",
         "details": details,
     }
+
+
+def _emptied(namespace: Object) -> bool:
+    """Whether nothing is left in a namespace that somebody removes."""
+    return not (namespace.get("spec") or {}).get("finalizers")
 
 
 def _is_namespace(kind: Kind) -> bool:

@@ -310,7 +310,9 @@ class Registry(StoredObjects):
                 return Written(new, value, 0)
             gone = deletion.completed_by(new, kind)
             if gone:
-                revision = await self._remove(entry, value)
+                # As upstream: who takes away the last finalizer is shown that; watchers see the object as it was.
+                await translated(self.store.delete(entry.key, entry.revision))
+                revision = entry.revision
             else:
                 revision = await translated(self.store.update(entry.key, value, entry.revision))
         except BaseException:
@@ -324,7 +326,7 @@ class Registry(StoredObjects):
         return Written(new, value, revision, deleted=gone)
 
     async def _remove(self, entry: Value, last: bytes) -> int:
-        """Deletes what a write has set free; watchers see the last state as the deleted object."""
+        """Deletes an object; watchers see how it is marked for that before they see it deleted."""
         revision = entry.revision
         if last != entry.value:
             revision = await translated(self.store.update(entry.key, last, revision))
@@ -445,7 +447,7 @@ class Registry(StoredObjects):
                 return obj
             try:
                 if deletion.completed_by(obj, kind):
-                    revision = await self._remove(entry, fmt.encode(obj))
+                    revision = await translated(self.store.delete(entry.key, entry.revision))
                 else:
                     revision = await translated(self.store.update(entry.key, fmt.encode(obj), entry.revision))
             except RevisionMismatch as mismatch:

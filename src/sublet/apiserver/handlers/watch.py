@@ -151,7 +151,7 @@ def _counting(call: Call) -> Running:
 
 def _event_labels(call: Call) -> str:
     where = call.resource
-    return f'group="{where.group}",kind="{where.kind}",version="{where.version}"'
+    return f'group="{where.group}",resource="{where.plural}",version="{where.version}"'
 
 
 def _initial(framer: Framer, opened: _Opened) -> Iterator[bytes]:
