@@ -207,6 +207,18 @@ async def test_a_pod_that_goes_at_once_is_marked_first_and_answered_so(
     assert deleted.object == gone
 
 
+@pytest.mark.parametrize(
+    ("body", "kept"), [(b"", True), (b"{}", False), (b'{"kind":"DeleteOptions"}', False)]
+)
+async def test_the_query_counts_where_there_is_no_body(
+    client: Client, make_config_map: MAKE, body: bytes, kept: bool
+) -> None:
+    await client.create(MAPS, make_config_map())
+    path = "/api/v1/namespaces/default/configmaps/settings"
+    assert (await client.raw("DELETE", path, query="dryRun=All", body=body)).status == 200
+    assert bool((await client.list(MAPS, "default"))["items"]) == kept
+
+
 @pytest.mark.parametrize("key", ["uid", "resourceVersion"])
 async def test_preconditions_may_stand_in_the_query(client: Client, make_config_map: MAKE, key: str) -> None:
     made = await client.create(MAPS, make_config_map())

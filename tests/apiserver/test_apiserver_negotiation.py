@@ -122,3 +122,19 @@ def test_yaml_times_stay_strings_and_keys_become_strings() -> None:
 
 def test_yaml_cannot_make_objects_of_python() -> None:
     assert negotiation.decode_yaml(b"!!python/object/apply:os.getcwd []") == []
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "code"),
+    [
+        ("HEAD", "/api/v1/namespaces/default/configmaps", 405),
+        ("HEAD", "/api/v1/namespaces/default", 405),
+        ("POST", "/api/v1/namespaces/default/pods/x/log", 405),
+        ("PUT", "/api/v1/namespaces/default/pods/x/exec", 405),
+        ("HEAD", "/healthz", 200),
+    ],
+)
+async def test_built_in_resources_are_served_by_the_methods_of_their_routes_alone(
+    client: Client, method: str, path: str, code: int
+) -> None:
+    assert (await client.raw(method, path)).status == code

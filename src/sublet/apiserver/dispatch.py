@@ -74,6 +74,8 @@ class Dispatch:
         found = self._api.kinds.find(info.api_group, info.api_version, info.resource)
         if found is None:
             return not_served()
+        if request.method == "HEAD" and info.subresource != "proxy" and not isinstance(found[0], CustomKind):
+            raise router_refusal()  # upstream's router knows the methods of its routes and no more
         module = _module(found[0], info)
         if not module:
             return not_served()
@@ -130,15 +132,20 @@ def method_not_allowed(kind: Kind, info: RequestInfo) -> StatusError:
     """Of built-in kinds the router says so, which knows no more; of custom ones their handler does."""
     resource = kind.resource
     if not isinstance(kind, CustomKind):
-        return MethodNotAllowed(
-            "the server does not allow this method on the requested resource", with_details=True
-        )
+        return router_refusal()
     what = info.verb or "this method"
     return MethodNotAllowed(
         f'{what} is not supported on resources of kind "{resource.qualified}"',
         group=resource.group,
         kind=resource.plural,
         name=info.name,
+    )
+
+
+def router_refusal() -> StatusError:
+    """What upstream's router says of a path that it serves with other methods."""
+    return MethodNotAllowed(
+        "the server does not allow this method on the requested resource", with_details=True
     )
 
 

@@ -126,13 +126,13 @@ def _agent(request: Request) -> str:
 
 def delete_options(request: Request, info: RequestInfo) -> DeleteOptions:
     """DeleteOptions from the body or, where there is none, from the query."""
-    document: Mapping[str, Any] = {}
-    if request.body:
-        document = _document(request)
-        if (found := document.get("kind") or "DeleteOptions") != "DeleteOptions":
-            version = document.get("apiVersion") or META + "/v1"
-            raise BadRequest(f'no kind "{found}" is registered for version "{version}" in scheme "{_SCHEME}"')
-    return parse_delete_options(document, info)
+    if not request.body:
+        return parse_delete_options(_from_query(info) if info.params else {})
+    document = _document(request)
+    if (found := document.get("kind") or "DeleteOptions") != "DeleteOptions":
+        version = document.get("apiVersion") or META + "/v1"
+        raise BadRequest(f'no kind "{found}" is registered for version "{version}" in scheme "{_SCHEME}"')
+    return parse_delete_options(document)
 
 
 def _document(request: Request) -> Object:
@@ -163,11 +163,9 @@ def decode_protobuf(body: bytes, *, every_zero: bool = False) -> Object:
         raise BadRequest(str(error)) from None
 
 
-def parse_delete_options(document: Mapping[str, Any], info: RequestInfo | None = None) -> DeleteOptions:
-    """Checks a DeleteOptions object, or the query's fields when it is empty. Raises ``Invalid``."""
+def parse_delete_options(document: Mapping[str, Any]) -> DeleteOptions:
+    """Checks a DeleteOptions object. Raises ``Invalid``."""
     errors: list[FieldError] = []
-    if not document and info is not None and info.params:
-        document = _from_query(info)
     _check_types(document)
     grace = document.get("gracePeriodSeconds")
     propagation = document.get("propagationPolicy") or ""

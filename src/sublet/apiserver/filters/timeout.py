@@ -101,7 +101,7 @@ async def _within(seconds: float, request: Request, proceed: Proceed) -> Respons
 
 def timed_out() -> Timeout:
     """The answer to a request whose time is over."""
-    return Timeout("Timeout: request did not complete within the allotted timeout")
+    return Timeout("Timeout: request did not complete within the allotted timeout", with_details=True)
 
 
 def parse_duration(text: str) -> float:

@@ -13,6 +13,7 @@ from msgspec.structs import replace
 from sublet.apiserver import podproxy
 from sublet.apiserver.admission.besides import admit_connection
 from sublet.apiserver.authentication.authenticator import BEARER_PROTOCOL
+from sublet.apiserver.dispatch import router_refusal
 from sublet.apiserver.requestinfo import RequestInfo
 from sublet.client.exchange import Request, Response
 from sublet.client.podstreams import PodStreams
@@ -21,7 +22,6 @@ from sublet.machinery.kind import Object
 from sublet.machinery.status import (
     BadRequest,
     FieldError,
-    MethodNotAllowed,
     ServiceUnavailable,
     invalid,
     invalid_object,
@@ -50,7 +50,7 @@ async def handle(request: Request, info: RequestInfo, api: APIServer) -> Respons
         await admit_connection(request, info, api)
         return await podproxy.handle(without_credentials(request), info, api)
     if request.method not in _METHODS[info.subresource]:
-        raise MethodNotAllowed(f"{info.verb} is not supported on pods/{info.subresource}")
+        raise router_refusal()
     if info.subresource != "log":
         await admit_connection(request, info, api)
     pod = await _pod(info, api)
