@@ -141,6 +141,66 @@ async def test_the_claim_made_for_a_pod_goes_when_the_pod_has_ended(devices: Clu
     await until(gone)
 
 
+# -- extended resources that classes serve --
+
+
+async def extended(cluster: Cluster, name: str, of: str, ends: bool = False) -> None:
+    """A pod whose container asks for one of an extended resource."""
+    asked = {"requests": {of: "1"}, "limits": {of: "1"}}
+    container = {"name": "c", "image": "busybox", "resources": asked}
+    spec = {"containers": [container], "schedulingGates": [{"name": "test"}], "restartPolicy": "Never"}
+    annotations = {"sublet.dev/hollow-exit-code": "0"} if ends else {}
+    await cluster.make("pods", name, spec, annotations=annotations)
+    await cluster.client.patch(resource("pods"), name, {"spec": {"schedulingGates": None}}, "test")
+
+
+async def test_a_pod_gets_the_device_of_a_class_that_stands_for_an_extended_resource(
+    devices: Cluster,
+) -> None:
+    classes = resource("deviceclasses.resource.k8s.io")
+    await devices.client.patch(classes, "gpu", {"spec": {"extendedResourceName": "example.com/gpu"}})
+    await extended(devices, "p", "example.com/gpu")
+    await until(lambda: runs(devices, "p"))
+    found = await devices.get("pods", "p")
+    assert found["spec"]["nodeName"] == "node-1"
+    told = found["status"]["extendedResourceClaimStatus"]
+    assert told["requestMappings"] == [
+        {
+            "containerName": "c",
+            "resourceName": "example.com/gpu",
+            "requestName": "container-0-request-0",
+        }
+    ]
+    claim = await devices.get("resourceclaims.resource.k8s.io", told["resourceClaimName"])
+    assert claim["metadata"]["generateName"] == "p-extended-resources-"
+    assert claim["metadata"]["annotations"] == {"resource.kubernetes.io/extended-resource-claim": "true"}
+    (result,) = claim["status"]["allocation"]["devices"]["results"]
+    assert (result["device"], result["request"]) == ("gpu-0", "container-0-request-0")
+    await extended(devices, "second", "example.com/gpu")
+
+    async def waits():
+        conditions = (await devices.get("pods", "second"))["status"].get("conditions") or ()
+        return any("cannot allocate all claims" in each.get("message", "") for each in conditions)
+
+    await until(waits)
+    await devices.client.delete(resource("pods"), "p", "test", grace=0)
+    await until(lambda: runs(devices, "second"), 20)
+
+
+async def test_the_claim_for_extended_resources_goes_when_its_pod_has_ended(devices: Cluster) -> None:
+    classes = resource("deviceclasses.resource.k8s.io")
+    await devices.client.patch(classes, "gpu", {"spec": {"extendedResourceName": "example.com/gpu"}})
+    await extended(devices, "p", "example.com/gpu", ends=True)
+
+    async def over():
+        found = await devices.get("pods", "p")
+        return found["status"].get("phase") == "Succeeded" and not await devices.items(
+            "resourceclaims.resource.k8s.io"
+        )
+
+    await until(over)
+
+
 # -- taints of devices --
 
 

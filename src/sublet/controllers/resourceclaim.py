@@ -178,14 +178,16 @@ def setup(context: Context) -> tuple[Controller, Controller]:
     claims = Controller("resourceclaim-controller", work.reconcile_claim, workers=2)
 
     def on_pod(event: str, pod: Object, _old: Object | None) -> None:
-        if not (pod.get("spec") or {}).get("resourceClaims"):
+        extended = (pod.get("status") or {}).get("extendedResourceClaimStatus") or {}
+        stated = (pod.get("spec") or {}).get("resourceClaims") or ()
+        if not stated and not extended:
             return
         if event != "delete" and missing(pod):
             pods.enqueue(objects.key(pod))
         if event == "delete" or _is_through(pod):
             namespace = objects.namespace(pod)
-            stated = {c.get("resourceClaimName") for c in pod["spec"]["resourceClaims"]}
-            for name in filter(None, {*stated, *_made(pod).values()}):
+            named = {extended.get("resourceClaimName"), *(each.get("resourceClaimName") for each in stated)}
+            for name in filter(None, {*named, *_made(pod).values()}):
                 claims.enqueue(f"{namespace}/{name}")
 
     def on_template(event: str, template: Object, _old: Object | None) -> None:

@@ -25,6 +25,8 @@ class SchedulerSettings(Struct, frozen=True):
     """Seconds a pod waits after its first and after many failed attempts."""
     devices: bool = True
     """Whether the API has claims for devices (resource.k8s.io/v1, since 1.34)."""
+    extended_resources: bool = True
+    """Whether device classes serve extended resources (since 1.36)."""
 
 
 class _Document(Struct, frozen=True):

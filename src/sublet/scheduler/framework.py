@@ -7,7 +7,7 @@ end the attempt or the plug-in's part in it; *filter* and *score* run per node; 
 from __future__ import annotations
 
 import random
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -16,6 +16,7 @@ from sublet.client.informer import Informer, InformerFactory
 from sublet.kinds.resources import resource
 from sublet.machinery.clock import Clock
 from sublet.scheduler.allocation import Selectors
+from sublet.scheduler.extendedclaims import served
 from sublet.scheduler.nodeinfo import NodeInfo
 from sublet.scheduler.podinfo import PodInfo
 
@@ -53,13 +54,16 @@ class Devices:
     claims: Informer
     slices: Informer
     classes: Informer
+    extended: bool = True
+    """Whether device classes serve extended resources, too (DRAExtendedResource)."""
 
     @classmethod
-    def of(cls, informers: InformerFactory) -> Devices:
+    def of(cls, informers: InformerFactory, extended: bool = True) -> Devices:
         return cls(
             informers.informer(resource("resourceclaims.resource.k8s.io")),
             informers.informer(resource("resourceslices.resource.k8s.io")),
             informers.informer(resource("deviceclasses.resource.k8s.io")),
+            extended,
         )
 
     def all(self) -> Sequence[Informer]:
@@ -79,15 +83,21 @@ class Lookup:
     """None: this Kubernetes minor has no claims for devices."""
 
     @classmethod
-    def of(cls, informers: InformerFactory, devices: bool = True) -> Lookup:
+    def of(cls, informers: InformerFactory, devices: bool = True, extended: bool = True) -> Lookup:
         return cls(
             informers.informer(resource("persistentvolumeclaims")),
             informers.informer(resource("persistentvolumes")),
             informers.informer(resource("storageclasses.storage.k8s.io")),
             informers.informer(resource("namespaces")),
             informers.informer(resource("csinodes.storage.k8s.io")),
-            Devices.of(informers) if devices else None,
+            Devices.of(informers, extended) if devices else None,
         )
+
+    def by_class(self, wanted: Collection[str]) -> dict[str, str]:
+        """Of these extended resources those that device classes serve, each with its class."""
+        if self.devices is None or not self.devices.extended or not any("/" in name for name in wanted):
+            return {}
+        return served(self.devices.classes.list(), wanted)
 
     def storage(self) -> Sequence[Informer]:
         """A change in these may let a pod that waits for a volume fit."""

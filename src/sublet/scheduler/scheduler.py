@@ -72,7 +72,7 @@ class Scheduler:
         self._pods = self._informers.informer(resource("pods"))
         self._nodes = self._informers.informer(resource("nodes"))
         self._budgets = self._informers.informer(resource("poddisruptionbudgets.policy"))
-        self._lookup = Lookup.of(self._informers, settings.devices)
+        self._lookup = Lookup.of(self._informers, settings.devices, settings.extended_resources)
         self._cluster = Cluster(self.cache.nodes, self._lookup, client, clock)
         self._bindings: set[asyncio.Task[None]] = set()
         self._slots = asyncio.Semaphore(_BINDINGS)

@@ -5,6 +5,7 @@ Source: kube-scheduler's DynamicResources with structured parameters.
 
 from __future__ import annotations
 
+import contextlib
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -12,9 +13,10 @@ from sublet.kinds.resources import resource
 from sublet.machinery import objects
 from sublet.machinery.kind import Object
 from sublet.machinery.scheduling import matches_node_selector
-from sublet.machinery.status import Conflict
+from sublet.machinery.status import Conflict, NotFound, StatusError
 from sublet.scheduler.allocation import Selectors, Unallocatable, allocate
 from sublet.scheduler.devices import DeviceId, Pool, in_use, pools
+from sublet.scheduler.extendedclaims import claim_for, is_special
 from sublet.scheduler.framework import (
     DEVICE_CHANGED,
     NODE_LABELS,
@@ -30,7 +32,7 @@ from sublet.scheduler.podinfo import PodInfo
 
 FINALIZER = "resource.kubernetes.io/delete-protection"
 _MOST_USERS = 256
-_CLAIMS = resource("resourceclaims.resource.k8s.io")
+_CLAIMS, _PODS = resource("resourceclaims.resource.k8s.io"), resource("pods")
 
 
 @dataclass(slots=True)
@@ -41,8 +43,12 @@ class _State:
     classes: dict[str, Object]
     used: set[DeviceId]
     selectors: Selectors
+    extended: dict[str, str] = field(default_factory=dict)
+    """Extended resources that the pod asks for and device classes serve -> the class."""
     by_node: dict[str, dict[str, Object]] = field(default_factory=dict)
     """Node -> uid of claim -> the allocation it would get there."""
+    special: dict[str, tuple[Object, list[Object]]] = field(default_factory=dict)
+    """Node -> the claim for extended resources that the pod would get there, and what of it is for whom."""
 
 
 def _claim_names(pod: PodInfo) -> list[str | Rejection]:
@@ -63,7 +69,8 @@ def _claim_names(pod: PodInfo) -> list[str | Rejection]:
 
 
 def _prepare(pod: PodInfo, cluster: Cluster) -> Any:
-    if not pod.spec.get("resourceClaims"):
+    extended = cluster.lookup.by_class(pod.requests)
+    if not pod.spec.get("resourceClaims") and not extended:
         return SKIP
     devices = cluster.lookup.devices
     if devices is None:
@@ -85,12 +92,12 @@ def _prepare(pod: PodInfo, cluster: Cluster) -> Any:
             allocated.append(allocation)
         else:
             waiting.append(claim)
-    if not waiting:
+    if not waiting and not extended:
         return _State(allocated, [], {}, {}, set(), cluster.selectors)
     classes = {objects.name(each): each for each in devices.classes.list()}
-    used = in_use(_all_allocations(devices, cluster))
+    used = in_use(_all_allocations(devices, cluster, pod))
     offered = pools(devices.slices.list())
-    return _State(allocated, waiting, offered, classes, used, cluster.selectors)
+    return _State(allocated, waiting, offered, classes, used, cluster.selectors, extended)
 
 
 def _refused(claim: Object, pod: PodInfo) -> str:
@@ -103,11 +110,13 @@ def _refused(claim: Object, pod: PodInfo) -> str:
     return ""
 
 
-def _all_allocations(devices: Devices, cluster: Cluster) -> list[Object]:
-    """Those the API shows, and those that are on their way to it."""
+def _all_allocations(devices: Devices, cluster: Cluster, pod: PodInfo) -> list[Object]:
+    """Those the API shows, and those that are on their way to it, without what the pod got in vain before."""
     found, seen = [], set()
     for claim in devices.claims.list():
         uid = objects.uid(claim)
+        if is_special(claim, pod):
+            continue
         allocation = (claim.get("status") or {}).get("allocation")
         if allocation:
             found.append(allocation)
@@ -116,15 +125,20 @@ def _all_allocations(devices: Devices, cluster: Cluster) -> list[Object]:
     return found
 
 
-def _filter(state: _State, _pod: PodInfo, node: NodeInfo) -> str | None:
+def _filter(state: _State, pod: PodInfo, node: NodeInfo) -> str | None:
     for allocation in state.allocated:
         selector = allocation.get("nodeSelector")
         if selector is not None and not matches_node_selector(selector, node.node):
             return "resourceclaim not available on the node"
-    if not state.waiting:
+    claims = list(state.waiting)
+    lacking = {name: by for name, by in state.extended.items() if not node.allocatable.get(name)}
+    if lacking:
+        special = state.special[node.name] = claim_for(pod, lacking)
+        claims.append(special[0])
+    if not claims:
         return None
     try:
-        found = allocate(state.waiting, node.node, state.offered, state.classes, state.used, state.selectors)
+        found = allocate(claims, node.node, state.offered, state.classes, state.used, state.selectors)
     except Unallocatable as error:
         return str(error)
     if found is None:
@@ -149,6 +163,40 @@ async def _bind(state: _State, pod: PodInfo, node: str, cluster: Cluster) -> Non
             raise Conflict(name.reason)
         claim = await cluster.client.get(_CLAIMS, name, pod.namespace)
         await _reserve_claim(claim, chosen.get(objects.uid(claim)), pod, cluster)
+    if (special := state.special.get(node)) is not None:
+        await _bind_special(*special, chosen, pod, cluster)
+
+
+async def _bind_special(
+    claim: Object, mappings: list[Object], chosen: dict[str, Object], pod: PodInfo, cluster: Cluster
+) -> None:
+    """Makes the claim for extended resources, gives it to the pod, and says in the pod which it is."""
+    await _remove_special(pod, cluster)
+    metadata = {key: value for key, value in claim["metadata"].items() if key != "uid"}
+    made = await cluster.client.create(_CLAIMS, {**claim, "metadata": metadata}, pod.namespace)
+    allocation = chosen[objects.uid(claim)]
+    # From now on it is known by the name that it has in the API, until that shows it.
+    chosen[objects.uid(made)] = cluster.allocations[objects.uid(made)] = allocation
+    del chosen[objects.uid(claim)]
+    cluster.allocations.pop(objects.uid(claim), None)
+    try:
+        await _reserve_claim(made, allocation, pod, cluster)
+        told = {"resourceClaimName": objects.name(made), "requestMappings": mappings}
+        patch = {"metadata": {"uid": pod.uid}, "status": {"extendedResourceClaimStatus": told}}
+        await cluster.client.patch(_PODS, pod.name, patch, pod.namespace, subresource="status")
+    except StatusError:
+        await _remove_special(pod, cluster, made)
+        raise
+
+
+async def _remove_special(pod: PodInfo, cluster: Cluster, *more: Object) -> None:
+    """Deletes what an attempt that failed has left of claims for the pod's extended resources."""
+    devices = cluster.lookup.devices
+    seen = [claim for claim in devices.claims.list() if is_special(claim, pod)] if devices else []
+    for name in {objects.name(claim) for claim in (*seen, *more)}:
+        with contextlib.suppress(NotFound):
+            await cluster.client.patch(_CLAIMS, name, {"metadata": {"finalizers": None}}, pod.namespace)
+            await cluster.client.delete(_CLAIMS, name, pod.namespace)
 
 
 async def _reserve_claim(claim: Object, allocation: Object | None, pod: PodInfo, cluster: Cluster) -> None:

@@ -11,7 +11,16 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from sublet.scheduler.framework import MAX_SCORE, NODE_RESOURCES, POD_DELETED, Cluster, Plugin, Score, reasons
+from sublet.scheduler.framework import (
+    DEVICE_CHANGED,
+    MAX_SCORE,
+    NODE_RESOURCES,
+    POD_DELETED,
+    Cluster,
+    Plugin,
+    Score,
+    reasons,
+)
 from sublet.scheduler.nodeinfo import NodeInfo
 from sublet.scheduler.podinfo import PodInfo
 from sublet.scheduler.shares import weighted_shares
@@ -21,13 +30,17 @@ Shape = Sequence[tuple[float, float]]
 """(utilization 0 to 1, score 0 to 100), ascending."""
 
 
-def _prepare(pod: PodInfo, _cluster: Cluster) -> Any:
-    return _wanted(pod, frozenset(), ())
+def _prepare(pod: PodInfo, cluster: Cluster) -> Any:
+    return _wanted(pod, cluster, frozenset(), ())
 
 
-def _wanted(pod: PodInfo, ignored: frozenset[str], groups: Sequence[str]) -> list[tuple[str, int]]:
+def _wanted(
+    pod: PodInfo, cluster: Cluster, ignored: frozenset[str], groups: Sequence[str]
+) -> list[tuple[str, int, bool]]:
+    """(resource, amount, whether a device class serves it) of what the pod needs."""
+    by_class = cluster.lookup.by_class(pod.requests)
     return [
-        (name, value)
+        (name, value, name in by_class)
         for name, value in pod.requests.items()
         if value > 0 and name != "pods" and name not in ignored and name.partition("/")[0] not in groups
     ]
@@ -38,15 +51,19 @@ def _filter(wanted: Any, _pod: PodInfo, node: NodeInfo) -> str | None:
     if len(node.pods) + 1 > node.max_pods:
         missing = ["Too many pods"]
     allocatable, requested = node.allocatable, node.requested
-    for name, value in wanted:
-        if value > allocatable.get(name, 0) - requested.get(name, 0):
+    for name, value, by_class in wanted:
+        there = allocatable.get(name, 0)
+        if value > there - requested.get(name, 0) and (there or not by_class):
             missing = [*(missing or ()), f"Insufficient {name}"]
     return reasons(missing) if missing else None
 
 
 def _too_large(wanted: Any, _pod: PodInfo, node: NodeInfo, _reason: str) -> bool:
     """The node would be too small for the pod if it were empty."""
-    return any(value > node.allocatable.get(name, 0) for name, value in wanted)
+    return any(
+        value > (there := node.allocatable.get(name, 0)) and (there or not by_class)
+        for name, value, by_class in wanted
+    )
 
 
 def _scorer(resources: Sequence[Mapping[str, Any]], value: Callable[[float], float]) -> Score:
@@ -120,7 +137,7 @@ def _configure(args: Mapping[str, Any]) -> Plugin:
     groups = tuple(args.get("ignoredResourceGroups") or ())
     return replace(
         PLUGIN,
-        prepare=lambda pod, _cluster: _wanted(pod, ignored, groups),
+        prepare=lambda pod, cluster: _wanted(pod, cluster, ignored, groups),
         score=_scorer(strategy.get("resources") or _DEFAULT, values[kind]),
     )
 
@@ -130,7 +147,7 @@ PLUGIN = Plugin(
     prepare=_prepare,
     filter=_filter,
     score=_scorer(_DEFAULT, _least),
-    wakes=frozenset({NODE_RESOURCES, POD_DELETED}),
+    wakes=frozenset({NODE_RESOURCES, POD_DELETED, DEVICE_CHANGED}),
     preemptible=True,
     unresolvable=_too_large,
     configure=_configure,
