@@ -31,11 +31,26 @@ async def test_what_only_the_server_sets_is_not_taken_from_the_client(
     client: Client, make_config_map: MAKE
 ) -> None:
     wanted = make_config_map()
-    wanted["metadata"] |= {"uid": "mine", "deletionTimestamp": "2020-01-01T00:00:00Z", "generation": 9}
+    wanted["metadata"] |= {"uid": "mine", "deletionTimestamp": "2020-01-01T00:00:00Z"}
     metadata = (await client.create(MAPS, wanted))["metadata"]
     assert metadata["uid"] != "mine"
     assert "deletionTimestamp" not in metadata
-    assert "generation" not in metadata
+
+
+async def test_a_generation_is_the_clients_own_where_the_server_counts_none(
+    client: Client, make_config_map: MAKE
+) -> None:
+    wanted = make_config_map()
+    wanted["metadata"]["generation"] = 9
+    made = await client.create(MAPS, wanted)
+    assert made["metadata"]["generation"] == 9
+    made["metadata"]["generation"] = 10
+    assert (await client.update(MAPS, made))["metadata"]["generation"] == 9
+    wanted["metadata"] = {**wanted["metadata"], "name": "other", "generation": -1}
+    with pytest.raises(
+        Invalid, match=r"metadata\.generation: Invalid value: -1: must be greater than or equal to 0"
+    ):
+        await client.create(MAPS, wanted)
 
 
 async def test_a_name_that_is_taken_is_refused(client: Client, make_config_map: MAKE) -> None:

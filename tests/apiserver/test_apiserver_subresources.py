@@ -348,7 +348,7 @@ async def test_ephemeral_containers_are_added_and_kept(
         gone = {"spec": {"ephemeralContainers": None}}
         await client.patch(PODS, "web", gone, "default", subresource="ephemeralcontainers")
     debug["spec"]["ephemeralContainers"][0]["image"] = "other"
-    message = '"debug" may not be changed\n@@ -1,6 +1,6 @@\n {\n   "Name": "debug",\n-  "Image": "busybox",\n+  "Image": "other",\n'
+    message = '"debug" may not be changed\n--- expected\n+++ got\n@@ -1,13 +1,13 @@\n {\n   "Name": "debug",\n-  "Image": "busybox",\n+  "Image": "other",\n'
     with pytest.raises(Invalid, match=re.escape(message)):
         await client.patch(PODS, "web", debug, "default", kind="strategic", subresource="ephemeralcontainers")
 

@@ -17,6 +17,7 @@ import yaml
 from sublet.kinds import builtin, catalog, resources, schemas
 from sublet.machinery import strict, table
 from sublet.machinery.kind import Kind, Object
+from sublet.machinery.status import BadRequest
 
 NOW = 1_770_000_000.0
 KINDS = catalog.everything()
@@ -264,7 +265,10 @@ def test_whatever_the_schema_lets_through_is_judged_and_never_breaks_the_rules(s
             obj["metadata"] = {}
         if strict.check(obj, schema).errors:
             continue
-        kind.default(obj)
+        try:
+            kind.default(obj)
+        except BadRequest:
+            continue  # annotations that are no numbers cannot be decoded either
         for error in kind.validate(obj):
             assert error.body
         kind.validate_update(obj, created(sample)[1])

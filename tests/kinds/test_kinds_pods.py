@@ -181,7 +181,8 @@ def test_a_profile_that_only_an_annotation_names_is_copied_to_its_container() ->
         ("unconfined", {"type": "Localhost", "localhostProfile": "x"}),
     ):
         notes[key] = note
-        KIND.prepare_create(made)
+        assert KIND.canonicalize is not None
+        KIND.canonicalize(made)
         assert (container.get("securityContext") or {}).get("appArmorProfile") == profile, note
 
 
@@ -283,11 +284,9 @@ def test_anything_else_is_refused_with_what_differs() -> None:
     assert message.startswith(
         "spec: Forbidden: pod updates may not change fields other than `spec.containers[*].image`"
     )
-    difference = message.partition("was previously negative)\n")[2]
-    assert difference.startswith("@@ -")
-    assert difference.endswith(
-        '-  "Hostname": "x",\n+  "Hostname": "",\n'
-        '   "Subdomain": "",\n   "SetHostnameAsFQDN": null,\n   "Affinity": null,\n'
+    assert (
+        '\n   "ImagePullSecrets": null,\n-  "Hostname": "x",\n+  "Hostname": "",\n   "Subdomain": "",\n'
+        in message
     )
 
 

@@ -294,8 +294,10 @@ def test_a_claim_may_be_bound_but_not_rewritten() -> None:
     assert updated("persistentvolumeclaims", old, new) == [
         "spec: Forbidden: spec is immutable after creation except resources.requests and "
         "volumeAttributesClassName for bound claims\n"
-        "@@ -1,6 +1,6 @@\n"
-        ' {\n   "AccessModes": [\n-    "ReadWriteMany"\n+    "ReadWriteOnce"\n   ],\n   "Selector": null,\n   "Resources": {\n'
+        "--- expected\n+++ got\n@@ -1,13 +1,13 @@\n"
+        ' {\n   "AccessModes": [\n-    "ReadWriteMany"\n+    "ReadWriteOnce"\n   ],\n   "Selector": null,\n'
+        '   "Resources": {\n     "Limits": null,\n     "Requests": {\n       "storage": "1Gi"\n     }\n   },\n'
+        '   "VolumeName": "v",\n   "StorageClassName": null,\n'
     ]
 
 
@@ -319,10 +321,11 @@ def test_a_volume_has_one_source_that_stays() -> None:
     new["spec"]["hostPath"]["path"] = "/b"
     assert updated("persistentvolumes", old, new) == [
         "spec.persistentvolumesource: Forbidden: spec.persistentvolumesource is immutable after creation\n"
-        "@@ -2,7 +2,7 @@\n"
-        '   "GCEPersistentDisk": null,\n   "AWSElasticBlockStore": null,\n   "HostPath": {\n'
-        '-    "Path": "/b",\n+    "Path": "/a",\n'
-        '     "Type": ""\n   },\n   "Glusterfs": null,\n'
+        "--- expected\n+++ got\n@@ -1,15 +1,15 @@\n"
+        ' {\n   "GCEPersistentDisk": null,\n   "AWSElasticBlockStore": null,\n   "HostPath": {\n'
+        '-    "Path": "/b",\n+    "Path": "/a",\n     "Type": ""\n   },\n   "Glusterfs": null,\n   "NFS": null,\n'
+        '   "RBD": null,\n   "Quobyte": null,\n   "ISCSI": null,\n   "FlexVolume": null,\n   "Cinder": null,\n'
+        '   "CephFS": null,\n'
     ]
 
 

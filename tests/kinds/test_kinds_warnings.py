@@ -240,3 +240,41 @@ def test_paths_that_are_all_different_files_do_not_overlap(paths: list[str]) -> 
         for other in cleaned[:index]
     )
     assert bool(found) == overlapping
+
+
+APPARMOR = "container.apparmor.security.beta.kubernetes.io/main"
+
+
+@pytest.mark.parametrize(
+    ("note", "spec", "warned"),
+    [
+        ("runtime/default", {}, True),
+        ("strange", {}, True),
+        ("runtime/default", {"securityContext": {"appArmorProfile": {"type": "RuntimeDefault"}}}, False),
+        ("unconfined", {"securityContext": {"appArmorProfile": {"type": "RuntimeDefault"}}}, True),
+        ("unconfined", {"containers": container(securityContext={"appArmorProfile": {"type": "Unconfined"}})}, False),
+        ("runtime/default", {"os": {"name": "windows"}}, False),
+    ],
+)  # fmt: skip
+def test_a_pod_whose_containers_are_confined_by_an_annotation_is_warned_first(
+    note: str, spec: Object, warned: bool
+) -> None:
+    made = pod(**spec)
+    made["metadata"] = {"name": "a.b", "annotations": {APPARMOR: note}}
+    told = (
+        f'metadata.annotations[{APPARMOR}]: deprecated since v1.30; use the "appArmorProfile" field instead'
+    )
+    found = warn.pod(made, None)
+    assert found[:-1] == ([told] if warned else [])
+    assert found[-1].startswith("metadata.name: ")
+
+
+def test_slices_of_names_are_deprecated_and_those_of_controllers_have_good_addresses() -> None:
+    names: Object = {"metadata": {}, "addressType": "FQDN", "endpoints": [{"addresses": ["example.com"]}]}
+    assert warn.endpoint_slice(names, None) == ["spec.addressType: FQDN endpoints are deprecated"]
+    assert warn.endpoint_slice(names, names) == []
+    odd: Object = {"metadata": {}, "addressType": "IPv4", "endpoints": [{"addresses": ["010.0.0.1"]}]}
+    assert len(warn.endpoint_slice(odd, None)) == 1
+    for manager in ("endpointslice-controller.k8s.io", "endpointslicemirroring-controller.k8s.io"):
+        odd["metadata"] = {"labels": {"endpointslice.kubernetes.io/managed-by": manager}}
+        assert warn.endpoint_slice(odd, None) == []

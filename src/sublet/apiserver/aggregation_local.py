@@ -83,7 +83,7 @@ class LocalAPIServices:
                 await self._delete(name)
             elif local and not _is_local(obj):
                 await self._available(name)
-        for name, served in wanted.items():
+        for served in wanted.values():
             made = bootstrap.api_service(
                 served.group, served.version, _GROUP_PRIORITY, _VERSION_PRIORITY, managed="true"
             )
@@ -91,7 +91,6 @@ class LocalAPIServices:
                 await api.client.create(where, made)
             except AlreadyExists:
                 continue
-            await self._available(name)
 
     async def _delete(self, name: str) -> None:
         try:

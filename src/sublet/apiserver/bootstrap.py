@@ -30,12 +30,6 @@ MANAGED = "kube-aggregator.kubernetes.io/automanaged"
 """The label of APIServices that come and go with what is served."""
 _ON_START = "onstart"
 _DAY = re.compile(r"\d{4}-\d{2}-\d{2}")
-_LOCAL = {
-    "type": "Available",
-    "status": "True",
-    "reason": "Local",
-    "message": "Local APIServices are always available",
-}
 
 
 async def namespaces(api: APIServer) -> None:
@@ -60,12 +54,10 @@ async def objects(api: APIServer) -> None:
         *(("priorityclasses.scheduling.k8s.io", each) for each in _priority_classes()),
         *(("prioritylevelconfigurations.flowcontrol.apiserver.k8s.io", each) for each in flow_objects()[0]),
         *(("flowschemas.flowcontrol.apiserver.k8s.io", each) for each in flow_objects()[1]),
+        *(("apiservices.apiregistration.k8s.io", each) for each in api_services),
         ("services", _service(api)),
     ]
-    await asyncio.gather(
-        *(ensure(api, name, obj) for name, obj in wanted),
-        *(_api_service(api, each) for each in api_services),
-    )
+    await asyncio.gather(*(ensure(api, name, obj) for name, obj in wanted))
     await asyncio.gather(_authentication(api), api.endpoint.publish(), _cidr_ready(api), _tracking(api))
 
 
@@ -182,20 +174,6 @@ async def _old_api_services(api: APIServer, wanted: Iterable[Object]) -> None:
             await api.client.delete(where, fields.name(obj))
         elif {key: value for key, value in obj["spec"].items() if value} != made["spec"]:
             await api.client.update(where, {**made, "metadata": obj["metadata"]})
-
-
-async def _api_service(api: APIServer, obj: Object) -> None:
-    """Creates an APIService and says that it is available, which only its status endpoint may."""
-
-    def edit(current: Object) -> bool:
-        if fields.is_true(current, "Available"):
-            return False
-        now = fields.rfc3339(api.clock.now())
-        current["status"] = {"conditions": [{**_LOCAL, "lastTransitionTime": now}]}
-        return True
-
-    if await ensure(api, "apiservices.apiregistration.k8s.io", obj):
-        await api.reader.update("apiregistration.k8s.io", "apiservices", "", fields.name(obj), edit)
 
 
 def api_service(group: str, version: str, group_priority: int, version_priority: int, managed: str) -> Object:

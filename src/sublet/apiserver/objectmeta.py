@@ -72,8 +72,8 @@ def prepare_create(obj: Object, kind: Kind, now: float, rng: random.Random) -> N
     rest = {k: v for k, v in metadata.items() if k not in _SERVER_SET}
     rest["uid"] = new_uid(rng)
     rest["creationTimestamp"] = objects.rfc3339(now)
-    if kind.generation:
-        rest["generation"] = 1
+    if stated := kind.first_generation if kind.generation else metadata.get("generation"):
+        rest["generation"] = stated
     if kind.named_by_server and not rest.get("name") and not rest.get("generateName"):
         rest["name"] = new_uid(rng)
     obj["metadata"] = _ordered(rest)
@@ -146,16 +146,14 @@ def tidy(obj: Object, *, patched: bool = False) -> list[str]:
 
 
 def bump_generation(new: Object, old: Object, kind: Kind, version: str) -> None:
-    """One more when anything but metadata and status changed; of some kinds, annotations too."""
-    if not kind.generation:
+    """One more when anything but metadata and status changed; of some kinds, some of the metadata too."""
+    if not kind.generation or not kind.generation_grows:
         return
-    before = int(old["metadata"].get("generation") or 0)
-    changed = _body(new, kind, version) != _body(old, kind, version)
-    if kind.annotated_generation:
-        changed = changed or (new["metadata"].get("annotations") or {}) != (
-            old["metadata"].get("annotations") or {}
-        )
-    new["metadata"]["generation"] = before + 1 if changed or not before else before
+    now, then = new["metadata"], old["metadata"]
+    if _body(new, kind, version) != _body(old, kind, version) or any(
+        (now.get(field) or {}) != (then.get(field) or {}) for field in kind.generation_metadata
+    ):
+        now["generation"] = int(then.get("generation") or 0) + 1
 
 
 def _body(obj: Object, kind: Kind, version: str) -> dict[str, Any]:
@@ -295,6 +293,8 @@ def _takes_any_finalizer(kind: Kind) -> bool:
 
 def _validate_parts(metadata: Mapping[str, Any]) -> list[FieldError]:
     errors: list[FieldError] = []
+    if (generation := metadata.get("generation") or 0) < 0:
+        errors.append(invalid("metadata.generation", generation, "must be greater than or equal to 0"))
     if labels := metadata.get("labels"):
         errors += label_errors(labels)
     if annotations := metadata.get("annotations"):

@@ -116,9 +116,9 @@ class Registry(StoredObjects):
             self._raise(
                 kind, new, [*objectmeta.validate_create(new, kind), *await self._errors(kind, new, write)]
             )
+            write.warnings += kind.warnings(new, None)
             if kind.canonicalize is not None:
                 kind.canonicalize(new)
-            write.warnings += kind.warnings(new, None)
             if write.may_create is not None:
                 await write.may_create()
             await self._validate(attributes)
@@ -281,12 +281,12 @@ class Registry(StoredObjects):
             if not write.subresource:
                 await self._settle(kind, new, old)
             self._raise(kind, new, await self._update_errors(kind, new, old, write))
-            if kind.canonicalize is not None:
-                kind.canonicalize(new)
             if not write.subresource:
                 write.warnings += kind.warnings(new, old)
             elif write.subresource == "status":
                 write.warnings += kind.warnings_status(new, old)
+            if kind.canonicalize is not None:
+                kind.canonicalize(new)
             if write.present is not None:
                 attributes.shown = write.present(new), write.present(old)
             if not write.admitted:

@@ -190,11 +190,16 @@ class Kind(Struct, frozen=True):
     create_on_update: bool = False
     unconditional_update: bool = True
     generation: bool = False
-    """metadata.generation is managed: 1 on create, +1 when anything but metadata and status changes."""
+    """metadata.generation is managed: +1 when anything but metadata and status changes. Of other kinds it stays what
+    it was created with."""
     named_by_server: bool = False
     """A new object that states no name, nor the beginning of one, gets a UUID for its name."""
-    annotated_generation: bool = False
-    """A change of annotations is a new generation too (Deployments)."""
+    first_generation: int = 1
+    """What it is on create: CSIDrivers have none until they are changed."""
+    generation_grows: bool = True
+    """False: it stays what it is on create, whatever is changed (PriorityClasses)."""
+    generation_metadata: tuple[str, ...] = ()
+    """Fields of the metadata whose change is a new generation too: annotations of Deployments, labels of EndpointSlices."""
     default_propagation: str = "Background"
     """``Orphan``, ``Background``, or ``Unsupported``: whatever is asked, nothing hangs on the object."""
     grace: Callable[[Object, int | None], int] | None = None

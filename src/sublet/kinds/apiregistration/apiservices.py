@@ -18,10 +18,13 @@ from sublet.kinds.rules.common import (
 )
 from sublet.machinery import names
 from sublet.machinery.kind import CREATED_TEXT, NAME_TEXT, Column, Object
-from sublet.machinery.objects import condition, name
+from sublet.machinery.objects import condition, name, rfc3339
 from sublet.machinery.status import invalid, not_supported, required
 
 _MAX_GROUP_PRIORITY, _MAX_VERSION_PRIORITY = 20_000, 1_000
+LOCAL = {
+    "type": "Available", "status": "True", "reason": "Local", "message": "Local APIServices are always available",
+}  # fmt: skip
 _STATUSES = ("True", "False", "Unknown")
 
 
@@ -29,6 +32,12 @@ def _default(obj: Object) -> None:
     service = spec_of(obj).get("service")
     if service is not None:
         fill(service, port=443)
+
+
+def _stamp(new: Object, old: Object | None, now: float) -> None:
+    """What this server answers itself is there at once."""
+    if old is None and spec_of(new).get("service") is None:
+        new["status"] = {"conditions": [{**LOCAL, "lastTransitionTime": rfc3339(now)}]}
 
 
 def _validate(obj: Object) -> Errors:
@@ -86,6 +95,7 @@ def _cells(obj: Object, now: float) -> list[Any]:
 KIND = builtin(
     "apiservices.apiregistration.k8s.io",
     default=_default,
+    stamp=_stamp,
     validate=rule(_validate),
     validate_status=update_rule(_validate_status),
     validate_name=name_rule(names.path_segment),

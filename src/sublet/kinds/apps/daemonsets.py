@@ -29,7 +29,7 @@ _GENERATION = "deprecated.daemonset.template.generation"
 
 
 def _default(obj: Object) -> None:
-    if _GENERATION not in objects.annotations(obj):
+    if workload.noted_number("DaemonSet", obj, _GENERATION) is None:
         _note(obj, 0)
     spec = obj.setdefault("spec", {})
     strategy = spec.setdefault("updateStrategy", {})
@@ -37,6 +37,8 @@ def _default(obj: Object) -> None:
     if strategy["type"] == "RollingUpdate":
         fill(strategy, rollingUpdate={})
         fill(strategy["rollingUpdate"], maxUnavailable=1, maxSurge=0)
+    elif strategy.get("rollingUpdate") is not None:
+        fill(strategy["rollingUpdate"], maxUnavailable=0, maxSurge=0)
     fill(spec, revisionHistoryLimit=10)
     pod_defaults.template(obj)
 
@@ -47,8 +49,7 @@ def _note(obj: Object, generation: int) -> None:
 
 
 def _noted(obj: Object) -> int:
-    stated = objects.annotations(obj).get(_GENERATION, "")
-    return int(stated) if isinstance(stated, str) and stated.isascii() and stated.isdigit() else 0
+    return int(objects.annotations(obj).get(_GENERATION) or 0)
 
 
 def _prepare_create(new: Object) -> None:

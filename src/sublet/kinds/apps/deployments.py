@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from typing import Any
 
 from sublet.kinds.builtin import builtin
@@ -27,10 +26,10 @@ from sublet.machinery.status import field_forbidden, invalid, not_supported, req
 
 _ROLLBACK = "deprecated.deployment.rollback.to"
 """The annotation that asks for a revision; upstream reads it into a field of a version that is gone."""
-_is_number = re.compile("[+-]?[0-9]{1,18}").fullmatch
 
 
 def _default(obj: Object) -> None:
+    workload.noted_number("Deployment", obj, _ROLLBACK)
     spec = obj.setdefault("spec", {})
     fill(spec, replicas=1, revisionHistoryLimit=10, progressDeadlineSeconds=600)
     strategy = spec.setdefault("strategy", {})
@@ -48,7 +47,7 @@ def _validate(obj: Object) -> Errors:
     yield from workload.replica_template(spec)
     yield from _strategy(spec.get("strategy") or {})
     yield from workload.counts(spec, "minReadySeconds", "revisionHistoryLimit")
-    if _is_number(revision := objects.annotations(obj).get(_ROLLBACK, "")):
+    if (revision := objects.annotations(obj).get(_ROLLBACK)) is not None:
         yield from not_negative("spec.rollback.version", int(revision))
     deadline = spec.get("progressDeadlineSeconds")
     if deadline is not None:
@@ -126,5 +125,5 @@ KIND = builtin(
     validate_status=update_rule(_validate_status),
     warnings=warn.named_workload,
     cells=_cells,
-    annotated_generation=True,
+    generation_metadata=("annotations",),
 )

@@ -52,7 +52,7 @@ def _default(obj: Object) -> None:
     for claim in spec.get("volumeClaimTemplates") or ():
         fill_empty(claim, apiVersion="v1", kind="PersistentVolumeClaim")
         made(claim, "metadata")
-        fill(made(claim, "spec"), volumeMode="Filesystem", resources={})
+        pod_defaults.claim_spec(made(claim, "spec"))
         fill_empty(claim.setdefault("status", {}), phase="Pending")
     pod_defaults.template(obj)
 

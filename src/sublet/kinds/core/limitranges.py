@@ -41,22 +41,26 @@ _ORDER = (
 
 
 def _default(obj: Object) -> None:
-    """A container's default limit is its maximum; its default request that limit, or else the minimum."""
     fill(made(obj, "spec"), limits=None)
     for item in spec_of(obj).get("limits") or ():
-        if item.get("type") != "Container":
-            continue
-        default = item.setdefault("default", {})
-        request = item.setdefault("defaultRequest", {})
-        for name, value in (item.get("max") or {}).items():
-            default.setdefault(name, value)
-        for name, value in default.items():
-            request.setdefault(name, value)
-        for name, value in (item.get("min") or {}).items():
-            request.setdefault(name, value)
-        for key in ("default", "defaultRequest"):
-            if not item[key]:
-                del item[key]
+        if item.get("type") == "Container":
+            _complete(item)
+        amounts.rounded(*(item.get(field) for field in _NAMES))
+
+
+def _complete(item: Object) -> None:
+    """A container's default limit is its maximum; its default request that limit, or else the minimum."""
+    default = item.setdefault("default", {})
+    request = item.setdefault("defaultRequest", {})
+    for name, value in (item.get("max") or {}).items():
+        default.setdefault(name, value)
+    for name, value in default.items():
+        request.setdefault(name, value)
+    for name, value in (item.get("min") or {}).items():
+        request.setdefault(name, value)
+    for key in ("default", "defaultRequest"):
+        if not item[key]:
+            del item[key]
 
 
 def _validate(obj: Object) -> Errors:

@@ -31,8 +31,9 @@ def _default(namespace: Object) -> None:
 
 def _prepare_create(namespace: Object) -> None:
     spec = namespace.setdefault("spec", {})
-    finalizers = [f for f in spec.get("finalizers") or () if f != FINALIZER]
-    spec["finalizers"] = [FINALIZER, *finalizers]
+    finalizers = spec.get("finalizers") or []
+    if FINALIZER not in finalizers:
+        spec["finalizers"] = [*finalizers, FINALIZER]
 
 
 def _prepare_update(new: Object, old: Object) -> None:

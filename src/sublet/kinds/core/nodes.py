@@ -13,6 +13,7 @@ from sublet.kinds.rules.common import (
     fill,
     label_value,
     made,
+    mirror,
     named,
     needs,
     rule,
@@ -57,6 +58,8 @@ def _default(node: Object) -> None:
     untold_times(node, "lastHeartbeatTime", "lastTransitionTime")
     if status.get("capacity") and status.get("allocatable") is None:
         status["allocatable"] = dict(status["capacity"])
+    amounts.rounded(status.get("capacity"), status.get("allocatable"))
+    mirror(node["spec"], "podCIDR", "podCIDRs")
 
 
 def _prepare_create(node: Object) -> None:

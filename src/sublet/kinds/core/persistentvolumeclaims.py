@@ -5,11 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 from sublet.kinds.builtin import builtin
-from sublet.kinds.rules import amounts, gotypes, show, warn
+from sublet.kinds.rules import amounts, gotypes, pod_defaults, show, warn
 from sublet.kinds.rules.claims import STORAGE, claim_spec
 from sublet.kinds.rules.common import (
     Errors,
-    fill,
     fill_empty,
     immutable,
     named,
@@ -39,10 +38,11 @@ _IMMUTABLE = "spec is immutable after creation except resources.requests and vol
 
 
 def _default(claim: Object) -> None:
-    fill(claim.setdefault("spec", {}), volumeMode="Filesystem", resources={})
+    pod_defaults.claim_spec(claim.setdefault("spec", {}))
     status = claim.get("status")
     if isinstance(status, dict):
         fill_empty(status, phase="Pending")
+        amounts.rounded(status.get("capacity"), status.get("allocatedResources"))
     untold_times(claim, "lastProbeTime", "lastTransitionTime")
 
 
@@ -134,8 +134,8 @@ def _validate_update(new: Object, old: Object) -> Errors:
         yield from immutable(f"metadata.annotations.{_CLASS_ANNOTATION}", annotation, was)
     now, then = _comparable(new, old)
     if now != then:
-        changed = gotypes.difference("PersistentVolumeClaimSpec", now, then)
-        yield field_forbidden("spec", f"{_IMMUTABLE}\n{changed}")
+        shown = gotypes.difference("PersistentVolumeClaimSpec", now, then)
+        yield field_forbidden("spec", f"{_IMMUTABLE}\n{shown}")
     asked = quantity.parse(((spec.get("resources") or {}).get("requests") or {}).get(STORAGE, "0"))
     had = quantity.parse(((before.get("resources") or {}).get("requests") or {}).get(STORAGE, "0"))
     capacity = quantity.parse(((old.get("status") or {}).get("capacity") or {}).get(STORAGE, "0"))

@@ -6,7 +6,7 @@ from typing import Any
 
 from sublet.kinds.builtin import builtin
 from sublet.kinds.core.persistentvolumeclaims import short_modes, storage_class
-from sublet.kinds.rules import gotypes, persistent, placement, pod_defaults, show, warn
+from sublet.kinds.rules import amounts, gotypes, persistent, placement, pod_defaults, show, warn
 from sublet.kinds.rules.claims import STORAGE
 from sublet.kinds.rules.common import Errors, fill, fill_empty, immutable, rule, spec_of, update_rule
 from sublet.machinery.kind import Object
@@ -22,11 +22,15 @@ _BETA_LABELS = {
 }
 
 
+_SINCE = "lastPhaseTransitionTime"
+
+
 def _default(volume: Object) -> None:
     spec = volume.setdefault("spec", {})
     fill_empty(spec, persistentVolumeReclaimPolicy="Retain")
     fill(spec, volumeMode="Filesystem")
     pod_defaults.volume_source(spec)
+    amounts.rounded(spec.get("capacity"))
     status = volume.get("status")
     if isinstance(status, dict):
         fill_empty(status, phase="Pending")
@@ -35,9 +39,12 @@ def _default(volume: Object) -> None:
 def _stamp(new: Object, old: Object | None, now: float) -> None:
     """Tells when the phase became what it is; a client may tell so itself."""
     status, before = new.get("status") or {}, (old or {}).get("status") or {}
-    told = status.get("lastPhaseTransitionTime")
-    if status.get("phase") != before.get("phase") and told in (None, before.get("lastPhaseTransitionTime")):
-        status["lastPhaseTransitionTime"] = rfc3339(now)
+    told, known = status.get(_SINCE), before.get(_SINCE)
+    if status.get("phase") == before.get("phase"):
+        if told is None and known is not None:
+            status[_SINCE] = known
+    elif told in (None, known):
+        status[_SINCE] = rfc3339(now)
 
 
 def _validate(volume: Object) -> Errors:
@@ -59,8 +66,8 @@ def _validate_update(new: Object, old: Object) -> Errors:
         now["csi"] = {k: v for k, v in now["csi"].items() if k != "controllerExpandSecretRef"}
     if now != then:
         detail = "spec.persistentvolumesource is immutable after creation"
-        changed = gotypes.difference("PersistentVolumeSource", now, then)
-        yield field_forbidden("spec.persistentvolumesource", f"{detail}\n{changed}")
+        shown = gotypes.difference("PersistentVolumeSource", now, then)
+        yield field_forbidden("spec.persistentvolumesource", f"{detail}\n{shown}")
     yield from immutable("volumeMode", spec.get("volumeMode"), before.get("volumeMode"))
     affinity = before.get("nodeAffinity")
     if affinity is not None and not _same_affinity(spec.get("nodeAffinity"), affinity):

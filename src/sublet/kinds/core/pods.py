@@ -15,10 +15,12 @@ from sublet.kinds.rules import (
     pod_updates,
     warn,
 )
-from sublet.kinds.rules.common import Errors, fill, rule, spec_of, update_rule
+from sublet.kinds.rules.amounts import rounded
+from sublet.kinds.rules.common import Errors, fill, mirror, rule, spec_of, update_rule
 from sublet.kinds.rules.conditions import untold_times
 from sublet.machinery import usage
 from sublet.machinery.kind import Object
+from sublet.machinery.objects import rfc3339
 from sublet.machinery.status import field_forbidden
 
 _FINISHED = ("Succeeded", "Failed")
@@ -28,11 +30,20 @@ _CONTAINER_STATUSES = ("initContainerStatuses", "containerStatuses", "ephemeralC
 def _default(pod: Object) -> None:
     if isinstance(pod.get("spec"), dict):
         pod_defaults.pod_spec(pod["spec"], whole_pod=True)
+    pod_defaults.forget_old_notes(pod.get("metadata") or {})
     if isinstance(pod.get("status"), dict):
+        _default_status(pod["status"])
         untold_times(pod, "lastProbeTime", "lastTransitionTime")
-        for field in _CONTAINER_STATUSES:
-            for found in pod["status"].get(field) or ():
-                _container_status(found)
+
+
+def _default_status(status: Object) -> None:
+    mirror(status, "podIP", "podIPs", "ip")
+    holders = [found for field in _CONTAINER_STATUSES for found in status.get(field) or ()]
+    for found in holders:
+        _container_status(found)
+    for holder in (status, *holders):
+        asked = holder.get("resources") or {}
+        rounded(holder.get("allocatedResources"), asked.get("requests"), asked.get("limits"))
 
 
 def _container_status(found: Object) -> None:
@@ -61,7 +72,17 @@ def _prepare_create(pod: Object) -> None:
         ]
     pod["status"] = status
     _merge_label_keys(pod, spec)
-    pod_annotations.confine(spec, (pod.get("metadata") or {}).get("annotations") or {})
+
+
+def _stamp(new: Object, old: Object | None, now: float) -> None:
+    """Tells since when a new pod that is gated is so."""
+    if old is None:
+        for condition in new["status"].get("conditions") or ():
+            condition["lastTransitionTime"] = rfc3339(now)
+
+
+def _canonicalize(pod: Object) -> None:
+    pod_annotations.confine(spec_of(pod), (pod.get("metadata") or {}).get("annotations") or {})
 
 
 def _merge_label_keys(pod: Object, spec: Object) -> None:
@@ -126,6 +147,8 @@ KIND = builtin(
     default=_default,
     prepare_create=_prepare_create,
     prepare_status=_prepare_status,
+    stamp=_stamp,
+    canonicalize=_canonicalize,
     reset={"status": ("spec", "metadata.deletionTimestamp", "metadata.ownerReferences")},
     only={
         "ephemeralcontainers": ("spec.ephemeralContainers",),

@@ -11,7 +11,7 @@ from sublet.machinery.kind import Object
 
 
 def _default(obj: Object) -> None:
-    made(obj, "template", "metadata")
+    pod_defaults.forget_old_notes(made(obj, "template", "metadata"))
     pod_defaults.pod_spec(made(obj, "template", "spec"), whole_pod=False)
 
 

@@ -134,7 +134,8 @@ def _cells(quota: Object, now: float) -> list[Any]:
 
 
 def _default(quota: Object) -> None:
-    made(quota, "spec")
+    status = quota.get("status") or {}
+    amounts.rounded(made(quota, "spec").get("hard"), status.get("hard"), status.get("used"))
 
 
 KIND = builtin(

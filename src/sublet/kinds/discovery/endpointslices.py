@@ -26,6 +26,7 @@ from sublet.machinery.status import duplicate, invalid, not_supported, required,
 _MAX_ENDPOINTS, _MAX_ADDRESSES, _MAX_PORTS = 1000, 100, 20_000
 _MAX_HINTS, _MAX_TOPOLOGY = 8, 16
 _TYPES = ("FQDN", "IPv4", "IPv6")
+_TOPOLOGY, _HOST = "deprecatedTopology", "kubernetes.io/hostname"
 _SHOWN_PORTS, _SHOWN_ENDPOINTS = 3, 3
 
 
@@ -37,6 +38,25 @@ def _default(obj: Object) -> None:
     for port in obj.get("ports") or ():
         fill(port, name="")
         fill(port, protocol="TCP")
+
+
+def _prepare_create(obj: Object) -> None:
+    _forget_topology(obj, ())
+
+
+def _prepare_update(new: Object, old: Object) -> None:
+    """Slices from before there were node names had them in the topology: where endpoints change, it is given up."""
+    if new.get("endpoints") != old.get("endpoints"):
+        known = [(endpoint.get(_TOPOLOGY) or {}).get(_HOST) for endpoint in old.get("endpoints") or ()]
+        _forget_topology(new, known)
+
+
+def _forget_topology(obj: Object, known: Sequence[str | None]) -> None:
+    """``known``: names of nodes that endpoints may go on having by it."""
+    for endpoint in obj.get("endpoints") or ():
+        node = (endpoint.pop(_TOPOLOGY, None) or {}).get(_HOST)
+        if node and node in known and endpoint.get("nodeName") is None and not names.dns1123_subdomain(node):
+            endpoint["nodeName"] = node
 
 
 def _validate(obj: Object) -> Errors:
@@ -152,6 +172,9 @@ def _cells(obj: Object, now: float) -> list[Any]:
 KIND = builtin(
     "endpointslices.discovery.k8s.io",
     default=_default,
+    prepare_create=_prepare_create,
+    prepare_update=_prepare_update,
+    generation_metadata=("labels",),
     validate=rule(_validate),
     validate_update=update_rule(_validate_update),
     warnings=warn.endpoint_slice,

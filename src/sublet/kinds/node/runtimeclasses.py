@@ -13,6 +13,10 @@ from sublet.machinery.kind import Object
 from sublet.machinery.status import duplicate
 
 
+def _default(obj: Object) -> None:
+    amounts.rounded((obj.get("overhead") or {}).get("podFixed"))
+
+
 def _validate(obj: Object) -> Errors:
     yield from named("handler", obj.get("handler") or "", names.dns1123_label)
     if (overhead := obj.get("overhead")) is not None:
@@ -39,6 +43,7 @@ def _cells(obj: Object, now: float) -> list[Any]:
 
 KIND = builtin(
     "runtimeclasses.node.k8s.io",
+    default=_default,
     validate=rule(_validate),
     validate_update=update_rule(_validate_update),
     warnings=warn.runtime_class,

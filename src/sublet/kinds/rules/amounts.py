@@ -42,6 +42,15 @@ _ZERO = quantity.Quantity(0)
 NameRule = Callable[[str, str], Errors]
 
 
+def rounded(*lists: Object | None) -> None:
+    """Rounds amounts up in place: of what pods, claims, quotas and nodes have, nothing is finer than thousandths."""
+    for amounts in lists:
+        for name, text in (amounts or {}).items():
+            if isinstance(text, str) and (text[-1:] in ("n", "u") or "e-" in text):
+                exact = quantity.parse(text)
+                amounts[name] = quantity.Quantity(exact.milli() * 10**6, exact.format).canonical()  # type: ignore[index]
+
+
 def is_hugepages(name: str) -> bool:
     return name.startswith("hugepages-")
 

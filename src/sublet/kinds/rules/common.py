@@ -265,3 +265,16 @@ def fill_empty(obj: Object, **values: Any) -> None:
     for key, value in values.items():
         if not obj.get(key):
             obj[key] = value
+
+
+def mirror(obj: Object, one: str, several: str, key: str = "") -> None:
+    """Makes an old field of one value and the new one of several say the same: where they differ, the old one counts.
+
+    ``key``: the values of the new field are maps, which hold under it what the old one does.
+    """
+    first, listed = obj.get(one), obj.get(several) or ()
+    leading = (listed[0].get(key) if key else listed[0]) if listed else None
+    if first and first != leading:
+        obj[several] = [{key: first} if key else first]
+    elif leading:
+        obj[one] = leading

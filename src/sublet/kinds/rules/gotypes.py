@@ -55,16 +55,16 @@ ContainerResizePolicy ResourceName= RestartPolicy=
 DownwardAPIVolumeFile Path= FieldRef:ObjectFieldSelector ResourceFieldRef:ResourceFieldSelector Mode
 DownwardAPIVolumeSource Items[]DownwardAPIVolumeFile DefaultMode
 EmptyDirVolumeSource Medium= SizeLimit
-EnvFromSource Prefix= ConfigMapRef:EnvSource SecretRef:EnvSource
-EnvSource Name= Optional
-EnvVar Name= Value= ValueFrom:EnvVarSource
-EnvVarSource FieldRef:ObjectFieldSelector ResourceFieldRef:ResourceFieldSelector ConfigMapKeyRef:KeySelector \
- SecretKeyRef:KeySelector FileKeyRef:FileKeySelector
 EphemeralContainer Name= Image= Command Args WorkingDir= Ports[]ContainerPort EnvFrom[]EnvFromSource Env[]EnvVar \
  Resources::ResourceRequirements ResizePolicy[]ContainerResizePolicy RestartPolicy RestartPolicyRules \
  VolumeMounts[]VolumeMount VolumeDevices[]VolumeDevice LivenessProbe:Probe ReadinessProbe:Probe StartupProbe:Probe \
  Lifecycle:Lifecycle TerminationMessagePath= TerminationMessagePolicy= ImagePullPolicy= \
  SecurityContext:SecurityContext Stdin! StdinOnce! TTY! TargetContainerName=
+EnvFromSource Prefix= ConfigMapRef:EnvSource SecretRef:EnvSource
+EnvSource Name= Optional
+EnvVar Name= Value= ValueFrom:EnvVarSource
+EnvVarSource FieldRef:ObjectFieldSelector ResourceFieldRef:ResourceFieldSelector ConfigMapKeyRef:KeySelector \
+ SecretKeyRef:KeySelector FileKeyRef:FileKeySelector
 EventSource Component= Host=
 ExecAction Command
 FileKeySelector VolumeName= Path= Key= Optional
@@ -122,6 +122,7 @@ PodFailurePolicyRule Action= OnExitCodes:PodFailurePolicyOnExitCodesRequirement 
  OnPodConditions[]PodFailurePolicyOnPodConditionsPattern
 PodFailurePolicy Rules[]PodFailurePolicyRule
 PodReadinessGate ConditionType=
+PodSchedulingGroup PodGroupName
 PodSecurityContext HostNetwork! HostPID! HostIPC! ShareProcessNamespace HostUsers SELinuxOptions:SELinuxOptions \
  WindowsOptions:WindowsSecurityContextOptions RunAsUser RunAsGroup RunAsNonRoot SupplementalGroups \
  SupplementalGroupsPolicy FSGroup FSGroupChangePolicy Sysctls[]NameValue SeccompProfile:SeccompProfile \
@@ -133,7 +134,8 @@ PodSpec Volumes[]Volume InitContainers[]Container Containers[]Container \
  Subdomain= SetHostnameAsFQDN Affinity:Affinity SchedulerName= Tolerations[]Toleration HostAliases[]HostAlias \
  PriorityClassName= Priority PreemptionPolicy DNSConfig:PodDNSConfig ReadinessGates[]PodReadinessGate \
  RuntimeClassName Overhead EnableServiceLinks TopologySpreadConstraints[]TopologySpreadConstraint OS:NameReference \
- SchedulingGates[]NameReference ResourceClaims[]ClaimSource Resources:ResourceRequirements HostnameOverride
+ SchedulingGates[]NameReference ResourceClaims[]ClaimSource Resources:ResourceRequirements HostnameOverride \
+ SchedulingGroup:PodSchedulingGroup
 PolicyRulesWithSubjects Subjects[]FlowSubject ResourceRules[]ResourcePolicyRule NonResourceRules[]NonResourcePolicyRule
 PriorityLevelConfigurationSpec Type= Limited:LimitedPriorityLevelConfiguration Exempt:ExemptPriorityLevelConfiguration
 QueuingConfiguration Queues# HandSize# QueueLengthLimit#
@@ -215,6 +217,9 @@ _OF_THE_SPEC = ("hostNetwork", "hostPID", "hostIPC", "shareProcessNamespace", "h
 """Fields that the internal pod keeps in its security context."""
 
 
+_NOTED = ("matchLabels", "matchExpressions")
+
+
 class _Field(NamedTuple):
     name: str
     json: str
@@ -256,16 +261,20 @@ def _fields(type_name: str, value: Mapping[str, Any]) -> Iterator[tuple[str, Any
         elif kind == "::" or (kind == ":" and found is not None):
             yield name, shown(inner, found or {})
         else:
-            yield name, _EMPTY.get(kind) if found is None else _map(found)
+            yield name, _EMPTY.get(kind) if found is None else _sorted(found)
 
 
-def _map(value: Any) -> Any:
-    """Go prints a map of texts in the order of its keys."""
-    if isinstance(value, Mapping) and all(isinstance(item, str) for item in value.values()):
-        return dict(sorted(value.items()))
-    return value
+def _sorted(value: Any) -> Any:
+    """A value with its maps sorted by key; the fields of selectors, which have JSON names, are in their order."""
+    if isinstance(value, list):
+        return [_sorted(item) for item in value]
+    if not isinstance(value, dict):
+        return value
+    keys = sorted(value, key=lambda key: (_NOTED.index(key) if key in _NOTED else len(_NOTED), key))
+    return {key: _sorted(value[key]) for key in keys}
 
 
+_CONTEXT = 10
 _METADATA = ("name", "generateName", "namespace", "labels", "annotations")
 
 
@@ -274,17 +283,19 @@ def template(found: Object | None, spec: str = "PodSpec") -> Object | None:
     if found is None:
         return None
     metadata = found.get("metadata") or {}
-    kept = {key: metadata[key] for key in _METADATA if metadata.get(key)}
+    kept = {key: _sorted(metadata[key]) for key in _METADATA if metadata.get(key)}
     return {**kept, "Spec": shown(spec, found.get("spec") or {})}
 
 
 def difference(type_name: str, new: Mapping[str, Any], old: Mapping[str, Any]) -> str:
-    """What differs, as lines of a unified diff: ``-`` is the new one, as upstream has it; it ends with a newline."""
-    import difflib
+    """What differs, as a unified diff of the JSON of both, ``-`` the new one; it ends with a newline.
+
+    Source: k8s.io/apimachinery/pkg/util/diff, as it is built without go-cmp.
+    """
+    import difflib  # only refusals need it
 
     now, then = (_lines(shown(type_name, value)) for value in (new, old))
-    lines = list(difflib.unified_diff(now, then, n=3))
-    return "".join(lines[2:])  # without the names of files
+    return "".join(difflib.unified_diff(now, then, "expected", "got", n=_CONTEXT))
 
 
 def _lines(document: Object) -> list[str]:

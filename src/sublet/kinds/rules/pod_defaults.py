@@ -5,8 +5,9 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
+from sublet.kinds.rules.amounts import rounded
 from sublet.kinds.rules.common import fill, fill_empty, made
-from sublet.machinery import quantity, usage
+from sublet.machinery import usage
 from sublet.machinery.kind import Object
 
 _HOST = r"[a-zA-Z0-9](?:[a-zA-Z0-9-]*[a-zA-Z0-9])?"
@@ -21,6 +22,11 @@ _is_identifier = re.compile("[a-f0-9]{64}").fullmatch
 _PROBES = ("livenessProbe", "readinessProbe", "startupProbe")
 _FILE_MODE = 0o644
 _POD_LEVEL = ("cpu", "memory")
+_OLD_NOTES = frozenset(
+    f"pod.{stage}.kubernetes.io/init-{what}"
+    for stage in ("alpha", "beta")
+    for what in ("containers", "container-statuses")
+)
 
 
 def pod_spec(spec: Object, *, whole_pod: bool) -> None:
@@ -43,7 +49,7 @@ def pod_spec(spec: Object, *, whole_pod: bool) -> None:
     if spec.get("securityContext") is None:
         spec["securityContext"] = {}
     _service_account(spec)
-    _whole_amounts(spec.get("overhead"))
+    rounded(spec.get("overhead"))
     if whole_pod:
         fill(spec, enableServiceLinks=True)
         _pod_level_resources(spec)
@@ -52,8 +58,16 @@ def pod_spec(spec: Object, *, whole_pod: bool) -> None:
 def template(owner: Object, *path: str) -> None:
     """Defaults the pod template at ``owner.spec.PATH`` (``template`` unless said), also one that is left out."""
     found = made(owner, "spec", *(path or ("template",)))
-    made(found, "metadata")
+    forget_old_notes(made(found, "metadata"))
     pod_spec(made(found, "spec"), whole_pod=False)
+
+
+def forget_old_notes(metadata: Object) -> None:
+    """Takes away the annotations that told of init containers before there were fields for them."""
+    if (notes := metadata.get("annotations")) and not _OLD_NOTES.isdisjoint(notes):
+        metadata["annotations"] = {key: value for key, value in notes.items() if key not in _OLD_NOTES}
+        if not metadata["annotations"]:
+            del metadata["annotations"]
 
 
 def _service_account(spec: Object) -> None:
@@ -96,15 +110,7 @@ def _container_resources(container: Object, whole_pod: bool) -> None:
         requests = resources.setdefault("requests", {})
         for name, amount in limits.items():
             requests.setdefault(name, amount)
-    _whole_amounts(limits)
-    _whole_amounts(requests)
-
-
-def _whole_amounts(amounts: Object | None) -> None:
-    """Nothing is counted finer than in thousandths."""
-    for name, amount in (amounts or {}).items():
-        if isinstance(amount, str) and amount[-1:] in ("n", "u"):
-            amounts[name] = quantity.from_milli(quantity.parse(amount).milli()).canonical()  # type: ignore[index]
+    rounded(limits, requests)
 
 
 def pull_policy(image: str) -> str:
@@ -144,8 +150,14 @@ def _volume(volume: Object) -> None:
         fill_empty(image, pullPolicy=pull_policy(image.get("reference") or ""))
     if (claim := (volume.get("ephemeral") or {}).get("volumeClaimTemplate")) is not None:
         made(claim, "metadata")
-        fill(made(claim, "spec"), volumeMode="Filesystem", resources={})
+        claim_spec(made(claim, "spec"))
     volume_source(volume)
+
+
+def claim_spec(spec: Object) -> None:
+    """Defaults of a PersistentVolumeClaim's spec, wherever it stands."""
+    fill(spec, volumeMode="Filesystem", resources={})
+    rounded(spec["resources"].get("requests"), spec["resources"].get("limits"))
 
 
 def _downward_items(items: Sequence[Object]) -> None:
@@ -180,6 +192,7 @@ def _pod_level_resources(spec: Object) -> None:
         if name.startswith("hugepages-"):
             resources.setdefault("limits", {}).setdefault(name, limit.canonical())
     limits = resources.get("limits")
+    rounded(limits, resources.get("requests"))
     if not limits:
         return
     requests = resources.setdefault("requests", {})

@@ -19,6 +19,9 @@ _STORAGE_CLASS = "volume.beta.kubernetes.io/storage-class"
 _MOUNT_OPTIONS = "volume.beta.kubernetes.io/mount-options"
 _MOUNTABLE = "kubernetes.io/enforce-mountable-secrets"
 _HINTS = "service.kubernetes.io/topology-aware-hints"
+_MANAGED_BY = "endpointslice.kubernetes.io/managed-by"
+_SLICE_MANAGERS = ("endpointslice-controller.k8s.io", "endpointslicemirroring-controller.k8s.io")
+"""Who writes addresses in their usual form, whatever they were given."""
 _MANY_COMPLETIONS, _MANY_AT_ONCE = 100_000, 10_000
 
 Told = Callable[[Object, Object | None], Sequence[str]]
@@ -58,6 +61,7 @@ def _name(new: Object, old: Object | None) -> Warnings:
 @_told
 def pod(new: Object, old: Object | None) -> Warnings:
     if old is None:
+        yield from warn_pods.confinement(new)
         yield from warn_pods.hostname(str(new["metadata"].get("name") or ""), "the Pod's hostname")
         yield from warn_pods.pod(new)
 
@@ -185,8 +189,10 @@ def endpoints(new: Object, _old: Object | None) -> Warnings:
 
 
 @_told
-def endpoint_slice(new: Object, _old: Object | None) -> Warnings:
-    if new.get("addressType") in ("IPv4", "IPv6"):
+def endpoint_slice(new: Object, old: Object | None) -> Warnings:
+    if old is None and new.get("addressType") == "FQDN":
+        yield "spec.addressType: FQDN endpoints are deprecated"
+    if (new["metadata"].get("labels") or {}).get(_MANAGED_BY) not in _SLICE_MANAGERS:
         for index, each in enumerate(new.get("endpoints") or ()):
             yield from _addresses(each.get("addresses") or (), f"endpoints[{index}].addresses")
 

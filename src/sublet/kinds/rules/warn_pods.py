@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from sublet.kinds.rules.pod_annotations import named_profile
 from sublet.kinds.rules.warn_addresses import Warnings, address
 from sublet.machinery import names
 from sublet.machinery.kind import Object
@@ -87,6 +88,22 @@ def pod(obj: Object, path: str = "") -> Warnings:
         yield from address(server, f"{at}.dnsConfig.nameservers[{index}]")
     for index, alias in enumerate(spec.get("hostAliases") or ()):
         yield from address(alias.get("ip") or "", f"{at}.hostAliases[{index}].ip")
+
+
+def confinement(pod: Object) -> Warnings:
+    """Of AppArmor annotations of a new pod that its containers' fields are about to be filled from, or cannot be."""
+    spec: Object = pod.get("spec") or {}
+    annotations: Mapping[str, Any] = (pod.get("metadata") or {}).get("annotations") or {}
+    if not annotations or (spec.get("os") or {}).get("name") == "windows":
+        return
+    outer = (spec.get("securityContext") or {}).get("appArmorProfile")
+    for container, _ in _containers(spec, ""):
+        note = f"{_APPARMOR}{container.get('name')}"
+        stated = (container.get("securityContext") or {}).get("appArmorProfile")
+        if stated is None and note in annotations:
+            profile = named_profile(annotations[note])
+            if profile is None or profile != outer:
+                yield f"metadata.annotations[{note}]: {_USE_APPARMOR}"
 
 
 def hostname(name: str, uses: str) -> Warnings:
@@ -262,7 +279,7 @@ def _profiles(spec: Object, annotations: Mapping[str, Any], path: str) -> Warnin
         if not own.get("seccompProfile") and f"{_SECCOMP}{name}" in annotations:
             yield f"{path}metadata.annotations[{_SECCOMP}{name}]: {_USE_SECCOMP}"
         confined = context.get("appArmorProfile") or own.get("appArmorProfile")
-        if not confined and f"{_APPARMOR}{name}" in annotations:
+        if path and not confined and f"{_APPARMOR}{name}" in annotations:
             yield f"{path}metadata.annotations[{_APPARMOR}{name}]: {_USE_APPARMOR}"
 
 

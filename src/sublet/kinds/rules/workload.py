@@ -2,18 +2,38 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Any
 
 from sublet.kinds.rules import pod_spec
 from sublet.kinds.rules.common import Errors, label_selector, not_negative, selector_value
-from sublet.machinery import selectors
+from sublet.machinery import selectors, strict
 from sublet.machinery.kind import Object
 from sublet.machinery.status import NIL, FieldError, field_forbidden, invalid, not_supported, required
+
+_NUMBER = re.compile("[+-]?[0-9]+").fullmatch
 
 
 def template_labels(spec: Object) -> Mapping[str, str]:
     return ((spec.get("template") or {}).get("metadata") or {}).get("labels") or {}
+
+
+def noted_number(kind: str, obj: Object, note: str) -> int | None:
+    """The number that an annotation holds in place of a field that apps/v1 lacks; None where there is none.
+
+    The annotation is written as Go writes numbers. Raises ``BadRequest`` for
+    what is no number of 64 bits: the object cannot be decoded.
+    """
+    notes = (obj.get("metadata") or {}).get("annotations") or {}
+    if (text := notes.get(note)) is None:
+        return None
+    if _NUMBER(text) is None:
+        raise strict.refusal(kind, "v1", f'strconv.ParseInt: parsing "{text}": invalid syntax')
+    if not -(1 << 63) <= (number := int(text)) < 1 << 63:
+        raise strict.refusal(kind, "v1", f'strconv.ParseInt: parsing "{text}": value out of range')
+    notes[note] = str(number)
+    return number
 
 
 def selector(spec: Object, what: str) -> Errors:

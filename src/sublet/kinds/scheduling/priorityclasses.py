@@ -61,6 +61,7 @@ def _cells(obj: Object, now: float) -> list[Any]:
 KIND = builtin(
     "priorityclasses.scheduling.k8s.io",
     default=_default,
+    generation_grows=False,
     validate=rule(_validate),
     validate_update=update_rule(_validate_update),
     update_alone=True,

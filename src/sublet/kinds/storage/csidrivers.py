@@ -94,6 +94,7 @@ def _cells(obj: Object, now: float) -> list[Any]:
 KIND = builtin(
     "csidrivers.storage.k8s.io",
     default=_default,
+    first_generation=0,
     validate=rule(_validate),
     validate_update=update_rule(_validate_update),
     cells=_cells,
