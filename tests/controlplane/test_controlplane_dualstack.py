@@ -39,7 +39,9 @@ async def client(tmp_path: Path) -> AsyncIterator[Client]:
     )  # fmt: skip
     await plane.start()
     made = plane.client()
-    nodes = asyncio.create_task(run_hollow(plane.client(), settings=HollowSettings(names=names(1))))
+    nodes = asyncio.create_task(
+        run_hollow(plane.client(), settings=HollowSettings(names=names(1), lease_seconds=1))
+    )
     yield made
     nodes.cancel()
     await asyncio.gather(nodes, return_exceptions=True)
@@ -65,6 +67,13 @@ async def test_nodes_pods_and_slices_have_both_families(client: Client) -> None:
         return bool(items)
 
     await until(account)
+
+    async def addresses() -> list[Object]:
+        found = (await client.list(NODES))["items"][0]["status"]["addresses"]
+        return found if len(found) == 3 else []
+
+    own = await until(addresses)
+    assert [each["type"] for each in own] == ["InternalIP", "InternalIP", "Hostname"]
     spec = {"containers": [{"name": "c", "image": "web"}]}
     await client.create(
         PODS, {"metadata": {"name": "web", "labels": {"app": "web"}}, "spec": spec}, "default"
@@ -72,6 +81,8 @@ async def test_nodes_pods_and_slices_have_both_families(client: Client) -> None:
     pod = await until(lambda: running(client, "web"))
     ips = [each["ip"] for each in pod["status"]["podIPs"]]
     assert [family(ip) for ip in ips] == ["IPv4", "IPv6"] and pod["status"]["podIP"] == ips[0]
+
+    assert pod["status"]["hostIPs"] == [{"ip": each["address"]} for each in own[:2]]
 
     wanted = {"selector": {"app": "web"}, "ports": [{"port": 80}], "ipFamilyPolicy": "RequireDualStack"}
     await client.create(SERVICES, {"metadata": {"name": "web"}, "spec": wanted}, "default")

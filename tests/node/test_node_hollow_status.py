@@ -6,7 +6,7 @@ from sublet.machinery import objects
 from sublet.node import hollow_status
 from sublet.node.hollow_status import Place
 
-PLACE = Place("10.0.0.1", ("10.1.0.1",), ("bad/*",))
+PLACE = Place(("10.0.0.1",), ("10.1.0.1",), ("bad/*",))
 NOW = 1_000_000.0
 
 
@@ -204,7 +204,7 @@ def test_a_deleted_pod_does_not_count_as_succeeded():
 
 
 def test_jobs_can_be_made_to_finish_by_themselves():
-    place = Place("10.0.0.1", ("10.1.0.1",), finish_seconds=2)
+    place = Place(("10.0.0.1",), ("10.1.0.1",), finish_seconds=2)
     made, _ = step(pod("Never"), place=place)
     assert step(made, NOW + 2, place)[0]["status"]["phase"] == "Succeeded"
     made, seconds = step(pod("Always"), place=place)

@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import ipaddress
 import logging
-import math
 import random
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
@@ -35,8 +34,6 @@ log = logging.getLogger(__name__)
 
 _WORKERS = 32
 _REGISTER_DELAY = 1.0
-_ASK_AGAIN = 5.0
-"""Seconds until a node that had no ranges of addresses is looked at again."""
 _ENDED = ("Succeeded", "Failed")
 
 
@@ -45,7 +42,6 @@ class HollowNode:
 
     def __init__(self, settings: HollowSettings, name: str) -> None:
         self.name = name
-        self.address = settings.address(name)
         self._node = node_object(settings, name)
         self.labels = self._node["metadata"]["labels"]
         allocatable = {"status": {"allocatable": dict(settings.capacity)}}
@@ -137,13 +133,10 @@ class HollowNodes:
         self._budget = hollow_events.Budget(self._clock)
         self.nodes = {name: HollowNode(settings, name) for name in settings.names}
         self._registrations = [Registration(client, settings, n, self._clock) for n in settings.names]
+        self._by_name = {each.name: each for each in self._registrations}
         self._addresses = {
             networks.family(each): Addresses(each) for each in (settings.pod_network, settings.pod_network6)
         }
-        self._families: dict[str, tuple[str, ...]] = {}
-        """Node -> families of its ranges, once it has any."""
-        self._asked: dict[str, float] = {}
-        """Node -> when it had no ranges yet, monotonic."""
         # One watch for all: a selector per node would cost a watch each.
         selector = f"spec.nodeName={settings.names[0]}" if len(settings.names) == 1 else "spec.nodeName!="
         self._pods = Informer(client, resource("pods"), field_selector=selector, clock=self._clock, rng=rng)
@@ -257,30 +250,19 @@ class HollowNodes:
         return Result(seconds)
 
     async def _place(self, pod: Object, node: HollowNode) -> Place:
-        if (pod.get("spec") or {}).get("hostNetwork"):
-            ips = [node.address]
-        else:
-            known = {
-                networks.family(each["ip"]): each["ip"]
-                for each in (pod.get("status") or {}).get("podIPs") or ()
-            }
-            families = tuple(known) or await self._families_of(node.name)
-            ips = [self._addresses[each].of(objects.uid(pod), known.get(each, "")) for each in families]
-        return Place(node.address, ips, self._settings.denied_images, self._settings.finish_seconds)
+        families = await self._by_name[node.name].learn()
+        own = self._settings.addresses(node.name, families)
+        ips = own
+        if not (pod.get("spec") or {}).get("hostNetwork"):
+            ips = self._pod_ips(pod, families)
+        return Place(own, ips, self._settings.denied_images, self._settings.finish_seconds)
 
-    async def _families_of(self, node: str) -> tuple[str, ...]:
-        """As the node's own ranges have it; while it has none, that of the node itself."""
-        now = self._clock.monotonic()
-        if node not in self._families and now - self._asked.get(node, -math.inf) >= _ASK_AGAIN:
-            try:
-                found = await self._client.get(resource("nodes"), node)
-            except NotFound:
-                found = {}
-            if ranges := (found.get("spec") or {}).get("podCIDRs"):
-                self._families[node] = tuple(networks.family(each) for each in ranges)
-            else:
-                self._asked[node] = now
-        return self._families.get(node) or (networks.family(self._settings.pod_network),)
+    def _pod_ips(self, pod: Object, families: Sequence[str]) -> list[str]:
+        """Those it has, else one of each of its node's families."""
+        stated = (pod.get("status") or {}).get("podIPs") or ()
+        known = {networks.family(each["ip"]): str(each["ip"]) for each in stated}
+        chosen = tuple(known) or families or (networks.family(self._settings.pod_network),)
+        return [self._addresses[each].of(objects.uid(pod), known.get(each, "")) for each in chosen]
 
     def _stops_in(self, pod: Object) -> float:
         """Seconds its containers still take to stop: clients see a pod that is deleted gracefully go, not gone."""
@@ -311,7 +293,7 @@ class HollowNodes:
             return
 
     async def _reject(self, pod: Object, node: HollowNode, reason: str, message: str) -> None:
-        place = Place(node.address, ())
+        place = Place(self._settings.addresses(node.name), ())
         await self._write(pod, hollow_status.rejected(pod, place, self._clock.now(), reason, message))
         self._record(pod, [("Warning", reason, message, "")])
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -10,12 +11,18 @@ from typing import Any
 from sublet.client.client import Client
 from sublet.client.nodestreams import HOLLOW
 from sublet.kinds.resources import resource
-from sublet.machinery import objects
+from sublet.machinery import networks, objects
 from sublet.machinery.clock import Clock
 from sublet.machinery.kind import Object
 from sublet.machinery.status import AlreadyExists, NotFound
+from sublet.node.statuswriter import replaced
 
 LEASE_NAMESPACE = "kube-node-lease"
+
+_ASK_AGAIN = 5.0
+"""Seconds until a node that had no ranges of addresses is looked at again."""
+_LOOK_SECONDS = 60.0
+"""For which a node without ranges is looked at with each heartbeat; later only for the sake of its pods."""
 
 DENIED_IMAGES = (
     "invalid.registry.k8s.io/*",
@@ -46,6 +53,8 @@ class HollowSettings:
     version: str = "v1.36.0"
     node_network: str = "10.240.0.0/16"
     """From which nodes get their addresses, in the order of their names."""
+    node_network6: str = "fd00:240::/64"
+    """From which they get a second one, where their pods have addresses of both families."""
     pod_network: str = "10.244.0.0/14"
     """From which pods do. Of a node's ``spec.podCIDRs`` only the families matter to pods that have no network."""
     pod_network6: str = "fd00:244::/64"
@@ -65,9 +74,13 @@ class HollowSettings:
     def renew_seconds(self) -> float:
         return self.lease_seconds / 4
 
-    def address(self, name: str) -> str:
-        network = ipaddress.ip_network(self.node_network)
-        return str(network[1 + list(self.names).index(name)])
+    def addresses(self, name: str, families: Sequence[str] = ()) -> list[str]:
+        """A node's own. ``families``: those of its pods; of both it has one, in their order."""
+        number = 1 + list(self.names).index(name)
+        found = [str(ipaddress.ip_network(each)[number]) for each in (self.node_network, self.node_network6)]
+        if len(families) < 2:
+            return found[:1]
+        return sorted(found, key=lambda address: list(families).index(networks.family(address)))
 
 
 def node_object(settings: HollowSettings, name: str) -> Object:
@@ -87,8 +100,10 @@ def node_object(settings: HollowSettings, name: str) -> Object:
     return {"apiVersion": "v1", "kind": "Node", "metadata": metadata, "spec": spec}
 
 
-def node_status(settings: HollowSettings, name: str, since: str, now: str) -> Object:
-    """``since``: when it became ready; ``now``: the heartbeat."""
+def node_status(
+    settings: HollowSettings, name: str, since: str, now: str, families: Sequence[str] = ()
+) -> Object:
+    """``since``: when it became ready; ``now``: the heartbeat; ``families``: of its pods' addresses."""
     pressures = (
         ("MemoryPressure", "False", "KubeletHasSufficientMemory", "kubelet has sufficient memory available"),
         ("DiskPressure", "False", "KubeletHasNoDiskPressure", "kubelet has no disk pressure"),
@@ -110,7 +125,7 @@ def node_status(settings: HollowSettings, name: str, since: str, now: str) -> Ob
             for kind, status, reason, message in pressures
         ],
         "addresses": [
-            {"type": "InternalIP", "address": settings.address(name)},
+            *({"type": "InternalIP", "address": address} for address in settings.addresses(name, families)),
             {"type": "Hostname", "address": name},
         ],
         "nodeInfo": {
@@ -140,6 +155,10 @@ class Registration:
         self._since = ""
         self._uid = ""
         self._written = 0.0
+        self.families: tuple[str, ...] = ()
+        """Of the node's own ranges, once it has any."""
+        self._asked = -math.inf
+        self._registered = 0.0
 
     async def register(self) -> None:
         """Creates the Node, or takes over the one of this name, and reports it as ready."""
@@ -151,6 +170,7 @@ class Registration:
             patch = {"metadata": {"labels": wanted["metadata"]["labels"]}}
             node = await self._client.patch(nodes, self.name, patch)
         self._uid = objects.uid(node)
+        self._registered = self._clock.monotonic()
         ready = objects.condition(node, "Ready") or {}
         now = objects.rfc3339(self._clock.now())
         self._since = ready.get("lastTransitionTime") or now if ready.get("status") == "True" else now
@@ -162,13 +182,34 @@ class Registration:
             if self._clock.monotonic() - self._written >= self._settings.status_seconds:
                 await self._write_status()
             await self._renew()
+            if not self.families and self._clock.monotonic() - self._registered < _LOOK_SECONDS:
+                self._asked = -math.inf
+                await self.learn()
         except NotFound:
             await self.register()
             await self._renew()
 
+    async def learn(self) -> tuple[str, ...]:
+        """The families of the node's ranges; none while it has none. Tells of a second address of the node."""
+        now = self._clock.monotonic()
+        if self.families or now - self._asked < _ASK_AGAIN:
+            return self.families
+        self._asked = now
+        try:
+            node = await self._client.get(resource("nodes"), self.name)
+        except NotFound:
+            return ()
+        ranges = (node.get("spec") or {}).get("podCIDRs") or ()
+        self.families = tuple(networks.family(each) for each in ranges)
+        if len(self.families) > 1:
+            await self._write_status()
+        return self.families
+
     async def _write_status(self) -> None:
         now = objects.rfc3339(self._clock.now())
-        status = node_status(self._settings, self.name, self._since, now)
+        status = node_status(self._settings, self.name, self._since, now, self.families)
+        # Two addresses of one type cannot be merged.
+        status["addresses"] = replaced("addresses", status["addresses"])
         await self._client.patch(
             resource("nodes"), self.name, {"status": status}, kind="strategic", subresource="status"
         )

@@ -34,9 +34,9 @@ _KILLED = 137
 class Place:
     """Where the pod is, and what its node refuses."""
 
-    node_ip: str
+    node_ips: Sequence[str]
     pod_ips: Sequence[str]
-    """One of each address family that the node's pods have, the primary one first."""
+    """One of each address family that the node's pods have, the primary one first; so are the node's."""
     denied_images: Sequence[str] = ()
     """Patterns of images that cannot be pulled."""
     finish_seconds: float | None = None
@@ -92,7 +92,7 @@ def rejected(pod: Object, place: Place, now: float, reason: str, message: str) -
         "reason": reason,
         "message": f"Pod was rejected: {message}",
         "startTime": objects.rfc3339(now),
-        "hostIP": place.node_ip,
+        "hostIP": place.node_ips[0],
         "observedGeneration": _generation(pod),
     }
 
@@ -134,8 +134,8 @@ def _status(
         "phase": phase,
         "observedGeneration": _generation(pod),
         "startTime": start,
-        "hostIP": place.node_ip,
-        "hostIPs": [{"ip": place.node_ip}],
+        "hostIP": place.node_ips[0],
+        "hostIPs": [{"ip": ip} for ip in place.node_ips],
         "podIP": place.pod_ips[0],
         "podIPs": [{"ip": ip} for ip in place.pod_ips],
         "containerStatuses": containers,

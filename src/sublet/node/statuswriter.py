@@ -16,7 +16,7 @@ log = logging.getLogger(__name__)
 
 _LEFT_OUT = ("reason", "message", "podIP", "podIPs")
 """What a status has no more when it leaves it out."""
-_REPLACED = ("podIPs", "hostIPs")
+_REPLACED = ("podIPs", "hostIPs", "addresses")
 _OWNED = ("PodReadyToStartContainers", "Initialized", "Ready", "ContainersReady", "PodScheduled")
 
 
