@@ -279,6 +279,14 @@ async def test_resources_of_the_whole_pod_satisfy_a_quota(
         resource("resourcequotas"), {"metadata": {"name": "q", "namespace": "default"}, "spec": spec}
     )
     await client.create(PODS, make_pod(resources={"requests": {"cpu": "500m"}}))
+    (mine,) = [
+        entry
+        for entry in (await client.get(resource("resourcequotas"), "q", "default"))["metadata"][
+            "managedFields"
+        ]
+        if entry["manager"] == "kube-apiserver"
+    ]
+    assert mine["subresource"] == "status" and "f:requests.cpu" in mine["fieldsV1"]["f:status"]["f:used"]
 
 
 # -- on demand --

@@ -88,6 +88,9 @@ async def test_a_definition_is_accepted_and_established(served: Object) -> None:
     assert status["storedVersions"] == ["v1"]
     assert status["acceptedNames"]["listKind"] == "WidgetList"
     assert served["spec"]["names"]["singular"] == "widget"
+    (mine,) = [e for e in served["metadata"]["managedFields"] if e.get("subresource") == "status"]
+    assert (mine["manager"], mine["operation"]) == ("kube-apiserver", "Update")
+    assert "f:singular" in mine["fieldsV1"]["f:status"]["f:acceptedNames"]
 
 
 async def test_objects_are_pruned_and_defaulted(client: Client, served: Object) -> None:

@@ -4,16 +4,25 @@ import pytest
 
 from sublet.apiserver.api import APIServer
 from sublet.apiserver.duties import Duties
+from sublet.apiserver.flowcontrol import maintenance
 from sublet.apiserver.settings import APIServerSettings
 from sublet.client.client import Client
 from sublet.kinds.resources import resource
 from sublet.machinery import objects
+from sublet.machinery.kind import Object
 from sublet.machinery.status import ServiceUnavailable
 from sublet.store.interface import Store
 
 
 async def names(client: Client, kind: str) -> set[str]:
     return {objects.name(item) for item in (await client.list(resource(kind)))["items"]}
+
+
+def owners(obj: Object) -> list[tuple[str, str, str]]:
+    return [
+        (entry["manager"], entry["operation"], entry.get("subresource", ""))
+        for entry in obj["metadata"]["managedFields"]
+    ]
 
 
 async def test_a_new_cluster_has_its_namespaces(client: Client) -> None:
@@ -77,6 +86,23 @@ async def test_the_range_of_service_addresses_is_an_object(client: Client) -> No
     found = await client.get(resource("servicecidrs.networking.k8s.io"), "kubernetes")
     assert found["spec"]["cidrs"] == ["10.0.0.0/24"]
     assert objects.is_true(found, "Ready")
+
+
+async def test_what_the_server_keeps_itself_says_whose_it_is(api: APIServer, client: Client) -> None:
+    await maintenance.mark_dangling(api)
+    flow = await client.get(resource("flowschemas.flowcontrol.apiserver.k8s.io"), "exempt")
+    prefix = "api-priority-and-fairness-config-"
+    assert owners(flow) == [
+        (f"{prefix}consumer-v1", "Apply", "status"), (f"{prefix}producer-v1", "Update", ""),
+    ]  # fmt: skip
+    cidr = await client.get(resource("servicecidrs.networking.k8s.io"), "kubernetes")
+    assert owners(cidr) == [
+        ("kubernetes-service-cidr-controller", "Apply", "status"), ("kube-apiserver", "Update", ""),
+    ]  # fmt: skip
+    condition = {"f:lastTransitionTime": {}, "f:message": {}, "f:reason": {}, "f:status": {}, "f:type": {}}
+    assert cidr["metadata"]["managedFields"][0]["fieldsV1"] == {
+        "f:status": {"f:conditions": {'k:{"type":"Ready"}': {".": {}, **condition}}}
+    }
 
 
 async def test_a_second_start_writes_nothing(store: Store) -> None:

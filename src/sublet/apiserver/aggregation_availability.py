@@ -166,7 +166,9 @@ class Availability:
         def edit(current: Object) -> bool:
             return set_available(current, status, reason, message, now)
 
-        await self._api.reader.update("apiregistration.k8s.io", "apiservices", "", remote.name, edit)
+        await self._api.reader.update(
+            "apiregistration.k8s.io", "apiservices", "", remote.name, edit, "status"
+        )
 
 
 def _why(error: BaseException) -> str:

@@ -106,7 +106,7 @@ class LocalAPIServices:
                 current, "True", "Local", "Local APIServices are always available", now
             )
 
-        await self._api.reader.update("apiregistration.k8s.io", "apiservices", "", name, edit)
+        await self._api.reader.update("apiregistration.k8s.io", "apiservices", "", name, edit, "status")
 
 
 def _is_local(obj: Object) -> bool:

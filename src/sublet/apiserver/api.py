@@ -124,7 +124,7 @@ class APIServer:
         self.openapi = OpenAPI(self.kinds, settings.minor, settings.version or sublet.__version__)
         self.caches = WatchCaches(store, computed=Computed(detect_mutation=detect_mutation))
         self.client = Client(
-            InProcessTransport(self, SYSTEM_USER), release.user_agent("kube-apiserver", settings.minor)
+            InProcessTransport(self, SYSTEM_USER), release.user_agent(release.SERVER, settings.minor)
         )
         self.authenticator = build_authenticator(
             self.caches, self.clock, settings.authentication, self._note_use

@@ -9,7 +9,8 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 from sublet.apiserver import discovery
-from sublet.apiserver.flowcontrol.bootstrap import flow_objects
+from sublet.apiserver.appliedconditions import apply_condition
+from sublet.apiserver.flowcontrol.bootstrap import PRODUCER, flow_objects
 from sublet.kinds.resources import resource
 from sublet.machinery import objects as fields
 from sublet.machinery.kind import Object
@@ -52,16 +53,23 @@ async def objects(api: APIServer) -> None:
     await _old_api_services(api, api_services)
     wanted: list[tuple[str, Object]] = [
         *(("priorityclasses.scheduling.k8s.io", each) for each in _priority_classes()),
-        *(("prioritylevelconfigurations.flowcontrol.apiserver.k8s.io", each) for each in flow_objects()[0]),
-        *(("flowschemas.flowcontrol.apiserver.k8s.io", each) for each in flow_objects()[1]),
         *(("apiservices.apiregistration.k8s.io", each) for each in api_services),
         ("services", _service(api)),
     ]
-    await asyncio.gather(*(ensure(api, name, obj) for name, obj in wanted))
+    plurals = ("prioritylevelconfigurations", "flowschemas")
+    flows = [
+        (f"{plural}.flowcontrol.apiserver.k8s.io", each)
+        for plural, some in zip(plurals, flow_objects(), strict=True)
+        for each in some
+    ]
+    await asyncio.gather(
+        *(ensure(api, name, obj) for name, obj in wanted),
+        *(ensure(api, name, obj, PRODUCER) for name, obj in flows),
+    )
     await asyncio.gather(_authentication(api), api.endpoint.publish(), _cidr_ready(api), _tracking(api))
 
 
-async def ensure(api: APIServer, name: str, obj: Object) -> bool:
+async def ensure(api: APIServer, name: str, obj: Object, manager: str = "") -> bool:
     """Creates an object unless it is there (or the minor does not have its kind); whether it was created."""
     where = resource(name)
     if api.kinds.find(where.group, where.version, where.plural) is None:
@@ -70,7 +78,7 @@ async def ensure(api: APIServer, name: str, obj: Object) -> bool:
     if await api.reader.get(where.group, where.plural, namespace, own) is not None:
         return False
     try:
-        await api.client.create(where, obj, namespace)
+        await api.client.create(where, obj, namespace, field_manager=manager)
     except AlreadyExists:
         return False
     return True
@@ -121,7 +129,7 @@ async def _cidr_ready(api: APIServer) -> None:
     def edit(obj: Object) -> bool:
         if fields.is_true(obj, "Ready"):
             return False
-        obj["status"] = {"conditions": [condition]}
+        apply_condition(obj, condition, "kubernetes-service-cidr-controller", api.clock.now())
         return True
 
     await api.reader.update("networking.k8s.io", "servicecidrs", "", "kubernetes", edit)
@@ -222,7 +230,7 @@ async def _authentication(api: APIServer) -> None:
         current["data"] = data
         return True
 
-    await api.reader.update("", "configmaps", namespace, name, edit)
+    await api.reader.update("", "configmaps", namespace, name, edit, "")
 
 
 async def _tracking(api: APIServer) -> None:
@@ -243,7 +251,7 @@ async def _tracking(api: APIServer) -> None:
         current["data"] = {"since": today}
         return True
 
-    await api.reader.update("", "configmaps", namespace, name, edit)
+    await api.reader.update("", "configmaps", namespace, name, edit, "")
 
 
 def _header_names(values: Iterable[str], own: str) -> str:

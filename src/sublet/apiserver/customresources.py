@@ -269,7 +269,7 @@ class CustomResources:
         built_in = built_in and not kinds.is_custom(spec["group"], spec["names"]["plural"])
         group = self._of_group(spec["group"])
         await self._registry.change(
-            self._kind(), "", name, lambda obj: crd_status.settle(obj, group, built_in, now)
+            self._kind(), "", name, lambda obj: crd_status.settle(obj, group, built_in, now), "status"
         )
         changed = await self._current(name)
         if changed is not None and not changed.same(known):
@@ -334,7 +334,7 @@ class CustomResources:
             crd_status.set_condition(obj, "Terminating", value, reason, message, now)
             return codec.encode_json(obj["status"]) != before
 
-        await self._registry.change(self._kind(), "", name, edit)
+        await self._registry.change(self._kind(), "", name, edit, "status")
 
     async def _delete_objects(self, kind: Kind) -> int:
         """Asks every object to go; how many are still there."""

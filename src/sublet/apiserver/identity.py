@@ -89,7 +89,7 @@ class Identity:
                 lease["metadata"]["annotations"] = {**objects.annotations(lease), **self._annotations()}
             return True
 
-        if await self._api.reader.update(_GROUP, "leases", _NAMESPACE, self.name, edit) is not None:
+        if await self._api.reader.update(_GROUP, "leases", _NAMESPACE, self.name, edit, "") is not None:
             return
         lease: Object = {
             "metadata": {

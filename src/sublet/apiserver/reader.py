@@ -38,12 +38,12 @@ class RegistryReader:
 
     async def update(
         self, group: str, plural: str, namespace: str, name: str, change: Callable[[Object], bool],
-        subresource: str = "",
+        endpoint: str | None = None,
     ) -> Object | None:  # fmt: skip
         kind = self._kind(group, plural)
         if kind is None:
             return None
-        return await self._registry.change(kind, namespace, name, change)
+        return await self._registry.change(kind, namespace, name, change, endpoint)
 
     def _kind(self, group: str, plural: str) -> Kind | None:
         return self._registry.kinds.stored(group, plural)

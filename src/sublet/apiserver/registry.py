@@ -17,6 +17,7 @@ from sublet.apiserver.admission.framework import CREATE, DELETE, UPDATE, Admissi
 from sublet.apiserver.aside import aside, breath
 from sublet.apiserver.deletion import DeleteOptions
 from sublet.apiserver.kindset import KindSet
+from sublet.apiserver.release import SERVER
 from sublet.apiserver.spoken import spoken
 from sublet.apiserver.stored import StoredFormat
 from sublet.apiserver.storedobjects import StoredObjects
@@ -431,11 +432,17 @@ class Registry(StoredObjects):
     # -- the server's own changes --
 
     async def change(
-        self, kind: Kind, namespace: str, name: str, edit: Callable[[Object], bool]
+        self,
+        kind: Kind,
+        namespace: str,
+        name: str,
+        edit: Callable[[Object], bool],
+        endpoint: str | None = None,
     ) -> Object | None:
         """Compare-and-swap by the server itself, past admission and validation: quota, disruption budgets, conditions.
 
-        ``edit`` changes a copy in place and says whether to write. None where nothing is.
+        ``edit`` changes a copy in place and says whether to write. ``endpoint``: the subresource (``""``: none) through
+        which the server is taken to have written; None: the fields become nobody's. None where nothing is.
         """
         entry: Value | None = await self.entry(kind, namespace, name)
         fmt = self.format(kind)
@@ -445,6 +452,9 @@ class Registry(StoredObjects):
             obj = await crd_conversion.current(kind, fmt.decode(entry.value, entry.revision))
             if not edit(obj):
                 return obj
+            if endpoint is not None:
+                before = await crd_conversion.current(kind, fmt.decode(entry.value, entry.revision))
+                await self._own(kind, before, obj, endpoint, len(entry.value))
             try:
                 if deletion.completed_by(obj, kind):
                     revision = await translated(self.store.delete(entry.key, entry.revision))
@@ -517,6 +527,15 @@ class Registry(StoredObjects):
                 new["metadata"]["managedFields"] = managed
             else:
                 new["metadata"].pop("managedFields", None)
+
+    async def _own(self, kind: Kind, old: Object, new: Object, endpoint: str, size: int) -> None:
+        """Fills managedFields after a change of the server's own."""
+        resource = kind.resource
+        await aside(
+            size, managedfields.update, old, new, manager=SERVER, api_version=resource.api_version, subresource=endpoint,
+            now=self.clock.now(), schema=self.schema(kind, resource), scope=scope(kind, resource.version, endpoint),
+            versions=versions(kind),
+        )  # fmt: skip
 
     def _raise(self, kind: Kind, obj: Object, errors: Sequence[FieldError]) -> None:
         if errors:

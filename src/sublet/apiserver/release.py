@@ -8,6 +8,8 @@ import sublet
 
 PATCHES = {"1.30": 14, "1.31": 14, "1.32": 10, "1.33": 6, "1.34": 3, "1.35": 1, "1.36": 2, "1.37": 0}
 """The patch release of each minor whose behaviour is followed; clients only read major and minor."""
+SERVER = "kube-apiserver"
+"""The manager of the fields that the server itself writes."""
 _MACHINES = {"x86_64": "amd64", "aarch64": "arm64"}
 
 

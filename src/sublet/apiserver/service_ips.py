@@ -10,6 +10,7 @@ from sublet.apiserver import stored
 from sublet.apiserver.deletion import DeleteOptions
 from sublet.apiserver.options import WriteOptions
 from sublet.apiserver.registry import Registry
+from sublet.apiserver.release import SERVER
 from sublet.apiserver.writing import Write
 from sublet.client.exchange import User
 from sublet.machinery import names, networks, objects
@@ -168,7 +169,7 @@ class ServiceIPs:
                 }
             },
         }
-        options = WriteOptions(dry_run=dry_run, manager="kube-apiserver")
+        options = WriteOptions(dry_run=dry_run, manager=SERVER)
         try:
             await self._registry.create(kind, obj, "", Write(_USER, kind.resource, options))
         except AlreadyExists:

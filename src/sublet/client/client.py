@@ -77,11 +77,13 @@ class Client:
         query = _query(dryRun="All" if dry_run else "", fieldManager=field_manager)
         return await self._object("POST", resource.path(namespace, name, subresource), query, obj)
 
-    async def update(self, resource: Resource, obj: Object, *, subresource: str = "") -> Object:
+    async def update(
+        self, resource: Resource, obj: Object, *, subresource: str = "", field_manager: str = ""
+    ) -> Object:
         """PUT; conflicts unless metadata.resourceVersion is the current one."""
         metadata = obj["metadata"]
         path = resource.path(metadata.get("namespace", ""), metadata["name"], subresource)
-        return await self._object("PUT", path, "", obj)
+        return await self._object("PUT", path, _query(fieldManager=field_manager), obj)
 
     async def update_status(self, resource: Resource, obj: Object) -> Object:
         return await self.update(resource, obj, subresource="status")

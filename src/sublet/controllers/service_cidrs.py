@@ -14,6 +14,7 @@ from sublet.reconcile.manager import Context, Registration
 from sublet.reconcile.workloads import set_condition
 
 FINALIZER = "networking.k8s.io/service-cidr-finalizer"
+_MANAGER = "service-cidr-controller"
 _CIDRS = resource("servicecidrs.networking.k8s.io")
 _ADDRESSES = resource("ipaddresses.networking.k8s.io")
 
@@ -79,11 +80,13 @@ def setup(context: Context) -> Controller:
         if objects.is_true(cidr, "Ready") == ready and objects.condition(cidr, "Ready") is not None:
             return
         new = set_condition(old, condition(ready, context.clock.now()))
+        stated = {"status": {"conditions": [each for each in new if each["type"] == "Ready"]}}
         await context.client.patch(
-            _CIDRS, objects.name(cidr), {"status": {"conditions": new}}, subresource="status"
-        )
+            _CIDRS, objects.name(cidr), {"apiVersion": _CIDRS.api_version, "kind": _CIDRS.kind, **stated},
+            kind="apply", subresource="status", field_manager=_MANAGER, force=True,
+        )  # fmt: skip
 
-    controller = Controller("service-cidr-controller", reconcile)
+    controller = Controller(_MANAGER, reconcile)
 
     def on_cidr(_event: str, cidr: Object, _old: Object | None) -> None:
         controller.enqueue(objects.name(cidr))
@@ -103,5 +106,5 @@ def setup(context: Context) -> Controller:
 
 
 CONTROLLER = Registration(
-    "service-cidr-controller", setup, service_account="service-cidrs-controller", needs=(_CIDRS, _ADDRESSES)
+    _MANAGER, setup, service_account="service-cidrs-controller", needs=(_CIDRS, _ADDRESSES)
 )

@@ -156,9 +156,12 @@ class Reader(Protocol):
 
     async def update(
         self, group: str, plural: str, namespace: str, name: str, change: Callable[[Object], bool],
-        subresource: str = "",
+        endpoint: str | None = None,
     ) -> Object | None:  # fmt: skip
-        """Compare-and-swap: ``change`` edits a copy in place and says whether to write; None where nothing is."""
+        """Compare-and-swap: ``change`` edits a copy in place and says whether to write; None where nothing is.
+
+        ``endpoint``: the subresource through which the server then owns what it wrote; None: nobody does.
+        """
         ...
 
 

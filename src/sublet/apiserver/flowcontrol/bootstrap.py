@@ -8,6 +8,8 @@ from typing import Any
 from sublet.machinery.kind import Object
 
 _API_VERSION = "flowcontrol.apiserver.k8s.io/v1"
+PRODUCER = "api-priority-and-fairness-config-producer-v1"
+"""The manager of the fields of flow objects that the server makes."""
 AUTOUPDATE = "apf.kubernetes.io/autoupdate-spec"
 MANDATORY = frozenset(("exempt", "catch-all"))
 """Names of the objects of both kinds whose spec nobody may change."""

@@ -11,7 +11,8 @@ import asyncio
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from sublet.apiserver.flowcontrol.bootstrap import AUTOUPDATE, MANDATORY, flow_objects
+from sublet.apiserver.appliedconditions import apply_condition
+from sublet.apiserver.flowcontrol.bootstrap import AUTOUPDATE, MANDATORY, PRODUCER, flow_objects
 from sublet.kinds.resources import resource
 from sublet.machinery import objects
 from sublet.machinery.kind import Object
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from sublet.apiserver.api import APIServer
 
 _GROUP = "flowcontrol.apiserver.k8s.io"
+_CONSUMER = "api-priority-and-fairness-config-consumer-v1"
 _PLURALS = ("prioritylevelconfigurations", "flowschemas")
 
 
@@ -40,9 +42,9 @@ async def _ensure(api: APIServer, plural: str, wanted: Sequence[Object]) -> None
         current = await api.reader.get(_GROUP, plural, "", objects.name(obj))
         try:
             if current is None:
-                await api.client.create(where, obj)
+                await api.client.create(where, obj, field_manager=PRODUCER)
             elif (better := _corrected(current, obj)) is not None:
-                await api.client.update(where, better)
+                await api.client.update(where, better, field_manager=PRODUCER)
         except (AlreadyExists, Conflict, NotFound):
             # Somebody else was quicker; the next round looks again.
             continue
@@ -115,12 +117,10 @@ async def _set_dangling(api: APIServer, name: str, level: str, there: bool) -> N
     }
 
     def edit(obj: Object) -> bool:
-        status = obj.get("status") or {}
-        others = [each for each in status.get("conditions") or () if each.get("type") != "Dangling"]
         before = objects.condition(obj, "Dangling")
         if before is not None and before.get("status") == condition["status"]:
             condition["lastTransitionTime"] = before.get("lastTransitionTime")
-        obj["status"] = {**status, "conditions": [*others, condition]}
+        apply_condition(obj, condition, _CONSUMER, api.clock.now())
         return True
 
     await api.reader.update(_GROUP, _PLURALS[1], "", name, edit)

@@ -173,7 +173,7 @@ async def _ask_budget(api: APIServer, pod: Object, dry_run: bool) -> str:
         status["disruptedPods"] = {**(status.get("disruptedPods") or {}), objects.name(pod): now}
         return True
 
-    await api.reader.update(*_BUDGETS, namespace, objects.name(budget), take)
+    await api.reader.update(*_BUDGETS, namespace, objects.name(budget), take, "status")
     return ""
 
 

@@ -189,7 +189,9 @@ async def _charge(
             obj["status"] = {"hard": usage.canonical(hard), "used": usage.canonical(used)}
             return True
 
-        await context.reader.update("", "resourcequotas", attributes.namespace, objects.name(each), edit)
+        await context.reader.update(
+            "", "resourcequotas", attributes.namespace, objects.name(each), edit, "status"
+        )
         if not exceeded:
             return
         if counted is not None:
