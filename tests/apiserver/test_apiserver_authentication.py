@@ -286,6 +286,29 @@ async def grant(front: Front, name: str, *rules: dict[str, object], user: str = 
     await front.bind(name, user=user)
 
 
+async def test_attempts_to_be_another_and_what_was_asked_for_them_are_counted(front: Front) -> None:
+    await grant(
+        front, "as-eve", {"verbs": ["impersonate"], "apiGroups": [""], "resources": ["users"]},
+    )  # fmt: skip
+    await whoami(front, ADMIN, user="eve")
+    await whoami(front, BOB, user="eve")
+    await whoami(front, BOB, user="eve", uid="7")
+    counted = (await front.ask("GET", "/metrics")).body.decode()
+    for decision, mode, count in (("allowed", "user-info", 1), ("allowed", "legacy", 1), ("denied", "", 1)):
+        labels = f'{{decision="{decision}",mode="{mode}"}}'
+        assert f"apiserver_impersonation_attempts_total{labels} {count}\n" in counted
+        assert f"apiserver_impersonation_attempts_duration_seconds_count{labels} {count}\n" in counted
+    # Bob is asked twice for the narrow right and does not have it; the wide one he has for the name, not for the uid.
+    for decision, mode, count in (
+        ("allowed", "user-info", 2),
+        ("denied", "user-info", 2),
+        ("allowed", "legacy", 2),
+        ("denied", "legacy", 1),
+    ):
+        labels = f'{{decision="{decision}",mode="{mode}"}}'
+        assert f"apiserver_impersonation_authorization_attempts_total{labels} {count}\n" in counted
+
+
 async def test_names_in_headers_are_utf8(front: Front) -> None:
     raw = "jörg \N{SNOWMAN}".encode().decode("latin-1")
     found = await whoami(front, ADMIN, user=raw, group=raw)

@@ -77,6 +77,10 @@ def build(api: APIServer) -> Chain:
         from sublet.apiserver.filters.audit import Audit, AuditRefused
 
         before, after = [AuditRefused(api.audit)], [Audit(api.audit)]
+    constrained = api.features.enabled("ConstrainedImpersonation")
+    impersonate = Impersonate(api.authorizer, api.clock, constrained=constrained)
+    if constrained:
+        api.metrics.sources.append(impersonate.metrics.lines)
     return Chain(
         [
             *_for_browsers(api),
@@ -89,7 +93,7 @@ def build(api: APIServer) -> Chain:
             RequestTimeout(api.settings.request_timeout),
             Authenticate(api.authenticator, api.metrics),
             *after,
-            Impersonate(api.authorizer, constrained=api.features.enabled("ConstrainedImpersonation")),
+            impersonate,
             PriorityAndFairness(api.flow_control) if api.flow_control else InFlight(reading, writing),
             Authorize(
                 api.authorizer,

@@ -14,13 +14,15 @@ from msgspec.structs import replace
 
 from sublet.apiserver.authentication.authenticator import ANONYMOUS, AUTHENTICATED, UNAUTHENTICATED
 from sublet.apiserver.authentication.userinfo import is_on_node, service_account
-from sublet.apiserver.authorization.authorizer import MASTERS, Authorizer
+from sublet.apiserver.authorization.authorizer import MASTERS, Authorizer, Decision
 from sublet.apiserver.authorization.denial import denial, quoted
 from sublet.apiserver.chain import Proceed
+from sublet.apiserver.filters.impersonationmetrics import ImpersonationMetrics
 from sublet.apiserver.headerrules import unescaped, utf8
 from sublet.apiserver.requestinfo import RequestInfo
 from sublet.client.exchange import Request, Response, User
 from sublet.machinery import names
+from sublet.machinery.clock import Clock
 from sublet.machinery.status import BadRequest, StatusError
 
 _EXTRA = "impersonate-extra-"
@@ -28,6 +30,8 @@ _NODE = "system:node:"
 _NODES = "system:nodes"
 _NODE_KEYS = "authentication.kubernetes.io/associated-node-keys"
 _GROUP = "authentication.k8s.io"
+_LEGACY = "legacy"
+"""How metrics call the wide right."""
 _MANY = 4
 """From so many groups or values on, a narrow mode first asks for all at once."""
 _domain_path = re.compile(r"[a-z0-9.-]+/[A-Za-z0-9/\-._~%!$&'()*+,;=:]+").fullmatch
@@ -49,8 +53,10 @@ class Wanted(Struct, frozen=True):
 class Impersonate:
     """``constrained``: whether the narrow rights count (Kubernetes 1.36)."""
 
-    def __init__(self, authorizer: Authorizer, *, constrained: bool = True) -> None:
+    def __init__(self, authorizer: Authorizer, clock: Clock, *, constrained: bool = True) -> None:
         self._authorizer = authorizer
+        self._clock = clock
+        self.metrics = ImpersonationMetrics()
         self._constrained = constrained
 
     async def __call__(self, request: Request, proceed: Proceed) -> Response:
@@ -59,21 +65,27 @@ class Impersonate:
             return await proceed(request)
         asker = request.user
         assert asker is not None
-        user, constraint = await self._as(asker, wanted, request.context["info"])
+        begun = self._clock.monotonic()
+        mode: str | None = None
+        try:
+            user, mode = await self._as(asker, wanted, request.context["info"])
+        finally:
+            shown = _LEGACY if mode == "" else mode
+            self.metrics.attempted(shown, self._clock.monotonic() - begun)
         request.context["impersonator"] = asker
-        request.context["impersonation_constraint"] = constraint
+        request.context["impersonation_constraint"] = f"impersonate:{mode}" if mode else ""
         request.user = user
         return await proceed(request)
 
     async def _as(self, asker: User, wanted: Wanted, info: RequestInfo) -> tuple[User, str]:
-        """(who the request now is, the narrow right that allowed it). Raises what the first mode says."""
+        """(who the request now is, the mode that allowed it). Raises what the first mode says."""
         first: StatusError | None = None
         for mode in self._modes(asker, wanted):
             checked = _unbound(asker) if mode == "associated-node" else asker
             try:
                 if mode:
                     await self._check(checked, replace(info, verb=f"impersonate-on:{mode}:{info.verb}"))
-                return await self._user(checked, wanted, mode), f"impersonate:{mode}" if mode else ""
+                return await self._user(checked, wanted, mode), mode
             except StatusError as error:
                 first = first or error
         assert first is not None
@@ -141,12 +153,24 @@ class Impersonate:
                 await self._check(asker, _asked(verb, _GROUP, "userextras", value, key))
 
     async def _may(self, asker: User, check: RequestInfo) -> bool:
-        return (await self._authorizer.decide(asker, check)).allowed
+        return (await self._decide(asker, check)).allowed
 
     async def _check(self, asker: User, check: RequestInfo) -> None:
-        decision = await self._authorizer.decide(asker, check)
+        decision = await self._decide(asker, check)
         if not decision.allowed:
             raise denial(asker, check, decision.reason)
+
+    async def _decide(self, asker: User, check: RequestInfo) -> Decision:
+        begun = self._clock.monotonic()
+        allowed = False
+        try:
+            decision = await self._authorizer.decide(asker, check)
+            allowed = decision.allowed
+        finally:
+            _verb, _colon, narrow = check.verb.partition(":")
+            mode = narrow.partition(":")[0] or _LEGACY
+            self.metrics.checked(mode, self._clock.monotonic() - begun, allowed=allowed)
+        return decision
 
 
 def _wanted(request: Request) -> Wanted | None:
