@@ -6,6 +6,7 @@ import base64
 import hashlib
 import hmac
 import json
+import re
 from typing import Any
 
 import jwt
@@ -14,7 +15,7 @@ from apiserver_front import ADMIN, Front, front
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from sublet.client.exchange import User
+from sublet.client.exchange import Request, User
 from sublet.machinery import objects
 from sublet.pki.signing import KeySet, SigningKey, verifying_keys
 
@@ -86,6 +87,15 @@ async def test_a_request_for_a_token_says_whose_its_fields_are(front: Front) -> 
     }
 
 
+async def uses(front: Front) -> dict[str, int]:
+    """How often which tokens were used, as the metrics tell; only what is not 0."""
+    text = (await front.ask("GET", "/metrics")).body.decode()
+    found = {
+        name: int(count) for name, count in re.findall(r"^serviceaccount_(\w+)_total (\d+)$", text, re.M)
+    }
+    return {name: count for name, count in found.items() if count}
+
+
 async def test_a_kubelets_token_lives_a_year_and_warns_after_its_hour(front: Front) -> None:
     token, answer = await bound_to_pod(front, 3607)
     facts = claims(token)
@@ -94,8 +104,10 @@ async def test_a_kubelets_token_lives_a_year_and_warns_after_its_hour(front: Fro
     assert answer["spec"]["expirationSeconds"] == 3607
     ends = objects.parse_time(answer["status"]["expirationTimestamp"])
     assert ends - facts["iat"] == pytest.approx(3607, abs=1)
+    await front.who(headers=bearer(token))
     front.clock.ahead = 40 * 86400
     assert (await front.who(headers=bearer(token)))["username"]
+    assert await uses(front) == {"valid_tokens": 1, "stale_tokens": 1}
 
 
 async def test_other_lives_and_other_audiences_are_not_extended(front: Front) -> None:
@@ -319,6 +331,7 @@ async def test_a_generated_secrets_token_warns(front: Front) -> None:
     token = await legacy(front, generated=True)
     answer = await front.ask("GET", "/version", user=None, headers=bearer(token))
     assert "Use tokens from the TokenRequest API" in answer.headers["warning"]
+    assert await uses(front) == {"legacy_tokens": 1, "legacy_auto_token_uses": 1}
 
 
 async def test_a_secrets_token_ends_with_the_secret_its_text_or_its_mark(front: Front) -> None:
@@ -331,10 +344,21 @@ async def test_a_secrets_token_ends_with_the_secret_its_text_or_its_mark(front: 
     merge = {"content-type": "application/merge-patch+json"}
     await front.ask("PATCH", f"{SECRETS}/robot-token", unmarked, headers=merge)
     assert (await review(front, token))["authenticated"]
+    assert await uses(front) == {
+        "legacy_tokens": 1, "legacy_manual_token_uses": 1, "invalid_legacy_auto_token_uses": 1,
+    }  # fmt: skip
     await front.ask("PATCH", f"{SECRETS}/robot-token", {"data": {"token": "eA=="}}, headers=merge)
     assert "Token does not match server's copy" in (await review(front, token))["error"]
     await front.ask("DELETE", f"{SECRETS}/robot-token")
     assert "Token has been invalidated" in (await review(front, token))["error"]
+
+
+async def test_that_a_marked_secrets_token_came_is_noted_for_the_audit_log(front: Front) -> None:
+    token = await legacy(front, **{"kubernetes.io/legacy-token-invalid-since": "2026-01-01"})
+    request = Request("GET", "/version", "", bearer(token))
+    assert (await front.api.handle(request)).status == 401
+    noted = {"authentication.k8s.io/legacy-token-invalidated": "robot-token/default"}
+    assert request.context["audit_annotations"] == noted
 
 
 async def test_since_when_uses_are_noted_is_written_down(front: Front) -> None:

@@ -48,7 +48,14 @@ class TokenMethod(Protocol):
 
 
 class BadToken(Exception):
-    """A token of a known kind that is expired, revoked or forged; the message holds no secret."""
+    """A token of a known kind that is expired, revoked or forged; the message holds no secret.
+
+    ``notes`` are for the audit log.
+    """
+
+    def __init__(self, message: str, notes: Mapping[str, str] | None = None) -> None:
+        super().__init__(message)
+        self.notes = notes or {}
 
 
 class Bearer:
@@ -65,7 +72,8 @@ class Bearer:
             return None
         try:
             found = await self.review(token, self.audiences)
-        except BadToken:
+        except BadToken as error:
+            request.context.setdefault("audit_annotations", {}).update(error.notes)
             raise Unauthorized from None
         if found.warnings:
             request.context.setdefault("warnings", []).extend(found.warnings)
@@ -76,16 +84,18 @@ class Bearer:
     async def review(self, token: str, audiences: Sequence[str]) -> TokenUser:
         """Whom a token stands for. Raises :class:`BadToken`, whose text is upstream's, where no method takes it."""
         errors = [_INVALID]
+        notes: dict[str, str] = {}
         for method in self._methods:
             try:
                 found = await method.authenticate_token(token, audiences)
             except BadToken as error:
                 errors.append(str(error))
+                notes.update(error.notes)
                 continue
             if found is not None:
                 return found
         unique = list(dict.fromkeys(errors))
-        raise BadToken(unique[0] if len(unique) == 1 else "[" + ", ".join(unique) + "]")
+        raise BadToken(unique[0] if len(unique) == 1 else "[" + ", ".join(unique) + "]", notes)
 
 
 _INVALID = "invalid bearer token"

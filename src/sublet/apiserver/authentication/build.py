@@ -85,7 +85,8 @@ def build(caches: WatchCaches, clock: Clock, settings: AuthenticationSettings, l
             key, (settings.issuer, *settings.further_issuers), own, caches, clock,
             keys=keys, max_seconds=settings.max_token_seconds, extend=settings.extend_tokens,
         )  # fmt: skip
-        tokens += [LegacyTokens(keys, own, caches, clock, label), accounts]
+        tokens += [LegacyTokens(keys, own, caches, clock, label, accounts.uses), accounts]
+        sources.append(accounts.uses.lines)
     if settings.bootstrap_tokens:
         tokens.append(BootstrapTokens(caches, own, clock))
     issued = IssuedTokens(own, clock)

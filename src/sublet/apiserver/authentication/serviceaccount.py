@@ -10,6 +10,7 @@ from msgspec import Struct
 
 from sublet.apiserver.authentication.authenticator import AUTHENTICATED, BadToken, TokenUser
 from sublet.apiserver.authentication.jwts import audiences_of, claimed_issuer
+from sublet.apiserver.authentication.tokenuse import TokenUses
 from sublet.apiserver.watchcache import CachedEntry, WatchCaches, decode_stored
 from sublet.client.exchange import User
 from sublet.machinery import objects
@@ -120,6 +121,7 @@ class ServiceAccountTokens:
         self._accounts = Accounts(caches, clock)
         self._clock = clock
         self._verified: dict[str, dict[str, Any]] = {}
+        self.uses = TokenUses()
 
     def issue(
         self,
@@ -193,10 +195,13 @@ class ServiceAccountTokens:
             raise BadToken("service account token is issued in the future")
 
     def _notes(self, claims: Mapping[str, Any]) -> Mapping[str, str]:
-        """For the audit log: that a token is used which its bearer should have renewed."""
+        """For the audit log: that a token is used which its bearer should have renewed. Counts such tokens' uses."""
         warn_after = _number(claims.get(CLAIMS) or {}, "warnafter")
+        if not warn_after:
+            return {}
         late = int(self._clock.now() - warn_after)
-        if not warn_after or late <= 0:
+        self.uses.add("stale_tokens" if late > 0 else "valid_tokens")
+        if late <= 0:
             return {}
         text = f"subject: {claims.get('sub')}, seconds after warning threshold: {late}"
         return {"authentication.k8s.io/stale-token": text}
