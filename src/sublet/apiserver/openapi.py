@@ -17,6 +17,7 @@ from typing import Any
 
 from msgspec import Raw, Struct
 
+from sublet.apiserver import openapi_general
 from sublet.apiserver.conversion import CustomKind
 from sublet.apiserver.kindset import Entry, KindSet
 from sublet.apiserver.openapi_custom import CustomDefinitions
@@ -295,10 +296,12 @@ def _document2(
         )
         definitions.update((name, written(each)) for name, each in piece.items())
     pieces.keep(keys)
+    places = [(r.group, r.version) for e, r in pairs if not e.custom]
+    definitions |= openapi_general.DEFINITIONS
     document: Document = {
         "swagger": "2.0",
         "info": maker.info(),
-        "paths": maker.paths(2, pairs),
+        "paths": dict(sorted({**maker.paths(2, pairs), **openapi_general.paths(places)}.items())),
         "definitions": definitions,
         "securityDefinitions": {"BearerToken": _SECURITY},
         "security": [{"BearerToken": []}],

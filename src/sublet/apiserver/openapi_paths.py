@@ -1,12 +1,14 @@
 """The paths of OpenAPI documents: every operation on every served resource, in version 2 or 3 of the format. Pure.
 
 kubectl reads three things here: the PATCH operation's query parameters (``fieldValidation``, ``dryRun``), the
-``x-kubernetes-action`` and ``x-kubernetes-group-version-kind`` of each operation, and PATCH's media types.
+``x-kubernetes-action`` and ``x-kubernetes-group-version-kind`` of each operation, and PATCH's media types. Others
+make all their calls of it: identities, tags, descriptions and the deprecated ``/watch/`` paths are upstream's.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from operator import itemgetter
 from typing import Any, Literal
 
 from sublet.machinery.kind import Kind, Resource, Subresource
@@ -43,7 +45,36 @@ _TEXT: Mapping[str, tuple[str, str]] = {
     "orphanDependents": ("boolean", "Deprecated: use propagationPolicy."),
     "propagationPolicy": ("string", "What becomes of dependents: Orphan, Background or Foreground."),
     "ignoreStoreReadErrorWithClusterBreakingPotential": ("boolean", "Deletes an object that cannot be read."),
+    "command": ("string", "The program and its arguments, each a parameter of its own; no shell reads them."),
+    "container": ("string", "The container of the pod; may be left out where there is only one."),
+    "stdin": ("boolean", "Whether standard input is sent."),
+    "stdout": ("boolean", "Whether standard output is received."),
+    "stderr": ("boolean", "Whether standard error is received."),
+    "tty": ("boolean", "Whether a terminal is allocated."),
+    "ports": ("integer", "The ports to forward; required with WebSockets."),
+    "path": ("string", "What is asked of the node, pod or service."),
+    "follow": ("boolean", "Whether lines that are still to come are sent too."),
+    "insecureSkipTLSVerifyBackend": ("boolean", "Does not verify the certificate of the node's agent."),
+    "limitBytes": ("integer", "The largest number of bytes to return."),
+    "previous": ("boolean", "Asks for the container that ran before this one."),
+    "sinceSeconds": ("integer", "Only lines of the last so many seconds."),
+    "stream": ("string", "All, Stdout or Stderr."),
+    "tailLines": ("integer", "Only so many of the last lines."),
+    "timestamps": ("boolean", "Puts its time before every line."),
 }  # fmt: skip
+_EXEC = ("container", "stderr", "stdin", "stdout", "tty")
+_BELOW: Mapping[str, tuple[str, ...]] = {
+    "exec": ("command", *_EXEC),
+    "attach": _EXEC,
+    "portforward": ("ports",),
+    "proxy": ("path",),
+    "log": (
+        "container", "follow", "insecureSkipTLSVerifyBackend", "limitBytes", "previous", "sinceSeconds", "stream",
+        "tailLines", "timestamps",
+    ),
+}  # fmt: skip
+"""The query of subresources that are no objects."""
+_CONNECTED = ("exec", "attach", "portforward", "proxy")
 _WRITE = ("dryRun", "fieldManager", "fieldValidation")
 _DELETE = ("dryRun", "gracePeriodSeconds", "orphanDependents", "propagationPolicy")
 _LIST = (
@@ -52,7 +83,8 @@ _LIST = (
 )  # fmt: skip
 _METHODS = {"get": "get", "create": "post", "update": "put", "patch": "patch", "delete": "delete"}
 _ACTIONS = {"create": "post", "update": "put"}
-_VERB_NAMES = {"create": "create", "update": "replace", "deletecollection": "deletecollection"}
+_VERB_NAMES = {"create": "create", "update": "replace"}
+_DEPRECATED = "deprecated: use the 'watch' parameter with a list operation instead"
 
 
 class Paths:
@@ -75,18 +107,51 @@ class Paths:
         if item := operations.single():
             yield one, self._item(item, namespaced=resource.namespaced, named=True)
         for name, subresource in sorted(kind.below(resource.version).items()):
-            item = operations.below(name, subresource)
-            yield f"{one}/{name}", self._item(item, namespaced=resource.namespaced, named=True)
+            yield from self._below(operations, f"{one}/{name}", resource, name, subresource)
+        if not custom and "watch" in kind.verbs:
+            yield from self._watches(operations, resource)
 
-    def _item(self, operations: Document, *, namespaced: bool = False, named: bool = False) -> Document:
-        parameters = [self.query("pretty")]
+    def _below(
+        self, operations: _Operations, path: str, resource: Resource, name: str, subresource: Subresource
+    ) -> Iterator[tuple[str, Document]]:
+        query = _BELOW.get(name, ())
+        item = operations.below(name, subresource)
+        yield path, self._item(item, namespaced=resource.namespaced, named=True, query=query)
+        if name == "proxy":
+            item = operations.connecting(name, subresource, "WithPath")
+            shown = self._item(item, namespaced=resource.namespaced, named=True, query=query)
+            shown["parameters"].append(self._in_path("path", "path to the resource"))
+            yield f"{path}/{{path}}", shown
+
+    def _watches(self, operations: _Operations, resource: Resource) -> Iterator[tuple[str, Document]]:
+        """What upstream serves besides the ``watch`` parameter since the first version."""
+        root = f"/apis/{resource.api_version}" if resource.group else f"/api/{resource.version}"
+        here = resource.path("{namespace}") if resource.namespaced else resource.path()
+        watched = f"{root}/watch{here.removeprefix(root)}"
+        item = {"get": operations.watching("List")}
+        yield watched, self._item(item, namespaced=resource.namespaced, query=_LIST)
+        item = {"get": operations.watching("")}
+        yield f"{watched}/{{name}}", self._item(item, namespaced=resource.namespaced, named=True, query=_LIST)
+        if resource.namespaced:
+            item = {"get": operations.watching("List", everywhere=True)}
+            yield f"{root}/watch{resource.path().removeprefix(root)}", self._item(item, query=_LIST)
+
+    def _item(
+        self,
+        operations: Document,
+        *,
+        namespaced: bool = False,
+        named: bool = False,
+        query: Iterable[str] = (),
+    ) -> Document:
+        parameters = [self.query(name) for name in ("pretty", *query)]
         if namespaced:
-            parameters.insert(
-                0, self._in_path("namespace", "object name and auth scope, such as for teams and projects")
+            parameters.append(
+                self._in_path("namespace", "object name and auth scope, such as for teams and projects")
             )
         if named:
-            parameters.insert(0, self._in_path("name", "name of the object"))
-        return {**operations, "parameters": parameters}
+            parameters.append(self._in_path("name", "name of the object"))
+        return {**operations, "parameters": sorted(parameters, key=itemgetter("name"))}
 
     def _in_path(self, name: str, description: str) -> Document:
         return self._parameter(name, "path", "string", description) | {"required": True}
@@ -117,13 +182,14 @@ class Paths:
         answer: Document,
         codes: Iterable[tuple[int, str]],
         *,
+        description: str,
         query: Iterable[str] = (),
         body: Document | None = None,
         consumes: tuple[str, ...] = ("*/*",),
         produces: tuple[str, ...] = _READ,
     ) -> Document:
         """One operation in this format."""
-        found: Document = {"operationId": identity, "tags": [tag], "description": identity}
+        found: Document = {"operationId": identity, "tags": [tag], "description": description}
         parameters = [self.query(name) for name in query]
         if self._form == 2:
             if body is not None:
@@ -152,18 +218,21 @@ class _Operations:
         self._paths = paths
         self._kind = kind
         self._resource = resource
-        group = _identifier(resource.group or "core")
+        group = identifier(resource.group or "core")
         self._scope = group + resource.version[:1].upper() + resource.version[1:]
-        self._tag = f"{_tag(resource.group)}_{resource.version}"
+        self._tag = f"{tag(resource.group)}_{resource.version}"
         self._read = _READ[:2] if custom else _READ
         self._stream = _READ_STREAM[:2] if custom else _READ_STREAM
         self._patch = tuple(p for p in _PATCH if not (custom and "strategic" in p))
         self._gvk = {"group": resource.group, "kind": resource.kind, "version": resource.version}
+        self._one_of = _with_article(resource.kind)
+        self._lists = "list" if custom else "list or watch"
 
-    def _identity(self, verb: str, suffix: str = "", *, everywhere: bool = False) -> str:
+    def _identity(self, verb: str, suffix: str = "", *, everywhere: bool = False, before: str = "") -> str:
+        """``readCoreV1NamespacedPodLog``; ``before``: what stands between the version and what it is done to."""
         namespaced = "Namespaced" if self._resource.namespaced and not everywhere else ""
         end = "ForAllNamespaces" if everywhere else ""
-        return f"{verb}{self._scope}{namespaced}{self._resource.kind}{suffix}{end}"
+        return f"{verb}{self._scope}{before}{namespaced}{self._resource.kind}{suffix}{end}"
 
     def _object(self) -> Document:
         return self._paths.reference(self._resource.api_version, self._resource.kind)
@@ -173,6 +242,23 @@ class _Operations:
             self._identity("list", everywhere=everywhere), self._tag, "list", self._gvk,
             self._paths.reference(self._resource.api_version, self._kind.list_kind), [(200, "OK")],
             query=_LIST, produces=self._stream,
+            description=f"{self._lists} objects of kind {self._resource.kind}",
+        )  # fmt: skip
+
+    def watching(self, suffix: str, *, everywhere: bool = False) -> Document:
+        """A watch of one object, with the suffix ``List`` of many."""
+        kind = self._resource.kind
+        if suffix:
+            action, told = "watchlist", f"watch individual changes to a list of {kind}. {_DEPRECATED}."
+        else:
+            action = "watch"
+            told = (
+                f"watch changes to an object of kind {kind}. {_DEPRECATED}, filtered to a single item with the "
+                "'fieldSelector' parameter."
+            )
+        return self._paths.operation(
+            self._identity("watch", suffix, everywhere=everywhere), self._tag, action, self._gvk,
+            self._paths.meta("WatchEvent"), [(200, "OK")], description=told, produces=self._stream,
         )  # fmt: skip
 
     def collection(self) -> Document:
@@ -181,13 +267,14 @@ class _Operations:
         if "list" in verbs:
             found["get"] = self.listing()
         if "create" in verbs:
-            found["post"] = self._write("create", "", self._gvk, self._object())
+            found["post"] = self._write("create", "", self._gvk, self._object(), f"create {self._one_of}")
         if "deletecollection" in verbs:
             found["delete"] = self._paths.operation(
-                self._identity("deleteCollection"), self._tag, "deletecollection", self._gvk,
+                self._identity("delete", before="Collection"), self._tag, "deletecollection", self._gvk,
                 self._paths.meta("Status"), [(200, "OK")],
                 query=(*_DELETE, *(q for q in _LIST if q not in ("watch", "allowWatchBookmarks"))),
                 body=self._paths.meta("DeleteOptions"), produces=self._read,
+                description=f"delete collection of {self._resource.kind}",
             )  # fmt: skip
         return found
 
@@ -200,71 +287,92 @@ class _Operations:
 
     def below(self, name: str, subresource: Subresource) -> Document:
         """The operations on a subresource."""
-        version = subresource.version or self._resource.version
-        group = subresource.group if subresource.version else self._resource.group
-        gvk = {"group": group, "kind": subresource.kind, "version": version}
-        answer = self._paths.reference(f"{group}/{version}" if group else version, subresource.kind)
-        suffix = name[:1].upper() + name[1:]
-        if name in ("exec", "attach", "portforward", "proxy"):
-            found: Document = {}
-            for verb in subresource.verbs:
-                if verb in _METHODS:
-                    method = _METHODS[verb]
-                    found[method] = self._paths.operation(
-                        self._identity(f"connect{method.capitalize()}", suffix), self._tag, "connect", gvk,
-                        {"type": "string"}, [(200, "OK")], produces=("*/*",),
-                    )  # fmt: skip
-            return found
+        if name in _CONNECTED:
+            return self.connecting(name, subresource)
+        gvk, answer = self._shape(subresource)
         if name == "log":
             answer = {"type": "string"}
-        return {
-            _METHODS[verb]: self._one(verb, suffix, gvk, answer)
-            for verb in subresource.verbs
-            if verb in _METHODS
-        }
+        return {_METHODS[v]: self._one(v, name, gvk, answer) for v in subresource.verbs if v in _METHODS}
 
-    def _one(self, verb: str, suffix: str, gvk: Mapping[str, str], answer: Document) -> Document:
+    def connecting(self, name: str, subresource: Subresource, suffix: str = "") -> Document:
+        """The operations on a subresource that is passed through to what it is a part of."""
+        gvk, _ = self._shape(subresource)
+        methods = [_METHODS[verb] for verb in subresource.verbs if verb in _METHODS]
+        if name == "proxy":
+            methods += ["head", "options"]
+        return {
+            method: self._paths.operation(
+                self._identity("connect", _title(name) + suffix, before=method.capitalize()), self._tag, "connect",
+                gvk, {"type": "string"}, [(200, "OK")], produces=("*/*",),
+                description=f"connect {method.upper()} requests to {name} of {self._resource.kind}",
+            )
+            for method in methods
+        }  # fmt: skip
+
+    def _shape(self, subresource: Subresource) -> tuple[dict[str, str], Document]:
+        """(group, version and kind; the schema) of a subresource."""
+        version = subresource.version or self._resource.version
+        group = subresource.group if subresource.version else self._resource.group
+        api_version = f"{group}/{version}" if group else version
+        gvk = {"group": group, "kind": subresource.kind, "version": version}
+        return gvk, self._paths.reference(api_version, subresource.kind)
+
+    def _one(self, verb: str, below: str, gvk: Mapping[str, str], answer: Document) -> Document:
+        """``below``: the subresource, or nothing."""
+        suffix, told = _title(below), f"{below} of the specified " if below else "the specified "
         match verb:
             case "get":
-                produces = ("text/plain", *self._read) if suffix == "Log" else self._read
                 return self._paths.operation(
-                    self._identity("read", suffix),
-                    self._tag,
-                    "get",
-                    gvk,
-                    answer,
-                    [(200, "OK")],
-                    produces=produces,
-                )
+                    self._identity("read", suffix), self._tag, "get", gvk, answer, [(200, "OK")],
+                    produces=("text/plain", *self._read) if below == "log" else self._read,
+                    description=f"read {told}{self._resource.kind}",
+                )  # fmt: skip
             case "patch":
                 return self._paths.operation(
                     self._identity("patch", suffix), self._tag, "patch", gvk, answer,
                     [(200, "OK"), (201, "Created")], query=(*_WRITE, "force"),
                     body=self._paths.meta("Patch"), consumes=self._patch, produces=self._read,
+                    description=f"partially update {told}{self._resource.kind}",
                 )  # fmt: skip
             case "delete":
                 return self._paths.operation(
                     self._identity("delete", suffix), self._tag, "delete", gvk, self._paths.meta("Status"),
                     [(200, "OK"), (202, "Accepted")], query=_DELETE, body=self._paths.meta("DeleteOptions"),
-                    produces=self._read,
+                    produces=self._read, description=f"delete {self._one_of}",
                 )  # fmt: skip
+            case "update":
+                return self._write(verb, suffix, gvk, answer, f"replace {told}{self._resource.kind}")
             case _:
-                return self._write(verb, suffix, gvk, answer)
+                return self._write(verb, suffix, gvk, answer, f"create {below} of {self._one_of}")
 
-    def _write(self, verb: str, suffix: str, gvk: Mapping[str, str], answer: Document) -> Document:
+    def _write(
+        self, verb: str, suffix: str, gvk: Mapping[str, str], answer: Document, description: str
+    ) -> Document:
         codes = [(200, "OK"), (201, "Created")]
         if verb == "create":
             codes.append((202, "Accepted"))
         return self._paths.operation(
             self._identity(_VERB_NAMES[verb], suffix), self._tag, _ACTIONS[verb], gvk, answer, codes,
-            query=_WRITE, body=answer, produces=self._read,
+            query=_WRITE, body=answer, produces=self._read, description=description,
         )  # fmt: skip
 
 
-def _identifier(group: str) -> str:
+def _title(name: str) -> str:
+    return name[:1].upper() + name[1:]
+
+
+def _with_article(kind: str) -> str:
+    """``a Pod``, ``an Ingress``, ``Endpoints``."""
+    if kind.endswith("s") and not kind.endswith("ss"):
+        return kind
+    return f"{'an' if kind[0] in 'AEIOU' else 'a'} {kind}"
+
+
+def identifier(group: str) -> str:
     """``RbacAuthorization`` of ``rbac.authorization.k8s.io``."""
     return "".join(part.capitalize() for part in group.removesuffix(".k8s.io").split("."))
 
 
-def _tag(group: str) -> str:
-    return _identifier(group)[:1].lower() + _identifier(group)[1:] if group else "core"
+def tag(group: str) -> str:
+    name = identifier(group)
+    return name[:1].lower() + name[1:] if group else "core"
