@@ -37,6 +37,8 @@ async def test_a_binding_gives_the_pod_a_node(client: Client, default_account: N
     bound = await client.get(PODS, "web", "default")
     assert bound["spec"]["nodeName"] == "n1"
     assert objects.is_true(bound, "PodScheduled")
+    (entry,) = bound["metadata"]["managedFields"]
+    assert "subresource" not in entry and "f:nodeName" not in entry["fieldsV1"]["f:spec"]  # nobody owns it
 
 
 async def test_a_bound_pod_is_still_in_its_first_generation(

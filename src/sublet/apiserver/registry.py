@@ -260,7 +260,7 @@ class Registry(StoredObjects):
         write.spoken = None if before is None else replace(before, new=changed)
         new = await crd_conversion.to_stored(kind, write.resource, changed)
         kind.default(new)
-        if not write.applied:
+        if not (write.applied or write.unowned):
             await self._manage(
                 kind, old, new, write
             )  # before anything is restored; admission's part is nobody's

@@ -39,6 +39,8 @@ class Write(Struct):
     """What admission notes for the audit log."""
     applied: bool = False
     """The change is server-side apply's and has set managedFields itself."""
+    unowned: bool = False
+    """What it writes becomes nobody's: a pod's node, which no client can set either."""
     patched: bool = False
     """The object comes from a patch, applied or other."""
     admitted: bool = False

@@ -17,6 +17,7 @@ from sublet.reconcile.manager import Context, Registration
 
 POD_CLAIM_NAME = "resource.kubernetes.io/pod-claim-name"
 FINALIZER = "resource.kubernetes.io/delete-protection"
+_MANAGER = "ResourceClaimController"
 _PODS = resource("pods")
 _CLAIMS = resource("resourceclaims.resource.k8s.io")
 _TEMPLATES = resource("resourceclaimtemplates.resource.k8s.io")
@@ -88,13 +89,16 @@ class _Claims:
             claim = self._own(pod, name) or await self._create(pod, name, template)
             new.append({"name": name, "resourceClaimName": objects.name(claim)})
         if new:
-            patch = {
+            applied = {
+                "apiVersion": _PODS.api_version,
+                "kind": _PODS.kind,
                 "metadata": {"uid": objects.uid(pod)},
                 "status": {"resourceClaimStatuses": [*entries, *new]},
             }
             await self._client.patch(
-                _PODS, objects.name(pod), patch, objects.namespace(pod), subresource="status"
-            )
+                _PODS, objects.name(pod), applied, objects.namespace(pod), kind="apply", subresource="status",
+                field_manager=_MANAGER, force=True,
+            )  # fmt: skip
 
     def _own(self, pod: Object, name: str) -> Object | None:
         """A claim that was made before its name could be written down."""

@@ -51,7 +51,7 @@ async def handle(request: Request, info: RequestInfo, api: APIServer) -> Respons
     write = Write(request.user, pods.resource, options, "binding", warnings(request))
     write.prepare = _keep
     write.validate = _no_errors
-    write.admitted = True
+    write.admitted = write.unowned = True
     await api.registry.update(pods, info.namespace, name, _assignment(api, pods, binding), write)
     accepted = status_view(accept(request, info))
     return negotiation.respond(
