@@ -79,3 +79,21 @@ async def test_processor_time_of_a_guaranteed_pod_changes_where_the_node_says_it
     found["status"]["declaredFeatures"] = ["GuaranteedQoSPodCPUResize"]
     await client.update(NODES, found, subresource="status")
     assert (await resize(client, **both))["spec"]["containers"][0]["resources"]["limits"]["cpu"] == "1500m"
+
+
+async def test_a_resized_pod_gets_the_defaults_of_limit_ranges_as_a_new_one_does(
+    client: Client, default_account: None, make_pod: MAKE
+) -> None:
+    await node(client)
+    await running(client, make_pod)
+    limits = [{"type": "Container", "default": {"cpu": "1900m"}, "defaultRequest": {"memory": "1Mi"}}]
+    await client.create(
+        resource("limitranges"),
+        {"metadata": {"name": "l", "namespace": "default"}, "spec": {"limits": limits}},
+    )
+    resized = await resize(client, requests={"cpu": "1500m"})
+    assert resized["spec"]["containers"][0]["resources"] == {
+        "requests": {"cpu": "1500m", "memory": "100Mi"},
+        "limits": {"cpu": "1900m"},
+    }
+    assert "annotations" not in resized["metadata"]

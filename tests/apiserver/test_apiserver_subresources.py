@@ -69,6 +69,24 @@ async def test_a_binding_needs_a_node(client: Client, default_account: None, mak
         await client.create(PODS, binding(""), "default", subresource="binding", name="web")
 
 
+@pytest.mark.parametrize(("key", "word"), [("uid", "UID"), ("resourceVersion", "ResourceVersion")])
+async def test_a_binding_may_mean_one_state_of_a_pod(
+    client: Client, default_account: None, make_pod: MAKE, key: str, word: str
+) -> None:
+    made = await client.create(PODS, make_pod())
+    meant = binding()
+    meant["metadata"][key] = "1"
+    with pytest.raises(Conflict) as refused:
+        await client.create(PODS, meant, "default", subresource="binding", name="web")
+    assert refused.value.message == (
+        'Operation cannot be fulfilled on pods "web": StorageError: invalid object, Code: 4, '
+        "Key: /registry/pods/default/web, ResourceVersion: 0, AdditionalErrorMsg: Precondition failed: "
+        f"{word} in precondition: 1, {word} in object meta: {made['metadata'][key]}"
+    )
+    meant["metadata"][key] = made["metadata"][key]
+    await client.create(PODS, meant, "default", subresource="binding", name="web")
+
+
 def eviction() -> Object:
     return {
         "apiVersion": "policy/v1",
@@ -129,10 +147,15 @@ async def test_a_pod_of_several_budgets_is_not_evicted(
         "POST", PODS.path("default", "web", "eviction"), body=codec.encode_json(eviction())
     )
     status = codec.decode_json(response.body)
-    assert (response.status, status.get("reason", "")) == (500, "")
-    assert status["message"] == (
-        "This pod has more than one PodDisruptionBudget, which the eviction subresource does not support."
-    )
+    assert response.status == 201  # upstream answers the failure as what was created
+    assert status == {
+        "kind": "Status",
+        "apiVersion": "v1",
+        "metadata": {},
+        "status": "Failure",
+        "message": "This pod has more than one PodDisruptionBudget, which the eviction subresource does not support.",
+        "code": 500,
+    }
 
 
 async def test_another_name_in_an_eviction_is_refused(
@@ -258,6 +281,30 @@ async def test_scale_sets_replicas_alone(client: Client) -> None:
     assert (await client.update(DEPLOYMENTS, scale, subresource="scale"))["spec"]["replicas"] == 4
     after = await client.get(DEPLOYMENTS, "web", "default")
     assert (after["spec"]["replicas"], after["metadata"]["generation"]) == (4, 2)
+
+
+async def test_a_scale_is_judged_before_it_is_compared(client: Client) -> None:
+    await deployed(client)
+    scale = await client.get(DEPLOYMENTS, "web", "default", subresource="scale")
+    stands = scale["metadata"]["uid"]
+    scale["metadata"] |= {"uid": "another", "resourceVersion": "1"}
+    scale["spec"]["replicas"] = -1
+    with pytest.raises(
+        Invalid, match=r"spec.replicas: Invalid value: -1: must be greater than or equal to 0"
+    ):
+        await client.update(DEPLOYMENTS, scale, subresource="scale")
+    scale["spec"]["replicas"] = 1
+    with pytest.raises(Conflict) as refused:
+        await client.update(DEPLOYMENTS, scale, subresource="scale")
+    assert refused.value.message == (
+        'Operation cannot be fulfilled on deployments/scale.apps "web": Precondition failed: '
+        f"UID in precondition: another, UID in object meta: {stands}"
+    )
+    scale["metadata"]["uid"] = stands
+    with pytest.raises(
+        Conflict, match=r'^Operation cannot be fulfilled on deployments\.apps "web": the object has'
+    ):
+        await client.update(DEPLOYMENTS, scale, subresource="scale")
 
 
 async def test_scale_of_an_old_version_conflicts(client: Client) -> None:

@@ -6,6 +6,7 @@ Source: apiserver's registry/rest (update.go, delete.go) and storage/etcd3, whos
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 from sublet.apiserver import objectmeta
 from sublet.apiserver.deletion import DeleteOptions
@@ -35,11 +36,23 @@ def _is_custom(resource: Resource) -> bool:
 
 def other_uid(kind: Kind, namespace: str, name: str, wanted: str, stands: str) -> Conflict:
     """The 409 of a PUT that means an object with another uid."""
+    return _unmet(kind, namespace, name, "UID", wanted, stands)
+
+
+def _unmet(kind: Kind, namespace: str, name: str, word: str, wanted: str, stands: str) -> Conflict:
     return conflict(
         kind.resource.group, kind.resource.plural, name,
         f"StorageError: invalid object, Code: 4, Key: {storage_key(kind, namespace, name)}, ResourceVersion: 0, "
-        f"AdditionalErrorMsg: Precondition failed: UID in precondition: {wanted}, UID in object meta: {stands}",
+        f"AdditionalErrorMsg: Precondition failed: {word} in precondition: {wanted}, {word} in object meta: {stands}",
     )  # fmt: skip
+
+
+def check_bound(kind: Kind, stated: Mapping[str, Any], obj: Object) -> None:
+    """Raises ``Conflict`` where the metadata of a Binding means another object, or another state of it."""
+    for key, word in (("uid", "UID"), ("resourceVersion", "ResourceVersion")):
+        wanted, stands = stated.get(key), obj["metadata"][key]
+        if wanted and wanted != stands:
+            raise _unmet(kind, objects.namespace(obj), objects.name(obj), word, wanted, stands)
 
 
 def check_update(kind: Kind, new: Object, old: Object, *, patched: bool) -> None:

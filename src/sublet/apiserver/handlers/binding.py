@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from sublet.apiserver import decoding, negotiation, objectmeta
+from sublet.apiserver import decoding, negotiation, objectmeta, preconditions
 from sublet.apiserver.admission.besides import admit_created
 from sublet.apiserver.calls import status_view, warnings
 from sublet.apiserver.negotiation import accept
@@ -80,12 +80,7 @@ def _assignment(api: APIServer, pods: Kind, binding: Object) -> Any:
         if current is None:
             raise NotFound("there is no pod to bind")
         name = objects.name(current)
-        uid = metadata.get("uid")
-        if uid and uid != objects.uid(current):
-            raise conflict(
-                "", "pods/binding", name,
-                f"Precondition failed: UID in precondition: {uid}, UID in object meta: {objects.uid(current)}",
-            )  # fmt: skip
+        preconditions.check_bound(pods, metadata, current)
         if objects.is_deleting(current):
             raise conflict(
                 "", "pods/binding", name, f"pod {name} is being deleted, cannot be assigned to a host"

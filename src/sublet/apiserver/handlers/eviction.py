@@ -23,7 +23,6 @@ from sublet.machinery.status import (
     Cause,
     Conflict,
     NotFound,
-    StatusError,
     TooManyRequests,
     Unauthorized,
     forbidden,
@@ -43,6 +42,18 @@ _GENERATIONS = "PodObservedGenerationTracking"
 _GONE_ALREADY = ("Succeeded", "Failed")
 
 
+_SEVERAL = {
+    "status": "Failure",
+    "message": "This pod has more than one PodDisruptionBudget, which the eviction subresource does not support.",
+    "code": 500,
+}
+"""Upstream answers this failure as what was created: the answer's own code is 201."""
+
+
+class _SeveralBudgets(Exception):
+    """Nobody can say which of a pod's budgets to take a disruption from."""
+
+
 async def handle(request: Request, info: RequestInfo, api: APIServer) -> Response:
     """Success once the pod is deleted or marked; 429 where its budget allows no disruption now."""
     pods = api.kinds.stored("", "pods")
@@ -60,13 +71,13 @@ async def handle(request: Request, info: RequestInfo, api: APIServer) -> Respons
     write = Write(
         request.user, pods.resource, WriteOptions(dry_run=delete.dry_run), "eviction", admitted=True
     )
-    await _evict(api, pods, info, delete, write)
+    told: Object = {"status": "Success", "code": 201}
+    try:
+        await _evict(api, pods, info, delete, write)
+    except _SeveralBudgets:
+        told = _SEVERAL
     accepted = status_view(accept(request, info))
-    return negotiation.respond(
-        {"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success", "code": 201},
-        accepted,
-        201,
-    )
+    return negotiation.respond({"kind": "Status", "apiVersion": "v1", "metadata": {}, **told}, accepted, 201)
 
 
 async def _evict(api: APIServer, pods: Kind, info: RequestInfo, options: DeleteOptions, write: Write) -> None:
@@ -141,10 +152,7 @@ async def _ask_budget(api: APIServer, pod: Object, dry_run: bool) -> str:
     if not budgets:
         return ""
     if len(budgets) > 1:
-        raise StatusError(
-            "This pod has more than one PodDisruptionBudget, which the eviction subresource does not support.",
-            code=500, reason="",
-        )  # fmt: skip
+        raise _SeveralBudgets
     budget = budgets[0]
     policy = (budget.get("spec") or {}).get("unhealthyPodEvictionPolicy") or "IfHealthyBudget"
     if not objects.is_true(pod, "Ready"):

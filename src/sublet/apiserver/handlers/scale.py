@@ -130,20 +130,25 @@ def _applied(
 
 
 def _check(call: Call, scale: Object, current: Object) -> None:
-    metadata = scale.get("metadata") or {}
-    resource = call.kind.resource
+    metadata, resource = scale.get("metadata") or {}, call.kind.resource
+    if not isinstance(call.kind, CustomKind):
+        _check_built_in(call, scale, current)
     version = metadata.get("resourceVersion")
     if version and version != current["metadata"]["resourceVersion"]:
         raise conflict(resource.group, resource.plural, call.info.name)
-    if isinstance(call.kind, CustomKind):
-        return  # its own rules look at the replicas; upstream compares no uid here
-    if metadata.get("uid") and metadata["uid"] != objects.uid(current):
-        why = f"Precondition failed: UID in precondition: {metadata['uid']}, UID in object meta: {objects.uid(current)}"
-        raise conflict(resource.group, resource.plural, call.info.name, why)
+
+
+def _check_built_in(call: Call, scale: Object, current: Object) -> None:
+    """Custom kinds have their own rules of replicas, and upstream compares no uid of theirs."""
     replicas = (scale.get("spec") or {}).get("replicas") or 0
     if replicas < 0:
         error: FieldError = invalid("spec.replicas", replicas, "must be greater than or equal to 0")
         raise invalid_object(SCALE.group, SCALE.kind, call.info.name, [error])
+    wanted, stands = (scale.get("metadata") or {}).get("uid"), objects.uid(current)
+    if wanted and wanted != stands:
+        resource = call.kind.resource
+        why = f"Precondition failed: UID in precondition: {wanted}, UID in object meta: {stands}"
+        raise conflict(resource.group, f"{resource.plural}/scale", call.info.name, why)
 
 
 def _paths(call: Call) -> Mapping[str, str]:

@@ -41,21 +41,23 @@ def _items(ranges: Sequence[Object], kind: str) -> Iterator[Item]:
 
 
 async def _admit(attributes: Attributes, context: Context) -> None:
-    if attributes.plural != "pods" or attributes.subresource:
+    if attributes.plural != "pods":
         return
     pod = attributes.new()
-    told: list[str] = []
+    if objects.is_deleting(pod):
+        return
     for limit_range in await _ranges(attributes, context):
+        told: list[str] = []
         for key, word in (("containers", "container"), ("initContainers", "init container")):
             for container in (pod.get("spec") or {}).get(key) or ():
                 for item in _items([limit_range], "Container"):
                     told += _fill(container, item, word)
-    if told:
-        pod["metadata"]["annotations"] = {
-            **objects.annotations(pod),
-            ANNOTATION: "LimitRanger plugin set: " + "; ".join(told),
-        }
-        attributes.mutated = True
+        if told:  # of several ranges the last one that set something tells of it
+            pod["metadata"]["annotations"] = {
+                **objects.annotations(pod),
+                ANNOTATION: "LimitRanger plugin set: " + "; ".join(told),
+            }
+            attributes.mutated = True
 
 
 def _fill(container: dict[str, Any], item: Item, word: str) -> list[str]:
