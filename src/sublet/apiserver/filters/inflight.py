@@ -6,13 +6,16 @@ from sublet.apiserver.chain import Proceed
 from sublet.apiserver.requestinfo import RequestInfo
 from sublet.client.exchange import IN_PROCESS, Request, Response
 
-_READING = frozenset(("get", "list", "head", "options"))
+_READING = frozenset(("get", "list"))
+"""Other methods off resources (HEAD, OPTIONS) count as writing, as upstream."""
 _MASTERS = "system:masters"
 
 
 class InFlight:
-    """At most ``reading`` and ``writing`` requests at once (0: any number); watches and connections are not counted,
-    nor are requests from this process and those of system:masters."""
+    """At most ``reading`` and ``writing`` requests at once (0: any number).
+
+    Watches, connections and requests from this process are not counted; those of system:masters are, but never refused.
+    """
 
     def __init__(self, reading: int = 400, writing: int = 200) -> None:
         self._limits = (writing, reading)
@@ -20,16 +23,12 @@ class InFlight:
 
     async def __call__(self, request: Request, proceed: Proceed) -> Response:
         info: RequestInfo = request.context["info"]
-        user = request.user
-        if (
-            request.remote == IN_PROCESS
-            or info.long_running
-            or (user is not None and _MASTERS in user.groups)
-        ):
+        if request.remote == IN_PROCESS or info.long_running:
             return await proceed(request)
         which = 1 if info.verb in _READING else 0
         if self._busy[which] >= self._limits[which] > 0:
-            return too_many()
+            user = request.user
+            return await proceed(request) if user is not None and _MASTERS in user.groups else too_many()
         self._busy[which] += 1
         try:
             return await proceed(request)
