@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+from typing import Any
 
 import pytest
 from controllers_cluster import Cluster, until
@@ -122,6 +123,24 @@ async def test_a_claim_of_the_users_own_outlives_its_pod_but_not_its_allocation(
     assert not claim["metadata"].get("finalizers")
 
 
+async def test_what_a_driver_said_of_a_device_does_not_keep_it_from_being_given_back(
+    devices: Cluster,
+) -> None:
+    wanted = {"devices": {"requests": [{"name": "r", "exactly": {"deviceClassName": "gpu"}}]}}
+    await devices.make("resourceclaims.resource.k8s.io", "mine", wanted)
+    await pod(devices, "p", resourceClaimName="mine")
+    await until(lambda: runs(devices, "p"))
+    claim = await devices.get("resourceclaims.resource.k8s.io", "mine")
+    await says(devices, claim, "Ready")
+    await devices.client.delete(resource("pods"), "p", "test", grace=0)
+
+    async def given_back():
+        claim = await devices.get("resourceclaims.resource.k8s.io", "mine")
+        return not (claim.get("status") or {}).keys() & {"allocation", "devices", "reservedFor"}
+
+    await until(given_back)
+
+
 async def test_the_claim_made_for_a_pod_goes_when_the_pod_has_ended(devices: Cluster) -> None:
     await pod(devices, "p", ends=True)
 
@@ -199,6 +218,57 @@ async def test_the_claim_for_extended_resources_goes_when_its_pod_has_ended(devi
         )
 
     await until(over)
+
+
+# -- devices that are made ready after they were allocated --
+
+
+async def wanting_ready(cluster: Cluster) -> None:
+    """The only device has to be made ready first."""
+    found = await cluster.get("resourceslices.resource.k8s.io", "slice", "")
+    found["spec"]["devices"][0] |= {
+        "bindingConditions": ["example.com/Ready"], "bindingFailureConditions": ["example.com/Failed"],
+    }  # fmt: skip
+    await cluster.client.update(resource("resourceslices.resource.k8s.io"), found)
+
+
+async def allocated(cluster: Cluster) -> Any:
+    claim = await claim_of(cluster, "p")
+    return claim if claim and (claim.get("status") or {}).get("allocation") else None
+
+
+async def says(cluster: Cluster, claim: Any, kind: str) -> None:
+    """The driver sets a condition of the device."""
+    now = "2026-01-01T00:00:00Z"
+    condition = {"type": kind, "status": "True", "reason": "r", "message": "m", "lastTransitionTime": now}
+    told = {"driver": DRIVER, "pool": "node-1", "device": "gpu-0", "conditions": [condition]}
+    await cluster.client.patch(
+        CLAIMS, claim["metadata"]["name"], {"status": {"devices": [told]}}, "test", subresource="status"
+    )
+
+
+async def test_a_pod_is_bound_once_its_device_is_ready(devices: Cluster) -> None:
+    await wanting_ready(devices)
+    await pod(devices, "p")
+    claim = await until(lambda: allocated(devices))
+    await asyncio.sleep(0.2)
+    assert not (await devices.get("pods", "p"))["spec"].get("nodeName")
+    await says(devices, claim, "example.com/Ready")
+    await until(lambda: runs(devices, "p"))
+
+
+async def test_a_device_that_cannot_be_made_ready_is_taken_from_the_claim(devices: Cluster) -> None:
+    await wanting_ready(devices)
+    await pod(devices, "p")
+    claim = await until(lambda: allocated(devices))
+    await says(devices, claim, "example.com/Failed")
+
+    async def failed():
+        found = await devices.items("events")
+        return any("device binding failed" in each["message"] for each in found)
+
+    await until(failed)
+    assert not (await devices.get("pods", "p"))["spec"].get("nodeName")
 
 
 # -- taints of devices --

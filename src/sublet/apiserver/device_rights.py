@@ -53,7 +53,7 @@ class StatusRights:
         if node and is_on_node(write.user, node):
             verbs.insert(0, f"associated-node:{verb}")
         errors = []
-        for driver in changed_drivers(status, before):
+        for driver in changed_drivers(status, _still_allocated(status, before)):
             refused = await self._refused(
                 write,
                 *(
@@ -81,6 +81,20 @@ class StatusRights:
 
 def _same(status: Object, before: Object, field: str) -> bool:
     return (status.get(field) or None) == (before.get(field) or None)
+
+
+def _still_allocated(status: Object, before: Object) -> Object:
+    """What was told before, without the devices that the claim has lost: nobody has to be asked for what goes with
+    them."""
+    lost = _allocated(before) - _allocated(status)
+    return {
+        **before,
+        "devices": [d for d in before.get("devices") or () if device_status.device_id(d) not in lost],
+    }
+
+
+def _allocated(status: Object) -> frozenset[str]:
+    return frozenset(map(device_status.device_id, device_status.results({"status": status})))
 
 
 def changed_drivers(status: Object, before: Object) -> list[str]:

@@ -5,14 +5,16 @@ Source: kubernetes.io, "Dynamic Resource Allocation". Pure apart from compiled s
 
 from __future__ import annotations
 
+import uuid
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from sublet.machinery import objects
 from sublet.machinery.kind import Object
-from sublet.machinery.quantity import Quantity
+from sublet.machinery.quantity import Quantity, parse
 from sublet.machinery.scheduling import tolerated
+from sublet.scheduler.capacity import consumed
 from sublet.scheduler.devices import Device, DeviceId, Pool, cel_value, consumption
 
 MOST_DEVICES = 32
@@ -72,6 +74,8 @@ class _Search:
     node: Object
     pools: Mapping[tuple[str, str], Pool]
     used: set[DeviceId]
+    shares: dict[DeviceId, list[dict[str, int]]]
+    """Of devices that several may have: what each takes, in billionths."""
     selectors: Selectors
     chosen: list[tuple[_Need, Device]] = field(default_factory=list)
     steps: int = 0
@@ -99,12 +103,25 @@ class _Search:
                 expression = (selector.get("cel") or {}).get("expression") or "true"
                 if not self.selectors.match(expression, device, f"{where}: selector #{number}"):
                     return False
-        return _tolerates(need.asked, device)
+        return _tolerates(need.asked, device) and consumed(need.asked, device.stated) is not None
 
     def free(self, need: _Need, device: Device, pool: Pool) -> bool:
         if need.asked.get("adminAccess"):
             return True
-        return device.id not in self.used and self._counters_left(device, pool)
+        if device.id in self.used:
+            return False
+        if device.id in self.shares:
+            return self._capacity_left(need, device)
+        return self._counters_left(device, pool)
+
+    def _capacity_left(self, need: _Need, device: Device) -> bool:
+        """Whether a device that others have a part of has enough of everything for one more."""
+        taken = self.shares[device.id]
+        return all(
+            sum(each.get(name, 0) for each in taken) + amount.nano
+            <= parse(str(device.stated["capacity"][name]["value"])).nano
+            for name, amount in (consumed(need.asked, device.stated) or {}).items()
+        )
 
     def _counters_left(self, device: Device, pool: Pool) -> bool:
         wanted = dict(consumption(device))
@@ -112,7 +129,7 @@ class _Search:
             return True
         taken: dict[tuple[str, str], Quantity] = {}
         for other in pool.devices:
-            if other.id in self.used:
+            if other.id in self.used or other.id in self.shares:
                 for key, amount in consumption(other):
                     taken[key] = taken[key] + amount if key in taken else amount
         for key, amount in wanted.items():
@@ -146,14 +163,24 @@ class _Search:
     def take(self, need: _Need, device: Device) -> bool:
         """Returns whether the device was marked as in use (to be given back)."""
         self.chosen.append((need, device))
-        marked = not need.asked.get("adminAccess")
-        if marked:
+        if need.asked.get("adminAccess"):
+            return False
+        if device.shared:
+            amounts = consumed(need.asked, device.stated) or {}
+            self.shares.setdefault(device.id, []).append({n: each.nano for n, each in amounts.items()})
+        else:
             self.used.add(device.id)
-        return marked
+        return True
 
     def give_back(self, device: Device, marked: bool) -> None:
         self.chosen.pop()
-        if marked:
+        if not marked:
+            return
+        if device.shared:
+            self.shares[device.id].pop()
+            if not self.shares[device.id]:
+                del self.shares[device.id]
+        else:
             self.used.discard(device.id)
 
     def solve(self, claims: Sequence[Sequence[Sequence[Sequence[_Need]]]]) -> bool:
@@ -181,12 +208,14 @@ class _Search:
         if need.asked.get("allocationMode") == "All":
             return self._all(need, requests, at)
         candidates = self.candidates(need)
-        for number in range(start, len(candidates) - (len(needs) - done) + 1):
+        again = any(device.shared for device, _ in candidates)
+        for number in range(start, len(candidates) - (0 if again else len(needs) - done - 1)):
             device, pool = candidates[number]
             self.tried()
             if self.free(need, device, pool) and self.allowed(need, device):
                 marked = self.take(need, device)
-                if self._needs(needs, done + 1, requests, at, number + 1):
+                # What several may have, one may have several times.
+                if self._needs(needs, done + 1, requests, at, number + (not device.shared)):
                     return True
                 self.give_back(device, marked)
         return False
@@ -263,12 +292,14 @@ def allocate(
     classes: Mapping[str, Object],
     used: set[DeviceId],
     selectors: Selectors,
+    shares: Mapping[DeviceId, Sequence[dict[str, int]]] | None = None,
 ) -> dict[str, Object] | None:
     """uid of each claim -> its ``status.allocation`` on the node; None where the node cannot serve all.
 
     Raises :class:`Unallocatable` when no node could.
     """
-    search = _Search(node, offered, set(used), selectors)
+    taken = {device: list(each) for device, each in (shares or {}).items()}
+    search = _Search(node, offered, set(used), taken, selectors)
     if not search.solve([list(_alternatives(claim, classes)) for claim in claims]):
         return None
     found = {objects.uid(claim): _allocation(claim, node, search.chosen) for claim in claims}
@@ -279,15 +310,24 @@ def allocate(
 
 def _allocation(claim: Object, node: Object, chosen: Sequence[tuple[_Need, Device]]) -> Object:
     mine = [(need, device) for need, device in chosen if need.claim is claim]
-    results, config = [], []
+    results: list[Object] = []
+    config: list[Object] = []
     seen: set[str] = set()
     for need, device in mine:
         driver, pool, name = device.id
         result: Object = {"request": need.request, "driver": driver, "pool": pool, "device": name}
         if need.asked.get("adminAccess"):
             result["adminAccess"] = True
+        elif device.shared:
+            amounts = consumed(need.asked, device.stated) or {}
+            result["consumedCapacity"] = {key: each.canonical() for key, each in amounts.items()}
+            share = f"{objects.uid(claim)}/{driver}/{pool}/{name}/{len(results)}"
+            result["shareID"] = str(uuid.uuid5(uuid.NAMESPACE_URL, share))
         if need.asked.get("tolerations"):
             result["tolerations"] = need.asked["tolerations"]
+        for key in ("bindingConditions", "bindingFailureConditions"):
+            if device.stated.get("bindingConditions") and device.stated.get(key):
+                result[key] = device.stated[key]
         results.append(result)
         if need.request in seen:
             continue
@@ -309,7 +349,7 @@ def _allocation(claim: Object, node: Object, chosen: Sequence[tuple[_Need, Devic
 
 def _selector(node: Object, devices: Sequence[Device]) -> Object | None:
     """From which nodes the allocated devices can be reached together; None: from all."""
-    if any(device.where.get("nodeName") for device in devices):
+    if any(device.where.get("nodeName") or device.stated.get("bindsToNode") for device in devices):
         field_ = {"key": "metadata.name", "operator": "In", "values": [objects.name(node)]}
         return {"nodeSelectorTerms": [{"matchFields": [field_]}]}
     terms = [device.where["nodeSelector"] for device in devices if device.where.get("nodeSelector")]

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from sublet.machinery import quantity
+from sublet.machinery import objects, quantity
 from sublet.machinery.kind import Object
 from sublet.machinery.scheduling import matches_node_selector
 
@@ -33,6 +33,11 @@ class Device:
         if self.where.get("nodeSelector"):
             return matches_node_selector(self.where["nodeSelector"], node)
         return bool(self.where.get("allNodes"))
+
+    @property
+    def shared(self) -> bool:
+        """Whether several may have it, each a part of its capacity."""
+        return bool(self.stated.get("allowMultipleAllocations"))
 
     def attribute(self, name: str) -> Any:
         """The value of ``domain/name``; a name without domain is the driver's own. None: it has none."""
@@ -89,13 +94,64 @@ def consumption(device: Device) -> Iterator[tuple[tuple[str, str], quantity.Quan
 
 
 def in_use(allocations: Iterable[Object]) -> set[DeviceId]:
-    """The devices of these ``status.allocation``s; administrators' access takes nothing from others."""
-    return {
-        (str(result["driver"]), str(result["pool"]), str(result["device"]))
-        for allocation in allocations
-        for result in (allocation.get("devices") or {}).get("results") or ()
-        if not result.get("adminAccess")
-    }
+    """The devices of these ``status.allocation``s that nobody else may have.
+
+    Administrators' access takes nothing from others, and of what is shared :func:`shares` tells.
+    """
+    return {_id(result) for result in _results(allocations) if not result.get("shareID")}
+
+
+def shares(allocations: Iterable[Object]) -> dict[DeviceId, list[dict[str, int]]]:
+    """Device -> what each of its users takes of its capacities, in billionths."""
+    found: dict[DeviceId, list[dict[str, int]]] = {}
+    for result in _results(allocations):
+        if result.get("shareID"):
+            taken = result.get("consumedCapacity") or {}
+            amounts = {name: quantity.parse(str(amount)).nano for name, amount in taken.items()}
+            found.setdefault(_id(result), []).append(amounts)
+    return found
+
+
+def ready(claim: Object) -> bool:
+    """Whether a claim has got devices, and every binding condition of theirs is true."""
+    return bool((claim.get("status") or {}).get("allocation")) and all(
+        conditions.get(kind) == "True"
+        for result, conditions in _conditions(claim)
+        for kind in result.get("bindingConditions") or ()
+    )
+
+
+def failure(claim: Object) -> str:
+    """Why a device of the claim cannot be used where it was allocated: the condition that says so; or empty."""
+    return next(
+        (
+            f"claim {objects.name(claim)}, device {'/'.join(_id(result))}: {kind}"
+            for result, conditions in _conditions(claim)
+            for kind in result.get("bindingFailureConditions") or ()
+            if conditions.get(kind) == "True"
+        ),
+        "",
+    )
+
+
+def _conditions(claim: Object) -> Iterator[tuple[Object, Mapping[str, str]]]:
+    """(result of the allocation, what its device's status says: type -> status)."""
+    status = claim.get("status") or {}
+    told = {(_id(each), each.get("shareID")): each for each in status.get("devices") or ()}
+    for result in (status.get("allocation") or {}).get("devices", {}).get("results") or ():
+        stated = told.get((_id(result), result.get("shareID"))) or {}
+        yield result, {each["type"]: each["status"] for each in stated.get("conditions") or ()}
+
+
+def _results(allocations: Iterable[Object]) -> Iterator[Object]:
+    for allocation in allocations:
+        for result in (allocation.get("devices") or {}).get("results") or ():
+            if not result.get("adminAccess"):
+                yield result
+
+
+def _id(result: Object) -> DeviceId:
+    return str(result["driver"]), str(result["pool"]), str(result["device"])
 
 
 class _Domains(dict[str, Any]):
@@ -124,7 +180,7 @@ def cel_value(device: Device) -> dict[str, Any]:
         "driver": driver,
         "attributes": attributes,
         "capacity": capacity,
-        "allowMultipleAllocations": bool(device.stated.get("allowMultipleAllocations")),
+        "allowMultipleAllocations": device.shared,
     }
 
 

@@ -5,7 +5,9 @@ Source: kube-scheduler's DynamicResources with structured parameters.
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -13,9 +15,9 @@ from sublet.kinds.resources import resource
 from sublet.machinery import objects
 from sublet.machinery.kind import Object
 from sublet.machinery.scheduling import matches_node_selector
-from sublet.machinery.status import Conflict, NotFound, StatusError
+from sublet.machinery.status import Conflict, NotFound, ServiceUnavailable, StatusError
 from sublet.scheduler.allocation import Selectors, Unallocatable, allocate
-from sublet.scheduler.devices import DeviceId, Pool, in_use, pools
+from sublet.scheduler.devices import DeviceId, Pool, failure, in_use, pools, ready, shares
 from sublet.scheduler.extendedclaims import claim_for, is_special
 from sublet.scheduler.framework import (
     DEVICE_CHANGED,
@@ -32,6 +34,9 @@ from sublet.scheduler.podinfo import PodInfo
 
 FINALIZER = "resource.kubernetes.io/delete-protection"
 _MOST_USERS = 256
+_READY_SECONDS = 600.0
+"""How long drivers may take to make devices ready; upstream's default."""
+_LOOK_SECONDS = 0.5
 _CLAIMS, _PODS = resource("resourceclaims.resource.k8s.io"), resource("pods")
 
 
@@ -43,6 +48,7 @@ class _State:
     classes: dict[str, Object]
     used: set[DeviceId]
     selectors: Selectors
+    shares: dict[DeviceId, list[dict[str, int]]] = field(default_factory=dict)
     extended: dict[str, str] = field(default_factory=dict)
     """Extended resources that the pod asks for and device classes serve -> the class."""
     by_node: dict[str, dict[str, Object]] = field(default_factory=dict)
@@ -95,9 +101,11 @@ def _prepare(pod: PodInfo, cluster: Cluster) -> Any:
     if not waiting and not extended:
         return _State(allocated, [], {}, {}, set(), cluster.selectors)
     classes = {objects.name(each): each for each in devices.classes.list()}
-    used = in_use(_all_allocations(devices, cluster, pod))
+    given = _all_allocations(devices, cluster, pod)
     offered = pools(devices.slices.list())
-    return _State(allocated, waiting, offered, classes, used, cluster.selectors, extended)
+    return _State(
+        allocated, waiting, offered, classes, in_use(given), cluster.selectors, shares(given), extended
+    )
 
 
 def _refused(claim: Object, pod: PodInfo) -> str:
@@ -138,7 +146,9 @@ def _filter(state: _State, pod: PodInfo, node: NodeInfo) -> str | None:
     if not claims:
         return None
     try:
-        found = allocate(claims, node.node, state.offered, state.classes, state.used, state.selectors)
+        found = allocate(
+            claims, node.node, state.offered, state.classes, state.used, state.selectors, state.shares
+        )
     except Unallocatable as error:
         return str(error)
     if found is None:
@@ -158,18 +168,59 @@ def _unreserve(state: _State, _pod: PodInfo, node: str, cluster: Cluster) -> Non
 
 async def _bind(state: _State, pod: PodInfo, node: str, cluster: Cluster) -> None:
     chosen = state.by_node.get(node, {})
+    mine: list[Object] = []
     for name in _claim_names(pod):
         if isinstance(name, Rejection):
             raise Conflict(name.reason)
         claim = await cluster.client.get(_CLAIMS, name, pod.namespace)
-        await _reserve_claim(claim, chosen.get(objects.uid(claim)), pod, cluster)
+        claim = await _reserve_claim(claim, chosen.get(objects.uid(claim)), pod, cluster)
+        mine.append(claim)
     if (special := state.special.get(node)) is not None:
-        await _bind_special(*special, chosen, pod, cluster)
+        mine.append(await _bind_special(*special, chosen, pod, cluster))
+    if late := [objects.name(claim) for claim in mine if not ready(claim)]:
+        await _devices_ready(late, pod, cluster)
+
+
+async def _devices_ready(names: Sequence[str], pod: PodInfo, cluster: Cluster) -> None:
+    """Waits until drivers have said that the devices can be used at the node, where devices ask for that.
+
+    Raises ``ServiceUnavailable`` where one says that it cannot, ``TimeoutError`` where none says anything for long;
+    the claims have lost their devices then.
+    """
+    devices, clock = cluster.lookup.devices, cluster.clock
+    until = clock.monotonic() + _READY_SECONDS
+    while devices is not None:
+        claims = [claim for name in names if (claim := devices.claims.get(pod.namespace, name)) is not None]
+        failed = [claim for claim in claims if failure(claim)]
+        if not failed and len(claims) == len(names) and all(ready(claim) for claim in claims):
+            return
+        late = clock.monotonic() > until
+        for claim in failed or [each for each in claims if late and not ready(each)]:
+            await _lose(claim, pod, cluster)
+        if failed:
+            raise ServiceUnavailable(
+                f'running PreBind plugin "DynamicResources": device binding failed: {failure(failed[0])}'
+            )
+        if late:
+            raise TimeoutError('running PreBind plugin "DynamicResources": device binding timeout')
+        await asyncio.sleep(_LOOK_SECONDS)
+
+
+async def _lose(claim: Object, pod: PodInfo, cluster: Cluster) -> None:
+    """Takes the devices from a claim that only this pod uses; others may get some elsewhere then."""
+    status = claim.get("status") or {}
+    if any(user.get("uid") != pod.uid for user in status.get("reservedFor") or ()):
+        return
+    kept = {
+        key: value for key, value in status.items() if key not in ("allocation", "reservedFor", "devices")
+    }
+    cluster.allocations.pop(objects.uid(claim), None)
+    await cluster.client.update_status(_CLAIMS, {**claim, "status": kept})
 
 
 async def _bind_special(
     claim: Object, mappings: list[Object], chosen: dict[str, Object], pod: PodInfo, cluster: Cluster
-) -> None:
+) -> Object:
     """Makes the claim for extended resources, gives it to the pod, and says in the pod which it is."""
     await _remove_special(pod, cluster)
     metadata = {key: value for key, value in claim["metadata"].items() if key != "uid"}
@@ -180,13 +231,14 @@ async def _bind_special(
     del chosen[objects.uid(claim)]
     cluster.allocations.pop(objects.uid(claim), None)
     try:
-        await _reserve_claim(made, allocation, pod, cluster)
+        made = await _reserve_claim(made, allocation, pod, cluster)
         told = {"resourceClaimName": objects.name(made), "requestMappings": mappings}
         patch = {"metadata": {"uid": pod.uid}, "status": {"extendedResourceClaimStatus": told}}
         await cluster.client.patch(_PODS, pod.name, patch, pod.namespace, subresource="status")
     except StatusError:
         await _remove_special(pod, cluster, made)
         raise
+    return made
 
 
 async def _remove_special(pod: PodInfo, cluster: Cluster, *more: Object) -> None:
@@ -199,7 +251,7 @@ async def _remove_special(pod: PodInfo, cluster: Cluster, *more: Object) -> None
             await cluster.client.delete(_CLAIMS, name, pod.namespace)
 
 
-async def _reserve_claim(claim: Object, allocation: Object | None, pod: PodInfo, cluster: Cluster) -> None:
+async def _reserve_claim(claim: Object, allocation: Object | None, pod: PodInfo, cluster: Cluster) -> Object:
     """Writes allocation and user; a claim that someone else allocated meanwhile is a conflict."""
     status = dict(claim.get("status") or {})
     if allocation is not None and status.get("allocation"):
@@ -216,7 +268,8 @@ async def _reserve_claim(claim: Object, allocation: Object | None, pod: PodInfo,
         )
     if allocation is not None:
         status["allocation"] = {**allocation, "allocationTimestamp": objects.rfc3339(cluster.clock.now())}
-    await cluster.client.update_status(_CLAIMS, {**claim, "status": {**status, "reservedFor": users}})
+    new = {**claim, "status": {**status, "reservedFor": users}}
+    return await cluster.client.update_status(_CLAIMS, new)
 
 
 PLUGIN = Plugin(
