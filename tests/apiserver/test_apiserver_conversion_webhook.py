@@ -16,7 +16,7 @@ from sublet.client.client import Client
 from sublet.client.exchange import User
 from sublet.kinds.resources import resource
 from sublet.machinery.kind import Object, Resource
-from sublet.machinery.status import BadRequest, Invalid, StatusError
+from sublet.machinery.status import BadRequest, Invalid, NotFound, StatusError
 from sublet.store.interface import Store
 
 __all__ = ["webhooks"]
@@ -456,3 +456,27 @@ async def test_conversion_survives_a_restart(client: Client, sites: WebhookServe
         assert (await second.get(V2, "a", "default"))["spec"]["hostPort"] == "old:1"
     finally:
         await other.stop()
+
+
+async def test_who_converts_must_be_verifiable_before_a_definition_is_served(
+    client: Client, webhooks: WebhookServer
+) -> None:
+    config = webhooks.on("/convert", convert)
+    await client.create(DEFINITIONS, definition({**config, "caBundle": "Cg=="}))
+
+    async def awaited(value: str) -> tuple[str, str]:
+        async with asyncio.timeout(10):
+            while True:
+                found = await client.get(DEFINITIONS, "sites.example.com")
+                for condition in found["status"]["conditions"] or ():
+                    if (condition["type"], condition["status"]) == ("Established", value):
+                        return condition["reason"], condition["message"]
+                await asyncio.sleep(0.01)
+
+    assert await awaited("False") == ("InvalidCABundle", "The conversion webhook CABundle is invalid")
+    with pytest.raises(NotFound):
+        await client.list(V1, "default")
+    change = {"spec": {"conversion": {"webhook": {"clientConfig": config}}}}
+    await client.patch(DEFINITIONS, "sites.example.com", change)
+    assert (await awaited("True"))[0] == "InitialNamesAccepted"
+    assert (await client.list(V1, "default"))["items"] == []

@@ -50,9 +50,7 @@ def settle(crd: Object, others: Iterable[Object], built_in: bool, now: str) -> b
             set_condition(crd, "Established", "False", "NotAccepted", "not all names are accepted", now)
     else:
         set_condition(crd, "NamesAccepted", "True", "NoConflicts", "no conflicts found", now)
-        if not objects.is_true(crd, "Established"):
-            message = "the initial names have been accepted"
-            set_condition(crd, "Established", "True", "InitialNamesAccepted", message, now)
+        _establish(crd, now)
     _approve(crd, now)
     for condition in status.get("conditions") or ():
         # Upstream's controllers state none: one that stays behind the generation, as in stores that this program
@@ -60,6 +58,20 @@ def settle(crd: Object, others: Iterable[Object], built_in: bool, now: str) -> b
         condition.pop("observedGeneration", None)
     status.setdefault("storedVersions", [v["name"] for v in crd["spec"]["versions"] if v.get("storage")])
     return codec.encode_json(status) != before
+
+
+def _establish(crd: Object, now: str) -> None:
+    if objects.is_true(crd, "Established"):
+        return
+    if (crd["spec"].get("conversion") or {}).get("webhook"):
+        from sublet.apiserver import crd_validation  # only where there are definitions
+
+        if not crd_validation.trusts_somebody(crd["spec"]):
+            message = "The conversion webhook CABundle is invalid"
+            set_condition(crd, "Established", "False", "InvalidCABundle", message, now)
+            return
+    message = "the initial names have been accepted"
+    set_condition(crd, "Established", "True", "InitialNamesAccepted", message, now)
 
 
 class _Taken:
