@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sublet.machinery import gotext
+from sublet.machinery import codec, gotext
 
 
 @pytest.mark.parametrize(
@@ -24,6 +24,40 @@ from sublet.machinery import gotext
 )
 def test_values_are_printed_as_go_prints_them(value: Any, text: str) -> None:
     assert gotext.shown(value) == text
+
+
+@pytest.mark.parametrize(
+    ("read", "kept"),
+    [
+        ("42.0", "42"),
+        ("1e3", "1000"),
+        ("1.5", "1.5"),
+        ("9223372036854775807", "9223372036854775807"),
+        ("18446744073709551615", "18446744073709552000"),
+        ("1e20", "100000000000000000000"),
+        ("1e300", "1e300"),
+        ("true", "true"),
+        ('"1.0"', '"1.0"'),
+    ],
+)
+def test_numbers_without_a_type_are_kept_as_go_keeps_them(read: str, kept: str) -> None:
+    value = codec.decode_json(f'{{"a": [{{"b": {read}}}]}}')
+    gotext.settle_numbers(value)
+    assert codec.encode_json(value).decode() == f'{{"a":[{{"b":{kept}}}]}}'
+
+
+@given(
+    st.recursive(
+        st.floats(allow_nan=False, allow_infinity=False) | st.integers(),
+        lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner),
+    )
+)
+def test_numbers_that_are_settled_stay_as_they_are(value: Any) -> None:
+    gotext.settle_numbers(value)
+    first = codec.encode_json(value)
+    again = codec.decode_json(first)
+    gotext.settle_numbers(again)
+    assert codec.encode_json(again) == first
 
 
 @pytest.mark.parametrize(

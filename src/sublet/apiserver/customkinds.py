@@ -14,6 +14,7 @@ from sublet.apiserver.conversion import Converter, CustomKind, Errors, Rules
 from sublet.apiserver.crd_definition import Definition, PerVersion, Stated
 from sublet.kinds import schemas as builtin_schemas
 from sublet.machinery import codec, strict, table
+from sublet.machinery.gotext import settle_numbers
 from sublet.machinery.jsonpath import JSONPath
 from sublet.machinery.kind import Column, Kind, Object, Resource, Served, Subresource
 from sublet.machinery.schema import Schema
@@ -65,6 +66,7 @@ def build(
         only={"status": ("status",)},
         unconditional_update=False,
         generation=True,
+        canonicalize=settle_numbers,
         columns=columns,
         cells=cells,
         selectable=_selectable(versions),

@@ -11,6 +11,9 @@ import re
 from typing import Any
 
 _DEEPEST = 10_000
+_LARGEST = (1 << 63) - 1
+_WRITTEN_OUT = 1e21
+_FINITE = 1 << 1023
 _READ_WHOLE = 1 << 16
 """Texts up to this long are read byte by byte, which takes some milliseconds."""
 _SPACE = b" \t\r\n"
@@ -46,6 +49,34 @@ def number(value: float) -> str:
         digits, _, exponent = f"{value:e}".partition("e")
         digits = digits.rstrip("0").rstrip(".")
     return f"{digits.removesuffix('.0')}e{int(exponent):+03d}"
+
+
+def settle_numbers(value: Any) -> None:
+    """Brings the numbers in a JSON value to what Go makes of them where no type is stated, in place.
+
+    What is written as an integer and fits 64 bits is one; all else is a float64, which is written without a fraction
+    or an exponent where it is whole and below 1e21.
+    """
+    items = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    changed: list[tuple[Any, int | float]] = []
+    for key, item in items:
+        if isinstance(item, (dict, list)):
+            settle_numbers(item)
+        elif isinstance(item, float):
+            if item.is_integer() and item and abs(item) < _WRITTEN_OUT:
+                changed.append((key, _written_out(item)))
+        elif isinstance(item, int) and not -_LARGEST - 1 <= item <= _LARGEST:
+            read = float(item) if abs(item) < _FINITE else item
+            changed.append((key, _written_out(read) if abs(read) < _WRITTEN_OUT else read))
+    for key, item in changed:
+        value[key] = item
+
+
+def _written_out(whole: float) -> int:
+    """The digits that tell it from all others, then zeros."""
+    from decimal import Decimal  # rare
+
+    return int(Decimal(repr(whole)))
 
 
 def go_type(value: Any) -> str:
