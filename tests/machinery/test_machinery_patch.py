@@ -35,15 +35,37 @@ def test_each_operation(operation, expected):
 @pytest.mark.parametrize(
     ("operation", "text"),
     [
-        ({"op": "remove", "path": "/x"}, "remove operation does not apply: doc is missing key: /x"),
         (
-            {"op": "replace", "path": "/x", "value": 1},
-            "replace operation does not apply: doc is missing key: /x",
+            {"op": "remove", "path": "/x"},
+            "error in remove for path: '/x': Unable to remove nonexistent key: x: missing value",
         ),
-        ({"op": "add", "path": "/x/y", "value": 1}, "add operation does not apply: doc is missing key: /x/y"),
-        ({"op": "add", "path": "/a/b/9", "value": 1}, "invalid index"),
-        ({"op": "add", "path": "/a/b/01", "value": 1}, "no array index"),
+        (
+            {"op": "remove", "path": "/x/y"},
+            "remove operation does not apply: doc is missing path: /x/y: missing value",
+        ),
+        (
+            {"op": "replace", "path": "/x/y", "value": 1},
+            "replace operation does not apply: doc is missing path: /x/y: missing value",
+        ),
+        (
+            {"op": "replace", "path": "/a/b/-", "value": 1},
+            "replace operation does not apply: doc is missing key: /a/b/-: missing value",
+        ),
+        (
+            {"op": "add", "path": "/x/y", "value": 1},
+            'add operation does not apply: doc is missing path: "/x/y": missing value',
+        ),
+        (
+            {"op": "add", "path": "/a/b/9", "value": 1},
+            "error in add for path: '/a/b/9': Unable to access invalid index: 9: invalid index referenced",
+        ),
+        ({"op": "add", "path": "/a/b/01", "value": 1}, "value was not a proper array index: '01'"),
+        (
+            {"op": "copy", "from": "/x/y", "path": "/z"},
+            "copy operation does not apply: doc is missing from path: /x/y: missing value",
+        ),
         ({"op": "test", "path": "/g", "value": 1}, "testing value /g failed: test failed"),
+        ({"op": "test", "path": "/nowhere", "value": 1}, "testing value /nowhere failed: test failed"),
         ({"op": "move", "from": "/a", "path": "/a/b"}, "cannot move into itself"),
     ],
 )
@@ -53,6 +75,12 @@ def test_what_does_not_apply_is_invalid(operation, text):
     assert caught.value.code == 422
     assert caught.value.message == "the server rejected our request due to an error in our request"
     assert text in str(caught.value.__cause__)
+
+
+def test_what_an_object_lacks_is_replaced_by_being_set_and_copied_as_null():
+    """As upstream's library does; lists have no such freedom."""
+    patched = json_patch({"a": {}}, [{"op": "replace", "path": "/a/b", "value": 1}, {"op": "copy", "from": "/no", "path": "/c"}])  # fmt: skip
+    assert patched == {"a": {"b": 1}, "c": None}
 
 
 @pytest.mark.parametrize(

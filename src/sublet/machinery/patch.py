@@ -1,6 +1,8 @@
 """JSON Patch (RFC 6902) and JSON Merge Patch (RFC 7386), with the errors the API server answers.
 
-A malformed patch is a :class:`BadRequest`, one that does not fit the object an :class:`Invalid`.
+A malformed patch is a :class:`BadRequest`, one that does not fit the object an :class:`Invalid`. Where upstream's
+library (evanphx/json-patch v4) takes more than the RFC, so does this: ``replace`` and ``copy`` of a member that is
+not there, negative indices. Texts are the library's.
 """
 
 from __future__ import annotations
@@ -28,31 +30,40 @@ _KNOWN = frozenset(("op", "path", "from", "value"))
 _is_index = re.compile(r"-?(0|[1-9][0-9]*)").fullmatch
 
 
-class _DoesNotApplyError(Exception):
-    pass
+class DoesNotApply(Exception):
+    """An operation does not fit the document; ``str()`` says which and why."""
+
+
+class Differs(DoesNotApply):
+    """A ``test`` operation found another value."""
 
 
 def json_patch(obj: Any, operations: Any) -> Any:
     """The object after all operations (RFC 6902), which apply in order and all or none."""
+    try:
+        return operated(obj, operations)
+    except DoesNotApply as error:
+        # Upstream tells no more, and clients compare the whole text; the reason stays in the exception's chain.
+        raise Invalid(
+            "the server rejected our request due to an error in our request", with_details=True
+        ) from error
+
+
+def operated(obj: Any, operations: Any) -> Any:
+    """:func:`json_patch` for who may be told what is wrong. Raises :class:`DoesNotApply`."""
     _check(operations)
     result = copied(obj)
     grown = 0
     for operation in operations:
-        try:
-            _check_members(operation)
-            if operation["op"] == "copy":
-                grown += len(encode_json(_get(result, operation["from"], "copy")))
-                if grown > COPIES_LIMIT:
-                    raise _DoesNotApplyError(
-                        f"Unable to complete the copy, the accumulated size increase of copy is {grown}, exceeding the "
-                        f"limit {COPIES_LIMIT}"
-                    )
-            result = _apply(result, operation)
-        except _DoesNotApplyError as error:
-            # Upstream tells no more, and clients compare the whole text; the reason stays in the exception's chain.
-            raise Invalid(
-                "the server rejected our request due to an error in our request", with_details=True
-            ) from error
+        _check_members(operation)
+        if operation["op"] == "copy":
+            grown += len(encode_json(_source(result, operation["from"], "copy")))
+            if grown > COPIES_LIMIT:
+                raise DoesNotApply(
+                    f"Unable to complete the copy, the accumulated size increase of copy is {grown}, exceeding the "
+                    f"limit {COPIES_LIMIT}"
+                )
+        result = _apply(result, operation)
     return result
 
 
@@ -111,14 +122,16 @@ def _check(operations: Any) -> None:
 def _check_members(operation: dict[str, Any]) -> None:
     kind = operation.get("op")
     if kind not in _MEMBERS:
-        raise _DoesNotApplyError(f"Unexpected kind: {kind}")
+        raise DoesNotApply(f"Unexpected kind: {kind}")
     for member in ("path", *_MEMBERS[kind]):
         if member not in operation:
-            raise _DoesNotApplyError(f"{kind} operation lacks {member}: missing value")
+            raise DoesNotApply(f"{kind} operation lacks {member}: missing value")
     for member in ("path", "from"):
         pointer = operation.get(member, "")
         if pointer and pointer[0] != "/":
-            raise _DoesNotApplyError(f"{kind} operation: {member} is no JSON pointer")
+            raise DoesNotApply(
+                f"{kind} operation does not apply: doc is missing path: {pointer}: missing value"
+            )
 
 
 def _apply(document: Any, operation: dict[str, Any]) -> Any:
@@ -127,106 +140,121 @@ def _apply(document: Any, operation: dict[str, Any]) -> Any:
         case "add":
             return _add(document, path, copied(operation["value"]), kind)
         case "remove":
-            return _remove(document, path, kind)
+            return _remove(document, path)
         case "replace":
-            _get(document, path, kind)
-            if not path:
-                return copied(operation["value"])
             return _replace(document, path, copied(operation["value"]))
         case "test":
             _test(document, path, operation.get("value"))
             return document
         case "copy":
-            return _add(document, path, copied(_get(document, operation["from"], kind)), kind)
+            return _add(document, path, copied(_source(document, operation["from"], kind)), kind)
     source = operation["from"]
     if path.startswith(source + "/"):
-        raise _DoesNotApplyError(f"move operation does not apply: {source} cannot move into itself")
-    value = _get(document, source, kind)
-    return _add(_remove(document, source, kind), path, value, kind)
+        raise DoesNotApply(f"move operation does not apply: {source} cannot move into itself")
+    value = _source(document, source, kind)
+    return _add(_remove(document, source), path, value, kind)
 
 
 def _test(document: Any, path: str, expected: Any) -> None:
-    try:
-        found = _get(document, path, "test")
-    except _DoesNotApplyError:
-        if expected is None:
-            return
-        raise
+    found = document
+    if path:
+        container, last = _parent(document, path, "test operation does not apply: is missing path: {}")
+        found = _member(container, last, f"error in test for path: '{path}'")
     if not same(found, expected):
-        raise _DoesNotApplyError(f"testing value {path} failed: test failed")
+        raise Differs(f"testing value {path} failed: test failed")
 
 
 def _tokens(path: str) -> list[str]:
     return [token.replace("~1", "/").replace("~0", "~") for token in path.split("/")[1:]]
 
 
-def _get(document: Any, path: str, kind: str) -> Any:
-    for token in _tokens(path):
-        document = _step(document, token, path, kind)
-    return document
+def _source(document: Any, path: str, kind: str) -> Any:
+    """What a copy or a move takes; null where an object has no such member."""
+    if not path:
+        return document
+    container, last = _parent(
+        document, path, kind + " operation does not apply: doc is missing from path: {}"
+    )
+    return _member(container, last, f"error in {kind} for path: '{path}'")
 
 
-def _step(container: Any, token: str, path: str, kind: str) -> Any:
-    if isinstance(container, dict):
-        if token in container:
-            return container[token]
-    elif isinstance(container, list):
-        return container[_index(container, token, path, kind, len(container) - 1)]
-    raise _DoesNotApplyError(f"{kind} operation does not apply: doc is missing key: {path}: missing value")
-
-
-def _parent(document: Any, path: str, kind: str) -> tuple[Any, str]:
+def _parent(document: Any, path: str, missing: str) -> tuple[Any, str]:
+    """What holds the member that a path ends with, and its name. ``missing``: what is said where nothing does."""
     *above, last = _tokens(path)
     for token in above:
-        document = _step(document, token, path, kind)
+        try:
+            document = _member(document, token, "")
+        except DoesNotApply:
+            document = None
     if not isinstance(document, (dict, list)):
-        raise _DoesNotApplyError(
-            f"{kind} operation does not apply: doc is missing path: {path}: missing value"
-        )
+        raise DoesNotApply(f"{missing.format(path)}: missing value")
     return document, last
 
 
-def _index(container: list[Any], token: str, path: str, kind: str, limit: int) -> int:
+def _member(container: Any, token: str, why: str) -> Any:
+    if isinstance(container, dict):
+        return container.get(token)
+    if isinstance(container, list):
+        return container[_index(container, token, why, len(container) - 1)]
+    return None
+
+
+def _index(container: list[Any], token: str, why: str, limit: int) -> int:
     """Negative indices count from the end, as upstream's library allows."""
     if not _is_index(token):
-        raise _DoesNotApplyError(f"{kind} operation does not apply: {path}: {token!r} is no array index")
+        raise DoesNotApply(
+            f"{why}: value was not a proper array index: '{token}': "
+            f'strconv.Atoi: parsing "{token}": invalid syntax'
+        )
     index = int(token)
     if index < 0:
         index += limit + 1
     if not 0 <= index <= limit:
-        raise _DoesNotApplyError(
-            f"{kind} operation does not apply: {path}: Unable to access invalid index: {token}: invalid index"
-        )
+        raise DoesNotApply(f"{why}: Unable to access invalid index: {token}: invalid index referenced")
     return index
 
 
 def _add(document: Any, path: str, value: Any, kind: str) -> Any:
     if not path:
         return value
-    container, last = _parent(document, path, kind)
+    place = 'path: "{}"' if kind == "add" else "destination path: {}"
+    container, last = _parent(document, path, f"{kind} operation does not apply: doc is missing {place}")
     if isinstance(container, dict):
         container[last] = value
     elif last == "-":
         container.append(value)
     else:
-        container.insert(_index(container, last, path, kind, len(container)), value)
+        container.insert(
+            _index(container, last, f"error in {kind} for path: '{path}'", len(container)), value
+        )
     return document
 
 
 def _replace(document: Any, path: str, value: Any) -> Any:
-    container, last = _parent(document, path, "replace")
-    key = (
-        last if isinstance(container, dict) else _index(container, last, path, "replace", len(container) - 1)
-    )
-    container[key] = value
+    """A member that an object does not have is set."""
+    if not path:
+        return value
+    container, last = _parent(document, path, "replace operation does not apply: doc is missing path: {}")
+    if isinstance(container, dict):
+        container[last] = value
+        return document
+    try:
+        container[_index(container, last, "", len(container) - 1)] = value
+    except DoesNotApply:
+        why = f"replace operation does not apply: doc is missing key: {path}: missing value"
+        raise DoesNotApply(why) from None
     return document
 
 
-def _remove(document: Any, path: str, kind: str) -> Any:
+def _remove(document: Any, path: str) -> Any:
     if not path:
-        raise _DoesNotApplyError(f"{kind} operation does not apply: the whole document cannot be removed")
-    _get(document, path, kind)
-    container, last = _parent(document, path, kind)
-    key = last if isinstance(container, dict) else _index(container, last, path, kind, len(container) - 1)
-    del container[key]
+        raise DoesNotApply("remove operation does not apply: the whole document cannot be removed")
+    container, last = _parent(document, path, "remove operation does not apply: doc is missing path: {}")
+    why = f"error in remove for path: '{path}'"
+    if isinstance(container, list):
+        del container[_index(container, last, why, len(container) - 1)]
+    elif last in container:
+        del container[last]
+    else:
+        raise DoesNotApply(f"{why}: Unable to remove nonexistent key: {last}: missing value")
     return document

@@ -262,13 +262,21 @@ class PolicyAdmission:
         resource, schema = self._shape(evaluation.resource, attributes)
         change = await evaluation.change(mutation, schema)
         changed = change(before)
+        custom = isinstance(kind, CustomKind) and attributes.shown is None
+        strict = isinstance(changed, list) and not custom
         try:
             if isinstance(changed, list):
-                changed = patch.json_patch(before, changed)
-            custom = isinstance(kind, CustomKind) and attributes.shown is None
-            decoding.checked(changed, resource, schema, "Ignore", [], custom=custom)
+                changed = patch.operated(before, changed)
+            decoding.checked(changed, resource, schema, "Strict" if strict else "Ignore", [], custom=custom)
+        except patch.Differs:
+            return False
+        except patch.DoesNotApply as error:
+            raise ValueError(f"JSONPath: {error}") from None
         except StatusError as error:
-            raise ValueError(error.message) from None
+            # Who changes the object has no request of its own that could not be handled.
+            raise ValueError(
+                error.message.partition(" cannot be handled as a ")[2].partition(": ")[2] or error.message
+            ) from None
         if codec.same(changed, before):
             return False
         for key in ("name", "namespace", "uid", "generateName", "creationTimestamp", "resourceVersion"):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from sublet.machinery import codec
+from sublet.machinery import codec, typed
 from sublet.machinery.cel.values import Duration, Opaque, Optional, Struct, Timestamp
 from sublet.machinery.kind import Object
 from sublet.machinery.schema import Schema
@@ -15,11 +15,16 @@ class ApplyError(ValueError):
 
 
 def plain(value: Any, path: str = "") -> Any:
-    """A value of the expression language as JSON. With ``path`` (``Object``), ``Object`` types must be named after
-    where they stand."""
+    """A value of the expression language as JSON. ``Object`` types must be named after where they stand: below
+    ``path`` (``Object``), or else below the outermost one."""
     if isinstance(value, Struct):
-        if path and value.name != path and value.name.partition(".")[0] == "Object":
-            raise ApplyError(f'type mismatch: unexpected type name "{value.name}", expected "{path}"')
+        if value.name.partition(".")[0] == "Object":
+            path = path or value.name
+            if value.name != path:
+                raise ApplyError(
+                    f'type mismatch: unexpected type name "{value.name}", expected "{path}", which matches field name '
+                    "path from root Object type"
+                )
         return {name: plain(item, f"{path}.{name}" if path else "") for name, item in value.items()}
     if isinstance(value, dict):
         return {str(key): plain(item, path) for key, item in value.items()}
@@ -45,12 +50,14 @@ def apply(live: Object, configuration: Any, schema: Schema | None) -> Object:
     """
     if not isinstance(configuration, dict):
         raise ApplyError("the expression did not evaluate to an Object")
+    if found := typed.problems(configuration, schema):
+        why = typed.listed(found)
+        raise ApplyError(f"error applying patch: failed to convert patch object to typed object: {why}")
     for key in ("apiVersion", "kind"):
         if key in configuration and configuration[key] != live.get(key):
             raise ApplyError(f"{key} may not be changed")
-    merged = _merge(live, configuration, schema, "")
-    found: Object = codec.copied(merged)
-    return found
+    made: Object = codec.copied(_merge(live, configuration, schema, ""))
+    return made
 
 
 def _merge(live: Any, laid: Any, schema: Schema | None, path: str) -> Any:
@@ -61,10 +68,6 @@ def _merge(live: Any, laid: Any, schema: Schema | None, path: str) -> Any:
         merged = dict(base)
         for key, item in laid.items():
             child = None if schema is None else schema.child(key)
-            if child is None and schema is not None and schema.type and not _open(schema):
-                raise ApplyError(
-                    f"failed to convert patch object to typed object: {path}.{key}: field not declared in schema"
-                )
             merged[key] = _merge(base.get(key), item, child, f"{path}.{key}")
         return merged
     if isinstance(laid, list):
@@ -73,11 +76,9 @@ def _merge(live: Any, laid: Any, schema: Schema | None, path: str) -> Any:
 
 
 def _atomic(path: str) -> ApplyError:
-    return ApplyError(f"invalid ApplyConfiguration: may not mutate atomic arrays, maps or structs: {path}")
-
-
-def _open(schema: Schema) -> bool:
-    return schema.preserve_unknown or not schema.properties
+    return ApplyError(
+        f"error applying patch: invalid ApplyConfiguration: may not mutate atomic arrays, maps or structs: {path}"
+    )
 
 
 def _merge_lists(live: list[Any], laid: list[Any], schema: Schema | None, path: str) -> list[Any]:
@@ -85,18 +86,23 @@ def _merge_lists(live: list[Any], laid: list[Any], schema: Schema | None, path: 
         raise _atomic(path)
     if schema.list_type == "set":
         return [*live, *(item for item in laid if item not in live)]
-    items = schema.items
     merged = list(live)
-    places = {_key(item, schema): index for index, item in enumerate(live)}
+    places: dict[str, list[int]] = {}
+    for index, item in enumerate(live):
+        places.setdefault(_key(item, schema), []).append(index)
+    gone: set[int] = set()
     for item in laid:
-        key = _key(item, schema)
-        index = places.get(key)
-        if index is None:
-            places[key] = len(merged)
-            merged.append(_merge(None, item, items, f"{path}[{len(merged)}]"))
-        else:
-            merged[index] = _merge(merged[index], item, items, f"{path}[{index}]")
-    return merged
+        found = places.setdefault(_key(item, schema), [])
+        if not found:
+            found.append(len(merged))
+            merged.append(None)
+        place, *again = found
+        # What stands there several times is merged with none of them, and stands there once from then on.
+        base = None if again else merged[place]
+        merged[place] = _merge(base, item, schema.items, f"{path}[{place}]")
+        gone.update(again)
+        del found[1:]
+    return [item for index, item in enumerate(merged) if index not in gone]
 
 
 def _key(item: Any, schema: Schema) -> str:

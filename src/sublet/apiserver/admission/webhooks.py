@@ -155,10 +155,12 @@ class Webhooks:
         if attributes.shown is not None:
             return _lay_besides(hook, attributes, attributes.shown, operations)
         try:
-            patched = patch.json_patch(new, operations)
+            patched = patch.operated(new, operations)
             custom = isinstance(kind, CustomKind)
             schema = registry.schema(kind, resource)
             decoding.checked(patched, resource, schema, "Ignore", [], custom=custom)
+        except patch.DoesNotApply as error:
+            raise internal_error(str(error)) from None
         except StatusError as error:
             raise internal_error(error.message) from None
         if codec.same(patched, new):
@@ -324,7 +326,9 @@ def _lay_besides(
     """Applies a JSON patch to what is no stored object: a Binding, the options of a connection, a Scale."""
     new, obj = shown[0], attributes.new()
     try:
-        patched = patch.json_patch(new, operations)
+        patched = patch.operated(new, operations)
+    except patch.DoesNotApply as error:
+        raise internal_error(str(error)) from None
     except StatusError as error:
         raise internal_error(error.message) from None
     if not isinstance(patched, dict) or codec.same(patched, new):
