@@ -171,7 +171,7 @@ def test_fields_deep_in_a_pod_are_dropped_and_what_is_beside_them_stays() -> Non
     }  # fmt: skip
     found = defaulted("Pod", "1.30", pod(containers=[container]))["spec"]["containers"][0]
     assert "resizePolicy" not in found
-    assert found["securityContext"] == {"privileged": False}
+    assert found["securityContext"] == {"privileged": False, "procMount": "Default"}
     assert found["volumeMounts"] == [{"name": "v", "mountPath": "/v", "readOnly": True}]
 
 

@@ -166,3 +166,33 @@ def test_an_account_names_its_secrets_and_says_no_more_of_them() -> None:
     new: Object = {"metadata": {}, "secrets": listed}
     KINDS["ServiceAccount"].prepare_update(new, {"metadata": {}})
     assert new["secrets"] == [{"name": "s"}, {}]
+
+
+def test_what_is_mounted_of_processes_becomes_the_usual_where_nothing_else_can_be_asked_for() -> None:
+    kind = catalog.load("1.32")["", "pods"]
+
+    def of(value: str) -> Object:
+        return {"metadata": {}, "spec": {"containers": [{"securityContext": {"procMount": value}}]}}
+
+    assert created(kind, of("Unmasked"))["spec"] == of("Default")["spec"]
+    changed = of("Unmasked")
+    kind.prepare_update(changed, of("Default"))
+    assert changed["spec"] == of("Default")["spec"]
+    kept = of("Unmasked")
+    kind.prepare_update(kept, of("Unmasked"))
+    assert kept["spec"] == of("Unmasked")["spec"]
+
+
+def test_the_status_of_a_pod_and_a_claim_is_of_the_features_that_are_on() -> None:
+    kinds = catalog.load("1.35")
+    pod: Object = {
+        "metadata": {},
+        "spec": {},
+        "status": {"resources": {}, "allocatedResources": {"cpu": "1"}},
+    }
+    kinds["", "pods"].prepare_status(pod, {"metadata": {}, "spec": {}, "status": {"qosClass": "BestEffort"}})
+    assert pod["status"] == {"qosClass": "BestEffort"}
+    result = {"request": "r", "tolerations": [{"operator": "Exists"}]}
+    claim: Object = {"metadata": {}, "status": {"allocation": {"devices": {"results": [result]}}}}
+    kinds["resource.k8s.io", "resourceclaims"].prepare_status(claim, {"metadata": {}, "status": {}})
+    assert claim["status"]["allocation"]["devices"]["results"] == [{"request": "r"}]

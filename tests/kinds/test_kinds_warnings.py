@@ -278,3 +278,18 @@ def test_slices_of_names_are_deprecated_and_those_of_controllers_have_good_addre
     for manager in ("endpointslice-controller.k8s.io", "endpointslicemirroring-controller.k8s.io"):
         odd["metadata"] = {"labels": {"endpointslice.kubernetes.io/managed-by": manager}}
         assert warn.endpoint_slice(odd, None) == []
+
+
+def test_drivers_of_devices_are_in_lower_case() -> None:
+    told = ['spec.driver: driver names should be lowercase; "A.example" contains uppercase characters']
+    assert warn.resource_slice({"metadata": {}, "spec": {"driver": "A.example"}}, None) == told
+    assert warn.resource_slice({"metadata": {}, "spec": {"driver": "a.example"}}, None) == []
+
+
+def test_claims_for_parts_of_bytes_are_told_of_both_amounts() -> None:
+    amounts = {"requests": {"storage": "1m"}, "limits": {"storage": "2m"}}
+    claim: Object = {"metadata": {}, "spec": {"resources": amounts}}
+    assert warn.persistent_volume_claim(claim, None) == [
+        'spec.resources.requests[storage]: fractional byte value "1m" is invalid, must be an integer',
+        'spec.resources.limits[storage]: fractional byte value "2m" is invalid, must be an integer',
+    ]

@@ -60,7 +60,7 @@ def _one_source(spec: Object, before: Object) -> None:
         del spec["dataSourceRef"]
     source, reference = spec.get("dataSource"), spec.get("dataSourceRef")
     odd = source is not None and (source.get("apiGroup") or "", source.get("kind")) not in _OLD_SOURCES
-    if odd and reference is None and before.get("dataSource") is None:
+    if odd and reference is None and not (before.get("dataSource") or before.get("dataSourceRef")):
         del spec["dataSource"]
         source = None
     if source is not None and reference is None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from sublet.kinds.builtin import builtin
-from sublet.kinds.rules import show
+from sublet.kinds.rules import show, warn
 from sublet.kinds.rules.common import Errors, fill, rule, spec_of, update_rule
 from sublet.kinds.rules.device_slices import slice_spec
 from sublet.machinery.kind import Object
@@ -45,6 +45,7 @@ KIND = builtin(
     validate=rule(_validate),
     validate_update=update_rule(_validate_update),
     update_alone=True,
+    warnings=warn.resource_slice,
     cells=_cells,
     selectable={
         "spec.nodeName": lambda obj: str(spec_of(obj).get("nodeName") or ""),

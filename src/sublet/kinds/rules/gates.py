@@ -130,6 +130,8 @@ _POD_STATUS: tuple[Field, ...] = (
         ("ImageVolumeWithDigest", "volumeMounts[].volumeStatus?.image"),
     ),
     ("DRANodeAllocatableResources", "nodeAllocatableResourceClaimStatuses"),
+    ("InPlacePodLevelResourcesVerticalScaling", "allocatedResources"),
+    ("InPlacePodLevelResourcesVerticalScaling", "resources"),
 )
 
 
@@ -208,6 +210,8 @@ STATUS: Mapping[str, Sequence[Field]] = {
     "ReplicaSet": (("DeploymentReplicaSetTerminatingReplicas", "status.terminatingReplicas"),),
     "ResourceClaim": (
         ("DRAResourceClaimDeviceStatus", "status.devices"),
+        ("DRAAdminAccess", "status.allocation.devices.results[].adminAccess"),
+        ("DRADeviceTaints", "status.allocation.devices.results[].tolerations"),
         ("DRAOptionalNodeOperations", "status.allocation.devices.results[].skipNodeOperations"),
         ("DRADeviceBindingConditions", "status.allocation.devices.results[].bindingConditions"),
         ("DRADeviceBindingConditions", "status.allocation.devices.results[].bindingFailureConditions"),
@@ -219,6 +223,9 @@ STATUS: Mapping[str, Sequence[Field]] = {
 
 ACTED = frozenset(feature for table in (FIELDS, STATUS) for fields in table.values() for feature, _ in fields)
 """The features that decide about fields, and so can be switched."""
+
+_USUAL: Mapping[str, str] = {"ProcMountType": "Default"}
+"""Feature -> the value of its fields that says no more than nothing: others become it, as once it was always there."""
 
 _Off = Sequence[tuple[str, Sequence[tuple[str, ...]]]]
 """Features that are off, each with the paths of its fields in their steps."""
@@ -263,11 +270,20 @@ def _on_update(off: _Off, further: Callable[[Object, Object], None]) -> Callable
 
 def _drop(off: _Off, new: Object, old: Object | None) -> None:
     """Takes from ``new``, in place, what no feature is on for and ``old`` did not use."""
-    for _, paths in off:
-        found = [(holder, path) for path in paths for holder in _holders(new, path)]
-        if found and not (old and any(True for path in paths for _ in _holders(old, path))):
+    for feature, paths in off:
+        usual = _USUAL.get(feature)
+        found = [(holder, path) for path in paths for holder in _using(new, path, usual)]
+        if found and not (old and any(True for path in paths for _ in _using(old, path, usual))):
             for holder, path in found:
-                _remove(holder, path)
+                if usual is None:
+                    _remove(holder, path)
+                else:
+                    holder[path[-1]] = usual
+
+
+def _using(obj: Object, path: tuple[str, ...], usual: str | None) -> Iterator[Object]:
+    """The holders of a field whose value is no usual one."""
+    return (holder for holder in _holders(obj, path) if usual is None or holder.get(path[-1]) != usual)
 
 
 def _remove(holder: Object, path: tuple[str, ...]) -> None:

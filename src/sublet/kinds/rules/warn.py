@@ -12,6 +12,7 @@ from sublet.kinds.rules import warn_pods
 from sublet.kinds.rules.warn_addresses import Warnings, address, cidr
 from sublet.kinds.rules.warn_pods import DEPRECATED_LABELS, DEPRECATED_VOLUMES
 from sublet.machinery.kind import Object
+from sublet.machinery.status import quoted
 
 _POD_NAMES = "Pod names and hostnames"
 _CLASS_ANNOTATION = "kubernetes.io/ingress.class"
@@ -285,6 +286,13 @@ def runtime_class(new: Object, _old: Object | None) -> Warnings:
     for key in (new.get("scheduling") or {}).get("nodeSelector") or ():
         if key in DEPRECATED_LABELS:
             yield f"scheduling.nodeSelector: {DEPRECATED_LABELS[key]}"
+
+
+@_told
+def resource_slice(new: Object, _old: Object | None) -> Warnings:
+    driver = str(_spec(new).get("driver") or "")
+    if driver != driver.lower():
+        yield f"spec.driver: driver names should be lowercase; {quoted(driver)} contains uppercase characters"
 
 
 @_told

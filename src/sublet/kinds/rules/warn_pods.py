@@ -195,9 +195,8 @@ def _volumes(volumes: Sequence[Object], at: str) -> Warnings:
 
 def claim_spec(spec: Object, path: str) -> Warnings:
     """Of a PersistentVolumeClaim's spec."""
-    yield from _fractional(
-        (spec.get("resources") or {}).get("requests"), "storage", f"{path}.resources.requests"
-    )
+    for part in ("requests", "limits"):
+        yield from _fractional((spec.get("resources") or {}).get(part), "storage", f"{path}.resources.{part}")
 
 
 def _overlaps(volume: Object) -> Warnings:
