@@ -221,3 +221,23 @@ def test_explain_reads_both_openapi_documents(tour: Kubectl) -> None:
     assert "limits\t<map[string]Quantity>" in recursive and "port\t<IntOrString> -required-" in recursive
     assert "enum: Always, Never, OnFailure" in tour("explain", "pod.spec")
     assert 'field "nosuch" does not exist' in failing(tour, "explain", "pods.spec.nosuch")
+
+
+def test_who_wrote_and_who_reported_have_the_names_of_upstreams_components(tour: Kubectl) -> None:
+    managers = tour(
+        "get", "rs,pods", "-l", "app=web", "--show-managed-fields",
+        "-o", "jsonpath={.items[*].metadata.managedFields[*].manager}",
+    )  # fmt: skip
+    assert {"kube-controller-manager", "kubelet"} == set(managers.split())
+    told = tour("get", "events", "-o", "wide", "--field-selector=reason=Scheduled")
+    assert "default-scheduler, default-scheduler-" in told
+    body = '{"apiVersion":"v1","kind":"ConfigMap","metadata":{"name":"raw2","namespace":"tour"},"data":{"a":"b"}}'
+    made = json.loads(tour("create", "--raw", "/api/v1/namespaces/tour/configmaps", "-f", "-", stdin=body))
+    assert made["metadata"]["managedFields"][0]["manager"] == "kubectl"
+
+
+def test_a_refused_change_of_a_pod_shows_what_differs(tour: Kubectl) -> None:
+    tour("run", "still", "--image=busybox")
+    said = failing(tour, "patch", "pod", "still", "-p", '{"spec":{"hostname":"other"}}')
+    assert '-  "Hostname": "other",\n+  "Hostname": "",\n' in said
+    tour("delete", "pod", "still", "--now", "--wait=false")
