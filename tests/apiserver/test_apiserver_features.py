@@ -143,3 +143,17 @@ async def test_health_has_the_checks_of_the_minor(started) -> None:
         names = (await started(minor)).health.checks("livez")
         assert ("poststarthook/start-kubernetes-service-cidr-controller" in names) is there
         assert ("poststarthook/storage-readiness" in names) is there
+
+
+@pytest.mark.parametrize(("minor", "left"), [("1.34", "n0"), ("1.36", None)])
+async def test_which_node_a_pod_was_meant_for_is_forgotten_when_it_has_one(
+    started, make_pod, minor: str, left: str | None
+) -> None:
+    api = await started(minor)
+    await api.client.create(resource("serviceaccounts"), {"metadata": {"name": "default"}}, "default")
+    await api.client.create(PODS, make_pod())
+    meant = {"status": {"nominatedNodeName": "n0"}}
+    await api.client.patch(PODS, "web", meant, "default", subresource="status")
+    binding = {"metadata": {"name": "web"}, "target": {"kind": "Node", "name": "n1"}}
+    await api.client.create(PODS, binding, "default", subresource="binding", name="web")
+    assert (await api.client.get(PODS, "web", "default"))["status"].get("nominatedNodeName") == left

@@ -49,6 +49,24 @@ async def test_a_bound_pod_is_still_in_its_first_generation(
     assert (await client.get(PODS, "web", "default"))["metadata"]["generation"] == 1
 
 
+async def test_a_bound_pod_is_not_meant_for_a_node_any_more_and_its_conditions_keep_their_order(
+    client: Client, default_account: None, make_pod: MAKE
+) -> None:
+    await client.create(PODS, make_pod())
+    conditions = [
+        {"type": "PodScheduled", "status": "False", "reason": "Unschedulable"},
+        {"type": "other", "status": "True"},
+    ]
+    status = {"nominatedNodeName": "n0", "conditions": conditions}
+    await client.patch(PODS, "web", {"status": status}, "default", subresource="status")
+    await client.create(PODS, binding(), "default", subresource="binding", name="web")
+    found = (await client.get(PODS, "web", "default"))["status"]
+    assert "nominatedNodeName" not in found
+    assert [(each["type"], each["status"]) for each in found["conditions"]] == [
+        ("PodScheduled", "True"), ("other", "True"),
+    ]  # fmt: skip
+
+
 async def test_the_old_bindings_resource_does_the_same(
     client: Client, default_account: None, make_pod: MAKE
 ) -> None:

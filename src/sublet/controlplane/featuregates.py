@@ -14,6 +14,7 @@ SWITCHES = (
     | older.ACTED
     | {
         "AuthorizePodWebsocketUpgradeCreatePermission",
+        "ClearingNominatedNodeNameAfterBinding",
         "ComponentFlagz",
         "ComponentStatusz",
         "ConstrainedImpersonation",

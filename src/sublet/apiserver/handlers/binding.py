@@ -30,6 +30,8 @@ if TYPE_CHECKING:
     from sublet.apiserver.api import APIServer
 
 BINDING = Resource("", "v1", "bindings", "Binding", True)
+CLEARED = "ClearingNominatedNodeNameAfterBinding"
+"""The feature by which a pod that has its node does not say any more which it was meant for."""
 
 
 async def handle(request: Request, info: RequestInfo, api: APIServer) -> Response:
@@ -96,6 +98,8 @@ def _assignment(api: APIServer, pods: Kind, binding: Object) -> Any:
         if metadata.get("labels"):
             current["metadata"]["labels"] = {**metadata["labels"], **objects.labels(current)}
         _set_scheduled(current, objects.rfc3339(api.clock.now()))
+        if api.features.enabled(CLEARED):
+            current["status"].pop("nominatedNodeName", None)
         return current
 
     return change
@@ -103,11 +107,13 @@ def _assignment(api: APIServer, pods: Kind, binding: Object) -> Any:
 
 def _set_scheduled(pod: Object, now: str) -> None:
     status = pod.setdefault("status", {})
-    conditions = [c for c in status.get("conditions") or () if c.get("type") != "PodScheduled"]
-    conditions.append(
-        {"type": "PodScheduled", "status": "True", "lastProbeTime": None, "lastTransitionTime": now}
-    )
-    status["conditions"] = conditions
+    scheduled = {"type": "PodScheduled", "status": "True", "lastProbeTime": None, "lastTransitionTime": now}
+    conditions = status.setdefault("conditions", [])
+    for index, condition in enumerate(conditions):
+        if condition.get("type") == "PodScheduled":
+            conditions[index] = scheduled
+            return
+    conditions.append(scheduled)
 
 
 def _keep(_new: Object, _old: Object) -> None:
