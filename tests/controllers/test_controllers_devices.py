@@ -252,9 +252,12 @@ async def test_a_pod_is_bound_once_its_device_is_ready(devices: Cluster) -> None
     await pod(devices, "p")
     claim = await until(lambda: allocated(devices))
     await asyncio.sleep(0.2)
-    assert not (await devices.get("pods", "p"))["spec"].get("nodeName")
+    found = await devices.get("pods", "p")
+    assert not found["spec"].get("nodeName")
+    assert found["status"]["nominatedNodeName"] == "node-1"
     await says(devices, claim, "example.com/Ready")
     await until(lambda: runs(devices, "p"))
+    assert "nominatedNodeName" not in (await devices.get("pods", "p"))["status"]
 
 
 async def test_a_device_that_cannot_be_made_ready_is_taken_from_the_claim(devices: Cluster) -> None:

@@ -230,8 +230,13 @@ class Controlling:
         self._scheduler_events = SeriesRecorder(client, socket.gethostname(), clock=self._clock)
         devices = ("resource.k8s.io", "resourceclaims") in kinds.load(self._assembly.minor)
         chosen = self._assembly.scheduler_settings or SchedulerSettings()
-        extended = self._api.features.enabled("DRAExtendedResource")
-        settings = structs.replace(chosen, devices=devices, extended_resources=extended)
+        enabled = self._api.features.enabled
+        settings = structs.replace(
+            chosen,
+            devices=devices,
+            extended_resources=enabled("DRAExtendedResource"),
+            nominates=enabled("NominatedNodeNameForExpectation"),
+        )
         scheduler = Scheduler(
             client, informers, self._scheduler_events, self._clock, self._rng, settings=settings
         )

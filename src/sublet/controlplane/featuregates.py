@@ -18,6 +18,7 @@ SWITCHES = (
         "ComponentFlagz",
         "ComponentStatusz",
         "ConstrainedImpersonation",
+        "NominatedNodeNameForExpectation",
         "WatchList",
     }
 )

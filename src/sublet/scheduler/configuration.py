@@ -27,6 +27,8 @@ class SchedulerSettings(Struct, frozen=True):
     """Whether the API has claims for devices (resource.k8s.io/v1, since 1.34)."""
     extended_resources: bool = True
     """Whether device classes serve extended resources (since 1.36)."""
+    nominates: bool = True
+    """Whether a pod says which node it is meant for while its volumes and devices are prepared (since 1.35)."""
 
 
 class _Document(Struct, frozen=True):

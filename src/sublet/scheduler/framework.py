@@ -152,6 +152,8 @@ class Plugin:
     """Takes back what ``reserve`` did: the pod is not bound."""
     bind: Bind | None = None
     """Runs before the pod is bound, may wait; raises ``StatusError`` or ``TimeoutError`` to give the node back."""
+    busy: Callable[[Any], bool] | None = None
+    """(state): whether ``bind`` has something to do for this pod; None: always."""
     wakes: frozenset[str] = frozenset()
     """What may change its rejection."""
     preemptible: bool = False
@@ -200,6 +202,16 @@ class Attempt:
             else:
                 self.states[plugin.name] = state
         return True
+
+    def binders(self) -> list[tuple[Bind, Any]]:
+        """What has to be done before the pod is bound, with the states."""
+        return [
+            (plugin.bind, self.states[plugin.name])
+            for plugin in self.profile.plugins
+            if plugin.bind is not None
+            and plugin.name not in self.skipped
+            and (plugin.busy is None or plugin.busy(self.states[plugin.name]))
+        ]
 
     def reserve(self, node: str, cluster: Cluster) -> None:
         for plugin in self.profile.plugins:

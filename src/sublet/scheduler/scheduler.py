@@ -67,6 +67,7 @@ class Scheduler:
         settings = settings or SchedulerSettings()
         self.profiles = settings.profiles
         self._share = settings.percentage_of_nodes
+        self._nominates = settings.nominates
         self.cache = Cache()
         self.queue = SchedulingQueue(clock, settings.initial_backoff, settings.max_backoff)
         self._pods = self._informers.informer(resource("pods"))
@@ -291,10 +292,13 @@ class Scheduler:
 
     async def _create_binding(self, attempt: Attempt, node: str) -> None:
         pod = attempt.pod
+        binders = attempt.binders()
+        if binders and self._nominates:
+            # Others (a cluster autoscaler) learn what is meant before volumes and devices are ready.
+            await self._write_status(pod, {"nominatedNodeName": node})
         with self._timed("PreBind", pod):
-            for plugin in attempt.profile.plugins:
-                if plugin.bind is not None and plugin.name not in attempt.skipped:
-                    await plugin.bind(attempt.states[plugin.name], pod, node, self._cluster)
+            for bind, state in binders:
+                await bind(state, pod, node, self._cluster)
         binding = {
             "apiVersion": "v1",
             "kind": "Binding",

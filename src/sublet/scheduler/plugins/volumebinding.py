@@ -145,8 +145,6 @@ def _candidate(claim: Object, lookup: Lookup, node: NodeInfo, taken: set[str]) -
 
 
 async def _bind(state: _State, pod: PodInfo, node: str, cluster: Cluster) -> None:
-    if not state.waiting:
-        return
     taken: set[str] = set()
     for claim in state.waiting:
         chosen = _candidate(claim, state.lookup, cluster.nodes[node], taken)
@@ -232,5 +230,6 @@ PLUGIN = Plugin(
     prepare=_prepare,
     filter=_filter,
     bind=_bind,
+    busy=lambda state: bool(state.waiting),
     wakes=frozenset({VOLUME_CHANGED, NODE_LABELS}),
 )
