@@ -484,11 +484,16 @@ async def test_a_node_reads_the_secrets_of_the_volumes_its_pods_claim(cluster: F
         "azureFile": {"shareName": "s", "secretName": "share"},
         "iscsi": {"targetPortal": "1.2.3.4", "iqn": "iqn.2001-04.com.example:a", "lun": 0,
                   "secretRef": {"name": "chap", "namespace": "default"}},
+        "flexVolume": {"driver": "a/b", "secretRef": {"name": "stranger", "namespace": "default"}},
     }  # fmt: skip
+    holders = {"flexVolume": "another"}
     volumes = []
     for name, source in sources.items():
         spec = {"capacity": {"storage": "1Gi"}, "accessModes": ["ReadWriteOnce"], "storageClassName": ""}
-        volume = {"metadata": {"name": f"pv-{name.lower()}"}, "spec": {**spec, name: source}}
+        holder = {"namespace": "default", "name": holders.get(name, name.lower())}
+        volume = {
+            "metadata": {"name": f"pv-{name.lower()}"}, "spec": {**spec, name: source, "claimRef": holder}
+        }  # fmt: skip
         await cluster.create("/api/v1/persistentvolumes", volume)
         claim = {
             "accessModes": ["ReadWriteOnce"], "storageClassName": "", "volumeName": f"pv-{name.lower()}",
@@ -497,14 +502,18 @@ async def test_a_node_reads_the_secrets_of_the_volumes_its_pods_claim(cluster: F
         claims = "/api/v1/namespaces/default/persistentvolumeclaims"
         await cluster.create(claims, {"metadata": {"name": name.lower()}, "spec": claim})
         volumes.append({"name": name.lower(), "persistentVolumeClaim": {"claimName": name.lower()}})
-    for name in ("stage", "share", "chap", "controllers"):
+    names = ("stage", "share", "chap", "controllers", "stranger")
+    for name in names:
         await cluster.create(secrets, {"metadata": {"name": name}})
     await cluster.create(PODS, pod("claims", "n1", volumes=volumes))
-    codes = {
-        name: (await cluster.ask("GET", f"{secrets}/{name}", user=NODE)).status
-        for name in ("stage", "share", "chap", "controllers")
+    codes = {name: (await cluster.ask("GET", f"{secrets}/{name}", user=NODE)).status for name in names}
+    # A claim that names a volume of another is not heard: the volume says whose it is.
+    assert codes == {"stage": 200, "share": 200, "chap": 200, "controllers": 403, "stranger": 403}
+    read = {
+        name: (await cluster.ask("GET", f"/api/v1/persistentvolumes/pv-{name}", user=NODE)).status
+        for name in ("csi", "flexvolume")
     }
-    assert codes == {"stage": 200, "share": 200, "chap": 200, "controllers": 403}
+    assert read == {"csi": 200, "flexvolume": 403}
 
 
 # -- reviews --

@@ -221,9 +221,13 @@ class NodeAuthorizer:
     def _volume(self, namespace: str, claim: str) -> Iterator[Reference]:
         found = self._read("/registry/core/persistentvolumeclaims/", f"{namespace}/{claim}")
         volume = (found.get("spec") or {}).get("volumeName", "")
-        if volume:
+        if not volume:
+            return
+        spec = self._read("/registry/core/persistentvolumes/", volume).get("spec") or {}
+        holder = spec.get("claimRef") or {}
+        # Whoever writes a claim may name any volume in it: the volume says whose it is.
+        if (holder.get("namespace"), holder.get("name")) == (namespace, claim):
             yield "persistentvolumes", "", volume
-            spec = self._read("/registry/core/persistentvolumes/", volume).get("spec") or {}
             yield from _secrets_of_volume(spec, namespace)
 
     def _read(self, prefix: str, place: str) -> Object:
