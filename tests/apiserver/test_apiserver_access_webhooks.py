@@ -107,6 +107,33 @@ async def test_a_token_that_the_webhook_refuses_or_that_is_for_others_is_refused
     assert (await who(front, "other")).status == 401
 
 
+async def test_a_token_of_a_webhook_that_knows_no_audiences_is_for_this_server_only(
+    front: Front, remote: Remote
+) -> None:
+    path = "/apis/authentication.k8s.io/v1/tokenreviews"
+    remote.status = {"authenticated": True, "user": {"username": "dora"}}
+    for audiences, authenticated in (
+        (["vault"], False),
+        (["https://kubernetes.default.svc.cluster.local"], True),
+    ):
+        review = await front.create(path, {"spec": {"token": "abc", "audiences": audiences}})
+        assert review["status"].get("authenticated", False) is authenticated
+    remote.status |= {"audiences": ["vault"]}
+    review = await front.create(path, {"spec": {"token": "for-vault", "audiences": ["vault", "x"]}})
+    assert review["status"]["audiences"] == ["vault"]
+
+
+async def test_what_was_wrong_with_a_token_is_asked_again(front: Front, remote: Remote) -> None:
+    remote.status = {"authenticated": False, "error": "the directory is away"}
+    await who(front, "abc")
+    await who(front, "abc")
+    assert len(remote.asked) == 2
+    remote.status = {"authenticated": False}
+    await who(front, "abc")
+    await who(front, "abc")
+    assert len(remote.asked) == 3
+
+
 async def test_tokens_of_our_own_are_not_shown_to_the_webhook(front: Front, remote: Remote) -> None:
     await front.account()
     assert (await who(front, await front.token()))["username"].endswith(":robot")

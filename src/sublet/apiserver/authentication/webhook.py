@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 from msgspec import Struct
 
@@ -42,8 +42,9 @@ class WebhookTokens:
         key = self._answers.key(token, list(wanted))
         answer = self._answers.get(key)
         if answer is None:
-            answer = _answer(await self._ask(token, wanted), wanted)
-            self._answers.put(key, answer, self._settings.cache_seconds)
+            answer = _answer(await self._ask(token, wanted), wanted, self._audiences)
+            if answer == "" or isinstance(answer, TokenUser):
+                self._answers.put(key, answer, self._settings.cache_seconds)
         if isinstance(answer, TokenUser):
             return answer
         if answer:
@@ -51,14 +52,11 @@ class WebhookTokens:
         return None
 
     async def _ask(self, token: str, audiences: Sequence[str]) -> Object:
-        spec: dict[str, Any] = {"token": token}
-        if self._settings.version == "v1":
-            spec["audiences"] = list(audiences)
         review = {
             "kind": "TokenReview",
             "apiVersion": f"authentication.k8s.io/{self._settings.version}",
             "metadata": {},
-            "spec": spec,
+            "spec": {"token": token, "audiences": list(audiences)},
             "status": {"user": {}},
         }
         try:
@@ -68,12 +66,15 @@ class WebhookTokens:
             raise BadToken(str(error)) from None
 
 
-def _answer(status: Object, wanted: Sequence[str]) -> TokenUser | str:
-    """The user, or why there is none (``""``: the webhook does not know the token)."""
+def _answer(status: Object, wanted: Sequence[str], own: Sequence[str]) -> TokenUser | str:
+    """The user, or why there is none (``""``: the webhook does not know the token).
+
+    ``own``: whom the token is for where the webhook does not say, the audiences of this API server.
+    """
     if not status.get("authenticated"):
         return str(status.get("error") or "")
-    stated = status.get("audiences") or []
-    common = tuple(a for a in wanted if a in stated) if stated else tuple(wanted)
+    meant = status.get("audiences") or own
+    common = tuple(a for a in wanted if a in meant)
     if not common:
         return ""
     user = status.get("user") or {}

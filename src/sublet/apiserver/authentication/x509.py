@@ -161,7 +161,7 @@ def _user(certificate: Certificate) -> User | None:
     identity = "X509SHA256=" + certificate.fingerprint(hashes.SHA256()).hex()
     extra = {"authentication.kubernetes.io/credential-id": (identity,)}
     # Completed here, once, so that a request costs no copy.
-    return with_authenticated(User(common[0], groups, uids[0], extra))
+    return with_authenticated(User(common[-1], groups, uids[0], extra))
 
 
 class ClientCertificates:
