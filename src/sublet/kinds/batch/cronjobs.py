@@ -18,7 +18,7 @@ from sublet.kinds.rules.common import (
     spec_of,
     update_rule,
 )
-from sublet.kinds.rules.jobs import job_spec
+from sublet.kinds.rules.jobs import default_failures, job_spec
 from sublet.machinery import cron
 from sublet.machinery.kind import Object
 from sublet.machinery.status import invalid, not_supported, required
@@ -33,6 +33,7 @@ def _default(obj: Object) -> None:
     fill_empty(spec, concurrencyPolicy="Allow")
     fill(spec, suspend=False, successfulJobsHistoryLimit=3, failedJobsHistoryLimit=1)
     made(spec, "jobTemplate", "metadata")
+    default_failures(made(spec, "jobTemplate", "spec"))
     pod_defaults.template(obj, "jobTemplate", "spec", "template")
 
 

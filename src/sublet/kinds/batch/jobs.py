@@ -11,7 +11,6 @@ from sublet.kinds.rules.common import (
     MAX_INT32,
     Errors,
     fill,
-    fill_empty,
     immutable,
     label_selector,
     made,
@@ -20,7 +19,7 @@ from sublet.kinds.rules.common import (
     spec_of,
     update_rule,
 )
-from sublet.kinds.rules.jobs import job_spec
+from sublet.kinds.rules.jobs import default_failures, job_spec
 from sublet.machinery import names, selectors
 from sublet.machinery.kind import Object
 from sublet.machinery.objects import is_true, parse_time
@@ -40,9 +39,7 @@ def _default(job: Object) -> None:
     fill(spec, completionMode="NonIndexed")
     failure = spec.get("podFailurePolicy")
     fill(spec, podReplacementPolicy="Failed" if failure is not None else "TerminatingOrFailed")
-    for failure_rule in (failure or {}).get("rules") or ():
-        for pattern in failure_rule.get("onPodConditions") or ():
-            fill_empty(pattern, status="True")
+    default_failures(spec)
     template_labels = workload.template_labels(spec)
     metadata = job.setdefault("metadata", {})
     if template_labels and not metadata.get("labels"):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from sublet.kinds.rules import gotypes, indexes, pod_spec
-from sublet.kinds.rules.common import Errors, named, not_negative
+from sublet.kinds.rules.common import Errors, fill_empty, named, not_negative
 from sublet.kinds.rules.references import domain_path
 from sublet.machinery import names
 from sublet.machinery.kind import Object
@@ -30,6 +30,13 @@ _COUNTS = (
     "parallelism", "completions", "activeDeadlineSeconds", "backoffLimit", "ttlSecondsAfterFinished",
     "backoffLimitPerIndex", "maxFailedIndexes",
 )  # fmt: skip
+
+
+def default_failures(spec: Object) -> None:
+    """Fills in place, of a job or a job's template, that conditions of pods which count as failures are true ones."""
+    for rule in (spec.get("podFailurePolicy") or {}).get("rules") or ():
+        for pattern in rule.get("onPodConditions") or ():
+            fill_empty(pattern, status="True")
 
 
 def job_spec(path: str, spec: Object) -> Errors:

@@ -49,7 +49,8 @@ def pod_spec(spec: Object, *, whole_pod: bool) -> None:
     if spec.get("securityContext") is None:
         spec["securityContext"] = {}
     _service_account(spec)
-    rounded(spec.get("overhead"))
+    resources = spec.get("resources") or {}
+    rounded(spec.get("overhead"), resources.get("limits"), resources.get("requests"))
     if whole_pod:
         fill(spec, enableServiceLinks=True)
         _pod_level_resources(spec)
@@ -192,7 +193,6 @@ def _pod_level_resources(spec: Object) -> None:
         if name.startswith("hugepages-"):
             resources.setdefault("limits", {}).setdefault(name, limit.canonical())
     limits = resources.get("limits")
-    rounded(limits, resources.get("requests"))
     if not limits:
         return
     requests = resources.setdefault("requests", {})
