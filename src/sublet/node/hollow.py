@@ -250,12 +250,12 @@ class HollowNodes:
         return Result(seconds)
 
     async def _place(self, pod: Object, node: HollowNode) -> Place:
-        families = await self._by_name[node.name].learn()
-        own = self._settings.addresses(node.name, families)
-        ips = own
+        registration = self._by_name[node.name]
+        families = await registration.learn()
+        ips: Sequence[str] = registration.addresses
         if not (pod.get("spec") or {}).get("hostNetwork"):
             ips = self._pod_ips(pod, families)
-        return Place(own, ips, self._settings.denied_images, self._settings.finish_seconds)
+        return Place(registration.addresses, ips, self._settings.denied_images, self._settings.finish_seconds)
 
     def _pod_ips(self, pod: Object, families: Sequence[str]) -> list[str]:
         """Those it has, else one of each of its node's families."""
@@ -293,7 +293,7 @@ class HollowNodes:
             return
 
     async def _reject(self, pod: Object, node: HollowNode, reason: str, message: str) -> None:
-        place = Place(self._settings.addresses(node.name), ())
+        place = Place(self._by_name[node.name].addresses, ())
         await self._write(pod, hollow_status.rejected(pod, place, self._clock.now(), reason, message))
         self._record(pod, [("Warning", reason, message, "")])
 

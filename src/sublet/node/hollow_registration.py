@@ -101,9 +101,9 @@ def node_object(settings: HollowSettings, name: str) -> Object:
 
 
 def node_status(
-    settings: HollowSettings, name: str, since: str, now: str, families: Sequence[str] = ()
+    settings: HollowSettings, name: str, since: str, now: str, addresses: Sequence[str]
 ) -> Object:
-    """``since``: when it became ready; ``now``: the heartbeat; ``families``: of its pods' addresses."""
+    """``since``: when it became ready; ``now``: the heartbeat; ``addresses``: its own."""
     pressures = (
         ("MemoryPressure", "False", "KubeletHasSufficientMemory", "kubelet has sufficient memory available"),
         ("DiskPressure", "False", "KubeletHasNoDiskPressure", "kubelet has no disk pressure"),
@@ -125,7 +125,7 @@ def node_status(
             for kind, status, reason, message in pressures
         ],
         "addresses": [
-            *({"type": "InternalIP", "address": address} for address in settings.addresses(name, families)),
+            *({"type": "InternalIP", "address": address} for address in addresses),
             {"type": "Hostname", "address": name},
         ],
         "nodeInfo": {
@@ -157,6 +157,8 @@ class Registration:
         self._written = 0.0
         self.families: tuple[str, ...] = ()
         """Of the node's own ranges, once it has any."""
+        self.addresses = settings.addresses(name)
+        """The node's own."""
         self._asked = -math.inf
         self._registered = 0.0
 
@@ -202,12 +204,13 @@ class Registration:
         ranges = (node.get("spec") or {}).get("podCIDRs") or ()
         self.families = tuple(networks.family(each) for each in ranges)
         if len(self.families) > 1:
+            self.addresses = self._settings.addresses(self.name, self.families)
             await self._write_status()
         return self.families
 
     async def _write_status(self) -> None:
         now = objects.rfc3339(self._clock.now())
-        status = node_status(self._settings, self.name, self._since, now, self.families)
+        status = node_status(self._settings, self.name, self._since, now, self.addresses)
         # Two addresses of one type cannot be merged.
         status["addresses"] = replaced("addresses", status["addresses"])
         await self._client.patch(
