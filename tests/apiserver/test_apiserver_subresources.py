@@ -222,6 +222,7 @@ async def test_a_pod_that_needs_no_budget_also_says_why_it_went(
     condition = objects.condition(gone, "DisruptionTarget")
     assert condition is not None and gone["metadata"]["deletionTimestamp"]
     assert condition["observedGeneration"] == 1
+    assert condition["lastProbeTime"] is None and "lastProbeTime" in condition
 
 
 async def test_an_eviction_means_the_pod_of_one_version_and_uid(

@@ -235,7 +235,8 @@ async def _remove(
 async def _mark(api: APIServer, pods: Kind, info: RequestInfo, options: DeleteOptions) -> Object:
     now = objects.rfc3339(api.clock.now())
     condition = {
-        "type": "DisruptionTarget", "status": "True", "reason": "EvictionByEvictionAPI", "message": "Eviction API: evicting",
+        "type": "DisruptionTarget", "status": "True", "lastProbeTime": None,
+        "reason": "EvictionByEvictionAPI", "message": "Eviction API: evicting",
     }  # fmt: skip
 
     def edit(obj: Object) -> bool:
