@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import time
 from collections.abc import AsyncIterator
@@ -135,6 +136,34 @@ async def test_another_key_of_the_service_makes_what_is_there_stale(
     assert (await envelope(store)).source.key_id == "key-2"
 
 
+async def test_how_services_are_used_is_told_under_upstreams_names(
+    store: Store, tmp_path: Path, kms: Plugin
+) -> None:
+    async with serving(store, tmp_path, provider(kms.path)) as api:
+        await client_of(api).create(SECRETS, secret())
+        kms.key_id = ""
+        assert api.encrypted is not None
+        assert not await parts(api)[0].look(api.encrypted._changed)
+        lines = [line for line in api.encrypted.lines() if not line.startswith("#")]
+    key = hashlib.sha256(b"key-1").hexdigest()
+    server = hashlib.sha256(api.identity.name.encode()).hexdigest()
+    labels = f'apiserver_id_hash="sha256:{server}",key_id_hash="sha256:{key}",provider_name="vault"'
+    name = "apiserver_envelope_encryption"
+    for expected in (
+        f'{name}_key_id_hash_total{{{labels},transformation_type="to_storage"}} 1',
+        f'{name}_dek_source_cache_size{{provider_name="vault"}} 1',
+        f'{name}_invalid_key_id_from_status_total{{error="empty",provider_name="vault"}} 1',
+        f'{name}_kms_operations_latency_seconds_count{{grpc_status_code="OK",'
+        'method_name="/v2.KeyManagementService/Status",provider_name="vault"} 2',
+    ):
+        assert expected in lines
+    for stamp in (
+        f'{name}_key_id_hash_last_timestamp_seconds{{{labels},transformation_type="to_storage"}} ',
+        f"{name}_key_id_hash_status_last_timestamp_seconds{{{labels}}} ",
+    ):
+        assert any(line.startswith(stamp) for line in lines)
+
+
 def parts(api: APIServer) -> Any:
     assert api.encrypted is not None
     return api.encrypted._encryption.services
@@ -221,7 +250,7 @@ async def test_a_service_that_is_not_there_keeps_the_server_from_starting(
     api = APIServer(APIServerSettings(encryption_config=path), store)
     assert api.encrypted is not None
     with pytest.raises(StoreError, match="healthz check for KMS Provider vault, error: rpc error: code = "):
-        await api.encrypted.start(api.clock, 0.0)
+        await api.encrypted.start(api.clock, "me", 0.0)
     await api.encrypted.stop()
 
 

@@ -258,7 +258,7 @@ class APIServer:
             self.audit.start()
             self.metrics.sources.append(self.audit.lines)
         if self.encrypted is not None:
-            await self.encrypted.start(self.clock)
+            await self.encrypted.start(self.clock, self.identity.name)
         await self.caches.start()
         reached(health.CACHES)
         pods = self.kinds.stored("", "pods")

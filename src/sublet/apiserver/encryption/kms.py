@@ -12,12 +12,15 @@ import asyncio
 import logging
 import os
 from collections.abc import Awaitable, Callable
+from functools import partial
 
 from msgspec import Struct
 
 from sublet.apiserver.encryption.ciphers import AESGCM, ENCRYPTED, CannotDecrypt
-from sublet.apiserver.encryption.kmsmessages import HKDF_SEED, Envelope, Invalid, Source, Status, hashed
+from sublet.apiserver.encryption.kmsmessages import HKDF_SEED, Envelope, Invalid, Source, Status
+from sublet.apiserver.encryption.kmsmetrics import KMSMetrics
 from sublet.apiserver.encryption.kmsservice import CallFailed, KMSService
+from sublet.apiserver.reloads import hashed
 from sublet.machinery import objects
 from sublet.machinery.clock import Clock
 from sublet.store.interface import StoreError
@@ -80,6 +83,7 @@ class KMS:
         self.prefix = b"%bkms:v2:%b:" % (ENCRYPTED, name.encode())
         self.service = service
         self._clock: Clock
+        self._metrics: KMSMetrics
         self._state: _State | None = None
         self._opened: dict[Source, Seed | AESGCM] = {}
         self._refused: dict[Source, tuple[float, str]] = {}
@@ -98,9 +102,10 @@ class KMS:
             raise NotHealthy(f"kms provider {self.name} has no key to encrypt with: {self._checked[1]}")
         if (now := self._clock.now()) > state.expires:
             raise NotHealthy(
-                f'encryptedDEKSource with keyID hash "{hashed(state.source.key_id)}" expired at '
+                f'encryptedDEKSource with keyID hash "{_hashed(state.source.key_id)}" expired at '
                 f"{objects.rfc3339(state.expires)} (current time is {objects.rfc3339(now)})"
             )
+        self._metrics.used("to_storage", self.name, state.source.key_id)
         return Envelope(state.seed.encrypt(plain, key), state.source).encode()
 
     def decrypt(self, sealed: bytes, key: bytes) -> bytes:
@@ -110,6 +115,7 @@ class KMS:
         if found is None:
             _, why = self._refused.get(envelope.source, (0.0, "it was not asked for"))
             raise CannotDecrypt(f"failed to decrypt DEK, error: {why}")
+        self._metrics.used("from_storage", self.name, envelope.source.key_id)
         return found.decrypt(envelope.data, key)
 
     def outdated(self, sealed: bytes) -> bool:
@@ -140,12 +146,14 @@ class KMS:
         if len(self._opened) >= _SOURCES_LIMIT:
             self._opened.clear()
         self._opened[source] = opened
+        self._metrics.sizes[self.name] = len(self._opened)
 
     # -- the service --
 
-    async def begin(self, clock: Clock, seconds: float = 0.0) -> None:
+    async def begin(self, clock: Clock, metrics: KMSMetrics, seconds: float = 0.0) -> None:
         """Asks the service for the first time, and again for so many seconds. Raises :class:`NotHealthy`."""
-        self._clock = clock
+        self._clock, self._metrics = clock, metrics
+        self.service.observe(partial(metrics.called, self.name))
         until = clock.monotonic() + seconds
         while True:
             try:
@@ -203,7 +211,10 @@ class KMS:
             try:
                 status = await self.service.status()
                 problems = status.problems()
-                if status.has_key:
+                if not status.has_key:
+                    self._metrics.invalid(self.name, status.key_id)
+                else:
+                    self._metrics.stated(self.name, status.key_id)
                     problems += await self._rotate(status)
                 if problems:
                     listed = problems[0] if len(problems) == 1 else f"[{', '.join(problems)}]"
@@ -236,9 +247,14 @@ class KMS:
             told = str(error) if isinstance(error, Invalid) else f"failed to encrypt DEK, error: {error}"
         had = "" if state is None else state.source.key_id
         return [
-            f'failed to rotate DEK, errGen={told}, statusKeyIDHash="{hashed(status.key_id)}", '
-            f'encryptKeyIDHash="{hashed(said)}", stateKeyIDHash="{hashed(had)}"'
+            f'failed to rotate DEK, errGen={told}, statusKeyIDHash="{_hashed(status.key_id)}", '
+            f'encryptKeyIDHash="{_hashed(said)}", stateKeyIDHash="{_hashed(had)}"'
         ]
+
+
+def _hashed(key_id: str) -> str:
+    """A key's id as errors may show it."""
+    return hashed(key_id.encode())
 
 
 def _envelope(sealed: bytes) -> Envelope:

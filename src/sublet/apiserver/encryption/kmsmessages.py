@@ -5,11 +5,11 @@ Source: k8s.io/kms/apis/v2 and the EncryptedObject of apiserver's storage/value/
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping
 
 from msgspec import Struct, field
 
+from sublet.apiserver.reloads import hashed
 from sublet.machinery import names, wire
 from sublet.machinery.codec import DecodeError
 
@@ -48,7 +48,7 @@ class Status(Struct, frozen=True):
         try:
             check_key_id(self.key_id)
         except Invalid as error:
-            found.append(f'got invalid KMSv2 KeyID hash "{hashed(self.key_id)}": {error}')
+            found.append(f'got invalid KMSv2 KeyID hash "{hashed(self.key_id.encode())}": {error}')
         return found
 
 
@@ -154,11 +154,6 @@ def decrypted(data: bytes) -> bytes:
         if number == 1 and kind == wire.BYTES:
             found = content
     return found
-
-
-def hashed(key_id: str) -> str:
-    """A key's id as logs and errors may show it."""
-    return f"sha256:{hashlib.sha256(key_id.encode()).hexdigest()}" if key_id else ""
 
 
 def check_key_id(key_id: str) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 import uuid
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -29,6 +30,11 @@ class KMSService:
         self._target = target(endpoint)
         self._timeout = timeout
         self._channel: grpc.aio.Channel | None = None
+        self._observe: Callable[[str, str, float], None] = _nobody
+
+    def observe(self, observe: Callable[[str, str, float], None]) -> None:
+        """Has each call told to: (method, gRPC's code, seconds)."""
+        self._observe = observe
 
     async def status(self) -> Status:
         return _understood(Status.decode, await self._call("Status", b""))
@@ -52,6 +58,7 @@ class KMSService:
         call: Any = self._connection().unary_unary(
             _METHODS + method, request_serializer=None, response_deserializer=None
         )
+        begun, code = time.monotonic(), "OK"
         try:
             answer: bytes = await call(request, timeout=self._timeout)
         except asyncio.CancelledError:
@@ -61,6 +68,8 @@ class KMSService:
         except grpc.RpcError as error:
             code = "".join(part.capitalize() for part in error.code().name.split("_"))
             raise CallFailed(f"rpc error: code = {code} desc = {error.details()}") from None
+        finally:
+            self._observe(_METHODS + method, code, time.monotonic() - begun)
         return answer
 
     def _connection(self) -> grpc.aio.Channel:
@@ -76,6 +85,10 @@ class KMSService:
             ]
             self._channel = grpc.aio.insecure_channel(self._target, options=options)
         return self._channel
+
+
+def _nobody(_method: str, _code: str, _seconds: float) -> None:
+    """Nobody is told."""
 
 
 def target(endpoint: str) -> str:

@@ -13,8 +13,9 @@ from msgspec import structs
 
 from sublet.apiserver.encryption.ciphers import ENCRYPTED, CannotDecrypt
 from sublet.apiserver.encryption.configuration import Encryption, Transformer
+from sublet.apiserver.encryption.kmsmetrics import KMSMetrics
 from sublet.apiserver.stored import UNREADABLE
-from sublet.machinery.clock import Clock
+from sublet.machinery.clock import Clock, SystemClock
 from sublet.store.interface import Compacted, Entry, Event, Listing, Progress, RevisionMismatch, Store
 
 _log = logging.getLogger(__name__)
@@ -33,8 +34,10 @@ class EncryptedStore:
         self._stale: set[str] = set()
         self._unreadable: set[str] = set()
         self._generation = 0
-        self._clock: Clock | None = None
-        """None until :meth:`start`."""
+        self._clock: Clock = SystemClock()
+        self._server = ""
+        self._metrics: KMSMetrics | None = None
+        """None where there is no key management service."""
 
     # -- what it is for --
 
@@ -42,10 +45,13 @@ class EncryptedStore:
         """Whether the value is not as it would be written today: an update writes it even where nothing changes."""
         return key in self._stale
 
-    async def start(self, clock: Clock, patience: float = 10.0) -> None:
-        """Asks the key management services for their keys. Raises ``StoreError`` where one gives none in time."""
-        self._clock = clock
-        await self._begin(self._encryption, clock, patience)
+    async def start(self, clock: Clock, server: str, patience: float = 10.0) -> None:
+        """Asks the key management services for their keys. Raises ``StoreError`` where one gives none in time.
+
+        ``server``: the name of the API server's Lease.
+        """
+        self._clock, self._server = clock, server
+        await self._begin(self._encryption, patience)
 
     async def stop(self) -> None:
         for service in self._encryption.services:
@@ -62,8 +68,7 @@ class EncryptedStore:
         Raises what the store raises.
         """
         before = self._encryption
-        if self._clock is not None:
-            await self._begin(encryption, self._clock, 0.0)
+        await self._begin(encryption, 0.0)
         self._encryption = encryption
         self._transformers.clear()
         await self._look_again()
@@ -72,12 +77,15 @@ class EncryptedStore:
         # Watchers are told to read everything again: values may open now that did not, or the other way round.
         self._generation += 1
 
-    async def _begin(self, encryption: Encryption, clock: Clock, patience: float) -> None:
+    async def _begin(self, encryption: Encryption, patience: float) -> None:
+        if encryption.services and self._metrics is None:
+            self._metrics = KMSMetrics(self._clock, self._server)
         begun = []
         try:
             for service in encryption.services:
-                begun.append(service)
-                await service.begin(clock, patience)
+                if self._metrics is not None:
+                    begun.append(service)
+                    await service.begin(self._clock, self._metrics, patience)
         except BaseException:
             for service in begun:
                 await service.stop()
@@ -123,6 +131,8 @@ class EncryptedStore:
             yield f"# HELP {name} {what}"
             yield f"# TYPE {name} gauge"
             yield f"{name} {len(values)}"
+        if self._metrics is not None:
+            yield from self._metrics.lines()
 
     def _transformer(self, key: str) -> Transformer:
         end = key.find("/", key.find("/", len(_PREFIX)) + 1)
