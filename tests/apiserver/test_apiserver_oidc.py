@@ -318,6 +318,15 @@ async def test_an_issuer_that_cannot_be_reached_does_not_replace_one_that_works(
     counted = (await front.ask("GET", "/metrics")).body.decode()
     assert 'authentication_config_controller_automatic_reloads_total{apiserver_id_hash="sha256:' in counted
     assert 'status="failure"} 1\n' in counted
+    # It is tried again, but not at every look.
+    answer = {"issuer": f"{provider.url}/silent", "jwks_uri": f"{provider.url}/keys"}
+    provider.server.on("/silent/.well-known/openid-configuration", lambda _body: web.json_response(answer))
+    await front.api.access.reload()
+    assert (await who(front, provider.token()))["username"] == "oidc:jane"
+    front.clock.ahead = 61
+    await front.api.access.reload()
+    assert (await who(front, provider.token())).status == 401
+    assert (await who(front, provider.token(iss=f"{provider.url}/silent")))["username"] == "oidc:jane"
 
 
 async def test_what_came_of_tokens_and_files_is_counted(

@@ -38,6 +38,8 @@ from sublet.machinery.status import BadRequest
 _log = logging.getLogger(__name__)
 PERIOD = 5.0
 """Seconds between two looks at the files."""
+_AGAIN = 60.0
+"""Seconds until a file that could not be used is tried again."""
 PATIENCE = 60.0
 """Seconds that the issuers of a changed AuthenticationConfiguration have until they can be reached."""
 
@@ -82,7 +84,7 @@ class Access:
         self._retired: list[WebhookAuthorizer] = []
         self._task: asyncio.Task[None] | None = None
         self._followed = [
-            _Followed(file, renew, Reloads(what, server, clock))
+            _Followed(file, renew, Reloads(what, server, clock), clock)
             for what, file, renew in (
                 ("authentication", authentication_settings.configuration_file, self._renew_authentication),
                 ("authorization", authorization_settings.configuration_file, self._renew_authorization),
@@ -183,30 +185,36 @@ class Access:
 
 
 class _Followed:
-    """One file, and what its content is for."""
+    """One file, and what its content is for. What could not be used is tried again every minute."""
 
-    def __init__(self, file: Path, renew: Callable[[], Awaitable[None]], reloads: Reloads) -> None:
+    def __init__(
+        self, file: Path, renew: Callable[[], Awaitable[None]], reloads: Reloads, clock: Clock
+    ) -> None:
         self._file = file
         self._renew = renew
         self.reloads = reloads
-        self._seen = ""
+        self._clock = clock
+        self._taken = ""
+        self._refused = ""
+        self._again = 0.0
 
     def begin(self) -> None:
-        self._seen = _digest(self._file)
-        self.reloads.starts_with(self._seen)
+        self._taken = _digest(self._file)
+        self.reloads.starts_with(self._taken)
 
     async def look(self) -> None:
         """Takes over what has changed; what is wrong there is logged and changes nothing."""
         digest = await asyncio.to_thread(_digest, self._file)
-        if digest == self._seen:
+        if digest == self._taken or (digest == self._refused and self._clock.monotonic() < self._again):
             return
-        self._seen = digest
         try:
             await self._renew()
         except ConfigurationError as error:
+            self._refused, self._again = digest, self._clock.monotonic() + _AGAIN
             self.reloads.refused()
             _log.error("%s has changed, but cannot be used: %s", self._file, error)
             return
+        self._taken, self._refused = digest, ""
         self.reloads.taken(digest)
         _log.info("%s has changed and counts from now on", self._file)
 
