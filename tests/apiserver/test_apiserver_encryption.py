@@ -174,7 +174,7 @@ async def test_a_changed_file_is_taken_while_the_server_runs(store: Store, tmp_p
         await client.create(SECRETS, secret())
         assert api.encrypted is not None
         reloads = Reloads("encryption", api.identity.name, api.clock)
-        reloader = Reloader(tmp_path / "encryption.yaml", api.encrypted, reloads)
+        reloader = Reloader(tmp_path / "encryption.yaml", api.encrypted, reloads, api.clock)
         assert not await reloader.look()
         changed = configuration(provider("aesgcm", new), provider("aesgcm", old))
         (tmp_path / "encryption.yaml").write_text(json.dumps(changed))

@@ -259,7 +259,7 @@ async def test_a_changed_file_may_bring_a_service(store: Store, tmp_path: Path, 
         await client_of(api).create(SECRETS, secret())
         path = tmp_path / "encryption.yaml"
         reloads = Reloads("encryption", api.identity.name, api.clock)
-        reloader = Reloader(path, api.encrypted, reloads)  # type: ignore[arg-type]
+        reloader = Reloader(path, api.encrypted, reloads, api.clock)  # type: ignore[arg-type]
         path.write_text(
             json.dumps(configuration(provider(tmp_path / "none.sock", timeout="100ms"), IDENTITY))
         )

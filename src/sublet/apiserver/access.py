@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import logging
-from collections.abc import Awaitable, Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -29,17 +28,14 @@ from sublet.apiserver.authorization.authorizer import (
 from sublet.apiserver.authorization.configuration import AuthorizationConfiguration
 from sublet.apiserver.authorization.webhook import WebhookAuthorizer
 from sublet.apiserver.configurationfiles import refuse
-from sublet.apiserver.reloads import Reloads, hashed
+from sublet.apiserver.reloads import Followed, Reloads
 from sublet.machinery import codec
 from sublet.machinery.clock import Clock
 from sublet.machinery.settings import ConfigurationError
 from sublet.machinery.status import BadRequest
 
-_log = logging.getLogger(__name__)
 PERIOD = 5.0
 """Seconds between two looks at the files."""
-_AGAIN = 60.0
-"""Seconds until a file that could not be used is tried again."""
 PATIENCE = 60.0
 """Seconds that the issuers of a changed AuthenticationConfiguration have until they can be reached."""
 
@@ -84,15 +80,13 @@ class Access:
         self._retired: list[WebhookAuthorizer] = []
         self._task: asyncio.Task[None] | None = None
         self._followed = [
-            _Followed(file, renew, Reloads(what, server, clock), clock)
+            Followed(file, renew, Reloads(what, server, clock), clock)
             for what, file, renew in (
                 ("authentication", authentication_settings.configuration_file, self._renew_authentication),
                 ("authorization", authorization_settings.configuration_file, self._renew_authorization),
             )
             if file is not None
         ]
-        for followed in self._followed:
-            followed.begin()
         made, mappers = self._read_authentication()
         self._authenticator.issued.use(list(zip(made.jwt, mappers, strict=True)))
         self._let_anonymous(made)
@@ -184,41 +178,6 @@ class Access:
         self._webhooks = webhooks
 
 
-class _Followed:
-    """One file, and what its content is for. What could not be used is tried again every minute."""
-
-    def __init__(
-        self, file: Path, renew: Callable[[], Awaitable[None]], reloads: Reloads, clock: Clock
-    ) -> None:
-        self._file = file
-        self._renew = renew
-        self.reloads = reloads
-        self._clock = clock
-        self._taken = ""
-        self._refused = ""
-        self._again = 0.0
-
-    def begin(self) -> None:
-        self._taken = _digest(self._file)
-        self.reloads.starts_with(self._taken)
-
-    async def look(self) -> None:
-        """Takes over what has changed; what is wrong there is logged and changes nothing."""
-        digest = await asyncio.to_thread(_digest, self._file)
-        if digest == self._taken or (digest == self._refused and self._clock.monotonic() < self._again):
-            return
-        try:
-            await self._renew()
-        except ConfigurationError as error:
-            self._refused, self._again = digest, self._clock.monotonic() + _AGAIN
-            self.reloads.refused()
-            _log.error("%s has changed, but cannot be used: %s", self._file, error)
-            return
-        self._taken, self._refused = digest, ""
-        self.reloads.taken(digest)
-        _log.info("%s has changed and counts from now on", self._file)
-
-
 def _read(file: Path) -> Any:
     try:
         return codec.decode_yaml_file(file.read_bytes())
@@ -226,11 +185,3 @@ def _read(file: Path) -> Any:
         raise ConfigurationError(f"{file} cannot be read: {error.strerror}") from None
     except ValueError as error:
         raise ConfigurationError(f"{file}: {error}") from None
-
-
-def _digest(file: Path) -> str:
-    """Of a file's content; ``""`` where it cannot be read."""
-    try:
-        return hashed(file.read_bytes())
-    except OSError:
-        return ""

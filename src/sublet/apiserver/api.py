@@ -162,7 +162,7 @@ class APIServer:
             return None
         reloads = Reloads("encryption", self.identity.name, self.clock, "ALPHA")
         self.metrics.sources.append(reloads.lines)
-        return Reloader(self.settings.encryption_config, self.encrypted, reloads)
+        return Reloader(self.settings.encryption_config, self.encrypted, reloads, self.clock)
 
     def _let_in(self) -> None:
         """Who is it, and may they."""

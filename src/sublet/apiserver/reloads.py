@@ -1,12 +1,21 @@
-"""What came of configuration files that were read again while the server ran, under upstream's names."""
+"""Configuration files that are read again while the server runs, and what came of it under upstream's names."""
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
-from collections.abc import Iterator
+import logging
+from collections.abc import Awaitable, Callable, Iterator
+from pathlib import Path
 
 from sublet.machinery.clock import Clock
 from sublet.machinery.exposition import heading
+from sublet.machinery.settings import ConfigurationError
+
+_log = logging.getLogger(__name__)
+
+_AGAIN = 60.0
+"""Seconds until a file that could not be used is tried again."""
 
 
 class Reloads:
@@ -54,6 +63,48 @@ class Reloads:
             what = f"[ALPHA] Information about the last applied {self._what} configuration with hash as label, split by apiserver identity."
             yield from heading(info, what, "gauge")
             yield f'{info}{{{server},hash="{self._hash}"}} 1'
+
+
+class Followed:
+    """One file, whose content counts when this is made. What could not be used is tried again every minute."""
+
+    def __init__(
+        self, file: Path, renew: Callable[[], Awaitable[None]], reloads: Reloads, clock: Clock
+    ) -> None:
+        """``renew`` reads the file and takes it over. It raises :class:`ConfigurationError` and changes nothing then."""
+        self._file = file
+        self._renew = renew
+        self._clock = clock
+        self._taken = _digest(file)
+        self._refused = ""
+        self._again = 0.0
+        self.reloads = reloads
+        reloads.starts_with(self._taken)
+
+    async def look(self) -> bool:
+        """Takes over what has changed, and says whether something was; what is wrong there is logged."""
+        digest = await asyncio.to_thread(_digest, self._file)
+        if digest == self._taken or (digest == self._refused and self._clock.monotonic() < self._again):
+            return False
+        try:
+            await self._renew()
+        except ConfigurationError as error:
+            self._refused, self._again = digest, self._clock.monotonic() + _AGAIN
+            self.reloads.refused()
+            _log.error("%s has changed, but cannot be used: %s", self._file, error)
+            return False
+        self._taken, self._refused = digest, ""
+        self.reloads.taken(digest)
+        _log.info("%s has changed and counts from now on", self._file)
+        return True
+
+
+def _digest(file: Path) -> str:
+    """Of a file's content; one text for all that cannot be read."""
+    try:
+        return hashed(file.read_bytes()) or "empty"
+    except OSError:
+        return "unreadable"
 
 
 def hashed(content: bytes) -> str:
