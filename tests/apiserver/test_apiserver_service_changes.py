@@ -83,6 +83,26 @@ async def test_a_health_check_port_that_cannot_be_had_is_the_servers_failure(cli
     )
 
 
+LOCAL: Object = {"type": "LoadBalancer", "externalTrafficPolicy": "Local"}
+
+
+async def test_a_health_check_port_is_no_port_of_the_same_service(client: Client) -> None:
+    ports = [{"port": 80, "nodePort": 30801}]
+    taken = "failed to allocate requested HealthCheck NodePort 30801: provided port is already allocated"
+    with pytest.raises(InternalError, match=taken):
+        await make(client, **LOCAL, healthCheckNodePort=30801, ports=ports)
+    made = await make(client, type="NodePort", ports=ports)
+    with pytest.raises(InternalError, match=taken):  # what it had is free only once it has something else
+        await change(
+            client, made, **LOCAL, healthCheckNodePort=30801, ports=[{"port": 80, "nodePort": 30802}]
+        )
+    changed = await change(client, made, **LOCAL, healthCheckNodePort=30803)
+    with pytest.raises(
+        Invalid, match=r"spec.ports\[0\].nodePort: .* 30803: provided port is already allocated"
+    ):
+        await change(client, changed, ports=[{"port": 80, "nodePort": 30803}])
+
+
 @pytest.mark.parametrize("without", [("clusterIP",), ("clusterIPs",), ("clusterIP", "clusterIPs")])
 async def test_an_address_left_out_is_kept(client: Client, without: tuple[str, ...]) -> None:
     made = await make(client)

@@ -38,7 +38,7 @@ class NodePorts:
         InternalError if none is free.
         """
         ports: Sequence[Object] = service["spec"].get("ports") or ()
-        had, taken = set(ports_of(old)), self.taken(service)
+        had, taken = set(_numbers((old or {}).get("spec") or {})), self.taken(service) | set(ports_of(old))
         asked = {port["nodePort"] for port in ports if port.get("nodePort")}
         mine: set[int] = set()
         shared: dict[int, int] = {}
@@ -73,13 +73,16 @@ class NodePorts:
         ``old``: what the Service was. Raises InternalError if a port cannot be had.
         """
         spec = service["spec"]
-        taken = self.taken(service)
         port = int(spec.get("healthCheckNodePort") or 0)
+        had = int(((old or {}).get("spec") or {}).get("healthCheckNodePort") or 0)
+        if port and port == had:
+            return [port]
+        taken = self.taken(service) | set(ports_of(old)) | set(_numbers(spec))
         if port:
-            if port not in ports_of(old) and (why := self._unavailable(port, taken)):
+            if why := self._unavailable(port, taken):
                 raise internal_error(f"failed to allocate requested HealthCheck NodePort {port}: {why}")
             return [port]
-        port = self._free(taken | set(ports_of(service)))
+        port = self._free(taken)
         if not port:
             raise internal_error("failed to allocate a HealthCheck NodePort 0: range is full")
         spec["healthCheckNodePort"] = port
@@ -122,8 +125,13 @@ def _of_siblings(ports: Sequence[Object], number: int) -> int:
 def ports_of(service: Object | None) -> Iterator[int]:
     """Every node port that a Service holds."""
     spec = (service or {}).get("spec") or {}
+    yield from _numbers(spec)
+    if spec.get("healthCheckNodePort"):
+        yield int(spec["healthCheckNodePort"])
+
+
+def _numbers(spec: Object) -> Iterator[int]:
+    """The node ports of a Service's own ports."""
     for port in spec.get("ports") or ():
         if port.get("nodePort"):
             yield int(port["nodePort"])
-    if spec.get("healthCheckNodePort"):
-        yield int(spec["healthCheckNodePort"])
