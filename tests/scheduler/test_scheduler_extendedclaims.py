@@ -65,3 +65,24 @@ def test_what_the_node_itself_has_of_a_resource_is_counted_there(world):
     assert {name: why for name, (_, why) in attempt.refused.items()} == {
         "a": "cannot allocate all claims", "b": "Insufficient e.com/gpu",
     }  # fmt: skip
+
+
+def test_a_node_with_devices_for_the_first_alternative_is_preferred(world):
+    for name, kind in (("a", "small"), ("b", "large"), ("c", "small")):
+        world.node(name)
+        spec = {
+            "driver": "d", "nodeName": name, "devices": [{"name": kind, "attributes": {"kind": {"string": kind}}}],
+            "pool": {"name": name, "generation": 1, "resourceSliceCount": 1},
+        }  # fmt: skip
+        world.put("resourceslices.resource.k8s.io", {"metadata": {"name": name}, "spec": spec})
+    world.put("deviceclasses.resource.k8s.io", device_class("any"))
+
+    def kind(name):
+        selector = {"cel": {"expression": f'device.attributes["d"].kind == "{name}"'}}
+        return {"name": name, "deviceClassName": "any", "selectors": [selector], "count": 1}
+
+    requests = [{"name": "r", "firstAvailable": [kind("large"), kind("small")]}]
+    claim = {"metadata": {"name": "c", "namespace": "default"}, "spec": {"devices": {"requests": requests}}}
+    world.put("resourceclaims.resource.k8s.io", claim)
+    claims = [{"name": "c", "resourceClaimName": "c"}]
+    assert {world.best(world.pod(resourceClaims=claims)) for _ in range(5)} == {"b"}

@@ -34,6 +34,7 @@ from sublet.scheduler.podinfo import PodInfo
 
 FINALIZER = "resource.kubernetes.io/delete-protection"
 _MOST_USERS = 256
+_MOST_ALTERNATIVES = 8
 _READY_SECONDS = 600.0
 """How long drivers may take to make devices ready; upstream's default."""
 _LOOK_SECONDS = 0.5
@@ -157,6 +158,19 @@ def _filter(state: _State, pod: PodInfo, node: NodeInfo) -> str | None:
     return None
 
 
+def _score(state: _State, _pod: PodInfo, node: NodeInfo) -> float:
+    """The more, the earlier stand in their requests the alternatives that the node has devices for."""
+    total = 0
+    for claim in state.waiting:
+        given = (state.by_node.get(node.name) or {}).get(objects.uid(claim)) or {}
+        served = {result["request"] for result in (given.get("devices") or {}).get("results") or ()}
+        for request in ((claim.get("spec") or {}).get("devices") or {}).get("requests") or ():
+            for place, each in enumerate(request.get("firstAvailable") or ()):
+                if f"{request['name']}/{each['name']}" in served:
+                    total += _MOST_ALTERNATIVES - place
+    return total
+
+
 def _reserve(state: _State, _pod: PodInfo, node: str, cluster: Cluster) -> None:
     cluster.allocations.update(state.by_node.get(node, {}))
 
@@ -276,6 +290,9 @@ PLUGIN = Plugin(
     "DynamicResources",
     prepare=_prepare,
     filter=_filter,
+    score=_score,
+    normalize="max",
+    weight=2,
     reserve=_reserve,
     unreserve=_unreserve,
     bind=_bind,
