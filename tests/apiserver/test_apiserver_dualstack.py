@@ -306,3 +306,18 @@ async def test_a_further_range_gives_addresses_of_its_family(dual: APIServer) ->
     ips = ["10.0.0.7", "fd00:99::7"]
     made = await make(dual.client, ipFamilyPolicy=REQUIRE, clusterIP=ips[0], clusterIPs=ips)
     assert made["spec"]["clusterIPs"] == ips
+
+
+@pytest.mark.parametrize(
+    ("spec", "told"),
+    [
+        ({}, ["metadata.name"]),
+        ({"clusterIP": "None"}, ["metadata.name", "spec.ports[0].port", "spec.ports[0].targetPort"]),
+    ],
+)
+async def test_of_a_name_that_no_address_can_be_held_for_nothing_else_is_told(
+    dual: APIServer, spec: Object, told: list[str]
+) -> None:
+    with pytest.raises(Invalid) as refused:
+        await make(dual.client, "No-Name", ports=[{"port": 0}], **spec)
+    assert [cause.field for cause in refused.value.causes] == told

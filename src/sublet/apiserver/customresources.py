@@ -115,7 +115,7 @@ class CustomResources:
 
     # -- the registry's duty --
 
-    async def settle(self, new: Object, old: Object | None) -> None:
+    async def settle(self, kind: Kind, new: Object, old: Object | None) -> None:
         """Definitions hang on nothing but themselves."""
 
     async def begin(self, new: Object | None, old: Object | None, dry_run: bool) -> Transaction | None:

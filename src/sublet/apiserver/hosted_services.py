@@ -7,7 +7,7 @@ from typing import Protocol
 from sublet.apiserver.registry import Registry
 from sublet.apiserver.writing import Transaction
 from sublet.machinery import objects
-from sublet.machinery.kind import Object
+from sublet.machinery.kind import Kind, Object
 from sublet.machinery.status import already_exists
 
 
@@ -52,7 +52,7 @@ class HostedServiceDuty:
         self._registry = registry
         self._allocator = allocator
 
-    async def settle(self, new: Object, old: Object | None) -> None:
+    async def settle(self, kind: Kind, new: Object, old: Object | None) -> None:
         """Families are the other cluster's to choose."""
 
     async def begin(self, new: Object | None, old: Object | None, dry_run: bool) -> Transaction | None:

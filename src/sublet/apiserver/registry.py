@@ -493,7 +493,7 @@ class Registry(StoredObjects):
     async def _settle(self, kind: Kind, new: Object, old: Object | None) -> None:
         duty = self.duties.get((kind.resource.group, kind.resource.plural))
         if duty is not None:
-            await duty.settle(new, old)
+            await duty.settle(kind, new, old)
 
     async def _begin(
         self, kind: Kind, new: Object | None, old: Object | None, write: Write

@@ -6,12 +6,13 @@ from collections.abc import Iterator, Sequence
 
 from msgspec import Struct, field
 
+from sublet.apiserver import objectmeta
 from sublet.apiserver.node_ports import NodePorts
 from sublet.apiserver.service_ips import Refused, ServiceIPs, canonical, held
 from sublet.apiserver.writing import Transaction
 from sublet.kinds.rules import services
 from sublet.machinery import networks, objects
-from sublet.machinery.kind import Object
+from sublet.machinery.kind import Kind, Object
 from sublet.machinery.status import FieldError, invalid_object
 from sublet.machinery.status import invalid as invalid_value
 
@@ -52,8 +53,9 @@ class ServiceDuty:
         self.ips = ips
         self.ports = ports
 
-    async def settle(self, new: Object, old: Object | None) -> None:
-        """Fills in policy and families. Raises Invalid with nothing but what is wrong with them, as upstream."""
+    async def settle(self, kind: Kind, new: Object, old: Object | None) -> None:
+        """Fills in policy and families. Raises Invalid with nothing but what is wrong with them, or with the name that
+        an address is held for, as upstream."""
         spec, before = new["spec"], (old or {}).get("spec") or {}
         if spec.get("type") == "ExternalName" or _goes_on_as_it_is(spec, before):
             return
@@ -69,6 +71,10 @@ class ServiceDuty:
         if len(families) == 1 and policy != "SingleStack" and (selectorless or len(self.ips.families) == 2):
             families.append(networks.other(families[0]))
         spec["ipFamilies"] = families
+        if before.get("type") in (None, "ExternalName") and spec.get("clusterIP") != "None":
+            # Its address will be held for it by its name.
+            wrong = objectmeta.validate_create(new, kind)
+            self._refuse(new, [error for error in wrong if error.field == "metadata.name"])
 
     def _refuse(self, service: Object, errors: Sequence[FieldError]) -> None:
         if errors:
@@ -174,6 +180,6 @@ def _stacks(spec: Object, policy: str, before: Object) -> Iterator[FieldError]:
         if policy == "SingleStack" and len(now) == 2:
             why = f"must be 'RequireDualStack' or 'PreferDualStack' when multiple {many} are specified"
             yield invalid_value("spec.ipFamilyPolicy", policy, why)
-        if policy != "SingleStack" and now and len(now) < len(then) and now == then[: len(now)]:
+        if policy != "SingleStack" and now and len(now) < len(then):
             why = f"must be 'SingleStack' to release the secondary {what}"
             yield invalid_value("spec.ipFamilyPolicy", policy, why)

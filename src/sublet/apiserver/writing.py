@@ -115,7 +115,7 @@ Judge = Callable[[Object, Object | None, Write], Awaitable[Sequence[FieldError]]
 class Duty(Protocol):
     """What the server does around the writes of one kind besides storing."""
 
-    async def settle(self, new: Object, old: Object | None) -> None:
+    async def settle(self, kind: Kind, new: Object, old: Object | None) -> None:
         """Before the object is judged: fills in what hangs on the cluster. Raises a ``StatusError`` to refuse."""
         ...
 
