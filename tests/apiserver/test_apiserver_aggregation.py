@@ -48,6 +48,13 @@ DEFINITION: Object = {
 }  # fmt: skip
 
 
+def flunder(name: str, **spec: Any) -> Object:
+    return {
+        "apiVersion": "wardle.example.com/v1alpha1", "kind": "Flunder", "spec": spec,
+        "metadata": {"name": name, "namespace": "default"},
+    }  # fmt: skip
+
+
 class Behind:
     """An HTTP server with the application behind it, which tests may replace."""
 
@@ -181,8 +188,7 @@ async def pair(tmp_path: Path) -> AsyncIterator[Pair]:
 async def test_requests_are_passed_on_as_their_user(pair: Pair) -> None:
     await pair.register()
     await pair.available()
-    flunder = {"metadata": {"name": "f", "namespace": "default"}, "spec": {"size": 3}}
-    made = await pair.client.create(FLUNDERS, flunder)
+    made = await pair.client.create(FLUNDERS, flunder("f", size=3))
     assert made["apiVersion"] == "wardle.example.com/v1alpha1"
     found = await pair.client.list(FLUNDERS, "default")
     assert [item["metadata"]["name"] for item in found["items"]] == ["f"]
@@ -252,9 +258,7 @@ async def test_watches_stream(pair: Pair) -> None:
     try:
         async with asyncio.timeout(10):
             for name in "ab":
-                await pair.client.create(
-                    FLUNDERS, {"metadata": {"name": name, "namespace": "default"}, "spec": {}}
-                )
+                await pair.client.create(FLUNDERS, flunder(name))
                 assert await seen.get() == f"ADDED {name}"
     finally:
         watching.cancel()
@@ -565,7 +569,7 @@ async def test_an_api_service_takes_a_group_over_from_a_definition_and_gives_it_
         return any(x["metadata"]["name"] == NAME for x in found["items"])
 
     await until(local)
-    await pair.client.create(FLUNDERS, {"metadata": {"name": "own", "namespace": "default"}, "spec": {}})
+    await pair.client.create(FLUNDERS, flunder("own"))
     await pair.expose()
     found = await pair.client.get(APISERVICES, NAME)
     found["spec"] |= {

@@ -70,8 +70,9 @@ def widget(client: Client) -> Callable[..., Awaitable[Object]]:
     numbers = itertools.count()
 
     async def make(**spec: Any) -> Object:
+        metadata = {"name": f"w{next(numbers)}", "namespace": "default"}
         return await client.create(
-            WIDGETS, {"metadata": {"name": f"w{next(numbers)}", "namespace": "default"}, "spec": spec}
+            WIDGETS, {"apiVersion": "example.com/v1", "kind": "Widget", "metadata": metadata, "spec": spec}
         )
 
     return make

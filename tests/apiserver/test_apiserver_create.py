@@ -186,6 +186,28 @@ async def test_another_version_is_refused(client: Client) -> None:
         await client.create(MAPS, {"apiVersion": "v2", "metadata": {"name": "x", "namespace": "default"}})
 
 
+@pytest.mark.parametrize(
+    ("body", "why"),
+    [
+        (b'{"kind":5}', 'number into Go struct field .kind of type string ({"kind":5})'),
+        (b'{"apiVersion":[],"kind":5}', 'array into Go struct field .apiVersion of type string ({"apiVersion":[],"kind":5})'),
+    ],
+)  # fmt: skip
+async def test_a_kind_that_is_no_text_is_refused(client: Client, body: bytes, why: str) -> None:
+    response = await client.raw("POST", "/api/v1/namespaces/default/configmaps", body=body)
+    assert (response.status, codec.decode_json(response.body)["message"]) == (
+        400,
+        "the object provided is unrecognized (must be of type ConfigMap): couldn't get version/kind; "
+        f"json parse error: json: cannot unmarshal {why}",
+    )
+
+
+async def test_null_is_an_object_that_says_nothing(client: Client) -> None:
+    response = await client.raw("POST", "/api/v1/namespaces/default/configmaps", body=b"null")
+    assert response.status == 422
+    assert b"name or generateName is required" in response.body
+
+
 async def test_defaults_and_generation_are_filled(client: Client) -> None:
     template = {"metadata": {"labels": {"a": "b"}}, "spec": {"containers": [{"name": "c", "image": "i"}]}}
     made = await client.create(

@@ -255,7 +255,7 @@ async def test_the_rules_of_the_version_that_is_written_hold(client: Client) -> 
     del old["selectableFields"]
     crd["spec"]["versions"].append(old)
     await established(client, crd)
-    one = {"metadata": {"name": "one", "namespace": "default"}, "spec": {"size": 1, "only": "abc"}}
+    one = {**widget("one"), "apiVersion": "example.com/v1beta1", "spec": {"size": 1, "only": "abc"}}
     made = await client.create(BETA, one)
     assert made["apiVersion"] == "example.com/v1beta1"
     with pytest.raises(Invalid, match=r"spec\.only: Too long: may not be more than 3 bytes"):
@@ -533,7 +533,10 @@ async def test_what_is_no_subresource_is_not_found_as_an_object_is(
     await client.create(WIDGETS, widget())
     for name in ("status", "scale", "odd"):
         response = await client.raw("GET", f"/apis/example.com/v1/namespaces/default/widgets/w/{name}")
-        assert (response.status, read(response)["message"]) == (404, 'widgets.example.com "w" not found')
+        assert (response.status, codec.decode_json(response.body)["message"]) == (
+            404,
+            'widgets.example.com "w" not found',
+        )
 
 
 async def test_finalizers_without_an_owner_are_warned_of(client: Client, served: Object) -> None:
@@ -633,3 +636,48 @@ async def test_a_definition_with_a_format_that_means_nothing_is_taken_with_a_war
     response = await client.raw("POST", path, body=codec.encode_json(body))
     assert response.status == 201
     assert response.header("warning") == r'299 - "unrecognized format \"ip\""'
+
+
+_NO_KIND = (
+    "the object provided is unrecognized (must be of type Widget): Object 'Kind' is missing in '{0}' ({0})"
+)
+
+
+@pytest.mark.usefixtures("served")
+@pytest.mark.parametrize(
+    ("query", "body", "message"),
+    [
+        ("", "{}", _NO_KIND.format("{}")),
+        ("", '{"kind":""}', _NO_KIND.format('{"kind":""}')),
+        (
+            "fieldValidation=Ignore",
+            "{}",
+            "Widget in version \"v1\" cannot be handled as a Widget: Object 'Kind' is missing in '{}'",
+        ),
+        (
+            "",
+            '{"kind":"Widget"}',
+            "the API version in the data () does not match the expected API version (example.com/v1)",
+        ),
+        (
+            "",
+            '{"apiVersion":"a/b/c","kind":"Widget"}',
+            "the object provided is unrecognized (must be of type Widget): Object 'Kind' is missing in "
+            '\'{"apiVersion":"a/b/c","kind":"Widget"}\' ({"apiVersion":"a/b/c","kind":" ...)',
+        ),
+    ],
+)
+@pytest.mark.parametrize(("method", "name"), [("POST", ""), ("PUT", "/w")])
+async def test_custom_resources_have_to_say_what_they_are(
+    client: Client, method: str, name: str, query: str, body: str, message: str
+) -> None:
+    path = f"/apis/example.com/v1/namespaces/default/widgets{name}"
+    response = await client.raw(method, path, query=query, body=body.encode())
+    assert (response.status, codec.decode_json(response.body)["message"]) == (400, message)
+
+
+@pytest.mark.usefixtures("served")
+async def test_a_patch_cannot_take_the_kind_of_a_custom_resource(client: Client) -> None:
+    await client.create(WIDGETS, widget())
+    with pytest.raises(Invalid, match=r"Object 'Kind' is missing in '\{\"apiVersion\":\"example.com/v1\""):
+        await client.patch(WIDGETS, "w", [{"op": "remove", "path": "/kind"}], "default", kind="json")

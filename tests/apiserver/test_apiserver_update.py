@@ -310,6 +310,18 @@ async def test_a_strategic_patch_leaves_the_type_alone(client: Client) -> None:
     assert patched["kind"] == "Deployment"
 
 
+async def test_a_json_patch_may_take_the_kind_which_the_url_says_again(client: Client) -> None:
+    await client.create(DEPLOYMENTS, deployment())
+    patched = await client.patch(
+        DEPLOYMENTS, "web", [{"op": "remove", "path": "/kind"}], "default", kind="json"
+    )
+    assert patched["kind"] == "Deployment"
+    with pytest.raises(Invalid, match=r"json parse error: .* into Go struct field .kind of type string"):
+        await client.patch(
+            DEPLOYMENTS, "web", [{"op": "replace", "path": "/kind", "value": 5}], "default", kind="json"
+        )
+
+
 @pytest.mark.parametrize(
     ("media", "body", "found"),
     [

@@ -180,7 +180,14 @@ async def report(cluster: Any, cpu: str) -> None:
     for found in await cluster.items("pods"):
         usage = [{"name": "c", "usage": {"cpu": cpu, "memory": "10Mi"}}]
         metadata = {"name": found["metadata"]["name"], "labels": {"app": "web"}}
-        made = {"metadata": metadata, "timestamp": now, "window": "30s", "containers": usage}
+        made = {
+            "apiVersion": "metrics.k8s.io/v1beta1",
+            "kind": "PodMetrics",
+            "metadata": metadata,
+            "timestamp": now,
+            "window": "30s",
+            "containers": usage,
+        }
         await cluster.client.create(POD_METRICS, made, "test")
 
 

@@ -9,7 +9,7 @@ from sublet.apiserver import decoding
 from sublet.apiserver.aside import aside
 from sublet.apiserver.calls import Call, warnings
 from sublet.apiserver.conversion import CustomKind
-from sublet.apiserver.options import WriteOptions
+from sublet.apiserver.options import WriteOptions, no_type
 from sublet.apiserver.writing import Change, Write, name_matches, scope, versions
 from sublet.machinery import codec, duplicates, gotext, objects, patch, strategicmerge, strict
 from sublet.machinery.kind import Object, Resource
@@ -178,14 +178,19 @@ def _examined(
             f"json: cannot unmarshal {strict.json_kind(new)} into Go value of type map[string]interface {{}}",
             [],
         )
-    version, kind = new.get("apiVersion") or "", new.get("kind") or ""
-    if not custom and (why := decoding.type_problem(new, resource)):
+    if why := no_type(new):
         return why, []
+    version, kind = new.get("apiVersion") or "", new.get("kind") or ""
+    if not custom:
+        if why := decoding.type_problem(new, resource):
+            return why, []
+        new["kind"] = resource.kind
     if custom and kind and kind != resource.kind and version == resource.api_version:
         error = invalid("kind", kind, f"must be {resource.kind}")
         raise invalid_object(resource.group, resource.kind, objects.name(new), [error])
     if custom and (kind != resource.kind or not version):
-        return f"Object '{'apiVersion' if kind else 'Kind'}' is missing in the patched object", []
+        missing = "apiVersion" if kind else "Kind"
+        return f"Object '{missing}' is missing in '{codec.encode_json(_sorted(new)).decode()}'", []
     if version != resource.api_version:
         return f'no kind "{resource.kind}" is registered for version "{version}"', []
     why, unknown = decoding.examine(new, resource, schema, custom=custom, converted=strategic)

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, cast
 
 from sublet.apiserver import negotiation
-from sublet.apiserver.options import Validation, decode_protobuf
+from sublet.apiserver.options import NO_VERSION, Validation, decode_protobuf, no_type
 from sublet.client.exchange import Request
 from sublet.kinds import schemas
 from sublet.kinds.resources import registered
@@ -16,10 +16,6 @@ from sublet.machinery.schema import Schema
 from sublet.machinery.status import BadRequest, RequestEntityTooLarge, invalid, invalid_object
 
 MAX_BODY = 3 * 1024 * 1024
-_NO_VERSION = "couldn't get version/kind; json parse error: "
-_TYPE_META = (
-    'struct { APIVersion string "json:\\"apiVersion,omitempty\\""; Kind string "json:\\"kind,omitempty\\"" }'
-)
 _MOST_SHOWN = 30
 """Bytes of a body that an error quotes."""
 
@@ -46,9 +42,10 @@ def decode(
         obj = decode_protobuf(body, every_zero=schema is not None)
     elif fmt == "yaml":
         obj, lines = _decode_yaml_object(body, resource, validation)
+        obj = _typed(obj, body, resource, validation, custom)
         problems = [yaml_problem(lines)] if lines else []
     else:
-        obj = _decode_object(body, resource)
+        obj = _typed(_decode_object(body, resource), body, resource, validation, custom)
         if validation != "Ignore":
             builtin = None if custom else schema
             if builtin is None:
@@ -60,6 +57,23 @@ def decode(
     return checked(
         obj, resource, schema, validation, warnings, problems, custom=custom, ordered=fmt != "yaml"
     )
+
+
+def _typed(obj: Any, body: bytes, resource: Resource, validation: Validation, custom: bool) -> Object:
+    """A decoded body as an object that says what it is. Raises ``BadRequest``.
+
+    Kinds that are compiled in are taken for what the URL says; a custom resource has to name its kind.
+    """
+    if obj is None:
+        obj = {}
+    if why := no_type(obj):
+        raise _unrecognized(body, resource, why)
+    if custom and (not obj.get("kind") or (obj.get("apiVersion") or "").count("/") > 1):
+        why = f"Object 'Kind' is missing in '{body.decode('utf-8', 'replace')}'"
+        if validation == "Ignore":
+            raise strict.refusal(resource.kind, resource.version, why)
+        raise _unrecognized(body, resource, why)
+    return cast(Object, obj)
 
 
 _YAML_ERRORS = "yaml: unmarshal errors:"
@@ -74,7 +88,7 @@ def _decode_object(body: bytes, resource: Resource) -> Any:
     try:
         return codec.decode_json(body)
     except codec.DecodeError as error:
-        raise _unrecognized(body, resource, _NO_VERSION + (gotext.json_error(body) or str(error))) from None
+        raise _unrecognized(body, resource, NO_VERSION + (gotext.json_error(body) or str(error))) from None
 
 
 def _decode_yaml_object(body: bytes, resource: Resource, validation: Validation) -> tuple[Any, list[str]]:
@@ -131,14 +145,14 @@ def checked(
 
     ``before``: what was found in the text. ``ordered`` False: the decoder forgot the order of the fields.
     """
-    if not isinstance(obj, dict):
-        raise _no_object(obj, resource)
+    if why := no_type(obj):
+        raise _unrecognized(codec.encode_json(obj), resource, why)
     _check_type(obj, resource, custom)
     why, unknown = examine(obj, resource, schema, custom=custom)
     if why:
         raise strict.refusal(resource.kind, resource.version, why)
     _tell(resource, validation, [*before, *(unknown if ordered else sorted(unknown))], warnings)
-    return obj
+    return cast(Object, obj)
 
 
 def _tell(resource: Resource, validation: Validation, problems: Sequence[str], warnings: list[str]) -> None:
@@ -182,21 +196,9 @@ def examine(
     return "", [*result.unknown, *sorted(strict.prune(obj, schema, meta))]
 
 
-def _no_object(obj: Any, resource: Resource) -> BadRequest:
-    body = codec.encode_json(obj)
-    kind = strict.json_kind(obj)
-    return _unrecognized(
-        body, resource, f"{_NO_VERSION}json: cannot unmarshal {kind} into Go value of type {_TYPE_META}"
-    )
-
-
 def type_problem(obj: Object, resource: Resource) -> str:
     """Why an object cannot be one of ``resource``, by the type it states; ``""`` when it may."""
     version, kind = obj.get("apiVersion") or "", obj.get("kind") or ""
-    if not isinstance(version, str) or not isinstance(kind, str):
-        field = "APIVersion" if not isinstance(version, str) else "Kind"
-        bad = version if field == "APIVersion" else kind
-        return f"json: cannot unmarshal {strict.json_kind(bad)} into Go struct field .{field} of type string"
     if not kind or kind == resource.kind:
         return ""
     group, _, name = version.rpartition("/")
@@ -213,7 +215,7 @@ _SCHEME = "pkg/api/legacyscheme/scheme.go:30"
 
 def _check_type(obj: Object, resource: Resource, custom: bool) -> None:
     version, kind = obj.get("apiVersion") or "", obj.get("kind") or ""
-    if custom and kind and kind != resource.kind and version in ("", resource.api_version):
+    if custom and kind and kind != resource.kind and version == resource.api_version:
         error = invalid("kind", kind, f"must be {resource.kind}")
         name = objects.name(obj) if isinstance(obj.get("metadata"), dict) else ""  # judged only later
         raise invalid_object(resource.group, resource.kind, name, [error])
@@ -222,7 +224,7 @@ def _check_type(obj: Object, resource: Resource, custom: bool) -> None:
         raise BadRequest(
             f'{kind or resource.kind} in version "{spoken}" cannot be handled as a {resource.kind}: {why}'
         )
-    if version and version != resource.api_version:
+    if version != resource.api_version and (version or custom):
         raise BadRequest(
             f"the API version in the data ({version}) does not match the expected API version ({resource.api_version})"
         )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 from msgspec import Struct, field
 
@@ -38,6 +38,10 @@ _FIELDS: Mapping[str, tuple[type, str]] = {
     "dryRun": (list, "[]string"),
 }
 """The members of a DeleteOptions: what they are, and what Go calls that."""
+NO_VERSION = "couldn't get version/kind; json parse error: "
+_TYPE_META = (
+    'struct { APIVersion string "json:\\"apiVersion,omitempty\\""; Kind string "json:\\"kind,omitempty\\"" }'
+)
 MAX_MANAGER = 128
 _LONGEST_NUMBER = 20
 """Digits of the largest 64-bit number."""
@@ -125,31 +129,57 @@ def _agent(request: Request) -> str:
 
 
 def delete_options(request: Request, info: RequestInfo) -> DeleteOptions:
-    """DeleteOptions from the body or, where there is none, from the query."""
+    """DeleteOptions from the body or, where there is none, from the query.
+
+    Raises ``BadRequest`` for a body that is none: upstream's words, but not the code of 500 it has for them.
+    """
     if not request.body:
         return parse_delete_options(_from_query(info) if info.params else {})
     document = _document(request)
-    if (found := document.get("kind") or "DeleteOptions") != "DeleteOptions":
-        version = document.get("apiVersion") or META + "/v1"
-        raise BadRequest(f'no kind "{found}" is registered for version "{version}" in scheme "{_SCHEME}"')
+    _check_kind(document)
     return parse_delete_options(document)
 
 
 def _document(request: Request) -> Object:
-    fmt = negotiation.content_format(request)
+    fmt, body = negotiation.content_format(request), request.body
     if fmt == "yaml":
-        decoded = negotiation.decode_yaml(request.body)
+        decoded = negotiation.decode_yaml(body)
     elif fmt == "protobuf":
-        decoded = decode_protobuf(request.body)
+        decoded = decode_protobuf(body)
     else:
         try:
-            decoded = codec.decode_json(request.body)
+            decoded = codec.decode_json(body)
         except codec.DecodeError as error:
-            why = gotext.json_error(request.body) or str(error)
-            raise BadRequest(f"couldn't get version/kind; json parse error: {why}") from None
-    if not isinstance(decoded, dict):
-        raise BadRequest("the body of the request is not a DeleteOptions object")
-    return decoded
+            raise BadRequest(NO_VERSION + (gotext.json_error(body) or str(error))) from None
+    if decoded is None:
+        return {}
+    if why := no_type(decoded):
+        raise BadRequest(why)
+    return cast(Object, decoded)
+
+
+def no_type(document: Any) -> str:
+    """Why what a document is cannot be read from it; ``""`` when it can, also when it does not say."""
+    if not isinstance(document, dict):
+        found = strict.json_kind(document)
+        return f"{NO_VERSION}json: cannot unmarshal {found} into Go value of type {_TYPE_META}"
+    version, kind = document.get("apiVersion"), document.get("kind")
+    if (version is None or isinstance(version, str)) and (kind is None or isinstance(kind, str)):
+        return ""
+    for name, value in document.items():
+        if name in ("apiVersion", "kind") and value is not None and not isinstance(value, str):
+            found = strict.json_kind(value)
+            return f"{NO_VERSION}json: cannot unmarshal {found} into Go struct field .{name} of type string"
+    return ""
+
+
+def _check_kind(document: Object) -> None:
+    kind = document.get("kind") or "DeleteOptions"
+    if kind in ("CreateOptions", "UpdateOptions"):  # may be of any version too, but are no DeleteOptions
+        raise BadRequest(f"converting (v1.{kind}) to (v1.DeleteOptions): unknown conversion")
+    if kind != "DeleteOptions":
+        version = document.get("apiVersion") or META + "/v1"
+        raise BadRequest(f'no kind "{kind}" is registered for version "{version}" in scheme "{_SCHEME}"')
 
 
 def decode_protobuf(body: bytes, *, every_zero: bool = False) -> Object:
@@ -203,15 +233,22 @@ def _check_types(document: Mapping[str, Any]) -> None:
         known = _FIELDS.get(name)
         if known is None or value is None:
             continue
-        wanted, go_type = known
-        if isinstance(value, wanted) and (wanted is bool or not isinstance(value, bool)):
-            continue
-        found = strict.json_kind(value)
-        if isinstance(value, float):
-            found += f" {value}"
-        raise BadRequest(
-            f"json: cannot unmarshal {found} into Go struct field DeleteOptions.{name} of type {go_type}"
-        )
+        _check_field(value, f"DeleteOptions.{name}", *known)
+        if name == "dryRun":
+            for item in value:
+                _check_field(item, "DeleteOptions.dryRun", str, "string")
+        elif name == "preconditions":
+            for key, go_type in (("uid", "types.UID"), ("resourceVersion", "string")):
+                _check_field(value.get(key), f"Preconditions.preconditions.{key}", str, go_type)
+
+
+def _check_field(value: Any, field: str, wanted: type, go_type: str) -> None:
+    if value is None or (isinstance(value, wanted) and (wanted is bool or not isinstance(value, bool))):
+        return
+    found = strict.json_kind(value)
+    if isinstance(value, float) and wanted is int:
+        found += f" {value}"
+    raise BadRequest(f"json: cannot unmarshal {found} into Go struct field {field} of type {go_type}")
 
 
 def _from_query(info: RequestInfo) -> dict[str, Any]:

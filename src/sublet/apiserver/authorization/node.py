@@ -250,7 +250,7 @@ class NodeAuthorizer:
         node = ((pod or {}).get("spec") or {}).get("nodeName", "")
         if pod is None or not node:
             return
-        self._pods[key] = (node, frozenset(references(pod)))
+        self._pods[key] = (node, frozenset(readable(pod)))
         self._by_node.setdefault(node, set()).add(key)
 
 
@@ -270,13 +270,13 @@ def _selected(field_selector: str, field: str) -> str | None:
         return None
 
 
-def references(pod: Object) -> Iterator[Reference]:
-    """What a pod refers to by name: Secrets, ConfigMaps, claims, its ServiceAccount.
+def readable(pod: Object) -> Iterator[Reference]:
+    """What its node may read because of a pod: nothing for the mirror of a pod of its own, which it wrote."""
+    return iter(()) if MIRROR in objects.annotations(pod) else references(pod)
 
-    Nothing for the mirror of a node's own pod, which the node wrote.
-    """
-    if MIRROR in objects.annotations(pod):
-        return
+
+def references(pod: Object) -> Iterator[Reference]:
+    """What a pod refers to by name: Secrets, ConfigMaps, claims, its ServiceAccount."""
     namespace = (pod.get("metadata") or {}).get("namespace", "")
     spec = pod.get("spec") or {}
     if account := spec.get("serviceAccountName"):
