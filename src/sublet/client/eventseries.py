@@ -22,7 +22,7 @@ from sublet.machinery.kind import Object, Resource
 from sublet.machinery.status import NotFound
 
 EVENTS = Resource("events.k8s.io", "v1", "events", "Event", True)
-_REMEMBERED = 4096
+_REMEMBERED = 1024
 _OVER_AFTER = 360.0
 """Seconds without another one after which a series is over; how often that is looked after."""
 _REFRESH_TURNS = 5

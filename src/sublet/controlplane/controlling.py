@@ -226,7 +226,7 @@ class Controlling:
         from sublet.scheduler.configuration import SchedulerSettings
         from sublet.scheduler.scheduler import Scheduler
 
-        client = self._system("kube-scheduler")
+        client = self._system("kube-scheduler", "scheduler")
         self._scheduler_events = SeriesRecorder(client, socket.gethostname(), clock=self._clock)
         devices = ("resource.k8s.io", "resourceclaims") in kinds.load(self._assembly.minor)
         chosen = self._assembly.scheduler_settings or SchedulerSettings()
