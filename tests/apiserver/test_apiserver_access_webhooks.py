@@ -334,13 +334,33 @@ async def test_a_changed_authorization_file_is_taken_and_a_broken_one_is_not(rem
     async with await authorized(remote, RBAC_ONLY) as front:
         file = remote.file.parent / "authorization.yaml"
         assert (await front.ask("GET", "/api/v1/pods", user=BOB)).status == 403
-        allowing = {**HEAD, "authorizers": [{"type": "AlwaysAllow", "name": "all"}]}
-        file.write_text(json.dumps(allowing))
+        allow = {"type": "AlwaysAllow", "name": "alwaysallow"}
+        file.write_text(json.dumps({**HEAD, "authorizers": [RBAC_ONLY, allow]}))
         await front.api.access.reload()
         assert (await front.ask("GET", "/api/v1/pods", user=BOB)).status == 200
         file.write_text(json.dumps({**HEAD, "authorizers": []}))
         await front.api.access.reload()
         assert (await front.ask("GET", "/api/v1/pods", user=BOB)).status == 200
+
+
+@pytest.mark.parametrize(
+    ("authorizers", "why"),
+    [
+        ([{"type": "AlwaysAllow", "name": "alwaysallow"}], "missing required types: [RBAC]"),
+        ([{"type": "Node", "name": "node"}, {"type": "RBAC", "name": "rbac"}], "nil nodeAuthorizer"),
+        ([{"type": "RBAC", "name": "roles"}], "expected name rbac for authorizer RBAC instead of roles"),
+    ],
+)
+async def test_a_changed_file_neither_adds_nor_removes_what_is_built_in(
+    remote: Remote, authorizers: list[Any], why: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with await authorized(remote, RBAC_ONLY) as front:
+        (remote.file.parent / "authorization.yaml").write_text(
+            json.dumps({**HEAD, "authorizers": authorizers})
+        )
+        await front.api.access.reload()
+        assert why in caplog.text
+        assert (await front.ask("GET", "/api/v1/pods", user=BOB)).status == 403
 
 
 @pytest.mark.parametrize(
@@ -350,6 +370,8 @@ async def test_a_changed_authorization_file_is_taken_and_a_broken_one_is_not(rem
         ([{"type": "ABCA", "name": "a"}], 'authorizers[0].type: Unsupported value: "ABCA"'),
         ([RBAC_ONLY, RBAC_ONLY], 'authorizers[1].type: Duplicate value: "RBAC"'),
         ([{"type": "RBAC"}], "authorizers[0].name: Required value"),
+        ([{"type": "RBAC", "name": "a"}, {"type": "Node", "name": "b"}],
+         "[expected name rbac for authorizer RBAC instead of a, expected name node for authorizer Node instead of b]"),
         ([{"type": "Webhook", "name": "w"}], "authorizers[0].webhook: Required value: required when type=Webhook"),
         ([{"type": "Webhook", "name": "w", "webhook": {}}], "authorizers[0].timeout: Required value"),
         ([{"type": "Webhook", "name": "w", "webhook": {"timeout": "31s"}}], "must be > 0s and <= 30s"),

@@ -36,6 +36,8 @@ from sublet.machinery.status import BadRequest
 
 PERIOD = 5.0
 """Seconds between two looks at the files."""
+_WITH_STATE = {"Node": "nodeAuthorizer", "RBAC": "rbacAuthorizer", "ABAC": "abacAuthorizer"}
+"""Types of authorizers that are there from the start or never, and how upstream's errors call them."""
 PATIENCE = 60.0
 """Seconds that the issuers of a changed AuthenticationConfiguration have until they can be reached."""
 
@@ -76,6 +78,8 @@ class Access:
         if authorization_settings.policy_file is not None:
             self._builtin["ABAC"] = ABAC(abac.load(authorization_settings.policy_file))
         self._clock = clock
+        self._types: frozenset[str] = frozenset()
+        """Which authorizers there are beside webhooks: a changed file must name these, and may not add what has a state."""
         self._webhooks: list[WebhookAuthorizer] = []
         self._retired: list[WebhookAuthorizer] = []
         self._task: asyncio.Task[None] | None = None
@@ -90,7 +94,9 @@ class Access:
         made, mappers = self._read_authentication()
         self._authenticator.issued.use(list(zip(made.jwt, mappers, strict=True)))
         self._let_anonymous(made)
-        self._use_authorization(self._read_authorization())
+        begun = self._read_authorization()
+        self._types = frozenset(each.type for each in begun[0]) - {"Webhook"}
+        self._use_authorization(begun)
 
     def start(self) -> None:
         if self._followed:
@@ -150,7 +156,11 @@ class Access:
 
     def _read_authorization(self) -> tuple[list[Configured], list[WebhookAuthorizer]]:
         file = self._authorization.configuration_file
-        made = self._authorization.configuration if file is None else authorization.load(_read(file))
+        made = (
+            self._authorization.configuration
+            if file is None
+            else authorization.load(_read(file), self._types)
+        )
         authorities: list[Configured] = []
         webhooks: list[WebhookAuthorizer] = []
         try:
@@ -168,7 +178,11 @@ class Access:
         return authorities, webhooks
 
     async def _renew_authorization(self) -> None:
-        self._use_authorization(self._read_authorization())
+        authorities, webhooks = self._read_authorization()
+        for each in authorities:
+            if each.type in _WITH_STATE and each.type not in self._types:
+                raise ConfigurationError(f"nil {_WITH_STATE[each.type]}")
+        self._use_authorization((authorities, webhooks))
 
     def _use_authorization(self, read: tuple[Sequence[Configured], list[WebhookAuthorizer]]) -> None:
         authorities, webhooks = read

@@ -41,7 +41,10 @@ def check_type(stated: tuple[str, str], expected: tuple[str, str]) -> None:
 
 def refuse(found: Sequence[FieldError]) -> None:
     """Raises ``ConfigurationError`` with all errors, if there are any."""
-    if len(found) == 1:
-        raise ConfigurationError(str(found[0]))
     if found:
-        raise ConfigurationError("[" + ", ".join(map(str, found)) + "]")
+        raise ConfigurationError(aggregate(list(map(str, found))))
+
+
+def aggregate(messages: Sequence[str]) -> str:
+    """Some errors as one, as upstream writes them."""
+    return messages[0] if len(messages) == 1 else f"[{', '.join(messages)}]"

@@ -5,14 +5,14 @@ Source: the Kubernetes documentation, "Authorization", "Configuring the API Serv
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any
 
 from msgspec import Struct, field
 
 from sublet.apiserver.authentication.configuration import versioned
-from sublet.apiserver.configurationfiles import refuse
+from sublet.apiserver.configurationfiles import aggregate, refuse
 from sublet.machinery import durations, names
 from sublet.machinery.settings import ConfigurationError, parse
 from sublet.machinery.status import FieldError, duplicate, invalid, not_supported, required, too_many
@@ -57,10 +57,22 @@ class AuthorizationConfiguration(Struct, frozen=True):
 DEFAULT = AuthorizationConfiguration((AuthorizerSettings("Node", "node"), AuthorizerSettings("RBAC", "rbac")))
 
 
-def load(document: Any) -> AuthorizationConfiguration:
-    """The configuration that a document states. Raises :class:`ConfigurationError` with every error in upstream's words."""
+def load(document: Any, needed: Collection[str] = ()) -> AuthorizationConfiguration:
+    """The configuration that a document states; ``needed`` are types that it must name.
+
+    Raises :class:`ConfigurationError` with every error in upstream's words.
+    """
     made = parse(AuthorizationConfiguration, versioned(document, "AuthorizationConfiguration"))
     refuse(errors(made))
+    wrong = [
+        f"expected name {each.type.lower()} for authorizer {each.type} instead of {each.name}"
+        for each in made.authorizers
+        if each.type != "Webhook" and each.name != each.type.lower()
+    ]
+    if missing := sorted(set(needed) - {each.type for each in made.authorizers}):
+        wrong.append(f"missing required types: [{' '.join(missing)}]")
+    if wrong:
+        raise ConfigurationError(aggregate(wrong))
     return made
 
 
@@ -87,7 +99,7 @@ def of_modes(
         listed = " ".join(f'"{mode}"' for mode in modes)
         wrong.append(f"authorization-mode [{listed}] has mode specified more than once")
     if wrong:
-        raise ConfigurationError(f"[{', '.join(wrong)}]" if len(wrong) > 1 else wrong[0])
+        raise ConfigurationError(aggregate(wrong))
     made = AuthorizationConfiguration(
         tuple(
             AuthorizerSettings(mode, mode.lower(), webhook if mode == "Webhook" else None) for mode in modes
