@@ -467,6 +467,19 @@ def test_claims_of_a_pod_are_those_it_names_and_those_made_for_it_and_a_mirror_o
     assert list(references(pod)), "what is asked of a mirror pod itself still sees them"
 
 
+async def test_the_mirror_of_a_nodes_own_pod_opens_nothing_to_it(cluster: Front) -> None:
+    path = "/api/v1/namespaces/default/configmaps"
+    await cluster.create(path, {"metadata": {"name": "wanted"}})
+    mirror = pod("mirror", "n1", volumes=[{"name": "a", "configMap": {"name": "wanted"}}])
+    mirror["metadata"]["annotations"] = {"kubernetes.io/config.mirror": "x"}
+    mirror["spec"].pop("serviceAccountName", None)
+    await cluster.create(PODS, mirror)
+    assert (await cluster.ask("GET", f"{path}/wanted", user=NODE)).status == 403
+    plain = pod("plain", "n1", volumes=[{"name": "a", "configMap": {"name": "wanted"}}])
+    await cluster.create(PODS, plain)
+    assert (await cluster.ask("GET", f"{path}/wanted", user=NODE)).status == 200
+
+
 async def test_a_node_reads_the_accounts_of_its_own_pods_to_pull_their_images(cluster: Front) -> None:
     path = "/api/v1/namespaces/default/serviceaccounts"
     await cluster.create(path, {"metadata": {"name": "unused"}})
