@@ -225,6 +225,32 @@ def test_a_hand_is_of_different_queues_and_always_the_same(flow: str, deck: int,
     assert cards == deal("schema", flow, deck, hand)
 
 
+async def test_what_lists_takes_seats_by_how_much_it_has_to_show(api: APIServer, client: Client) -> None:
+    maps = resource("configmaps")
+    for index in range(6):
+        made = {"metadata": {"name": f"m{index}", "namespace": "default"}, "data": {"a": "x" * 50_000}}
+        await client.create(maps, made)
+    assert api.flow_control is not None
+    await api.registry.caches.fresh()
+    wide, narrow = level(100), level(10)
+
+    def seats(path: str, query: str = "", found: Level = wide, method: str = "GET") -> int:
+        assert api.flow_control is not None
+        return api.flow_control.seats_of(found, parse(Request(method, f"/api/v1/{path}", query)))
+
+    path = "namespaces/default/configmaps"
+    assert seats(path) == 4
+    assert seats(path, found=narrow) == 2, "no more than the level has for one request"
+    assert seats(path, "limit=3") == 2
+    assert seats(path, "limit=1") == 1
+    assert seats(path, "fieldSelector=metadata.name%3Dm1") == 1, "one object alone"
+    assert seats("configmaps") == 4
+    assert seats("namespaces/other/configmaps") == 1
+    assert seats(path, "watch=true") == 1
+    assert seats(path, "watch=true&sendInitialEvents=true&resourceVersionMatch=NotOlderThan") == 4
+    assert seats(f"{path}/m1") == seats(path, method="POST") == seats("namespaces/default/bindings") == 1
+
+
 def test_seats_are_shared_out_by_shares_and_lent_by_demand() -> None:
     busy, idle = Level("busy"), Level("idle")
     busy.configure(level_object("busy", 10))

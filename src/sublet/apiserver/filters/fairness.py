@@ -18,6 +18,9 @@ from sublet.machinery import durations
 _LONGEST = 15.0
 """Seconds that a request may wait: a quarter of what it may take, as upstream."""
 
+_WIDE = ("list", "watch")
+"""The verbs of requests that may take more than one seat."""
+
 
 class PriorityAndFairness:
     """Logs and connections are not counted, as upstream; a watch is until it has been opened.
@@ -44,7 +47,8 @@ class PriorityAndFairness:
         level, counts = found.level, found.counts
         now = self._now
         arrived = now()
-        seats = self._control.seats_of(level, info) if info.verb == "list" and not level.exempt else 1
+        wide = info.verb in _WIDE and not level.exempt
+        seats = self._control.seats_of(level, info) if wide else 1
         asked = Asked(found.schema.name, found.flow, seats, arrived, user.name, info)
         waited = None
         if level.exempt:

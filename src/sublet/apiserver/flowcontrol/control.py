@@ -33,6 +33,10 @@ _ADJUST_SECONDS = 10.0
 _GATHER_SECONDS = 0.05
 _REMEMBERED = 4096
 _CATCH_ALL, _EXEMPT = "catch-all", "exempt"
+_BYTES_PER_SEAT = 100_000
+_STREAMED = 1_000_000
+_SAMPLE = 8
+"""Objects whose size stands for that of the others."""
 
 
 class Classified(Struct, frozen=True):
@@ -169,8 +173,13 @@ class FlowControl:
         return Classified(schema, level, schema.flow(user, info), headers, level.count(schema.name))
 
     def seats_of(self, level: Level, info: RequestInfo) -> int:
-        """How many seats a request takes: a list one for each hundred objects, any other one."""
-        if info.verb != "list" or not info.is_resource:
+        """How many seats a request takes: what lists objects one for every 100 kB of them, any other one.
+
+        As upstream, also a watch that sends what there is lists, and a list streams, so that no more than 1 MB of it
+        is in memory. Other than upstream only the objects of the namespace count: the others are not looked at.
+        """
+        lists = info.verb == "list" or (info.verb == "watch" and info.flag("sendInitialEvents"))
+        if not lists or not info.is_resource or info.name:
             return 1
         found = self._api.kinds.find(info.api_group, info.api_version, info.resource)
         if found is None or not found[0].stored:
@@ -179,11 +188,16 @@ class FlowControl:
         prefix = stored.key_prefix(kind.resource)
         if info.namespace and kind.resource.namespaced:
             prefix += f"{info.namespace}/"
-        count = self._api.registry.cache(kind).count(prefix)
+        cache = self._api.registry.cache(kind)
+        count = cache.count(prefix)
         limit = info.param("limit")
         if limit.isdigit() and int(limit):
             count = min(count, int(limit))
-        return min(1 + count // 100, level.most_seats())
+        if not count:
+            return 1
+        sample = cache.entries(prefix, limit=_SAMPLE)
+        size = min(count * sum(len(each.value) for each in sample) // len(sample), _STREAMED)
+        return max(1, min(-(-size // _BYTES_PER_SEAT), level.most_seats()))
 
     # -- what others see --
 
