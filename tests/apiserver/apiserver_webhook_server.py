@@ -15,7 +15,7 @@ import pytest
 from aiohttp import web
 
 from sublet.machinery.kind import Object
-from sublet.pki.authority import SERVER, Authority
+from sublet.pki.authority import SERVER, Authority, KeyPair
 
 Respond = Callable[[Any], Any]
 """From the review to the response (without uid), or to a ``web.Response``; may be a coroutine function."""
@@ -50,8 +50,9 @@ class WebhookServer:
         """The requests of the reviews that a path was sent."""
         return [review["request"] for where, review in self.asked if where.partition("?")[0] == path]
 
-    async def start(self, directory: Path) -> None:
-        pair = self.authority.issue("webhook", (), self._names, ("127.0.0.1",), usages=(SERVER,))
+    async def start(self, directory: Path, pair: KeyPair | None = None) -> None:
+        """Shows ``pair``, else a certificate of its authority for its names."""
+        pair = pair or self.authority.issue("webhook", (), self._names, ("127.0.0.1",), usages=(SERVER,))
         (directory / "webhook.pem").write_bytes(pair.cert_pem + pair.key_pem)
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         context.load_cert_chain(directory / "webhook.pem")

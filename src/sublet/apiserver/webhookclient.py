@@ -19,6 +19,7 @@ from urllib.parse import urljoin, urlsplit
 
 from msgspec import Struct
 
+from sublet.apiserver import webhooktrust
 from sublet.apiserver.webhookusers import NOBODY, WebhookUser
 from sublet.client.credentials import load_chain
 from sublet.machinery.clock import Clock, SystemClock
@@ -125,6 +126,8 @@ class WebhookClient:
         self._clock = clock or SystemClock()
         self._sessions: dict[bool, aiohttp.ClientSession] = {}
         self._contexts: dict[tuple[bytes, bytes], ssl.SSLContext] = {}
+        self._vouched: dict[tuple[bytes, tuple[str, int]], tuple[bytes, float]] = {}
+        """What :mod:`webhooktrust` found: (authorities, endpoint) -> certificate, until when."""
 
     async def post(
         self, config: ClientConfig, document: bytes, seconds: float, *, told: bool = True,
@@ -178,8 +181,8 @@ class WebhookClient:
         """Status, Location and body of one request; without a document it is a GET."""
         import aiohttp
 
-        context = self._context(config.ca, user)
         at_home = urlsplit(url).netloc == urlsplit(address).netloc
+        context = self._context(self._trusted(config) if at_home else config.ca, user)
         session = self._session(service=at_home and not config.url)
         headers = {**_HEADERS, **(user.headers if at_home else {})}
         name = None if config.url or at_home else urlsplit(address).hostname
@@ -195,6 +198,9 @@ class WebhookClient:
             except (aiohttp.ClientError, OSError) as error:
                 if use.again and attempt + 1 < _AGAIN and _is_stale(error):
                     continue  # the peer had closed a kept connection; nothing of the request was read
+                if attempt + 1 < _AGAIN and at_home and await self._vouch(config, error):
+                    context = self._context(self._trusted(config), user)
+                    continue
                 why = await self._of_certificate(config, error) or reason(error, config)
                 raise CallFailed(f'Post "{url}": {why}') from None
         raise CallFailed(f'Post "{url}": EOF')
@@ -208,16 +214,41 @@ class WebhookClient:
         wanted = _mismatch(cause.verify_message)
         if wanted is None and cause.verify_code not in _OUT_OF_TIME:
             return ""
-        name, port = config.endpoint
-        host = name
         try:
-            if not config.url:
-                host, port = await self._resolve(config.namespace, config.name, config.port)
-            shown = await _certificate_of(host, port, name)
+            shown = await self._shown(config)
             why = hostname_reason(shown, wanted[1]) if wanted else time_reason(shown, self._clock.now())
         except (CallFailed, OSError, ValueError):
             return ""
         return f"tls: failed to verify certificate: x509: {why}"
+
+    async def _shown(self, config: ClientConfig) -> bytes:
+        """The certificate (DER) that a webhook shows. Raises :class:`CallFailed`, ``OSError``."""
+        name, port = config.endpoint
+        host = name
+        if not config.url:
+            host, port = await self._resolve(config.namespace, config.name, config.port)
+        return await _certificate_of(host, port, name)
+
+    async def _vouch(self, config: ClientConfig, error: BaseException) -> bool:
+        """Whether a certificate was refused that Go would have believed; from now on it is trusted."""
+        cause = getattr(error, "certificate_error", None)
+        if not isinstance(cause, ssl.SSLCertVerificationError) or cause.verify_code != webhooktrust.REFUSED:
+            return False
+        try:
+            found = webhooktrust.vouched(await self._shown(config), config.ca, self._clock.now())
+        except (CallFailed, OSError, ValueError):
+            return False
+        if found is None:
+            return False
+        while len(self._vouched) >= _CONTEXTS:
+            del self._vouched[next(iter(self._vouched))]
+        self._vouched[config.ca, config.endpoint] = found
+        return True
+
+    def _trusted(self, config: ClientConfig) -> bytes:
+        """The authorities of a webhook, and its certificate where one of them vouched for it."""
+        found, until = self._vouched.get((config.ca, config.endpoint), (b"", 0.0))
+        return config.ca + b"\n" + found if self._clock.now() <= until else config.ca
 
     def _session(self, *, service: bool) -> aiohttp.ClientSession:
         import aiohttp
