@@ -44,6 +44,31 @@ def test_services_may_have_a_range_of_each_family(tmp_path: Path) -> None:
     )
 
 
+def test_the_servers_own_service_and_its_endpoint_are_of_one_family(tmp_path: Path) -> None:
+    with pytest.raises(ConfigurationError) as refused:
+        assembled(tmp_path, "--service-cluster-ip-range=fd00::/112,10.0.0.0/24", advertise_address="10.9.9.9")
+    assert str(refused.value) == (
+        'service IP family "fd00::/112" must match public address family "10.9.9.9"'
+    )
+    for address in ("fd00:1::9", "127.0.0.1", "api.example.com"):
+        assembled(tmp_path, service_cidr="fd00::/112", advertise_address=address)
+    assembled(tmp_path, advertise_address="fd00:1::9")
+
+
+@pytest.mark.parametrize(
+    ("stated", "message"),
+    [
+        ("10.0.0.0", "invalid CIDR address: 10.0.0.0"),
+        ("10.0.0.0/16,10.1.0.0/16", "len of ClusterCIDRs==2 and they are not configured as dual stack"),
+        ("10.0.0.0/16,fd00::/56,fd01::/56", "length of clusterCIDRs is:3 more than max allowed of 2"),
+    ],
+)
+def test_ranges_of_pods_that_cannot_be_are_refused(tmp_path: Path, stated: str, message: str) -> None:
+    with pytest.raises(ConfigurationError) as refused:
+        assembly(RunSettings(data_dir=tmp_path), load({"networking": {"podCIDR": stated}}))
+    assert message in str(refused.value)
+
+
 def test_options_count_where_flags_say_nothing(tmp_path: Path) -> None:
     made = assembled(tmp_path, "--event-ttl=2h", host="127.0.0.1", port=7001)
     assert (made.host, made.port, made.advertise_address, made.service_cidr) == (

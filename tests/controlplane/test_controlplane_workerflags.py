@@ -227,3 +227,13 @@ def test_whom_pods_trust_may_be_stated_in_a_file(tmp_path: Path) -> None:
     authority.write_text("nothing")
     with pytest.raises(ConfigurationError, match=r"error parsing root-ca-file"):
         workerflags.controlling(stated)
+
+
+def test_ranges_of_pods_may_be_stated_as_the_controller_managers(tmp_path: Path) -> None:
+    document = extra_args("controllerManager", "--cluster-cidr=10.4.0.0/16,fd00:4::/56")
+    made = assembly(
+        RunSettings(data_dir=tmp_path), load({**document, "networking": {"podCIDR": "10.5.0.0/16"}})
+    )
+    assert made.pod_cidr == "10.4.0.0/16,fd00:4::/56"
+    with pytest.raises(ConfigurationError, match="they are not configured as dual stack"):
+        load(extra_args("controllerManager", "--cluster-cidr=10.4.0.0/16,10.5.0.0/16"))

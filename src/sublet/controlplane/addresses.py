@@ -50,3 +50,37 @@ def service_range(stated: str) -> str:
         return ",".join(str(each) for each in service_ranges(stated))
     except ValueError as error:
         raise ConfigurationError(str(error)) from None
+
+
+def pod_range(stated: str) -> str:
+    """One or two ranges of pods in their canonical form; nothing where none is stated. Raises :class:`ConfigurationError`."""
+    found = []
+    for each in filter(None, (part.strip() for part in stated.split(","))):
+        try:
+            if "/" not in each:
+                raise ValueError(each)
+            found.append(ipaddress.ip_network(each, strict=False))
+        except ValueError:
+            raise ConfigurationError(f"invalid CIDR address: {each}") from None
+    if len(found) > 1 and len({each.version for each in found}) == 1:
+        raise ConfigurationError(
+            f"len of ClusterCIDRs=={len(found)} and they are not configured as dual stack "
+            "(at least one from each IPFamily)"
+        )
+    if len(found) > 2:
+        raise ConfigurationError(f"length of clusterCIDRs is:{len(found)} more than max allowed of 2")
+    return ",".join(str(each) for each in found)
+
+
+def check_family(service_cidr: str, address: str) -> None:
+    """Service ``default/kubernetes`` is of one family, and so must its endpoint be. Raises :class:`ConfigurationError`.
+
+    A loopback address is no endpoint of anything; of a name nobody knows the family.
+    """
+    try:
+        parsed = ipaddress.ip_address(address)
+    except ValueError:
+        return
+    primary = service_ranges(service_cidr)[0]
+    if not parsed.is_loopback and parsed.version != primary.version:
+        raise ConfigurationError(f'service IP family "{primary}" must match public address family "{parsed}"')

@@ -84,11 +84,14 @@ def assembly(settings: RunSettings, chosen: configuration.Configuration) -> Asse
         "service_cidr": addresses.service_range(
             settings.service_cidr or chosen.networking.service_cidr or SERVICE_CIDR
         ),
-        "pod_cidr": chosen.networking.pod_cidr,
+        "pod_cidr": addresses.pod_range(chosen.networking.pod_cidr),
         "cluster_domain": chosen.networking.advanced.cluster_domain,
         "resource_metrics": chosen.deploy.metrics_server.enabled,
     }
     fields |= stated
+    chosen_range = settings.service_cidr or chosen.networking.service_cidr or "service_cidr" in stated
+    if chosen_range and not settings.tenant:
+        addresses.check_family(fields["service_cidr"], fields["advertise_address"])
     fields["settings"] = {**fields.get("settings", {}), "flags": partial(_shown, settings, chosen, fields)}
     return Assembly(**fields)
 

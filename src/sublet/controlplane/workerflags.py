@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from sublet.controlplane import flagparser
+from sublet.controlplane.addresses import pod_range
 from sublet.controlplane.config import DEFAULT_MINOR
 from sublet.controlplane.featuregates import stated_gates
 from sublet.controlplane.flagparser import DURATION
@@ -33,6 +34,8 @@ class ControllerManagerFlags(ElectionFlags):
     """Defaults are upstream's, but that nodes get ranges: they do where there is a ``networking.podCIDR``."""
 
     allocate_node_cidrs: bool = True
+    cluster_cidr: tuple[str, ...] = ()
+    """As ``networking.podCIDR``, which it overrides."""
     cluster_signing_duration: float = field(default=365 * 86400.0, metadata=DURATION)
     controllers: tuple[str, ...] = ()
     concurrent_cron_job_syncs: int = 5
@@ -184,6 +187,8 @@ def controlling(stated: Sequence[str], minor: str = DEFAULT_MINOR, *, files: boo
         settings["node_cidr_mask_sizes"] = masks
     if flags.root_ca_file and files:
         settings["root_ca"] = _root_ca(flags.root_ca_file)
+    if flags.cluster_cidr:
+        found["pod_cidr"] = pod_range(",".join(flags.cluster_cidr))
     found["controller_settings"] = settings
     found["controller_workers"] = {
         _WORKERS[name]: getattr(flags, name) for name in changed if name in _WORKERS
