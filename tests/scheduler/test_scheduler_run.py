@@ -62,14 +62,22 @@ def on(name):
     return lambda found: found["spec"].get("nodeName") == name
 
 
+async def reported(client, reason):
+    """The events of that reason, once there are some."""
+    async with asyncio.timeout(8.0):
+        while True:
+            found = (await client.list(EVENTS, "default", field_selector=f"reason={reason}"))["items"]
+            if found:
+                return found
+            await asyncio.sleep(0.01)
+
+
 async def test_a_pod_gets_a_node_and_an_event_says_so(client, scheduler):
     await node(client, "a")
     await pod(client, "p")
     found = await eventually(client, "p", on("a"))
     assert objects.is_true(found, "PodScheduled")
-    await scheduler._events.flush()
-    events = (await client.list(EVENTS, "default"))["items"]
-    (event,) = [e for e in events if e["reason"] == "Scheduled"]
+    (event,) = await reported(client, "Scheduled")
     assert event["message"] == "Successfully assigned default/p to a"
     assert (event["action"], event["source"], event.get("count")) == ("Binding", {}, None)
     assert (event["reportingComponent"], event["reportingInstance"]) == (
