@@ -18,6 +18,7 @@ from sublet.store.interface import Store
 
 SERVICES, ADDRESSES = resource("services"), resource("ipaddresses.networking.k8s.io")
 RANGES, EVENTS = resource("servicecidrs.networking.k8s.io"), resource("events")
+ENDPOINTS = resource("endpoints")
 
 
 def service(name: str = "web", ports: list[Object] | None = None, **spec: Any) -> Object:
@@ -49,6 +50,27 @@ async def test_deletion_gives_the_address_back(client: Client) -> None:
     made = await client.create(SERVICES, service())
     await client.delete(SERVICES, "web", "default")
     assert made["spec"]["clusterIP"] not in await addresses(client)
+
+
+@pytest.mark.parametrize("kept", [True, False])
+async def test_endpoints_go_with_their_service(client: Client, kept: bool) -> None:
+    """Those somebody wrote by hand too, at once, and only when the Service is really gone."""
+    finalizers = ["example.com/kept"] if kept else []
+    made = service()
+    await client.create(SERVICES, {**made, "metadata": {**made["metadata"], "finalizers": finalizers}})
+    for name in ("web", "other"):
+        await client.create(ENDPOINTS, {"metadata": {"name": name, "namespace": "default"}})
+    await client.raw("DELETE", "/api/v1/namespaces/default/services/web", query="dryRun=All")
+    assert await client.get(ENDPOINTS, "web", "default")
+    await client.delete(SERVICES, "web", "default")
+    if kept:
+        assert await client.get(ENDPOINTS, "web", "default")
+        marked = await client.get(SERVICES, "web", "default")
+        marked["metadata"]["finalizers"] = []
+        await client.update(SERVICES, marked)
+    with pytest.raises(NotFound):
+        await client.get(ENDPOINTS, "web", "default")
+    assert await client.get(ENDPOINTS, "other", "default")
 
 
 async def test_a_chosen_address_is_had_once(client: Client) -> None:

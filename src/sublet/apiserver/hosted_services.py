@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Protocol
 
+from sublet.apiserver import service_endpoints
 from sublet.apiserver.registry import Registry
 from sublet.apiserver.writing import Transaction
 from sublet.machinery import objects
@@ -67,7 +68,9 @@ class HostedServiceDuty:
         return _Taken(allocation, dry_run)
 
     async def wrote(self, new: Object | None, old: Object | None) -> None:
-        """Whoever gave the addresses watches the Services itself."""
+        """Whoever gave the addresses watches the Services itself and takes them back."""
+        if new is None and old is not None:
+            await service_endpoints.follow(self._registry, old)
 
     async def _refuse_existing(self, new: Object) -> None:
         """Before anything is taken for it."""

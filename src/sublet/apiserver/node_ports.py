@@ -15,18 +15,18 @@ class NodePorts:
     """What is free is read off the Services there are, plus what is promised to writes in flight."""
 
     def __init__(self, registry: Registry, ports: tuple[int, int]) -> None:
-        self._registry = registry
+        self.registry = registry
         self.first, self.last = ports
         self._promised: set[int] = set()
 
     def taken(self, but: Object) -> set[int]:
         """All ports of Services other than ``but``."""
-        kind = self._registry.kinds.stored("", "services")
+        kind = self.registry.kinds.stored("", "services")
         found = set(self._promised)
         if kind is None:
             return found
         own = stored.key(kind.resource, objects.namespace(but), objects.name(but))
-        for entry in self._registry.cache(kind).entries():
+        for entry in self.registry.cache(kind).entries():
             if entry.key != own:
                 found.update(ports_of(entry.object))
         return found
@@ -96,9 +96,9 @@ class NodePorts:
 
     async def caught_up(self) -> None:
         """Returns once every Service stored so far shows in the cache."""
-        kind = self._registry.kinds.stored("", "services")
+        kind = self.registry.kinds.stored("", "services")
         if kind is not None:
-            await self._registry.fresh(kind)
+            await self.registry.fresh(kind)
 
     def promise(self, ports: Iterable[int]) -> None:
         self._promised.update(ports)
@@ -111,7 +111,7 @@ class NodePorts:
         size = self.last - self.first + 1
         band = min(max(16, size // 32), 128) if size > 16 else 0
         for _ in range(64):
-            port = self._registry.rng.randint(self.first + band, self.last)
+            port = self.registry.rng.randint(self.first + band, self.last)
             if port not in taken:
                 return port
         return next((port for port in range(self.first, self.last + 1) if port not in taken), 0)

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 
 from msgspec import Struct, field
 
-from sublet.apiserver import objectmeta
+from sublet.apiserver import objectmeta, service_endpoints
 from sublet.apiserver.node_ports import NodePorts
 from sublet.apiserver.service_ips import Refused, ServiceIPs, canonical, held
 from sublet.apiserver.writing import Transaction
@@ -121,6 +121,8 @@ class ServiceDuty:
         for ip in held(old):
             if ip not in kept:
                 await self.ips.release(ip)
+        if new is None and old is not None:
+            await service_endpoints.follow(self.ports.registry, old)
 
     async def _addresses(self, new: Object, old: Object | None, taken: _Taken) -> None:
         """One address for each family that has none: all of a new Service, the second of one that becomes dual."""
