@@ -14,12 +14,32 @@ from msgspec import Struct, field, structs
 
 from sublet.apiserver.admission import imagesettings, order
 from sublet.apiserver.admission.imagesettings import ImagePolicy
-from sublet.machinery import codec
+from sublet.apiserver.configurationfiles import refuse
+from sublet.machinery import codec, names
 from sublet.machinery.codec import DecodeError
 from sublet.machinery.settings import ConfigurationError, parse
+from sublet.machinery.status import FieldError, duplicate, invalid
 
 _GROUP = "apiserver.config.k8s.io/"
 _SELECTORS = "podNodeSelectorPluginConfig"
+_TYPES: Mapping[str, tuple[tuple[str, str], ...]] = {
+    "EventRateLimit": (("eventratelimit.admission.k8s.io/v1alpha1", "Configuration"),),
+    "MutatingAdmissionWebhook": (
+        (f"{_GROUP}v1", "WebhookAdmissionConfiguration"),
+        (f"{_GROUP}v1alpha1", "WebhookAdmission"),
+    ),
+    "PodSecurity": tuple(
+        (f"pod-security.admission.config.k8s.io/{version}", "PodSecurityConfiguration")
+        for version in ("v1", "v1beta1", "v1alpha1")
+    ),
+    "PodTolerationRestriction": (("podtolerationrestriction.admission.k8s.io/v1alpha1", "Configuration"),),
+    "ResourceQuota": (
+        (f"{_GROUP}v1", "ResourceQuotaConfiguration"),
+        ("resourcequota.admission.k8s.io/v1beta1", "Configuration"),
+        ("resourcequota.admission.k8s.io/v1alpha1", "Configuration"),
+    ),
+}
+"""(apiVersion, kind) of a plug-in's configuration; those of the other plug-ins have none."""
 _LEVEL = Literal["privileged", "baseline", "restricted"]
 
 
@@ -158,6 +178,7 @@ def _plugin(name: str, configuration: Any, where: str, directory: Path) -> dict[
         return {}
     if not isinstance(configuration, dict):
         raise ConfigurationError(f"{where}: the configuration of {name} must be a mapping")
+    _check_type(name, configuration, where)
     stated = {key: value for key, value in configuration.items() if key not in ("apiVersion", "kind")}
     match name:
         case "PodSecurity":
@@ -183,6 +204,16 @@ def _plugin(name: str, configuration: Any, where: str, directory: Path) -> dict[
     return {}  # as upstream: a plug-in without anything to configure does not look
 
 
+def _check_type(name: str, configuration: Mapping[str, Any], where: str) -> None:
+    """A version and a kind need not be stated, but none of something else may be."""
+    known = _TYPES.get(name.replace("ValidatingAdmission", "MutatingAdmission"), ())
+    version, kind = configuration.get("apiVersion"), configuration.get("kind")
+    if known and not any(version in (None, each) and kind in (None, of) for each, of in known):
+        raise ConfigurationError(
+            f'{where}: no kind "{kind or ""}" is registered for version "{version or ""}"'
+        )
+
+
 def _quota(stated: ResourceQuotaConfiguration, where: str) -> ResourceQuotaConfiguration:
     for index, each in enumerate(stated.limited_resources):
         if not each.resource:
@@ -197,7 +228,34 @@ def _pod_security(stated: PodSecurityConfiguration, where: str) -> PodSecurityCo
     errors = podsecurity.policy_of(labels).errors
     if errors:
         raise ConfigurationError(f"{where}: defaults: {errors[0]}")
+    try:
+        refuse(_exemption_errors(stated.exemptions))
+    except ConfigurationError as error:
+        raise ConfigurationError(f"{where}: {error}") from None
     return stated
+
+
+def _exemption_errors(exemptions: PodSecurityExemptions) -> list[FieldError]:
+    """In upstream's words."""
+    found: list[FieldError] = []
+    for key, values, problems in (
+        ("namespaces", exemptions.namespaces, names.dns1123_label),
+        ("runtimeClasses", exemptions.runtime_classes, names.dns1123_subdomain),
+        ("usernames", exemptions.usernames, _no_user),
+    ):
+        seen: set[str] = set()
+        for index, value in enumerate(values):
+            where = f"exemptions.{key}[{index}]"
+            if wrong := problems(value):
+                found.append(invalid(where, value, ", ".join(wrong)))
+            elif value in seen:
+                found.append(duplicate(where, value))
+            seen.add(value)
+    return found
+
+
+def _no_user(name: str) -> list[str]:
+    return [] if name else ["username must not be empty"]
 
 
 def _limits(stated: EventRateLimit, where: str) -> EventRateLimit:
