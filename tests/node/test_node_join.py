@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 from cryptography import x509
 
+from sublet.apiserver.servingcerts import LOOPBACK, Pair, ServingFiles
 from sublet.client import kubeconfig
 from sublet.client.client import Client
 from sublet.client.http import HTTPTransport
@@ -21,6 +22,7 @@ from sublet.kinds.resources import resource
 from sublet.machinery.clock import SystemClock
 from sublet.machinery.status import BadRequest, Forbidden, NotFound, StatusError, Timeout, Unauthorized
 from sublet.node.join import JoinSettings, credentials, public_key_hash, share_left
+from sublet.pki.authority import SERVER, Authority
 
 TOKEN = "abcdef.0123456789abcdef"
 REQUESTS = resource("certificatesigningrequests.certificates.k8s.io")
@@ -41,6 +43,13 @@ class Later(SystemClock):
 async def control_plane(tmp_path: Path) -> AsyncIterator[ControlPlane]:
     made = ControlPlane(Assembly(tmp_path / "cp", controllers=False, scheduler=False, store_url="memory://"))
     await made.start()
+    await _admit(made)
+    yield made
+    await made.stop()
+
+
+async def _admit(made: ControlPlane) -> None:
+    """Makes a token, by which one may ask to join."""
     client = made.client()
     secret = {
         "metadata": {"name": "bootstrap-token-abcdef", "namespace": "kube-system"},
@@ -63,8 +72,6 @@ async def control_plane(tmp_path: Path) -> AsyncIterator[ControlPlane]:
         ],
     }
     await client.create(ROLE_BINDINGS, binding)
-    yield made
-    await made.stop()
 
 
 @pytest.fixture
@@ -210,6 +217,35 @@ async def test_the_authority_is_found_by_the_hash_of_its_key(
     wrong = replace(join, ca_hashes=("sha256:" + "0" * 64,), data_dir=tmp_path / "other")
     with pytest.raises(Forbidden, match="none of the expected"):
         await credentials(wrong, SystemClock())
+
+
+async def test_a_server_that_shows_another_certificate_is_asked_for_its_own(tmp_path: Path) -> None:
+    pair = Authority.create("somebody's").issue("api", ips=["127.0.0.1"], usages=(SERVER,))
+    shown = Pair(tmp_path / "api.crt", tmp_path / "api.key")
+    shown.certificate.write_bytes(pair.cert_pem)
+    shown.key.write_bytes(pair.key_pem)
+    plane = ControlPlane(
+        Assembly(tmp_path / "cp", scheduler=False, store_url="memory://", certificates=ServingFiles(shown))
+    )
+    await plane.start()
+    await _admit(plane)
+    signing = asyncio.create_task(_sign(plane))
+    try:
+        hashes = (public_key_hash(plane.pki.ca.cert_pem),)
+        join = replace(settings(plane, tmp_path), ca_data=b"", ca_hashes=hashes)
+        async with asyncio.timeout(10):
+            while True:
+                with contextlib.suppress(NotFound):
+                    access = await credentials(join, SystemClock())
+                    break
+                await asyncio.sleep(0.05)
+        assert access.tls_server_name == LOOPBACK
+        client = Client(HTTPTransport(kubeconfig.load(join.kubeconfig)), "kubelet")
+        assert (await client.get(resource("namespaces"), "default"))["metadata"]["name"] == "default"
+        await client.close()
+    finally:
+        signing.cancel()
+        await plane.stop()
 
 
 async def _publish(control_plane: ControlPlane, tmp_path: Path) -> None:

@@ -393,7 +393,8 @@ class ControlPlane:
         host = assembly.advertise_address
         server = f"https://{f'[{host}]' if ':' in host else host}:{self.port}"
         network = ClusterNetwork(assembly.pod_cidr, assembly.service_cidr, assembly.cluster_domain)
-        return manifests(network, ClusterAccess(server, ca_data=self.pki.cert("ca").read_bytes()))
+        authority = self.pki.cert("ca").read_bytes()
+        return manifests(network, ClusterAccess(server, authority, tls_server_name=self._loopback_name()))
 
 
 def _is_due(path: Path, now: float) -> bool:

@@ -87,18 +87,22 @@ async def credentials(settings: JoinSettings, clock: Clock) -> ClusterAccess:
         log.warning("the certificate in %s has expired; joining again with the token", settings.kubeconfig)
     if not _TOKEN.fullmatch(settings.token):
         raise BadRequest("the bootstrap token must look like abcdef.0123456789abcdef")
-    authority = settings.ca_data or await discover(settings)
-    access = ClusterAccess(settings.server, ca_data=authority, token=settings.token)
+    access = (
+        ClusterAccess(settings.server, ca_data=settings.ca_data)
+        if settings.ca_data
+        else await discover(settings)
+    )
     try:
-        return await _request(settings, access)
+        return await _request(settings, structs.replace(access, token=settings.token))
     except Unauthorized:
         raise Unauthorized(
             "the control plane does not know the bootstrap token, or it has expired; make a new one there"
         ) from None
 
 
-async def discover(settings: JoinSettings) -> bytes:
-    """The cluster's authority (PEM) from its public ``cluster-info``, believed only if its key's hash is expected."""
+async def discover(settings: JoinSettings) -> ClusterAccess:
+    """The cluster's authority from its public ``cluster-info``, believed only if its key's hash is expected, and by
+    which name to ask the server for what it certified."""
     if not settings.ca_hashes:
         raise BadRequest("joining needs to know whom to trust: give the authority's certificate or its hash")
     transport = HTTPTransport(ClusterAccess(settings.server, insecure=True))
@@ -119,7 +123,7 @@ async def discover(settings: JoinSettings) -> bytes:
             f"the authority at {settings.server} has the key hash {found}, which is none of the expected: "
             "this is another cluster, or someone stands between"
         )
-    return access.ca_data
+    return ClusterAccess(settings.server, ca_data=access.ca_data, tls_server_name=access.tls_server_name)
 
 
 def public_key_hash(ca_data: bytes) -> str:

@@ -190,7 +190,9 @@ def _network_config(network: ClusterNetwork) -> Object:
 
 
 def _cluster_info(join: ClusterAccess) -> Object:
-    public = kubeconfig.text(ClusterAccess(join.server, ca_data=join.ca_data), "cluster-info")
+    public = kubeconfig.text(
+        ClusterAccess(join.server, ca_data=join.ca_data, tls_server_name=join.tls_server_name), "cluster-info"
+    )
     return {
         "apiVersion": "v1",
         "kind": "ConfigMap",
