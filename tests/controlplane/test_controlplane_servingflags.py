@@ -129,7 +129,7 @@ def test_places_that_cannot_be_are_refused(tmp_path: Path, flag: str, message: s
         ),
         ("--cors-allowed-origins=example.com", "does not pin to start/end of host in the origin header"),
         ("--strict-transport-security-directives=forever", "invalid, allowed values: max-age=expireTime"),
-        ("--runtime-config=api/beta=true", "there are only stable APIs here"),
+        ("--runtime-config=coordination.k8s.io/v1beta1=true", "there is no such API here"),
         ("--runtime-config=storage.k8s.io/v1beta9=true", "there is no such API here"),
         ("--runtime-config=batch/v1=false", "APIs cannot be switched off here"),
         ("--runtime-config=api/all=maybe", "invalid value api/all=maybe"),

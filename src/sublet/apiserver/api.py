@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import logging
 import random
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Collection
 from typing import TYPE_CHECKING
 
 from msgspec.structs import replace
@@ -62,7 +62,7 @@ from sublet.client.events import EventRecorder
 from sublet.client.exchange import Request, Response, User
 from sublet.client.inprocess import InProcessTransport
 from sublet.client.podstreams import PodStreams
-from sublet.kinds import catalog
+from sublet.kinds import betas, catalog
 from sublet.kinds.features import Features
 from sublet.kinds.resources import resource
 from sublet.machinery import names
@@ -119,7 +119,7 @@ class APIServer:
         self.audit = open_audit_log(settings.audit, self.clock)
         """None where nothing is logged."""
         self.features = Features(settings.minor, settings.feature_gates)
-        self.kinds = KindSet(_kinds(self.features))
+        self.kinds = KindSet(_kinds(self.features, settings.further_versions))
         self.discovery = Discovery(self.kinds)
         self.openapi = OpenAPI(self.kinds, settings.minor, settings.version or sublet.__version__)
         self.caches = WatchCaches(store, computed=Computed(detect_mutation=detect_mutation))
@@ -376,10 +376,11 @@ _PATH_SEGMENT_NAMES = frozenset((
 """Whose names need not be DNS names (reference E.2), unless the kind itself says more."""
 
 
-def _kinds(features: Features) -> list[Kind]:
+def _kinds(features: Features, further_versions: Collection[str]) -> list[Kind]:
     """The built-in kinds; definitions of custom resources get their rules from this room."""
     found = []
-    for kind in catalog.load(features.minor, features).values():
+    for stable in catalog.load(features.minor, features).values():
+        kind = betas.with_versions(stable, further_versions, features.minor) if further_versions else stable
         name = kind.resource.qualified
         if name == f"{customresources.PLURAL}.{customresources.GROUP}":
             found.append(customresources.definition_kind(kind))

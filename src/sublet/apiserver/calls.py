@@ -61,6 +61,9 @@ class Call(Struct, frozen=True):
             if text := kind.deprecations.get(resource.version):
                 _note_deprecated(request, info, api)
                 warnings(request).append(text)
+        elif resource.version != kind.resource.version and (old := kind.deprecation_of(resource)):
+            _note_deprecated(request, info, api, old[1])
+            warnings(request).append(old[0])
         elif info.resource in _DEPRECATED and not info.api_group:
             since, instead = _DEPRECATED[info.resource]
             if _minor(api.settings.minor) >= since:
@@ -179,14 +182,17 @@ def view(
     return View(api.registry, kind, resource, accepted, include)
 
 
-def _note_deprecated(request: Request, info: RequestInfo, api: APIServer) -> None:
-    """Metrics and the audit log know; of no version that is served here it is known when it will be removed."""
+def _note_deprecated(request: Request, info: RequestInfo, api: APIServer, removed: str = "") -> None:
+    """Metrics and the audit log know; ``removed``: the minor without it, where that is known."""
     labels = (
-        f'group="{info.api_group}",removed_release="",resource="{info.resource}",subresource="{info.subresource}",'
+        f'group="{info.api_group}",removed_release="{removed}",resource="{info.resource}",subresource="{info.subresource}",'
         f'version="{info.api_version}"'
     )
     api.metrics.deprecated.values[labels] = 1
-    request.context.setdefault("audit_annotations", {})["k8s.io/deprecated"] = "true"
+    notes = request.context.setdefault("audit_annotations", {})
+    notes["k8s.io/deprecated"] = "true"
+    if removed:
+        notes["k8s.io/removed-release"] = removed
 
 
 def _minor(text: str) -> int:

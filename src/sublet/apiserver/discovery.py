@@ -22,10 +22,10 @@ AGGREGATED = "apidiscovery.k8s.io"
 _PRIORITIES: Mapping[str, tuple[int, Mapping[str, int]]] = {
     "": (18000, {"v1": 1}), "apps": (17800, {}), "events.k8s.io": (17750, {}), "authentication.k8s.io": (17700, {}),
     "authorization.k8s.io": (17600, {}), "autoscaling": (17500, {"v2": 30}), "batch": (17400, {}),
-    "certificates.k8s.io": (17300, {}), "networking.k8s.io": (17200, {}), "policy": (17100, {}),
-    "rbac.authorization.k8s.io": (17000, {}), "storage.k8s.io": (16800, {}), "apiextensions.k8s.io": (16700, {}),
-    "admissionregistration.k8s.io": (16700, {}), "scheduling.k8s.io": (16600, {}), "coordination.k8s.io": (16500, {}),
-    "node.k8s.io": (16300, {}), "discovery.k8s.io": (16200, {}), "resource.k8s.io": (16200, {"v1": 20}),
+    "certificates.k8s.io": (17300, {}), "networking.k8s.io": (17200, {"v1beta1": 9}), "policy": (17100, {}),
+    "rbac.authorization.k8s.io": (17000, {}), "storage.k8s.io": (16800, {"v1beta1": 9}), "apiextensions.k8s.io": (16700, {}),
+    "admissionregistration.k8s.io": (16700, {"v1beta1": 12, "v1alpha1": 9}), "scheduling.k8s.io": (16600, {}), "coordination.k8s.io": (16500, {}),
+    "node.k8s.io": (16300, {}), "discovery.k8s.io": (16200, {}), "resource.k8s.io": (16200, {"v1": 20, "v1beta2": 15}),
     "flowcontrol.apiserver.k8s.io": (16100, {"v1": 21}), "storagemigration.k8s.io": (15800, {}),
 }  # fmt: skip
 """Group -> (its priority, that of its versions where it is not the usual)."""

@@ -20,6 +20,8 @@ class APIServerSettings(Struct, frozen=True):
     """The Kubernetes minor that is served."""
     feature_gates: Mapping[str, bool] = field(default_factory=dict)
     """What is switched against the minor's defaults."""
+    further_versions: frozenset[str] = frozenset()
+    """Versions that are served beside the stable ones: ``GROUP/VERSION/RESOURCE`` (see ``kinds/betas``)."""
     version: str = ""
     """sublet's version; empty: the package's."""
     service_cidr: str = "10.0.0.0/24"

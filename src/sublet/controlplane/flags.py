@@ -22,7 +22,6 @@ from sublet.controlplane.config import DEFAULT_MINOR
 from sublet.controlplane.featuregates import stated_gates
 from sublet.controlplane.flagparser import DURATION
 from sublet.controlplane.servingflags import ServingFlags
-from sublet.kinds import schemas
 from sublet.machinery.settings import ConfigurationError
 
 
@@ -94,7 +93,7 @@ def applied(flags: APIServerFlags, minor: str = DEFAULT_MINOR, *, files: bool = 
         "max_writing": flags.max_mutating_requests_inflight,
         "request_timeout": _above_zero("--request-timeout", flags.request_timeout),
         "node_ports": _port_range(flags.service_node_port_range),
-        **servingflags.serving(flags, list(schemas.names(minor))),
+        **servingflags.serving(flags, minor),
     }
 
 

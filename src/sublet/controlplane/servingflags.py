@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from sublet.apiserver.server import TLSChoice
 from sublet.controlplane.addresses import service_range
 from sublet.controlplane.flagparser import WHOLE
+from sublet.kinds import betas
 from sublet.machinery import regexp
 from sublet.machinery.settings import ConfigurationError
 
@@ -102,14 +103,14 @@ def places(flags: ServingFlags) -> dict[str, Any]:
     return found
 
 
-def serving(flags: ServingFlags, served: Sequence[str]) -> dict[str, Any]:
+def serving(flags: ServingFlags, minor: str) -> dict[str, Any]:
     """The fields of :class:`~sublet.apiserver.settings.APIServerSettings` that the flags state.
 
-    ``served``: the groups and versions that there are. Raises :class:`ConfigurationError`.
+    ``minor``: the one that is served. Raises :class:`ConfigurationError`.
     """
-    _runtime_config(flags.runtime_config, served)
     return {
         "cors_allowed_origins": tuple(_origin(each) for each in flags.cors_allowed_origins),
+        "further_versions": _runtime_config(flags.runtime_config, minor),
         "min_request_timeout": flags.min_request_timeout,
         "strict_transport_security": _directives(flags.strict_transport_security_directives),
     }
@@ -189,19 +190,17 @@ def _directives(stated: Sequence[str]) -> tuple[str, ...]:
     return tuple(stated)
 
 
-def _runtime_config(stated: Sequence[str], served: Sequence[str]) -> None:
-    """What is here is served, and nothing else is: to ask for more is refused, and so is to ask for less."""
+def _runtime_config(stated: Sequence[str], minor: str) -> frozenset[str]:
+    """What is served beside the stable APIs, which cannot be switched off; to ask for what is not here is refused."""
+    switched: dict[str, bool] = {}
     for each in stated:
-        name, _, value = each.partition("=")
+        key, _, value = each.partition("=")
         if value.lower() not in ("", "true", "false"):
             raise ConfigurationError(f"invalid value {each}")
         on = value.lower() != "false"
-        if name in ("api/all", "api/ga"):
-            if not on:
-                raise ConfigurationError(f"--runtime-config: {each}: APIs cannot be switched off here")
-        elif name in ("api/beta", "api/alpha"):
-            if on:
-                raise ConfigurationError(f"--runtime-config: {each}: there are only stable APIs here")
-        elif (name.removeprefix("api/") in served) is not on:
-            what = "there is no such API here" if on else "APIs cannot be switched off here"
-            raise ConfigurationError(f"--runtime-config: {each}: {what}")
+        if not on and key in ("api/all", "api/ga", *betas.stable(minor)):
+            raise ConfigurationError(f"--runtime-config: {each}: APIs cannot be switched off here")
+        if on and not betas.known(key, minor):
+            raise ConfigurationError(f"--runtime-config: {each}: there is no such API here")
+        switched[key] = on
+    return betas.asked_for(switched, minor)

@@ -106,6 +106,8 @@ class Served(Struct, frozen=True):
     """Field label -> value of the *stored* object, where this version names them differently; None: the kind's."""
     validate: Callable[[Object, Object | None], Sequence[FieldError]] | None = None
     """(new, old or None), both as stored -> what clients of this version must obey; None: the kind's own rules."""
+    deprecation: tuple[str, str] | None = None
+    """(what clients of this version are warned of, the minor that will not have it any more)."""
 
 
 def _nothing(_obj: Object) -> None:
@@ -232,6 +234,10 @@ class Kind(Struct, frozen=True):
             if served.resource == resource and served.validate is not None:
                 return served.validate(new, old)
         return self.validate(new)
+
+    def deprecation_of(self, resource: Resource) -> tuple[str, str] | None:
+        """What clients of a served version are warned of, and when it goes."""
+        return next((each.deprecation for each in self.also_served if each.resource == resource), None)
 
     @property
     def list_kind(self) -> str:
