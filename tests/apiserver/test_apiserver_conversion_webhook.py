@@ -125,7 +125,7 @@ async def test_a_read_in_another_version_asks_the_webhook(client: Client, sites:
     assert not sites.asked
     found = await client.get(V2, "a", "default")
     assert found["apiVersion"] == "example.com/v2"
-    assert found["spec"] == {"hostPort": "localhost:80", "tier": "web"}
+    assert found["spec"] == {"hostPort": "localhost:80"}  # no default of v2
     assert {**found["metadata"], "managedFields": 0} == {**made["metadata"], "managedFields": 0}
     path, review = sites.asked[0]
     assert path == "/convert?timeout=30s"

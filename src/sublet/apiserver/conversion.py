@@ -72,6 +72,8 @@ class CustomKind(Kind, frozen=True):
     """Its definition is being deleted: nothing new is created."""
     converter: Converter | None = None
     """Conversion by webhook; None: versions differ in their name alone. Ask ``crd_conversion``."""
+    pruning: Mapping[str, Callable[[Object], None]] = field(default_factory=dict)
+    """Version -> prunes an object that was converted to it, in place: reading defaults in the stored version alone."""
     finishing: Mapping[str, Callable[[Object], None]] = field(default_factory=dict)
     """Version -> prunes and defaults an object of it, in place."""
     subresources_of: Mapping[str, Mapping[str, Subresource]] = field(default_factory=dict)

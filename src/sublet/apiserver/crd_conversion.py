@@ -8,7 +8,7 @@ storage version changed keep their old one until they are written again.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from msgspec import Struct
@@ -183,13 +183,15 @@ async def in_version(kind: Kind, resource: Resource, objs: Sequence[Object]) -> 
     if not others:
         return list(objs)
     made = iter(await kind.converter.convert(others, wanted))
+    finish = (kind.finishing if resource == kind.resource else kind.pruning).get(resource.version)
     found = []
     for obj in objs:
         if obj.get("apiVersion") == wanted:
             found.append(obj)
         else:
             new = next(made)
-            _finish(kind.finishing, resource.version, new)
+            if finish is not None:
+                finish(new)
             found.append(new)
     return found
 
@@ -210,8 +212,8 @@ async def to_stored(kind: Kind, resource: Resource, obj: Object) -> Object:
     """One object in the stored version; ``obj``, which is in ``resource``, is the caller's no more."""
     if not isinstance(kind, CustomKind) or kind.converter is None:
         return conversion.to_stored(kind, resource, obj)
-    if resource != kind.resource:
-        _finish(kind.finishing, resource.version, obj)
+    if resource != kind.resource and (finish := kind.finishing.get(resource.version)):
+        finish(obj)
     return (await in_version(kind, kind.resource, [obj]))[0]
 
 
@@ -271,10 +273,3 @@ async def _fill(
     ]
     for (_, slot), obj in zip(missing, await in_version(kind, resource, objs), strict=True):
         slot.obj = obj
-
-
-def _finish(finishing: Mapping[str, Callable[[Object], None]], version: str, obj: Object) -> None:
-    """Prunes and defaults an object of a version."""
-    finish = finishing.get(version)
-    if finish is not None:
-        finish(obj)

@@ -80,6 +80,7 @@ def build(
         renew=_renewing(stored, default),
         stated_list_kind=names.get("listKind") or "",
         converter=converter,
+        pruning={name: _pruning(each) for name, each in stated.items()},
         finishing={name: _renewing(each, _defaulting(each)) for name, each in stated.items()},
         terminating=bool(crd["metadata"].get("deletionTimestamp")),
         deprecations=_deprecations(resource, versions),
@@ -137,6 +138,13 @@ def _defaulting(stated: Stated) -> Callable[[Object], None]:
         obj.update(rest)
 
     return default
+
+
+def _pruning(stated: Stated) -> Callable[[Object], None]:
+    def prune(obj: Object) -> None:
+        strict.prune(obj, stated.schema)
+
+    return prune
 
 
 def _renewing(stated: Stated, default: Callable[[Object], None]) -> Callable[[Object], None]:
@@ -231,8 +239,7 @@ def _served(served: Resource, stored: Resource, stated: Stated, stated_stored: S
 
     def from_stored(obj: Object) -> Object:
         converted = _relabelled(obj, served)
-        strict.prune(converted, stated.schema)
-        default(converted)
+        strict.prune(converted, stated.schema)  # reading defaults in the stored version alone
         return converted
 
     def to_stored(obj: Object) -> Object:
