@@ -104,7 +104,7 @@ async def test_of_claims_a_node_writes_the_status(agent: Client, client: Client)
         {**claim, "status": {"phase": "Pending", "capacity": {"storage": "2Gi"}}},
         subresource="status",
     )
-    with pytest.raises(Forbidden, match=r"is not allowed to update fields other than status\.capacity"):
+    with pytest.raises(Forbidden, match=r"is not allowed to update fields other than status\.quantity and"):
         await agent.update(CLAIMS, {**claim, "status": {"phase": "Lost"}}, subresource="status")
 
 

@@ -471,6 +471,8 @@ ONLY = 'node "n1" can only create pods with '
          'node "n1" can not create pods that reference configmaps'),
         ({}, {"volumes": [{"name": "v", "persistentVolumeClaim": {"claimName": "c"}}]},
          'node "n1" can not create pods that reference persistentvolumeclaims'),
+        ({}, {"resourceClaims": [{"name": "c", "resourceClaimName": "c"}]},
+         'node "n1" can not create pods that reference resourceclaims'),
     ],
 )  # fmt: skip
 async def test_a_mirror_pod_is_owned_by_its_node_and_uses_nothing(
@@ -497,6 +499,23 @@ async def test_an_agent_changes_none_of_the_systems_labels(client: Client, agent
     with pytest.raises(Forbidden) as refused:
         await agent.patch(NODES, "n1", {"metadata": {"labels": {label: "a"}}})
     assert refused.value.message == refusal("n1", f"is not allowed to modify labels: {label}", "nodes")
+
+
+@pytest.mark.parametrize(
+    ("spec", "what"),
+    [
+        ({"taints": [{"key": "a", "effect": "NoSchedule"}]}, "modify taints"),
+        ({"configSource": {"configMap": {"name": "c", "namespace": "default", "kubeletConfigKey": "k"}}},
+         "update configSource to a new non-nil configSource"),
+    ],
+)  # fmt: skip
+async def test_an_agent_neither_taints_its_node_nor_says_whence_it_is_configured(
+    client: Client, agent: Client, spec: Object, what: str
+) -> None:
+    node = await client.get(NODES, "n1")
+    with pytest.raises(Forbidden) as refused:
+        await agent.update(NODES, {**node, "spec": {**(node.get("spec") or {}), **spec}})
+    assert refused.value.message == refusal("n1", f'node "n1" is not allowed to {what}', "nodes")
 
 
 async def test_an_agent_touches_only_the_status_of_pods_on_its_node(

@@ -159,6 +159,8 @@ def _references(pod: Object) -> Iterator[str]:
         yield "clustertrustbundles"
     if any("persistentVolumeClaim" in volume for volume in volumes):
         yield "persistentvolumeclaims"
+    if spec.get("resourceClaims"):
+        yield "resourceclaims"
 
 
 def _node(attributes: Attributes, node: str) -> None:
@@ -177,6 +179,11 @@ def _node(attributes: Attributes, node: str) -> None:
     old = attributes.old()
     if objects.owners(new) != objects.owners(old):
         raise _refused(attributes, f'node "{node}" is not allowed to modify ownerReferences')
+    source = (new.get("spec") or {}).get("configSource")
+    if source and source != (old.get("spec") or {}).get("configSource"):
+        raise _refused(
+            attributes, f'node "{node}" is not allowed to update configSource to a new non-nil configSource'
+        )
     if not attributes.subresource and _taints(new) != _taints(old):
         raise _refused(attributes, f'node "{node}" is not allowed to modify taints')
     _labels(attributes, node, objects.labels(new), objects.labels(old))
@@ -215,7 +222,7 @@ def _claim(attributes: Attributes, node: str) -> None:
     if _beyond_status(attributes.new()) != _beyond_status(attributes.old()):
         raise _refused(
             attributes,
-            f'node "{node}" is not allowed to update fields other than status.capacity and status.conditions',
+            f'node "{node}" is not allowed to update fields other than status.quantity and status.conditions',
         )
 
 
