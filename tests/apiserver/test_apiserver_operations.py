@@ -185,6 +185,43 @@ async def test_health_checks_are_metrics_too(api: APIServer) -> None:
     assert found['kubernetes_healthchecks_total{name="ping",status="success",type="livez"}'] == 1
 
 
+async def test_what_pods_ask_for_is_told_as_the_scheduler_tells_it(api: APIServer) -> None:
+    def container(name: str, **resources: object) -> dict[str, object]:
+        return {"name": name, "image": "i", "resources": resources}
+
+    both = [
+        container(
+            "a",
+            requests={"cpu": "100m", "example.com/gpu": "1"},
+            limits={"memory": "1Gi", "example.com/gpu": "1"},
+        ),
+        container("b", requests={"cpu": "1", "hugepages-2Mi": "2Mi"}, limits={"hugepages-2Mi": "2Mi"}),
+    ]
+    accounts = "/api/v1/namespaces/default/serviceaccounts"
+    await ask(api, accounts, "POST", b'{"metadata":{"name":"default"}}', content_type="application/json")
+    for name, containers in (("busy", both), ("idle", [container("a")])):
+        pod = {
+            "metadata": {"name": name},
+            "spec": {"containers": containers, "automountServiceAccountToken": False},
+        }
+        sent = json.dumps(pod).encode()
+        made = await ask(
+            api, "/api/v1/namespaces/default/pods", "POST", sent, content_type="application/json"
+        )
+        assert made.status == 201, made.body
+    found = samples(await text(api, "/metrics/resources"))
+    where = 'namespace="default",node="",pod="busy",priority="0",resource="%s",scheduler="default-scheduler",unit="%s"'
+    expected = {
+        ("limit", "memory", "bytes"): 2**30, ("limit", "example.com/gpu", ""): 1, ("limit", "hugepages-2Mi", "bytes"): 2**21,
+        ("request", "cpu", "cores"): 1.1, ("request", "memory", "bytes"): 2**30, ("request", "example.com/gpu", ""): 1,
+        ("request", "hugepages-2Mi", "bytes"): 2**21,
+    }  # fmt: skip
+    assert found == {
+        f"kube_pod_resource_{what}{{{where % (resource, unit)}}}": value
+        for (what, resource, unit), value in expected.items()
+    }
+
+
 # -- paths --
 
 

@@ -1,9 +1,10 @@
-"""``/metrics`` and ``/metrics/slis`` in Prometheus' text format."""
+"""``/metrics``, ``/metrics/slis`` and ``/metrics/resources`` in Prometheus' text format."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from sublet.apiserver import podresources
 from sublet.apiserver.dispatch import not_served
 from sublet.apiserver.requestinfo import RequestInfo
 from sublet.client.exchange import Request, Response
@@ -22,6 +23,8 @@ async def handle(_request: Request, info: RequestInfo, api: APIServer) -> Respon
             text = await api.metrics.paced_text()
         case "metrics/slis":
             text = "\n".join(await api.health.lines()) + "\n"
+        case "metrics/resources":
+            text = await podresources.text(api.registry)
         case _:
             return not_served()
     return Response(200, [("Content-Type", _TYPE)], text.encode())
