@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import Any
 
 import pytest
 
+from sublet.apiserver.api import APIServer
 from sublet.client.client import Client
 from sublet.kinds.resources import resource
 from sublet.machinery.kind import Object
@@ -104,3 +106,20 @@ async def test_what_a_keyed_list_holds_twice_is_held_once_when_it_is_changed(cli
     made = await client.create(DEPLOYMENTS, deployment(("a", "1"), ("a", "2"), ("b", "4")))
     (container,) = made["spec"]["template"]["spec"]["containers"]
     assert container["env"] == [{"name": "a", "value": "3"}, {"name": "b", "value": "4"}]
+
+
+@pytest.mark.parametrize(
+    ("expression", "error"),
+    [
+        ("Object{spec: Object.spec{replicas: 3}}", "no_error"),
+        ("[JSONPatch{op: 'remove', path: '/spec/nothing'}]", "invalid_error"),
+    ],
+)
+async def test_mutations_are_counted(api: APIServer, client: Client, expression: str, error: str) -> None:
+    await bind(client, expression)
+    with suppress(StatusError):
+        await client.create(DEPLOYMENTS, deployment())
+    labels = f'error_type="{error}",policy="change",policy_binding="change"'
+    lines = list(api.policies.metrics.lines())
+    assert f"apiserver_mutating_admission_policy_check_total{{{labels}}} 1" in lines
+    assert f"apiserver_mutating_admission_policy_check_duration_seconds_count{{{labels}}} 1" in lines

@@ -10,6 +10,7 @@ import asyncio
 import importlib
 import sys
 import threading
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -245,12 +246,17 @@ class PolicyAdmission:
         if attributes.reinvocation.running and evaluation.identity not in passes.again:
             return
         for mutation in evaluation.mutations:
+            since, wrong = time.perf_counter(), ""
             try:
                 if await self._mutate(evaluation, mutation, attributes):
                     passes.changed()
                     attributes.mutated = attributes.reinvocation.wanted = True
             except ValueError as error:
-                errors += evaluation.failed(str(error))
+                wrong = str(error)
+                errors += evaluation.failed(wrong)
+            self.metrics.mutated(
+                evaluation.policy.name, evaluation.binding.name, wrong, time.perf_counter() - since
+            )
         if evaluation.policy.reinvoked:
             passes.called.add(evaluation.identity)
 
