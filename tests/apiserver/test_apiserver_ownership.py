@@ -16,7 +16,7 @@ from sublet.client.exchange import Request, User
 from sublet.kinds import catalog
 from sublet.kinds.resources import resource
 from sublet.machinery.kind import Object
-from sublet.machinery.status import Forbidden
+from sublet.machinery.status import Forbidden, Invalid
 
 PODS, SETS, DEPLOYMENTS = resource("pods"), resource("daemonsets.apps"), resource("deployments.apps")
 REQUESTS = resource("certificatesigningrequests.certificates.k8s.io")
@@ -252,3 +252,38 @@ async def test_owners_that_admission_makes_unreadable_are_put_back(
         assert why.replace('"', '\\"') in warned[0] and "invalid state after admission" in warned[0]
     else:
         assert (entry.get("manager", ""), warned) == ("", [])
+
+
+@pytest.mark.parametrize(
+    ("change", "found"),
+    [
+        ({"manager": "m" * 129}, "metadata.managedFields[0].manager: Too long: may not be more than 128 bytes"),
+        (
+            {"manager": "a\x01"},
+            'metadata.managedFields[0].manager: Invalid value: "a\\u0001": invalid character U+0001 (at position 1)',
+        ),
+        (
+            {"subresource": "s" * 257},
+            "metadata.managedFields[0].subresource: Too long: may not be more than 256 bytes",
+        ),
+    ],
+)  # fmt: skip
+async def test_a_client_that_sets_the_list_gives_names_that_are_no_longer_than_its_own_may_be(
+    client: Client, change: Object, found: str
+) -> None:
+    made = await client.create(DEPLOYMENTS, deployment())
+    made["metadata"]["managedFields"][0] |= change
+    with pytest.raises(Invalid) as refused:
+        await client.update(DEPLOYMENTS, made)
+    assert refused.value.message == f'Deployment.apps "d" is invalid: {found}'
+
+
+async def test_an_entry_of_a_version_that_is_not_there_is_forgotten_but_is_no_wish_for_none(
+    client: Client,
+) -> None:
+    made = await client.create(DEPLOYMENTS, deployment())
+    made["metadata"]["managedFields"] = [{**made["metadata"]["managedFields"][0], "apiVersion": "apps/v9"}]
+    made["spec"]["replicas"] = 3
+    changed = await client.update(DEPLOYMENTS, made)
+    assert [each["apiVersion"] for each in changed["metadata"]["managedFields"]] == ["apps/v1"]
+    assert owned(changed, "tester") == {"f:spec": {"f:replicas": {}}}

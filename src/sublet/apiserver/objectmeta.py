@@ -11,6 +11,7 @@ from msgspec.structs import replace
 from sublet.apiserver.conversion import CustomKind
 from sublet.machinery import names, objects
 from sublet.machinery.kind import Kind, Object
+from sublet.machinery.managedfields import entry_errors
 from sublet.machinery.status import BadRequest, FieldError, field_forbidden, invalid, required, too_long
 
 MAX_ANNOTATIONS = 256 * 1024
@@ -226,6 +227,7 @@ def validate_update(new: Object, old: Object, kind: Kind) -> list[FieldError]:
     changed = _validate_change(metadata, before)
     if not common and not changed:
         return _standard_finalizers(metadata, kind)
+    changed += entry_errors(metadata.get("managedFields") or ())
     errors = [*common, *changed, *changed, *_standard_finalizers(metadata, kind)]
     if (kind.resource.group, kind.resource.plural) in _JUDGED_WHOLE:
         errors += [*common, *_standard_finalizers(metadata, kind)]
@@ -307,6 +309,8 @@ def _validate_parts(metadata: Mapping[str, Any]) -> list[FieldError]:
         if {"orphan", "foregroundDeletion"} <= set(finalizers):
             detail = "finalizer orphan and foregroundDeletion cannot be both set"
             errors.append(invalid(path, finalizers, detail))
+    if entries := metadata.get("managedFields"):
+        errors += entry_errors(entries)
     return errors
 
 

@@ -13,6 +13,7 @@ from sublet.apiserver.requestinfo import RequestInfo
 from sublet.client.exchange import Request
 from sublet.machinery import codec, gotext, strict
 from sublet.machinery.kind import Object
+from sublet.machinery.managedfields import MAX_MANAGER, manager_errors
 from sublet.machinery.status import (
     BadRequest,
     FieldError,
@@ -21,7 +22,6 @@ from sublet.machinery.status import (
     invalid_object,
     not_supported,
     required,
-    too_long,
 )
 
 Validation = Literal["Ignore", "Warn", "Strict"]
@@ -42,7 +42,6 @@ NO_VERSION = "couldn't get version/kind; json parse error: "
 _TYPE_META = (
     'struct { APIVersion string "json:\\"apiVersion,omitempty\\""; Kind string "json:\\"kind,omitempty\\"" }'
 )
-MAX_MANAGER = 128
 _LONGEST_NUMBER = 20
 """Digits of the largest 64-bit number."""
 
@@ -69,7 +68,7 @@ def write_options(request: Request, info: RequestInfo, kind: str, *, apply: bool
     force = info.flag("force") if "force" in info.params else None
     if kind == "PatchOptions":
         _check_apply(manager, force, apply, errors)
-    _check_manager(manager, errors)
+    errors += manager_errors(manager, "fieldManager")
     dry_run = _dry_run(info.params.get("dryRun") or (), errors)
     validation = info.param("fieldValidation") or "Warn"
     if validation not in _VALIDATIONS:
@@ -86,17 +85,6 @@ def write_options(request: Request, info: RequestInfo, kind: str, *, apply: bool
         body["fieldValidation"] = validation
     checked: Validation = "Warn" if validation == "Warn" else "Strict" if validation == "Strict" else "Ignore"
     return WriteOptions(dry_run, manager or _agent(request), checked, bool(force), body)
-
-
-def _check_manager(manager: str, errors: list[FieldError]) -> None:
-    if len(manager.encode()) > MAX_MANAGER:
-        errors.append(too_long("fieldManager", MAX_MANAGER))
-    position = 0
-    for char in manager:
-        if not char.isprintable():
-            why = f"invalid character U+{ord(char):04X} (at position {position})"
-            errors.append(invalid("fieldManager", manager, why))
-        position += len(char.encode())
 
 
 def _check_apply(manager: str, force: bool | None, apply: bool, errors: list[FieldError]) -> None:

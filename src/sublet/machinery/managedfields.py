@@ -16,10 +16,12 @@ from sublet.machinery.fieldsets import LEAF, Fields
 from sublet.machinery.kind import Object
 from sublet.machinery.schema import Schema
 from sublet.machinery.shapes import compare, reconciled, shape_of
-from sublet.machinery.status import quoted
+from sublet.machinery.status import FieldError, invalid, quoted, too_long
 
 UPDATE, APPLY = "Update", "Apply"
 UPDATERS_LIMIT = 10
+MAX_MANAGER, MAX_SUBRESOURCE = 128, 256
+"""Bytes of their names."""
 ANCIENT = "ancient-changes"
 
 Entry = dict[str, Any]
@@ -94,8 +96,9 @@ def update(
     """
     metadata = new["metadata"]
     entries = _current(old, metadata.pop("managedFields", None), bool(subresource))
+    wiped = not entries
     entries = renewed(entries, schema, versions)
-    if old is not None and not entries and (old.get("metadata") or {}).get("uid"):
+    if old is not None and wiped and (old.get("metadata") or {}).get("uid"):
         return
     changed, removed = changes(old, new, schema)
     changed, removed = scope.of(changed), scope.of(removed)
@@ -160,6 +163,31 @@ def problem(entries: object) -> str:
         if not fieldsets.valid(entry.get("fieldsV1", {})):
             return f"error decoding versioned set from managed fields entry {at}"
     return ""
+
+
+def manager_errors(manager: str, path: str) -> list[FieldError]:
+    """What is wrong with the name of a manager that a client gives."""
+    errors = [too_long(path, MAX_MANAGER)] if len(manager.encode()) > MAX_MANAGER else []
+    position = 0
+    for char in manager:
+        if not char.isprintable():
+            errors.append(
+                invalid(path, manager, f"invalid character U+{ord(char):04X} (at position {position})")
+            )
+        position += len(char.encode())
+    return errors
+
+
+def entry_errors(entries: Iterable[Entry]) -> list[FieldError]:
+    """What is wrong with entries that can be kept: a client may have set them itself."""
+    errors: list[FieldError] = []
+    for at, entry in enumerate(entries):
+        manager, subresource = entry.get("manager") or "", entry.get("subresource")
+        if len(manager) > MAX_MANAGER or not manager.isascii() or not manager.isprintable():
+            errors += manager_errors(manager, f"metadata.managedFields[{at}].manager")
+        if subresource and len(subresource.encode()) > MAX_SUBRESOURCE:
+            errors.append(too_long(f"metadata.managedFields[{at}].subresource", MAX_SUBRESOURCE))
+    return errors
 
 
 def changes(old: Object | None, new: Object, schema: Schema | None) -> tuple[Fields, Fields]:
