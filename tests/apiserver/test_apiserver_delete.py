@@ -437,3 +437,76 @@ async def test_options_of_any_version_and_null_are_taken(client: Client) -> None
     for body in (b"null", b'{"kind":"DeleteOptions","apiVersion":"foo/v1"}', b'{"kind":null}'):
         answer = await client.transport.request(Request("DELETE", path, "", {}, body))
         assert answer.status == 404
+
+
+JOB_KEEPS_PODS = (
+    '299 - "child pods are preserved by default when jobs are deleted; set propagationPolicy=Background to remove '
+    'them or set propagationPolicy=Orphan to suppress this warning"'
+)
+
+
+@pytest.mark.parametrize(
+    ("query", "warned"),
+    [
+        ("", JOB_KEEPS_PODS),
+        ("gracePeriodSeconds=0", JOB_KEEPS_PODS),
+        ("propagationPolicy=Background", None),
+        ("propagationPolicy=Orphan", None),
+        ("orphanDependents=false", None),
+    ],
+)
+@pytest.mark.parametrize("one", [True, False])
+async def test_who_deletes_jobs_is_told_that_their_pods_stay(
+    client: Client, one: bool, query: str, warned: str | None
+) -> None:
+    path = "/apis/batch/v1/namespaces/default/jobs"
+    pod = {"containers": [{"name": "c", "image": "i"}], "restartPolicy": "Never"}
+    job = {"metadata": {"name": "j", "namespace": "default"}, "spec": {"template": {"spec": pod}}}
+    await client.create(resource("jobs.batch"), job)
+    answer = await client.raw("DELETE", f"{path}/j" if one else path, query=query)
+    assert (answer.status // 100, answer.header("Warning")) == (2, warned or "")
+
+
+async def test_system_priority_classes_are_deleted_only_all_at_once(client: Client) -> None:
+    classes = resource("priorityclasses.scheduling.k8s.io")
+    await client.create(classes, {"metadata": {"name": "mine"}, "value": 1})
+    for name in ("system-node-critical", "system-cluster-critical"):
+        with pytest.raises(Forbidden) as refused:
+            await client.delete(classes, name)
+        assert refused.value.message == (
+            f'priorityclasses.scheduling.k8s.io "{name}" is forbidden: '
+            "this is a system priority class and cannot be deleted"
+        )
+    await client.delete(classes, "mine")
+    await client.raw("DELETE", "/apis/scheduling.k8s.io/v1/priorityclasses")
+    assert not (await client.list(classes))["items"]
+
+
+@pytest.mark.parametrize(
+    ("name", "obj"),
+    [
+        ("deviceclasses.resource.k8s.io", {"spec": {}}),
+        (
+            "resourceclaims.resource.k8s.io",
+            {"spec": {"devices": {"requests": [{"name": "r", "exactly": {"deviceClassName": "c"}}]}}},
+        ),
+        (
+            "resourceslices.resource.k8s.io",
+            {"spec": {"driver": "d", "nodeName": "n", "pool": {"name": "n", "resourceSliceCount": 1}}},
+        ),
+    ],
+)
+async def test_deleting_what_devices_are_made_of_answers_the_object(
+    client: Client, name: str, obj: Object
+) -> None:
+    kind = resource(name)
+    namespace = "default" if kind.namespaced else ""
+    metadata = {"name": "x", **({"namespace": namespace} if namespace else {})}
+    await client.create(kind, {"metadata": metadata, **obj})
+    assert (await client.delete(kind, "x", namespace))["kind"] == kind.kind
+    answer = await client.raw("GET", f"/openapi/v3/apis/{kind.group}/{kind.version}")
+    assert isinstance(answer.body, bytes)
+    paths = json.loads(answer.body)["paths"]
+    (path,) = (at for at in paths if at.endswith(f"/{kind.plural}/{{name}}") and "watch" not in at)
+    content = paths[path]["delete"]["responses"]["200"]["content"]
+    assert content["application/json"]["schema"]["$ref"].endswith(f".{kind.kind}")

@@ -14,6 +14,15 @@ from sublet.machinery.kind import Kind, Object
 _DEFINITIONS = "customresourcedefinitions.apiextensions.k8s.io"
 CLEANUP = "customresourcecleanup.apiextensions.k8s.io"
 ORPHAN, FOREGROUND = "orphan", "foregroundDeletion"
+_STORAGE, _DEVICES = "storage.k8s.io", "resource.k8s.io"
+RETURNED = frozenset((
+    "pods", "services", "serviceaccounts", "persistentvolumeclaims", "persistentvolumes", "podtemplates",
+    "resourcequotas", f"storageclasses.{_STORAGE}", f"csidrivers.{_STORAGE}", f"csinodes.{_STORAGE}",
+    f"volumeattachments.{_STORAGE}", f"volumeattributesclasses.{_STORAGE}", f"deviceclasses.{_DEVICES}",
+    f"devicetaintrules.{_DEVICES}", f"resourceclaims.{_DEVICES}", f"resourceclaimtemplates.{_DEVICES}",
+    f"resourcepoolstatusrequests.{_DEVICES}", f"resourceslices.{_DEVICES}",
+))  # fmt: skip
+"""Kinds whose deletion answers the object even when it is gone, as their OpenAPI operations say."""
 _ADDS = {"Orphan": ORPHAN, "Foreground": FOREGROUND}
 
 
@@ -43,6 +52,12 @@ class DeleteOptions(Struct, frozen=True):
         if self.dry_run:
             found["dryRun"] = ["All"]
         return found
+
+
+def warn(kind: Kind, options: DeleteOptions, warnings: list[str]) -> None:
+    """Tells who leaves open what becomes of the dependents, where that may not be what they expect."""
+    if kind.delete_warning and not options.propagation:
+        warnings.append(kind.delete_warning)
 
 
 def holds(kind: Kind, obj: Object) -> bool:

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from operator import itemgetter
 from typing import Any, Literal
 
+from sublet.apiserver.deletion import RETURNED
 from sublet.machinery.kind import Kind, Resource, Subresource
 
 Document = dict[str, Any]
@@ -336,7 +337,8 @@ class _Operations:
                 )  # fmt: skip
             case "delete":
                 return self._paths.operation(
-                    self._identity("delete", suffix), self._tag, "delete", gvk, self._paths.meta("Status"),
+                    self._identity("delete", suffix), self._tag, "delete", gvk,
+                    answer if self._resource.qualified in RETURNED else self._paths.meta("Status"),
                     [(200, "OK"), (202, "Accepted")], query=_DELETE, body=self._paths.meta("DeleteOptions"),
                     produces=self._read, description=f"delete {self._one_of}",
                 )  # fmt: skip

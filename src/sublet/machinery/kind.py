@@ -204,6 +204,10 @@ class Kind(Struct, frozen=True):
     """Fields of the metadata whose change is a new generation too: annotations of Deployments, labels of EndpointSlices."""
     default_propagation: str = "Background"
     """``Orphan``, ``Background``, or ``Unsupported``: whatever is asked, nothing hangs on the object."""
+    delete_warning: str = ""
+    """For whoever deletes without a word about the dependents."""
+    undeletable: Mapping[str, str] = field(default_factory=dict)
+    """Name -> why no object of that name is deleted, one by one."""
     grace: Callable[[Object, int | None], int] | None = None
     """(object, requested seconds or None) -> seconds to wait before removal; None: kind is deleted at once."""
 

@@ -6,8 +6,8 @@ import asyncio
 import contextlib
 from typing import TYPE_CHECKING
 
-from sublet.apiserver import stored
-from sublet.apiserver.calls import Call
+from sublet.apiserver import deletion, stored
+from sublet.apiserver.calls import Call, warnings
 from sublet.apiserver.listing import listing
 from sublet.apiserver.options import WriteOptions, delete_options, list_options
 from sublet.apiserver.reading import page
@@ -25,6 +25,7 @@ async def handle(request: Request, info: RequestInfo, api: APIServer) -> Respons
     """The List of the objects that were deleted or marked, as they were."""
     call = Call.of(request, info, api)
     options = delete_options(request, info)
+    deletion.warn(call.kind, options, warnings(request))
     wanted = list_options(info)
     found = await page(api.registry, call.kind, await call.selected(wanted), wanted)
     await call.view.prepare(found.entries)

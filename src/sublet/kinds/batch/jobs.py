@@ -27,6 +27,10 @@ from sublet.machinery.status import invalid, required
 
 _UID_LABELS = ("controller-uid", "batch.kubernetes.io/controller-uid")
 _NAME_LABELS = ("job-name", "batch.kubernetes.io/job-name")
+_ORPHANS = (
+    "child pods are preserved by default when jobs are deleted; set propagationPolicy=Background to remove them "
+    "or set propagationPolicy=Orphan to suppress this warning"
+)
 _PLACEMENT = ("nodeSelector", "tolerations", "schedulingGates")
 
 
@@ -235,6 +239,7 @@ def _cells(job: Object, now: float) -> list[Any]:
 KIND = builtin(
     "jobs.batch",
     default_propagation="Orphan",
+    delete_warning=_ORPHANS,
     default=_default,
     prepare_create=generate_selector,
     validate=rule(_validate),

@@ -66,4 +66,5 @@ KIND = builtin(
     validate_update=update_rule(_validate_update),
     update_alone=True,
     cells=_cells,
+    undeletable=dict.fromkeys(SYSTEM, "this is a system priority class and cannot be deleted"),
 )
