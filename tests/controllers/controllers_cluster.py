@@ -160,14 +160,15 @@ async def running(
 
 
 async def bind(client: Client, nodes: list[str]) -> None:
-    """The least a scheduler does: every pod gets the next node."""
+    """The least a scheduler does: every pod that asks for no other scheduler gets the next node."""
     pods = resource("pods")
     informers = InformerFactory(client)
     informer = informers.informer(pods)
     waiting: asyncio.Queue[Any] = asyncio.Queue()
 
     def handler(event: str, pod: Any, _old: Any) -> None:
-        if event == "add" and not pod["spec"].get("nodeName") and not pod["spec"].get("schedulingGates"):
+        spec = pod["spec"]
+        if event == "add" and not spec.get("nodeName") and spec["schedulerName"] == "default-scheduler":
             waiting.put_nowait(pod)
 
     informer.add_handler(handler)

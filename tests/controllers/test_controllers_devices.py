@@ -15,6 +15,8 @@ from sublet.controllers.device_taint_eviction import goes_at
 from sublet.kinds.resources import resource
 from sublet.machinery.clock import SystemClock
 from sublet.machinery.status import NotFound
+from sublet.scheduler.catalog import profiles
+from sublet.scheduler.configuration import SchedulerSettings
 from sublet.scheduler.scheduler import Scheduler
 
 CLAIMS = resource("resourceclaims.resource.k8s.io")
@@ -35,7 +37,10 @@ async def devices(cluster: Cluster):
     await cluster.make("resourceclaimtemplates.resource.k8s.io", "one", {"spec": wanted})
     user = cluster.api.client_as(_user("system:kube-scheduler"), "kube-scheduler")
     informers = InformerFactory(user)
-    made = Scheduler(user, informers, SeriesRecorder(user, "s"), SystemClock(), random.Random(1))
+    settings = SchedulerSettings(profiles([{"schedulerName": "devices"}]))
+    made = Scheduler(
+        user, informers, SeriesRecorder(user, "s"), SystemClock(), random.Random(1), settings=settings
+    )
     task = asyncio.create_task(made.run())
     yield cluster
     task.cancel()
@@ -50,18 +55,15 @@ def _user(name: str):
 
 
 async def pod(cluster: Cluster, name: str, ends: bool = False, **claim: str):
-    """Gated until the test's own binder has looked away: it takes every pod that is not."""
     spec = {
         "containers": [{"name": "c", "image": "busybox", "resources": {"claims": [{"name": "gpu"}]}}],
         "resourceClaims": [{"name": "gpu", **(claim or {"resourceClaimTemplateName": "one"})}],
-        "schedulingGates": [{"name": "test"}],
+        "schedulerName": "devices",
     }
     if ends:
         spec["restartPolicy"] = "Never"
     annotations = {"sublet.dev/hollow-exit-code": "0"} if ends else {}
-    await cluster.make("pods", name, spec, annotations=annotations)
-    patch = {"spec": {"schedulingGates": None}}
-    return await cluster.client.patch(resource("pods"), name, patch, "test")
+    return await cluster.make("pods", name, spec, annotations=annotations)
 
 
 async def claim_of(cluster: Cluster, name: str):
@@ -167,10 +169,9 @@ async def extended(cluster: Cluster, name: str, of: str, ends: bool = False) -> 
     """A pod whose container asks for one of an extended resource."""
     asked = {"requests": {of: "1"}, "limits": {of: "1"}}
     container = {"name": "c", "image": "busybox", "resources": asked}
-    spec = {"containers": [container], "schedulingGates": [{"name": "test"}], "restartPolicy": "Never"}
+    spec = {"containers": [container], "schedulerName": "devices", "restartPolicy": "Never"}
     annotations = {"sublet.dev/hollow-exit-code": "0"} if ends else {}
     await cluster.make("pods", name, spec, annotations=annotations)
-    await cluster.client.patch(resource("pods"), name, {"spec": {"schedulingGates": None}}, "test")
 
 
 async def test_a_pod_gets_the_device_of_a_class_that_stands_for_an_extended_resource(

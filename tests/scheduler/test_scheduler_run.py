@@ -127,6 +127,32 @@ async def test_a_deleted_pod_makes_room_for_one_that_waits(client, scheduler):
     await eventually(client, "second", on("a"))
 
 
+async def test_a_pod_is_tried_again_when_it_learns_the_name_of_a_claim_that_was_there_before(
+    client, scheduler
+):
+    claims = resource("resourceclaims.resource.k8s.io")
+    await node(client, "a")
+    source = {"name": "gpu", "resourceClaimTemplateName": "one"}
+    waiting = await pod(client, "p", resourceClaims=[source])
+    owner = {"apiVersion": "v1", "kind": "Pod", "name": "p", "uid": objects.uid(waiting), "controller": True}
+    metadata = {"name": "p-gpu", "ownerReferences": [owner]}
+    request = {"name": "r", "exactly": {"deviceClassName": "none", "allocationMode": "All"}}
+    await client.create(resource("deviceclasses.resource.k8s.io"), {"metadata": {"name": "none"}, "spec": {}})
+    spec = {"devices": {"requests": [request]}}
+    await client.create(claims, {"metadata": metadata, "spec": spec}, "default")
+
+    def tried_since_the_claim_came(_found):
+        queued = scheduler.queue.get(objects.uid(waiting))
+        return queued is not None and queued.attempts >= 2 and queued.place == "unschedulable"
+
+    await eventually(client, "p", tried_since_the_claim_came)
+    learnt = {"status": {"resourceClaimStatuses": [{"name": "gpu", "resourceClaimName": "p-gpu"}]}}
+    await client.patch(PODS, "p", learnt, "default", subresource="status")
+    await eventually(
+        client, "p", lambda p: "cannot allocate" in (objects.condition(p, "PodScheduled") or {})["message"]
+    )
+
+
 async def test_pods_of_other_schedulers_and_gated_ones_are_left_alone(client, scheduler):
     await node(client, "a")
     await pod(client, "other", schedulerName="mine")

@@ -11,6 +11,7 @@ import logging
 import random
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from typing import Any
 
 from sublet.client.client import Client
 from sublet.client.eventseries import SeriesRecorder
@@ -404,10 +405,14 @@ class Scheduler:
 
 
 def _matters(pod: Object, old: Object) -> bool:
-    """Whether a change to a waiting pod may let it fit (a status update does not)."""
-    if pod.get("spec") != old.get("spec"):
+    """Whether a change to a waiting pod may let it fit. Of its status only that the claims made for it have names now."""
+    if pod.get("spec") != old.get("spec") or objects.labels(pod) != objects.labels(old):
         return True
-    return objects.labels(pod) != objects.labels(old)
+    return _claims(pod) != _claims(old)
+
+
+def _claims(pod: Object) -> Any:
+    return (pod.get("status") or {}).get("resourceClaimStatuses")
 
 
 def _unscheduled(pod: Object, message: str, nominate: str | None, now: float) -> Object | None:
