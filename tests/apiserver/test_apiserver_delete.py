@@ -510,3 +510,30 @@ async def test_deleting_what_devices_are_made_of_answers_the_object(
     (path,) = (at for at in paths if at.endswith(f"/{kind.plural}/{{name}}") and "watch" not in at)
     content = paths[path]["delete"]["responses"]["200"]["content"]
     assert content["application/json"]["schema"]["$ref"].endswith(f".{kind.kind}")
+
+
+@pytest.mark.parametrize("by_another", ["removed", "changed"])
+async def test_a_pod_that_another_touches_while_it_is_deleted_by_force_goes_without_an_error(
+    api: APIServer,
+    client: Client,
+    default_account: None,
+    make_pod: MAKE,
+    monkeypatch: pytest.MonkeyPatch,
+    by_another: str,
+) -> None:
+    """Its node sees it marked, and may be the first to say that it is gone."""
+    store = api.registry.store
+    update = store.update
+
+    async def marked(key: str, value: bytes, revision: int) -> int:
+        monkeypatch.setattr(store, "update", update)
+        written = await update(key, value, revision)
+        await (store.delete(key, written) if by_another == "removed" else update(key, value, written))
+        return written
+
+    await client.create(PODS, make_pod())
+    monkeypatch.setattr(store, "update", marked)
+    gone = await client.delete(PODS, "web", "default", grace=0)
+    assert gone["metadata"]["deletionGracePeriodSeconds"] == 0
+    with pytest.raises(NotFound):
+        await client.get(PODS, "web", "default")

@@ -327,11 +327,20 @@ class Registry(StoredObjects):
         return Written(new, value, revision, deleted=gone)
 
     async def _remove(self, entry: Value, last: bytes) -> int:
-        """Deletes an object; watchers see how it is marked for that before they see it deleted."""
-        revision = entry.revision
-        if last != entry.value:
-            revision = await translated(self.store.update(entry.key, last, revision))
-        return await translated(self.store.delete(entry.key, revision))
+        """Deletes an object; watchers see how it is marked for that before they see it deleted.
+
+        Once it is marked, others may change or remove it too: it is to go all the same.
+        """
+        if last == entry.value:
+            return await translated(self.store.delete(entry.key, entry.revision))
+        revision = await translated(self.store.update(entry.key, last, entry.revision))
+        while True:
+            try:
+                return await translated(self.store.delete(entry.key, revision))
+            except RevisionMismatch as mismatch:
+                if mismatch.current is None or mismatch.current.created != entry.created:
+                    return revision
+                revision = mismatch.current.revision
 
     def _prepare_update(self, kind: Kind, new: Object, old: Object, write: Write) -> None:
         objectmeta.prepare_update(new, old)
