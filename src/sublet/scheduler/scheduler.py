@@ -408,7 +408,7 @@ def _matters(pod: Object, old: Object) -> bool:
     """Whether a change to a waiting pod may let it fit. Of its status only that the claims made for it have names now."""
     if pod.get("spec") != old.get("spec") or objects.labels(pod) != objects.labels(old):
         return True
-    return _claims(pod) != _claims(old)
+    return bool(_claims(pod) != _claims(old))
 
 
 def _claims(pod: Object) -> Any:
