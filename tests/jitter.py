@@ -17,7 +17,6 @@ from typing import Any
 
 import pytest
 
-
 _PROMPT = ("WatchCaches._run",)
 
 
