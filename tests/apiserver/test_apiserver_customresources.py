@@ -681,3 +681,30 @@ async def test_a_patch_cannot_take_the_kind_of_a_custom_resource(client: Client)
     await client.create(WIDGETS, widget())
     with pytest.raises(Invalid, match=r"Object 'Kind' is missing in '\{\"apiVersion\":\"example.com/v1\""):
         await client.patch(WIDGETS, "w", [{"op": "remove", "path": "/kind"}], "default", kind="json")
+
+
+@pytest.mark.usefixtures("served")
+@pytest.mark.parametrize(
+    ("metadata", "why"),
+    [
+        (5, "number into Go value of type v1.ObjectMeta"),
+        ({"name": "a", "labels": {"a": 5}}, "number into Go struct field ObjectMeta.labels of type string"),
+        (
+            {"name": "a", "annotations": 5},
+            "number into Go struct field ObjectMeta.annotations of type map[string]string",
+        ),
+        (
+            {"name": "a", "ownerReferences": [{"name": 5}]},
+            "number into Go struct field OwnerReference.ownerReferences.name of type string",
+        ),
+    ],
+)
+async def test_the_metadata_of_a_custom_resource_is_decoded_by_itself(
+    client: Client, metadata: Any, why: str
+) -> None:
+    body = codec.encode_json({**widget(), "metadata": metadata})
+    response = await client.raw("POST", "/apis/example.com/v1/namespaces/default/widgets", body=body)
+    assert (response.status, codec.decode_json(response.body)["message"]) == (
+        400,
+        f'Widget in version "v1" cannot be handled as a Widget: json: cannot unmarshal {why}',
+    )

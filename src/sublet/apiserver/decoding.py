@@ -180,6 +180,8 @@ def examine(
         kind = strict.json_kind(found)
         if converted:
             return f"cannot restore struct from: {kind}", []
+        if custom:
+            return f"json: cannot unmarshal {kind} into Go value of type v1.ObjectMeta", []
         return (
             f"json: cannot unmarshal {kind} into Go struct field {resource.kind}.metadata of type v1.ObjectMeta",
             [],
@@ -190,7 +192,7 @@ def examine(
         result = strict.check(obj, schema, converted=converted)
         return (result.errors[0], []) if result.errors else ("", result.unknown)
     meta = schemas.object_meta()
-    result = strict.check(obj.get("metadata") or {}, meta, path=("metadata",))
+    result = strict.check(obj.get("metadata") or {}, meta, path=("metadata",), apart=True)
     if result.errors:
         return result.errors[0], []
     return "", [*result.unknown, *sorted(strict.prune(obj, schema, meta))]

@@ -71,13 +71,16 @@ _Check = Callable[[Any, _Walk], Any]
 """(value, walk) -> the value to keep. Raises :class:`_Mismatch`."""
 
 
-def check(obj: Any, schema: Schema, *, path: Sequence[str] = (), converted: bool = False) -> StrictResult:
+def check(
+    obj: Any, schema: Schema, *, path: Sequence[str] = (), converted: bool = False, apart: bool = False
+) -> StrictResult:
     """Decodes a JSON-shaped value in place as the built-in type ``schema`` stands for.
 
     Drops unknown fields, nulls, empty optional lists and maps, and zeros that are no more than the absence of a field
     (:mod:`sublet.machinery.zeros`); writes quantities and times canonically.
     ``path``: where the value sits in the whole object, for the texts. ``converted``: the texts are those of Go's
-    converter from maps, which strategic merge patches pass, not of its JSON decoder.
+    converter from maps, which strategic merge patches pass, not of its JSON decoder. ``apart``: the value was decoded
+    by itself, so that errors do not know of the path; unknown fields do.
     """
     walk = _Walk()
     walk.path.extend(path)
@@ -86,6 +89,9 @@ def check(obj: Any, schema: Schema, *, path: Sequence[str] = (), converted: bool
         _checker(schema)(obj, walk)
     except _Mismatch as mismatch:
         text = _conversion_text(mismatch) if converted else ""
+        if apart:
+            del walk.path[: len(path)]
+            path = ()
         result.errors.append(mismatch.text or text or _mismatch_text(mismatch, schema, walk.path, len(path)))
     return result
 
