@@ -14,14 +14,14 @@ _INT_MAX, _UINT_MAX = 2**63 - 1, 2**64 - 1
 _TOKEN = re.compile(
     r"""
     (?P<space>[ \t\r\n\f]+|//[^\n]*)
-  | (?P<string>[bB]?[rR]?(?:\"\"\"|\'\'\'|\"|\')|[rR][bB](?:\"\"\"|\'\'\'|\"|\'))
+  | (?P<string>[bB]?[rR]?(?:\"\"\"|\'\'\'|\"|\'))
   | (?P<float>(?:\d+\.\d+(?:[eE][+-]?\d+)?|\d+[eE][+-]?\d+|\.\d+(?:[eE][+-]?\d+)?))
-  | (?P<int>(?:0[xX][0-9a-fA-F]+|\d+)[uU]?)
+  | (?P<int>(?:0x[0-9a-fA-F]+|\d+)[uU]?)
   | (?P<ident>[_a-zA-Z][_a-zA-Z0-9]*)
   | (?P<quoted>`[_a-zA-Z0-9\-./ ]+`)
   | (?P<op>==|!=|<=|>=|&&|\|\||[-+*/%<>!?:.,()\[\]{}])
     """,
-    re.VERBOSE,
+    re.VERBOSE | re.ASCII,
 )
 _SIMPLE = {"a": "\a", "b": "\b", "f": "\f", "n": "\n", "r": "\r", "t": "\t", "v": "\v",
            "\\": "\\", "'": "'", '"': '"', "`": "`", "?": "?"}  # fmt: skip
@@ -76,7 +76,7 @@ def _plain(source: str, kind: str, text: str, at: int) -> Token:
     if kind == "int":
         unsigned = text[-1] in "uU"
         digits = text[:-1] if unsigned else text
-        value = int(digits, 16) if digits[:2] in ("0x", "0X") else int(digits) if len(digits) < 40 else 2**70
+        value = int(digits, 16) if digits[:2] == "0x" else int(digits) if len(digits) < 40 else 2**70
         # One more than the greatest int is let through for "-9223372036854775808".
         if value > (_UINT_MAX if unsigned else _INT_MAX + 1):
             _fail(source, at, f"invalid {'uint' if unsigned else 'int'} literal")
@@ -95,7 +95,7 @@ def _string(source: str, at: int, opening: str) -> tuple[Token, int]:
     raw, binary = "r" in prefix, "b" in prefix
     end = start
     while True:
-        if end >= len(source) or (len(quote) == 1 and source[end] == "\n"):
+        if end >= len(source) or (len(quote) == 1 and source[end] in "\r\n"):
             _fail(source, at, f"Syntax error: token recognition error at: '{source[at:end]}'")
         if source.startswith(quote, end):
             break
