@@ -17,6 +17,7 @@ DOC = {"a": {"b": [1, 2, 3], "c/d": "x", "e~f": None}, "g": True}
     [
         ({"op": "add", "path": "/n", "value": 1}, DOC | {"n": 1}),
         ({"op": "add", "path": "/a/b/1", "value": 9}, DOC | {"a": DOC["a"] | {"b": [1, 9, 2, 3]}}),
+        ({"op": "add", "path": "/a/b/+01", "value": 9}, DOC | {"a": DOC["a"] | {"b": [1, 9, 2, 3]}}),
         ({"op": "add", "path": "/a/b/-", "value": 9}, DOC | {"a": DOC["a"] | {"b": [1, 2, 3, 9]}}),
         ({"op": "remove", "path": "/a/b/-1"}, DOC | {"a": DOC["a"] | {"b": [1, 2]}}),
         ({"op": "remove", "path": "/a"}, {"g": True}),
@@ -59,7 +60,8 @@ def test_each_operation(operation, expected):
             {"op": "add", "path": "/a/b/9", "value": 1},
             "error in add for path: '/a/b/9': Unable to access invalid index: 9: invalid index referenced",
         ),
-        ({"op": "add", "path": "/a/b/01", "value": 1}, "value was not a proper array index: '01'"),
+        ({"op": "add", "path": "/a/b/1a", "value": 1}, 'strconv.Atoi: parsing "1a": invalid syntax'),
+        ({"op": "add", "path": f"/a/b/{10**19}", "value": 1}, "value out of range"),
         (
             {"op": "copy", "from": "/x/y", "path": "/z"},
             "copy operation does not apply: doc is missing from path: /x/y: missing value",

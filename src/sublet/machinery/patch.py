@@ -27,7 +27,11 @@ _MEMBERS = {
     "copy": ("from",),
 }
 _KNOWN = frozenset(("op", "path", "from", "value"))
-_is_index = re.compile(r"-?(0|[1-9][0-9]*)").fullmatch
+_is_index = re.compile(r"[+-]?[0-9]+").fullmatch
+"""As Go reads a number: with a plus or leading zeros, too."""
+
+_LONGEST_INDEX = 19
+"""Characters; what is longer is no number of 64 bits, or nobody's index."""
 
 
 class DoesNotApply(Exception):
@@ -201,10 +205,11 @@ def _member(container: Any, token: str, why: str) -> Any:
 
 def _index(container: list[Any], token: str, why: str, limit: int) -> int:
     """Negative indices count from the end, as upstream's library allows."""
-    if not _is_index(token):
+    is_index = _is_index(token) is not None
+    if not is_index or len(token) > _LONGEST_INDEX:
         raise DoesNotApply(
             f"{why}: value was not a proper array index: '{token}': "
-            f'strconv.Atoi: parsing "{token}": invalid syntax'
+            f'strconv.Atoi: parsing "{token}": {"value out of range" if is_index else "invalid syntax"}'
         )
     index = int(token)
     if index < 0:
