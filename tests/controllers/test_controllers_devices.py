@@ -104,7 +104,8 @@ async def test_a_second_pod_waits_until_the_device_is_given_back(devices: Cluste
         conditions = (await devices.get("pods", "second"))["status"].get("conditions") or ()
         return next((c["message"] for c in conditions if "cannot allocate" in c.get("message", "")), None)
 
-    assert "2 cannot allocate all claims" in await until(refused)
+    text = await until(refused)
+    assert "2 cannot allocate all claims" in text and ". still not schedulable, preemption: " in text
     await devices.client.delete(resource("pods"), "first", "test", grace=0)
     await until(lambda: placed("second"), 20)
 
@@ -266,12 +267,38 @@ async def test_a_device_that_cannot_be_made_ready_is_taken_from_the_claim(device
     claim = await until(lambda: allocated(devices))
     await says(devices, claim, "example.com/Failed")
 
-    async def failed():
-        found = await devices.items("events")
-        return any("device binding failed" in each["message"] for each in found)
+    name = claim["metadata"]["name"]
 
-    await until(failed)
+    async def told():
+        found = " ".join(each["message"] for each in await devices.items("events"))
+        return (
+            "waiting for binding conditions for device on node node-1" in found
+            and f'device binding failed: claim {name} binding failed: reason=r, message="m"' in found
+            and " resourceclaim not available on the node. deallocation of ResourceClaim completed, preemption: "
+            in found
+        )
+
+    await until(told)
     assert not (await devices.get("pods", "p"))["spec"].get("nodeName")
+
+    async def again():
+        found = await allocated(devices)
+        return found and not found["status"].get("devices")
+
+    await until(again)
+
+
+async def test_a_claim_whose_node_is_gone_gets_devices_elsewhere(devices: Cluster) -> None:
+    wanted = {"devices": {"requests": [{"name": "r", "exactly": {"deviceClassName": "gpu"}}]}}
+    claim = await devices.make(CLAIMS.qualified, "mine", wanted)
+    where = {"matchFields": [{"key": "metadata.name", "operator": "In", "values": ["gone"]}]}
+    device = {"request": "r", "driver": DRIVER, "pool": "gone", "device": "gpu-0"}
+    allocation = {"devices": {"results": [device]}, "nodeSelector": {"nodeSelectorTerms": [where]}}
+    await devices.client.update_status(CLAIMS, {**claim, "status": {"allocation": allocation}})
+    await pod(devices, "p", resourceClaimName="mine")
+    await until(lambda: runs(devices, "p"))
+    claim = await devices.get(CLAIMS.qualified, "mine")
+    assert claim["status"]["allocation"]["devices"]["results"][0]["pool"] == "node-1"
 
 
 # -- taints of devices --

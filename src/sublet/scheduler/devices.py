@@ -12,6 +12,7 @@ from typing import Any
 from sublet.machinery import objects, quantity
 from sublet.machinery.kind import Object
 from sublet.machinery.scheduling import matches_node_selector
+from sublet.machinery.status import quoted
 
 DeviceId = tuple[str, str, str]
 """(driver, pool, device)"""
@@ -115,32 +116,38 @@ def shares(allocations: Iterable[Object]) -> dict[DeviceId, list[dict[str, int]]
 def ready(claim: Object) -> bool:
     """Whether a claim has got devices, and every binding condition of theirs is true."""
     return bool((claim.get("status") or {}).get("allocation")) and all(
-        conditions.get(kind) == "True"
+        (conditions.get(kind) or {}).get("status") == "True"
         for result, conditions in _conditions(claim)
         for kind in result.get("bindingConditions") or ()
     )
 
 
 def failure(claim: Object) -> str:
-    """Why a device of the claim cannot be used where it was allocated: the condition that says so; or empty."""
-    return next(
-        (
-            f"claim {objects.name(claim)}, device {'/'.join(_id(result))}: {kind}"
-            for result, conditions in _conditions(claim)
-            for kind in result.get("bindingFailureConditions") or ()
-            if conditions.get(kind) == "True"
-        ),
-        "",
-    )
+    """Why a device of the claim cannot be used where it was allocated, by its conditions; or empty."""
+    for result, conditions in _conditions(claim):
+        for kind in result.get("bindingFailureConditions") or () if result.get("bindingConditions") else ():
+            if (found := conditions.get(kind) or {}).get("status") == "True":
+                why = f"reason={found.get('reason') or ''}, message={quoted(found.get('message') or '')}"
+                return f"claim {objects.name(claim)} binding failed: {why}"
+    return ""
 
 
-def _conditions(claim: Object) -> Iterator[tuple[Object, Mapping[str, str]]]:
-    """(result of the allocation, what its device's status says: type -> status)."""
+def too_late(claim: Object, now: float, seconds: float) -> bool:
+    """Whether drivers have not made a claim's devices ready for longer than they may take."""
+    allocation = (claim.get("status") or {}).get("allocation") or {}
+    if not any(result.get("bindingConditions") for result, _ in _conditions(claim)) or ready(claim):
+        return False
+    since = str(allocation.get("allocationTimestamp") or "")
+    return bool(since) and objects.parse_time(since) + seconds < now
+
+
+def _conditions(claim: Object) -> Iterator[tuple[Object, Mapping[str, Object]]]:
+    """(result of the allocation, the conditions of its device by type)."""
     status = claim.get("status") or {}
     told = {(_id(each), each.get("shareID")): each for each in status.get("devices") or ()}
     for result in (status.get("allocation") or {}).get("devices", {}).get("results") or ():
         stated = told.get((_id(result), result.get("shareID"))) or {}
-        yield result, {each["type"]: each["status"] for each in stated.get("conditions") or ()}
+        yield result, {each["type"]: each for each in stated.get("conditions") or ()}
 
 
 def _results(allocations: Iterable[Object]) -> Iterator[Object]:

@@ -115,6 +115,8 @@ class Cluster:
     allocations: dict[str, Any] = field(default_factory=dict)
     """uid of a ResourceClaim -> the allocation that is decided but not yet in the API."""
     selectors: Selectors = field(default_factory=Selectors)
+    tell: Callable[[PodInfo, str, str], None] = lambda _pod, _reason, _message: None
+    """Makes an event of a pod: (pod, reason, message)."""
 
 
 Prepare = Callable[[PodInfo, Cluster], Any]
@@ -122,6 +124,7 @@ Filter = Callable[[Any, PodInfo, NodeInfo], str | None]
 Score = Callable[[Any, PodInfo, NodeInfo], float]
 Bind = Callable[[Any, PodInfo, str, Cluster], Awaitable[None]]
 Reserve = Callable[[Any, PodInfo, str, Cluster], None]
+Relieve = Callable[[Any, PodInfo], tuple[str, Callable[[Cluster], Awaitable[None]] | None]]
 Configure = Callable[[Mapping[str, Any]], "Plugin"]
 
 
@@ -152,6 +155,8 @@ class Plugin:
     """Takes back what ``reserve`` did: the pod is not bound."""
     bind: Bind | None = None
     """Runs before the pod is bound, may wait; raises ``StatusError`` or ``TimeoutError`` to give the node back."""
+    relieve: Relieve | None = None
+    """Runs where no node was found: (what is said of it, what may help without taking anything from other pods)."""
     busy: Callable[[Any], bool] | None = None
     """(state): whether ``bind`` has something to do for this pod; None: always."""
     wakes: frozenset[str] = frozenset()
@@ -222,6 +227,13 @@ class Attempt:
         for plugin in reversed(self.profile.plugins):
             if plugin.unreserve is not None and plugin.name not in self.skipped:
                 plugin.unreserve(self.states[plugin.name], self.pod, node, cluster)
+
+    def relief(self) -> tuple[str, Callable[[Cluster], Awaitable[None]] | None]:
+        """What plug-ins say and can do where no node was found; empty where none has anything to do with the pod."""
+        for plugin in self.profile.plugins:
+            if plugin.relieve is not None and plugin.name in self.states and not self.rejection:
+                return plugin.relieve(self.states[plugin.name], self.pod)
+        return "", None
 
     def filters(self) -> list[tuple[Plugin, Filter, Any]]:
         return [

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
-from collections.abc import Iterator, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -41,6 +41,7 @@ from sublet.scheduler.queue import QueuedPod, SchedulingQueue
 log = logging.getLogger(__name__)
 
 NO_NODES = "no nodes available to schedule pods"
+_NO_CLAIMS = "no new claims to deallocate"
 _MIN_NODES = 100
 """As many feasible nodes are enough to choose from in a large cluster (upstream's minimum)."""
 _BINDINGS = 64
@@ -75,7 +76,13 @@ class Scheduler:
         self._nodes = self._informers.informer(resource("nodes"))
         self._budgets = self._informers.informer(resource("poddisruptionbudgets.policy"))
         self._lookup = Lookup.of(self._informers, settings.devices, settings.extended_resources)
-        self._cluster = Cluster(self.cache.nodes, self._lookup, client, clock)
+        self._cluster = Cluster(
+            self.cache.nodes,
+            self._lookup,
+            client,
+            clock,
+            tell=lambda pod, reason, message: self._tell(pod, "Normal", reason, message),
+        )
         self._bindings: set[asyncio.Task[None]] = set()
         self._slots = asyncio.Semaphore(_BINDINGS)
         self._start = 0
@@ -320,6 +327,9 @@ class Scheduler:
         if not attempt.profile.preemption:
             self._unschedulable(queued, attempt, message)
             return False
+        said, help = attempt.relief()
+        if help is not None:
+            self._in_background(self._relieve(attempt.pod, help))
         self.counts.preemptions += 1
         if attempt.rejection:
             helpless = f"0/{len(self.cache.nodes)} nodes are available: {len(self.cache.nodes)} {preemption.NOT_HELPFUL}."
@@ -331,14 +341,18 @@ class Scheduler:
             attempt.pod.nominated = outcome.candidate.node
             self._nominated[attempt.pod.uid] = attempt.pod
             self._unschedulable(queued, attempt, message, nominate=outcome.candidate.node)
-            task = asyncio.create_task(self._evict(attempt.pod, outcome.candidate.victims))
-            self._bindings.add(task)
-            task.add_done_callback(self._bindings.discard)
+            self._in_background(self._evict(attempt.pod, outcome.candidate.victims))
             return True
         # Where the API has claims for devices, upstream's plug-in for them speaks before preemption.
-        first = "no new claims to deallocate, " if self._lookup.devices is not None else ""
+        first = f"{said or _NO_CLAIMS}, " if self._lookup.devices is not None else ""
         self._unschedulable(queued, attempt, f"{message} {first}preemption: {outcome.message}")
         return False
+
+    async def _relieve(self, pod: PodInfo, help: Callable[[Cluster], Awaitable[None]]) -> None:
+        try:
+            await help(self._cluster)
+        except StatusError as error:
+            log.debug("nothing could be done for %s: %s", pod.key, error)
 
     async def _evict(self, pod: PodInfo, victims: Sequence[PodInfo]) -> None:
         for victim in victims:
@@ -386,7 +400,10 @@ class Scheduler:
         status = _unscheduled(pod.pod, message, nominate, self._clock.now())
         if status is None:
             return
-        task = asyncio.create_task(self._write_status(pod, status))
+        self._in_background(self._write_status(pod, status))
+
+    def _in_background(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.create_task(work)
         self._bindings.add(task)
         task.add_done_callback(self._bindings.discard)
 

@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 from sublet.kinds.resources import resource
@@ -17,7 +18,7 @@ from sublet.machinery.kind import Object
 from sublet.machinery.scheduling import matches_node_selector
 from sublet.machinery.status import Conflict, NotFound, ServiceUnavailable, StatusError
 from sublet.scheduler.allocation import Selectors, Unallocatable, allocate
-from sublet.scheduler.devices import DeviceId, Pool, failure, in_use, pools, ready, shares
+from sublet.scheduler.devices import DeviceId, Pool, failure, in_use, pools, ready, shares, too_late
 from sublet.scheduler.extendedclaims import claim_for, is_special
 from sublet.scheduler.framework import (
     DEVICE_CHANGED,
@@ -43,7 +44,8 @@ _CLAIMS, _PODS = resource("resourceclaims.resource.k8s.io"), resource("pods")
 
 @dataclass(slots=True)
 class _State:
-    allocated: list[Object]
+    allocated: list[tuple[Object, Object]]
+    """Claims with their allocations."""
     waiting: list[Object]
     offered: dict[tuple[str, str], Pool]
     classes: dict[str, Object]
@@ -54,6 +56,9 @@ class _State:
     """Extended resources that the pod asks for and device classes serve -> the class."""
     by_node: dict[str, dict[str, Object]] = field(default_factory=dict)
     """Node -> uid of claim -> the allocation it would get there."""
+    unavailable: dict[str, Object] = field(default_factory=dict)
+    """By name the allocated claims that some node was refused for."""
+    now: float = 0.0
     special: dict[str, tuple[Object, list[Object]]] = field(default_factory=dict)
     """Node -> the claim for extended resources that the pod would get there, and what of it is for whom."""
 
@@ -96,17 +101,18 @@ def _prepare(pod: PodInfo, cluster: Cluster) -> Any:
             "allocation"
         )
         if allocation:
-            allocated.append(allocation)
+            allocated.append((claim, allocation))
         else:
             waiting.append(claim)
     if not waiting and not extended:
-        return _State(allocated, [], {}, {}, set(), cluster.selectors)
+        return _State(allocated, [], {}, {}, set(), cluster.selectors, now=cluster.clock.now())
     classes = {objects.name(each): each for each in devices.classes.list()}
     given = _all_allocations(devices, cluster, pod)
     offered = pools(devices.slices.list())
     return _State(
-        allocated, waiting, offered, classes, in_use(given), cluster.selectors, shares(given), extended
-    )
+        allocated, waiting, offered, classes, in_use(given), cluster.selectors, shares(given), extended,
+        now=cluster.clock.now(),
+    )  # fmt: skip
 
 
 def _refused(claim: Object, pod: PodInfo) -> str:
@@ -135,10 +141,12 @@ def _all_allocations(devices: Devices, cluster: Cluster, pod: PodInfo) -> list[O
 
 
 def _filter(state: _State, pod: PodInfo, node: NodeInfo) -> str | None:
-    for allocation in state.allocated:
-        selector = allocation.get("nodeSelector")
-        if selector is not None and not matches_node_selector(selector, node.node):
-            return "resourceclaim not available on the node"
+    unavailable = [
+        claim for claim, allocation in state.allocated if not _usable(claim, allocation, state, node)
+    ]
+    if unavailable:
+        state.unavailable.update((objects.name(claim), claim) for claim in unavailable)
+        return "resourceclaim not available on the node"
     claims = list(state.waiting)
     lacking = {name: by for name, by in state.extended.items() if not node.allocatable.get(name)}
     if lacking:
@@ -156,6 +164,22 @@ def _filter(state: _State, pod: PodInfo, node: NodeInfo) -> str | None:
         return "cannot allocate all claims"
     state.by_node[node.name] = found
     return None
+
+
+def _usable(claim: Object, allocation: Object, state: _State, node: NodeInfo) -> bool:
+    selector = allocation.get("nodeSelector")
+    if selector is not None and not matches_node_selector(selector, node.node):
+        return False
+    return not failure(claim) and not too_late(claim, state.now, _READY_SECONDS)
+
+
+def _relieve(state: _State, pod: PodInfo) -> tuple[str, Callable[[Cluster], Awaitable[None]] | None]:
+    """A claim that keeps the pod from all nodes and that nobody else uses loses its devices: it may get others."""
+    for claim in state.unavailable.values():
+        users = (claim.get("status") or {}).get("reservedFor") or ()
+        if all(user.get("uid") == pod.uid for user in users):
+            return "deallocation of ResourceClaim completed", partial(_lose, claim)
+    return "still not schedulable", None
 
 
 def _score(state: _State, _pod: PodInfo, node: NodeInfo) -> float:
@@ -192,42 +216,37 @@ async def _bind(state: _State, pod: PodInfo, node: str, cluster: Cluster) -> Non
     if (special := state.special.get(node)) is not None:
         mine.append(await _bind_special(*special, chosen, pod, cluster))
     if late := [objects.name(claim) for claim in mine if not ready(claim)]:
-        await _devices_ready(late, pod, cluster)
+        await _devices_ready(late, pod, node, cluster)
 
 
-async def _devices_ready(names: Sequence[str], pod: PodInfo, cluster: Cluster) -> None:
+async def _devices_ready(names: Sequence[str], pod: PodInfo, node: str, cluster: Cluster) -> None:
     """Waits until drivers have said that the devices can be used at the node, where devices ask for that.
 
-    Raises ``ServiceUnavailable`` where one says that it cannot, ``TimeoutError`` where none says anything for long;
-    the claims have lost their devices then.
+    Raises ``ServiceUnavailable`` where one says that it cannot, ``TimeoutError`` where none says anything for long:
+    the next attempt takes the devices from the claim (:func:`_relieve`).
     """
     devices, clock = cluster.lookup.devices, cluster.clock
+    told = f"waiting for binding conditions for device on node {node}"
+    cluster.tell(pod, "BindingConditionsPending", told)
     until = clock.monotonic() + _READY_SECONDS
     while devices is not None:
         claims = [claim for name in names if (claim := devices.claims.get(pod.namespace, name)) is not None]
         failed = [claim for claim in claims if failure(claim)]
         if not failed and len(claims) == len(names) and all(ready(claim) for claim in claims):
             return
-        late = clock.monotonic() > until
-        for claim in failed or [each for each in claims if late and not ready(each)]:
-            await _lose(claim, pod, cluster)
         if failed:
             raise ServiceUnavailable(
                 f'running PreBind plugin "DynamicResources": device binding failed: {failure(failed[0])}'
             )
-        if late:
+        if clock.monotonic() > until:
             raise TimeoutError('running PreBind plugin "DynamicResources": device binding timeout')
         await asyncio.sleep(_LOOK_SECONDS)
 
 
-async def _lose(claim: Object, pod: PodInfo, cluster: Cluster) -> None:
-    """Takes the devices from a claim that only this pod uses; others may get some elsewhere then."""
-    status = claim.get("status") or {}
-    if any(user.get("uid") != pod.uid for user in status.get("reservedFor") or ()):
-        return
-    kept = {
-        key: value for key, value in status.items() if key not in ("allocation", "reservedFor", "devices")
-    }
+async def _lose(claim: Object, cluster: Cluster) -> None:
+    """Takes the devices from a claim; it may get some elsewhere then."""
+    lost = ("allocation", "reservedFor", "devices")
+    kept = {key: value for key, value in (claim.get("status") or {}).items() if key not in lost}
     cluster.allocations.pop(objects.uid(claim), None)
     await cluster.client.update_status(_CLAIMS, {**claim, "status": kept})
 
@@ -295,6 +314,7 @@ PLUGIN = Plugin(
     weight=2,
     reserve=_reserve,
     unreserve=_unreserve,
+    relieve=_relieve,
     bind=_bind,
     wakes=frozenset({DEVICE_CHANGED, NODE_LABELS, POD_DELETED}),
 )
