@@ -288,6 +288,23 @@ async def test_a_device_that_cannot_be_made_ready_is_taken_from_the_claim(device
     await until(again)
 
 
+async def test_a_claim_of_a_class_that_is_not_there_waits_for_it(devices: Cluster) -> None:
+    wanted = {"devices": {"requests": [{"name": "r", "exactly": {"deviceClassName": "later"}}]}}
+    await devices.make(CLAIMS.qualified, "mine", wanted)
+    await pod(devices, "p", resourceClaimName="mine")
+
+    async def refused():
+        conditions = (await devices.get("pods", "p"))["status"].get("conditions") or ()
+        return next((c["message"] for c in conditions if "later" in c.get("message", "")), None)
+
+    assert await until(refused) == (
+        "0/2 nodes are available: request r: device class later does not exist. no new claims to deallocate, "
+        "preemption: 0/2 nodes are available: 2 Preemption is not helpful for scheduling."
+    )
+    await devices.make("deviceclasses.resource.k8s.io", "later", {}, "")
+    await until(lambda: runs(devices, "p"))
+
+
 async def test_a_claim_whose_node_is_gone_gets_devices_elsewhere(devices: Cluster) -> None:
     wanted = {"devices": {"requests": [{"name": "r", "exactly": {"deviceClassName": "gpu"}}]}}
     claim = await devices.make(CLAIMS.qualified, "mine", wanted)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
@@ -107,6 +107,9 @@ def _prepare(pod: PodInfo, cluster: Cluster) -> Any:
     if not waiting and not extended:
         return _State(allocated, [], {}, {}, set(), cluster.selectors, now=cluster.clock.now())
     classes = {objects.name(each): each for each in devices.classes.list()}
+    for request, name in (each for claim in waiting for each in _classes_of(claim)):
+        if name not in classes:
+            return Rejection(f"request {request}: device class {name} does not exist")
     given = _all_allocations(devices, cluster, pod)
     offered = pools(devices.slices.list())
     return _State(
@@ -115,13 +118,22 @@ def _prepare(pod: PodInfo, cluster: Cluster) -> Any:
     )  # fmt: skip
 
 
+def _classes_of(claim: Object) -> Iterator[tuple[str, str]]:
+    """(request, device class), also of alternatives."""
+    for request in ((claim.get("spec") or {}).get("devices") or {}).get("requests") or ():
+        if request.get("exactly"):
+            yield request["name"], request["exactly"].get("deviceClassName") or ""
+        for each in request.get("firstAvailable") or ():
+            yield f"{request['name']}/{each['name']}", each.get("deviceClassName") or ""
+
+
 def _refused(claim: Object, pod: PodInfo) -> str:
     name = objects.name(claim)
     if objects.is_deleting(claim):
         return f'resourceclaim "{name}" is being deleted'
     users = (claim.get("status") or {}).get("reservedFor") or ()
     if len(users) >= _MOST_USERS and all(user.get("uid") != pod.uid for user in users):
-        return f'resourceclaim "{name}" is in use by as many pods as it can be'
+        return "resourceclaim in use"
     return ""
 
 
