@@ -708,3 +708,31 @@ async def test_the_metadata_of_a_custom_resource_is_decoded_by_itself(
         400,
         f'Widget in version "v1" cannot be handled as a Widget: json: cannot unmarshal {why}',
     )
+
+
+@pytest.mark.usefixtures("served")
+async def test_custom_resources_go_by_the_verb_and_their_place(client: Client) -> None:
+    root, body = "/apis/example.com/v1", codec.encode_json(widget("w"))
+    inside = f"{root}/namespaces/default/widgets"
+
+    async def ask(method: str, path: str) -> tuple[int, str]:
+        patch = {"content-type": "application/merge-patch+json"} if method == "PATCH" else {}
+        response = await client.raw(method, path, body=body, headers=patch)
+        if not response.body.startswith(b"{"):
+            return response.status, response.body.decode()
+        found = codec.decode_json(response.body)
+        return response.status, found.get("message") or found["metadata"]["name"]
+
+    unserved = (404, "404 page not found\n")
+    for method in ("POST", "PUT", "PATCH", "DELETE"):
+        assert await ask(method, f"{root}/widgets") == unserved, "only what reads looks into every namespace"
+    assert await ask("PUT", inside) == await ask("PATCH", inside) == (400, "name must be provided")
+    assert await ask("POST", f"{inside}/other") == (201, "w"), "the name in the path is not looked at"
+    assert await ask("POST", f"{inside}/w/status") == (
+        405, 'create is not supported on resources of kind "widgets.example.com"',
+    )  # fmt: skip
+    assert await ask("GET", f"{inside}/w/nothing") == (404, 'widgets.example.com "w" not found')
+    assert await ask("OPTIONS", inside) == (
+        405,
+        ' is not supported on resources of kind "widgets.example.com"',
+    )

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from sublet.apiserver.conversion import CustomKind
 from sublet.apiserver.requestinfo import CONNECT, RequestInfo
 from sublet.client.exchange import Request, Response
-from sublet.machinery.status import MethodNotAllowed, StatusError, not_found
+from sublet.machinery.status import BadRequest, MethodNotAllowed, StatusError, not_found
 
 if TYPE_CHECKING:
     from sublet.apiserver.api import APIServer
@@ -97,13 +97,13 @@ def _module(kind: Kind, info: RequestInfo) -> str:
     """The handler module's name, ``""`` where nothing is served. Raises :class:`MethodNotAllowed`."""
     if _misplaced(kind, info):
         return ""
+    if isinstance(kind, CustomKind):
+        return _module_of_custom(kind, info)
     if info.subresource:
         if info.subresource in CONNECT and info.subresource in kind.subresources:
             return "connect"
         subresource = kind.below(info.api_version).get(info.subresource)
         module = SUBRESOURCES.get(info.subresource, "")
-        if subresource is None and isinstance(kind, CustomKind):
-            raise not_found(kind.resource.group, kind.resource.plural, info.name)
         if subresource is None or not module or len(info.parts) > 3:
             return ""
         verbs = subresource.verbs
@@ -111,13 +111,35 @@ def _module(kind: Kind, info: RequestInfo) -> str:
         verbs = kind.verbs
         module = NOT_STORED.get((info.api_group, info.resource)) or info.verb
     if info.verb not in verbs:
-        raise method_not_allowed(kind, info)
+        raise router_refusal()
     if not info.subresource and info.verb == "create" and info.name:
-        raise method_not_allowed(kind, info)
+        raise router_refusal()
     if kind.resource.namespaced and not info.namespace and info.verb in ("create", "deletecollection"):
-        raise method_not_allowed(kind, info)
+        raise router_refusal()
     if not info.name and info.verb in ("update", "patch"):
-        raise method_not_allowed(kind, info)
+        raise router_refusal()
+    return module
+
+
+def _module_of_custom(kind: CustomKind, info: RequestInfo) -> str:
+    """No router knows their paths: their handler goes by the verb, and a name where none belongs is not looked at."""
+    resource = kind.resource
+    if resource.namespaced and not info.namespace and info.verb not in ("list", "watch"):
+        return ""
+    module, verbs = info.verb, kind.verbs
+    if info.subresource:
+        subresource = kind.below(info.api_version).get(info.subresource)
+        if subresource is None:
+            raise not_found(resource.group, resource.plural, info.name)
+        module, verbs = SUBRESOURCES[info.subresource], subresource.verbs
+    if info.verb not in verbs:
+        raise MethodNotAllowed(
+            f'{info.verb} is not supported on resources of kind "{resource.qualified}"',
+            group=resource.group,
+            kind=resource.plural,
+        )
+    if not info.name and info.verb in ("update", "patch"):
+        raise BadRequest("name must be provided")
     return module
 
 
@@ -126,20 +148,6 @@ def _misplaced(kind: Kind, info: RequestInfo) -> bool:
     if kind.resource.namespaced:
         return not info.namespace and len(info.parts) > 1
     return bool(info.namespace) and info.resource != "namespaces"
-
-
-def method_not_allowed(kind: Kind, info: RequestInfo) -> StatusError:
-    """Of built-in kinds the router says so, which knows no more; of custom ones their handler does."""
-    resource = kind.resource
-    if not isinstance(kind, CustomKind):
-        return router_refusal()
-    what = info.verb or "this method"
-    return MethodNotAllowed(
-        f'{what} is not supported on resources of kind "{resource.qualified}"',
-        group=resource.group,
-        kind=resource.plural,
-        name=info.name,
-    )
 
 
 def router_refusal() -> StatusError:
