@@ -136,8 +136,8 @@ REFUSED = {
             "may specify no more than one IP for each IP family"
         ],
     ),
-    "an address outside of the range, beside one that is to be chosen": (
-        {"ipFamilyPolicy": REQUIRE, "clusterIP": "10.9.0.7"},
+    "an address outside of the range, beside one that is to be chosen, whatever else is wrong": (
+        {"ipFamilyPolicy": REQUIRE, "clusterIP": "10.9.0.7", "ports": []},
         [
             'spec.clusterIPs: Invalid value: ["10.9.0.7",""]: failed to allocate IP 10.9.0.7: '
             "the provided network does not match the current range"

@@ -51,13 +51,11 @@ class ServiceIPs:
         return self._kind() is None
 
     async def take(self, service: Object, family: str, wanted: str = "", *, dry_run: bool = False) -> str:
-        """Reserves ``wanted``, or any free address of a family.
+        """Reserves ``wanted``, which is in a range (see :meth:`outside`), or any free address of a family.
 
-        Raises :class:`Refused` where ``wanted`` cannot be had, and InternalError where none is free.
+        Raises :class:`Refused` where ``wanted`` is another's, and InternalError where none is free.
         """
         if wanted:
-            if why := self._outside(wanted):
-                raise Refused(why)
             if not await self._reserve(service, canonical(wanted), dry_run):
                 raise Refused("provided IP is already allocated")
             return wanted
@@ -68,7 +66,7 @@ class ServiceIPs:
                     return candidate
         raise internal_error("failed to allocate a serviceIP: range is full")
 
-    def _outside(self, wanted: str) -> str:
+    def outside(self, wanted: str) -> str:
         """Why an address is none of the ranges'; empty where it is one."""
         found, _ = names.read_ip(wanted)
         if found is None:

@@ -55,7 +55,7 @@ class ServiceDuty:
 
     async def settle(self, kind: Kind, new: Object, old: Object | None) -> None:
         """Fills in policy and families. Raises Invalid with nothing but what is wrong with them, or with the name that
-        an address is held for, as upstream."""
+        an address is held for, or with an address, as upstream."""
         spec, before = new["spec"], (old or {}).get("spec") or {}
         if spec.get("type") == "ExternalName" or _goes_on_as_it_is(spec, before):
             return
@@ -75,6 +75,18 @@ class ServiceDuty:
             # Its address will be held for it by its name.
             wrong = objectmeta.validate_create(new, kind)
             self._refuse(new, [error for error in wrong if error.field == "metadata.name"])
+        self._refuse_outside(new, held(old))
+
+    def _refuse_outside(self, new: Object, kept: Sequence[str]) -> None:
+        """Addresses that are in no range, before anything else is judged; ``kept`` are the Service's already."""
+        spec = new["spec"]
+        ips = list(spec.get("clusterIPs") or ())
+        for ip in () if ips[:1] == ["None"] else ips:
+            if canonical(ip) not in kept and (why := self.ips.outside(ip)):
+                shown = [*ips, *[""] * (len(spec["ipFamilies"]) - len(ips))]
+                self._refuse(
+                    new, [invalid_value("spec.clusterIPs", shown, f"failed to allocate IP {ip}: {why}")]
+                )
 
     def _refuse(self, service: Object, errors: Sequence[FieldError]) -> None:
         if errors:
