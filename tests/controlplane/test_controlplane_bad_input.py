@@ -116,6 +116,7 @@ async def test_a_million_replicas_beyond_a_quota_are_a_condition_and_no_storm(cl
     await settled(client, 30.0, (deployments_are_complete, replica_sets_have_as_many_pods_as_asked))
 
 
+@pytest.mark.timeout(400)
 async def test_a_million_replicas_in_a_full_cluster_come_slowly(client: Client) -> None:
     await make(client, "deployments.apps", "web", replicated(1_000_000, template()))
 
@@ -126,7 +127,7 @@ async def test_a_million_replicas_in_a_full_cluster_come_slowly(client: Client) 
         pods = await without_room()
         return len(pods) > 480 and sum(objects.condition(p, "PodScheduled") is not None for p in pods) > 40
 
-    await until(told, 60.0)
+    await until(told, 180.0)
     await asyncio.sleep(2.0)  # what had begun before ends
     before = len(await without_room())
     await asyncio.sleep(4.0)
@@ -281,6 +282,7 @@ async def test_replica_sets_of_one_selector_leave_each_other_alone(client: Clien
     assert await writes_per_second(client, 2.0) < CALM
 
 
+@pytest.mark.timeout(400)
 async def test_a_thousand_crashing_pods_cost_no_more_than_their_restarts(client: Client) -> None:
     """Each restart is told of in a few writes, ever more rarely; nothing else comes of so much trouble."""
     capacity = {"cpu": "64", "memory": "64Gi", "pods": "250", "ephemeral-storage": "100Gi"}
@@ -294,7 +296,7 @@ async def test_a_thousand_crashing_pods_cost_no_more_than_their_restarts(client:
             states = [s["state"] for p in pods for s in p["status"].get("containerStatuses") or ()]
             return sum(s.get("waiting", {}).get("reason") == "CrashLoopBackOff" for s in states) >= 900
 
-        await until(waiting, 90.0)
+        await until(waiting, 300.0)
         assert await writes_per_second(client, 10.0) < 1000 / 10 * 4
         assert len((await client.list(PODS, "default"))["items"]) == 1000
         available = await condition(client, "deployments.apps", "web", "Available")
