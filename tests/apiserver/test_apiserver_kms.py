@@ -5,13 +5,13 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import json
-import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
+from apiserver_front import MovableClock
 from apiserver_kms import Plugin, plugin
 
 from sublet.apiserver.api import APIServer
@@ -37,19 +37,6 @@ ADMIN = User("admin", ("system:masters",))
 IDENTITY: Object = {"identity": {}}
 
 
-class _Clock:
-    """The machine's clock, and how much later it is."""
-
-    def __init__(self) -> None:
-        self.ahead = 0.0
-
-    def now(self) -> float:
-        return time.time() + self.ahead
-
-    def monotonic(self) -> float:
-        return time.monotonic() + self.ahead
-
-
 def provider(path: Path, name: str = "vault", **more: Any) -> Object:
     return {"kms": {"apiVersion": "v2", "name": name, "endpoint": f"unix://{path}", **more}}
 
@@ -64,7 +51,7 @@ def configuration(*providers: Object) -> Object:
 
 @asynccontextmanager
 async def serving(
-    store: Store, folder: Path, *providers: Object, clock: _Clock | None = None, reload: bool = False
+    store: Store, folder: Path, *providers: Object, clock: MovableClock | None = None, reload: bool = False
 ) -> AsyncIterator[APIServer]:
     path = folder / "encryption.yaml"
     path.write_text(json.dumps(configuration(*providers)))
@@ -173,7 +160,7 @@ def parts(api: APIServer) -> Any:
 async def test_without_the_service_is_written_for_three_minutes_and_read_on(
     store: Store, tmp_path: Path, kms: Plugin
 ) -> None:
-    clock = _Clock()
+    clock = MovableClock()
     async with serving(store, tmp_path, provider(kms.path, timeout="200ms"), clock=clock) as api:
         await client_of(api).create(SECRETS, secret())
         await kms.stop()
@@ -198,7 +185,7 @@ async def test_values_that_could_not_be_opened_are_once_the_service_can(
     async with serving(store, tmp_path, provider(kms.path)) as api:
         await client_of(api).create(SECRETS, secret())
     known, kms._secrets = kms._secrets, {}
-    clock = _Clock()
+    clock = MovableClock()
     async with serving(store, tmp_path, provider(kms.path), clock=clock) as api:
         with pytest.raises(
             InternalError, match=r"failed to decrypt DEK, error: rpc error: code = NotFound desc = no such"
@@ -230,7 +217,7 @@ async def test_values_that_could_not_be_opened_are_once_the_service_can(
 async def test_what_is_wrong_with_a_service_is_told_and_fails_its_check(
     store: Store, tmp_path: Path, kms: Plugin, wrong: dict[str, Any], why: str
 ) -> None:
-    clock = _Clock()
+    clock = MovableClock()
     async with serving(store, tmp_path, provider(kms.path, timeout="200ms"), clock=clock) as api:
         for endpoint in ("healthz", "livez", "readyz"):
             assert await health(api, f"/{endpoint}/kms-provider-0") == (200, "ok")

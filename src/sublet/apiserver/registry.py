@@ -8,48 +8,39 @@ validation and managedFields before a compare-and-swap in the data store.
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 from msgspec.structs import replace
 
 from sublet.apiserver import conversion, crd_conversion, deletion, objectmeta, preconditions, stored
-from sublet.apiserver.admission.framework import CREATE, DELETE, UPDATE, Admission, Attributes
+from sublet.apiserver.admission.framework import CREATE, DELETE, UPDATE
 from sublet.apiserver.aside import aside, breath
 from sublet.apiserver.deletion import DeleteOptions
 from sublet.apiserver.kindset import KindSet
-from sublet.apiserver.release import SERVER
+from sublet.apiserver.ruledobjects import RuledObjects
 from sublet.apiserver.spoken import spoken
 from sublet.apiserver.stored import StoredFormat
-from sublet.apiserver.storedobjects import StoredObjects
 from sublet.apiserver.storeerrors import translated
 from sublet.apiserver.watchcache import WatchCaches
 from sublet.apiserver.writing import (
     Change,
-    Duty,
-    Judge,
-    Transaction,
     Value,
     Write,
     Written,
     admission_attributes,
     keep_all_but_status,
     restore,
-    scope,
     unchanged,
-    versions,
 )
-from sublet.machinery import managedfields, objects
+from sublet.machinery import objects
 from sublet.machinery.clock import Clock
 from sublet.machinery.kind import Kind, Object
 from sublet.machinery.status import (
     AlreadyExists,
-    FieldError,
     MethodNotAllowed,
     StatusError,
     already_exists,
     conflict,
-    internal_error,
-    invalid_object,
     not_found,
 )
 from sublet.store.interface import KeyExists, RevisionMismatch, Store
@@ -61,7 +52,7 @@ _SAME_GENERATION = frozenset(("status", "binding"))
 """Subresources whose writes leave metadata.generation: a bound pod is still in its first."""
 
 
-class Registry(StoredObjects):
+class Registry(RuledObjects):
     """Objects of all kinds over one data store and its watch caches."""
 
     def __init__(
@@ -75,18 +66,12 @@ class Registry(StoredObjects):
         clock: Clock,
         rng: random.Random,
     ) -> None:
-        super().__init__(caches, minor, f"{stored.FORMAT} {version} {minor}")
+        super().__init__(caches, minor, f"{stored.FORMAT} {version} {minor}", clock)
         self.store = store
         self.kinds = kinds
-        self.clock = clock
         self.rng = rng
-        self.admission: Admission | None = None
-        """Set by the API server once its plug-ins can read through this registry."""
-        self.duties: dict[tuple[str, str], Duty] = {}
         self.stale: Callable[[str], bool] = _never
         """Whether the value at a key lies otherwise than it would be written today: no update of it is empty."""
-        self.judges: dict[tuple[str, str], Judge] = {}
-        """What judges objects of a kind, or a kind's ``/status``, besides its own rules."""
 
     # -- create --
 
@@ -356,39 +341,6 @@ class Registry(StoredObjects):
         if kind.stamp is not None:
             kind.stamp(new, old, self.clock.now())
 
-    async def _update_errors(self, kind: Kind, new: Object, old: Object, write: Write) -> list[FieldError]:
-        errors = objectmeta.validate_update(new, old, kind)
-        if write.validate is not None:
-            return [*errors, *write.validate(new, old)]
-        if write.subresource == "status":
-            if isinstance(kind, conversion.CustomKind):
-                errors += await self._errors(kind, new, write, old)
-            judged = await self._judged(kind, "/status", new, old, write)
-            return [*judged, *errors, *kind.validate_status(new, old)]
-        if kind.update_alone:
-            return [*errors, *await aside(write.size, kind.validate_update, new, old)]
-        own = await self._errors(kind, new, write, old)
-        return [*errors, *own, *await aside(write.size, kind.validate_update, new, old)]
-
-    async def _errors(
-        self, kind: Kind, obj: Object, write: Write, old: Object | None = None
-    ) -> Sequence[FieldError]:
-        """What breaks the kind's own rules; custom resources obey the schema of the version the client speaks."""
-        if not isinstance(kind, conversion.CustomKind):
-            own = await aside(write.size, kind.errors_in, write.resource, obj, old)
-            return [*own, *await self._judged(kind, "", obj, old, write)]
-        version = kind.resource.version
-        if write.spoken is not None:
-            version, obj, old = write.spoken.resource.version, write.spoken.new, write.spoken.old
-        found = await aside(write.size, kind.errors, version, obj, old, write.subresource)
-        return [*found, *await kind.rules(version, obj, old, found, write.warnings)]
-
-    async def _judged(
-        self, kind: Kind, below: str, obj: Object, old: Object | None, write: Write
-    ) -> Sequence[FieldError]:
-        judge = self.judges.get((kind.resource.group, kind.resource.plural + below))
-        return () if judge is None else await judge(obj, old, write)
-
     # -- delete --
 
     async def delete(
@@ -487,68 +439,6 @@ class Registry(StoredObjects):
         ):
             written.shown = await crd_conversion.from_stored(kind, write.resource, written.object)
         return written
-
-    async def _admit(self, kind: Kind, attributes: Attributes) -> None:
-        if self.admission is None:
-            raise internal_error("the API server is not started")
-        await self.admission.admit(attributes)
-        if attributes.mutated and attributes.object is not None:
-            kind.default(attributes.object)
-
-    async def _validate(self, attributes: Attributes) -> None:
-        if self.admission is not None:
-            await self.admission.validate(attributes)
-
-    async def _settle(self, kind: Kind, new: Object, old: Object | None) -> None:
-        duty = self.duties.get((kind.resource.group, kind.resource.plural))
-        if duty is not None:
-            await duty.settle(kind, new, old)
-
-    async def _begin(
-        self, kind: Kind, new: Object | None, old: Object | None, write: Write
-    ) -> Transaction | None:
-        duty = self.duties.get((kind.resource.group, kind.resource.plural))
-        return None if duty is None else await duty.begin(new, old, write.options.dry_run)
-
-    async def _wrote(self, kind: Kind, new: Object | None, old: Object | None) -> None:
-        duty = self.duties.get((kind.resource.group, kind.resource.plural))
-        if duty is not None:
-            await duty.wrote(new, old)
-
-    async def _manage(self, kind: Kind, old: Object | None, new: Object, write: Write) -> None:
-        """Fills managedFields, in the version the client used."""
-        resource = write.resource
-        if (
-            write.spoken is not None
-        ):  # converting is not free, and a webhook may not lead back to where it came from
-            before, after = write.spoken.old, write.spoken.new
-        else:
-            before = None if old is None else await crd_conversion.from_stored(kind, resource, old)
-            after = await crd_conversion.from_stored(kind, resource, new)
-        await aside(
-            write.size, managedfields.update, before, after, manager=write.options.manager, api_version=resource.api_version,
-            subresource=write.subresource, now=self.clock.now(), schema=self.schema(kind, resource),
-            scope=scope(kind, resource.version, write.subresource), versions=versions(kind),
-        )  # fmt: skip
-        if after is not new:
-            managed = after["metadata"].get("managedFields")
-            if managed:
-                new["metadata"]["managedFields"] = managed
-            else:
-                new["metadata"].pop("managedFields", None)
-
-    async def _own(self, kind: Kind, old: Object, new: Object, endpoint: str, size: int) -> None:
-        """Fills managedFields after a change of the server's own."""
-        resource = kind.resource
-        await aside(
-            size, managedfields.update, old, new, manager=SERVER, api_version=resource.api_version, subresource=endpoint,
-            now=self.clock.now(), schema=self.schema(kind, resource), scope=scope(kind, resource.version, endpoint),
-            versions=versions(kind),
-        )  # fmt: skip
-
-    def _raise(self, kind: Kind, obj: Object, errors: Sequence[FieldError]) -> None:
-        if errors:
-            raise invalid_object(kind.resource.group, kind.resource.kind, objects.name(obj), errors)
 
 
 def _never(_key: str) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import ipaddress
 import socket
 
-from sublet.machinery.networks import service_ranges
+from sublet.machinery.networks import cidr, service_ranges
 from sublet.machinery.settings import ConfigurationError
 
 _FAR = {socket.AF_INET: "198.51.100.1", socket.AF_INET6: "2001:db8::1"}
@@ -57,9 +57,7 @@ def pod_range(stated: str) -> str:
     found = []
     for each in filter(None, (part.strip() for part in stated.split(","))):
         try:
-            if "/" not in each:
-                raise ValueError(each)
-            found.append(ipaddress.ip_network(each, strict=False))
+            found.append(cidr(each))
         except ValueError:
             raise ConfigurationError(f"invalid CIDR address: {each}") from None
     if len(found) > 1 and len({each.version for each in found}) == 1:

@@ -18,6 +18,13 @@ def other(family: str) -> str:
     return "IPv6" if family == "IPv4" else "IPv4"
 
 
+def cidr(text: str) -> Network:
+    """``10.0.0.7/24``, whose host part counts for nothing, as in Go. Raises ``ValueError``; so does an address alone."""
+    if "/" not in text:
+        raise ValueError(text)
+    return ipaddress.ip_network(text, strict=False)
+
+
 def service_ranges(text: str) -> tuple[Network, ...]:
     """``10.0.0.0/24`` or ``10.0.0.0/24,fd00::/112``: the ranges of Services, the first of which is the primary one.
 
@@ -29,9 +36,7 @@ def service_ranges(text: str) -> tuple[Network, ...]:
     found: list[Network] = []
     for each, why in zip(stated, ("[0] is not a valid cidr", "[1] is not an ip net"), strict=False):
         try:
-            if "/" not in each:
-                raise ValueError(each)
-            found.append(ipaddress.ip_network(each, strict=False))
+            found.append(cidr(each))
         except ValueError:
             raise ValueError(f"service-cluster-ip-range{why}") from None
     if found[0].num_addresses < _LEAST:
