@@ -163,6 +163,25 @@ async def test_a_custom_resource_appears_in_discovery_and_openapi(front: Front) 
     assert dangling(document, "#/components/schemas/", document["components"]["schemas"]) == set()
 
 
+async def test_documents_of_custom_resources_are_those_of_upstreams_extension_server(front: Front) -> None:
+    await define_foo(front)
+    assert "apis/stable.example.com" not in (await front.ask("GET", "/openapi/v3")).json["paths"]
+    document = (await front.ask("GET", "/openapi/v3/apis/stable.example.com/v1")).json
+    assert document["info"] == {"title": "Kubernetes CRD Swagger", "version": "v0.1.0"}
+    assert "/apis/stable.example.com/v1/" not in document["paths"]
+    foos = "/apis/stable.example.com/v1/namespaces/{namespace}/foos"
+    many, one = document["paths"][foos], document["paths"][f"{foos}/{{name}}"]
+    assert set(many["post"]["requestBody"]["content"]) == {"application/json", "application/yaml"}
+    assert "requestBody" not in many["delete"]
+    assert {"watch", "allowWatchBookmarks"} <= {each["name"] for each in many["delete"]["parameters"]}
+    assert set(one["patch"]["responses"]) == {"200", "401"}
+    assert [each["name"] for each in one["patch"]["parameters"]] == [
+        "dryRun",
+        "fieldManager",
+        "fieldValidation",
+    ]
+
+
 async def test_version_two_leaves_out_what_it_cannot_say(front: Front) -> None:
     await define_foo(front)
     document = (await front.ask("GET", "/openapi/v2")).json

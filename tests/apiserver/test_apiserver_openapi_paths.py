@@ -70,13 +70,82 @@ def test_the_deprecated_paths_of_watches_are_told(document, path, identity, acti
 @pytest.mark.parametrize(
     ("path", "names"),
     [
-        ("exec", ["command", "container", "name", "namespace", "pretty", "stderr", "stdin", "stdout", "tty"]),
-        ("portforward", ["name", "namespace", "ports", "pretty"]),
-        ("proxy", ["name", "namespace", "path", "pretty"]),
+        ("exec", ["command", "container", "name", "namespace", "stderr", "stdin", "stdout", "tty"]),
+        ("portforward", ["name", "namespace", "ports"]),
+        ("proxy", ["name", "namespace", "path"]),
+        ("proxy/{path}", ["name", "namespace", "path", "path"]),
     ],
 )
 def test_streams_tell_their_query(document, path, names):
     assert [each["name"] for each in document["paths"][f"{PODS}/{{name}}/{path}"]["parameters"]] == names
+
+
+LIST = [
+    "allowWatchBookmarks", "continue", "fieldSelector", "labelSelector", "limit", "resourceVersion",
+    "resourceVersionMatch", "sendInitialEvents", "shardSelector", "timeoutSeconds", "watch",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("path", "shared", "method", "own"),
+    [
+        ("/api/v1/pods", sorted([*LIST, "pretty"]), "get", []),
+        (PODS, ["namespace", "pretty"], "get", LIST),
+        (PODS, ["namespace", "pretty"], "post", ["body", "dryRun", "fieldManager", "fieldValidation"]),
+        (f"{PODS}/{{name}}", ["name", "namespace", "pretty"], "patch", ["body", "dryRun", "fieldManager", "fieldValidation", "force"]),
+        (f"{PODS}/{{name}}", ["name", "namespace", "pretty"], "get", []),
+        (f"{PODS}/{{name}}/eviction", ["dryRun", "fieldManager", "fieldValidation", "name", "namespace", "pretty"], "post", ["body"]),
+        (
+            "/api/v1/nodes", ["pretty"], "delete",
+            [
+                "body", "continue", "dryRun", "fieldSelector", "gracePeriodSeconds",
+                "ignoreStoreReadErrorWithClusterBreakingPotential", "labelSelector", "limit", "orphanDependents",
+                "propagationPolicy", "resourceVersion", "resourceVersionMatch", "sendInitialEvents", "shardSelector",
+                "timeoutSeconds",
+            ],
+        ),
+    ],
+)  # fmt: skip
+def test_what_all_operations_of_a_path_take_is_told_once(document, path, shared, method, own):
+    item = document["paths"][path]
+    assert [each["name"] for each in item["parameters"]] == shared
+    assert [each["name"] for each in item[method].get("parameters", [])] == own
+
+
+def test_a_delete_needs_no_body(document):
+    item = document["paths"][f"{PODS}/{{name}}"]
+    needed = {
+        method: item[method]["parameters"][0].get("required", False) for method in ("delete", "put", "patch")
+    }
+    assert needed == {"delete": False, "put": True, "patch": True}
+
+
+@pytest.mark.parametrize(
+    ("path", "kind"),
+    [
+        ("", "Pod"),
+        ("/status", "Pod"),
+        ("/exec", "PodExecOptions"),
+        ("/eviction", "Eviction"),
+        ("/binding", "Binding"),
+    ],
+)
+def test_a_name_is_that_of_the_kind_sent(document, path, kind):
+    parameters = document["paths"][f"{PODS}/{{name}}{path}"]["parameters"]
+    assert next(p for p in parameters if p["name"] == "name")["description"] == f"name of the {kind}"
+
+
+def test_what_cannot_be_watched_is_only_listed(document):
+    listing = document["paths"]["/api/v1/componentstatuses"]["get"]
+    assert listing["description"] == "list objects of kind ComponentStatus"
+
+
+def test_queries_of_later_minors_are_not_told():
+    entries = KindSet(catalog.load("1.31").values())
+    found = codec.decode_json(asyncio.run(OpenAPI(entries, "1.31", "1").version2()).bytes())
+    item = found["paths"]["/api/v1/nodes"]
+    names = {each["name"] for method in ("get", "delete") for each in item[method]["parameters"]}
+    assert not names & {"shardSelector", "ignoreStoreReadErrorWithClusterBreakingPotential"}
 
 
 @pytest.mark.parametrize(

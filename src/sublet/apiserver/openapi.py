@@ -1,4 +1,4 @@
-"""OpenAPI documents: version 2 for all groups together, version 3 per group and version (B.3).
+"""OpenAPI documents: version 2 for all together, version 3 per group and version and per path beside those (B.3).
 
 Documents are made off the event loop when first asked for, and only their compressed bytes are kept, until the set
 of kinds changes.
@@ -35,6 +35,7 @@ _ALTERNATIVES = {
     "io.k8s.apimachinery.pkg.util.intstr.IntOrString": ("integer", "string"),
 }
 """What version 3 can say and version 2, which calls them strings, cannot."""
+_UNSAFE = "ignoreStoreReadErrorWithClusterBreakingPotential"
 _LEVEL = 5
 
 
@@ -80,28 +81,34 @@ class OpenAPI:
             self._made.pop(key, None)
 
     def hashes(self) -> Mapping[str, str]:
-        """``apis/apps/v1`` -> a hash of what its version 3 document is made from, in discovery's order."""
+        """``apis/apps/v1`` -> a hash of what its version 3 document is made from, in the order of the names.
+
+        There are documents of ``api``, ``version`` and the like too, and of each group of built-in kinds.
+        """
         self._refresh()
         if not self._hashes:
-            from sublet.apiserver.discovery import group_order, version_order
-
             before, self._digests = self._digests, {}
             found: dict[tuple[str, str], list[Entry]] = {}
             for entry in self._kinds.entries():
                 for resource in entry.served:
                     found.setdefault((resource.group, resource.version), []).append(entry)
-            for group, version in sorted(found, key=lambda gv: (group_order(gv[0]), version_order(gv[1]))):
+            own = [place for place, entries in found.items() if not all(entry.custom for entry in entries)]
+            hashes = {
+                root: self._hash(root, "", (), before)
+                for root in (path.strip("/") for path in openapi_general.paths(3, own))
+            }
+            for (group, version), entries in found.items():
                 root = f"apis/{group}/{version}" if group else f"api/{version}"
-                self._hashes[root] = self._hash(root, version, found[group, version], before)
+                hashes[root] = self._hash(root, version, entries, before)
+            self._hashes = dict(sorted(hashes.items()))
         return self._hashes
 
     async def version3(self, root: str) -> Published | None:
-        """The document of ``api/v1`` or ``apis/GROUP/VERSION``; None where nothing is served there."""
+        """The document of ``apis/GROUP/VERSION`` or another key of :meth:`hashes`; None where there is none."""
         identity = self.hashes().get(root)
         if identity is None:
             return None
-        group, version = _place(root)
-        return await self._once(root, lambda maker: _document3(maker, group, version), identity)
+        return await self._once(root, lambda maker: _document3(maker, root), identity)
 
     async def version3_protobuf(self, root: str) -> Published | None:
         """:meth:`version3` in gnostic's protobuf form."""
@@ -110,11 +117,8 @@ class OpenAPI:
         identity = self.hashes().get(root)
         if identity is None:
             return None
-        group, version = _place(root)
         return await self._once(
-            f"{root} protobuf",
-            lambda maker: openapiproto3.encode(_document3(maker, group, version)),
-            identity,
+            f"{root} protobuf", lambda maker: openapiproto3.encode(_document3(maker, root)), identity
         )
 
     async def version2(self) -> Published:
@@ -173,11 +177,14 @@ class OpenAPI:
         return found
 
 
-def _place(root: str) -> tuple[str, str]:
-    """(group, version) of ``api/v1`` or ``apis/GROUP/VERSION``."""
-    prefix, _, rest = root.partition("/")
-    group, _, version = rest.rpartition("/") if prefix == "apis" else ("", "", rest)
-    return group, version
+def _place(root: str) -> tuple[str, str] | None:
+    """(group, version) of ``api/v1`` and ``apis/GROUP/VERSION``; None of what is not about one."""
+    match root.split("/"):
+        case ["api", version]:
+            return "", version
+        case ["apis", group, version]:
+            return group, version
+    return None
 
 
 def _publish(make: Callable[[_Maker], Document | bytes], maker: _Maker, identity: str) -> Published:
@@ -226,6 +233,10 @@ class _Maker:
     def name_of(self, api_version: str, kind: str) -> str:
         return self._custom.get((api_version, kind)) or self._names.get(api_version, {}).get(kind, "")
 
+    def own_places(self) -> list[tuple[str, str]]:
+        """(group, version) of each built-in kind."""
+        return [(r.group, r.version) for entry, r in self.served() if not entry.custom]
+
     def info(self) -> Document:
         return {"title": "Kubernetes", "version": git_version(self.minor, self.version)}
 
@@ -238,7 +249,7 @@ class _Maker:
         ]
 
     def paths(self, form: Format, pairs: Iterable[tuple[Entry, Resource]]) -> Document:
-        maker = Paths(form, self.name_of)
+        maker = Paths(form, self.name_of, _lacking(self.minor))
         found: Document = {}
         for entry, resource in pairs:
             found.update(maker.of(entry.kind, resource, custom=entry.custom))
@@ -250,6 +261,15 @@ class _Maker:
             if isinstance(entry.kind, CustomKind):
                 yield entry.kind, resource
                 _let_the_loop_run()
+
+
+def _lacking(minor: str) -> frozenset[str]:
+    """The queries that came after a minor, told by the types that came with them."""
+    types = schemas.definitions(minor)
+    found = set() if f"{_META}.ShardInfo" in types else {"shardSelector"}
+    if _UNSAFE not in types[f"{_META}.DeleteOptions"]["properties"]:
+        found.add(_UNSAFE)
+    return frozenset(found)
 
 
 def _custom_definitions(form: Format, core: Document) -> Callable[[CustomKind, Resource], Document]:
@@ -296,12 +316,12 @@ def _document2(
         )
         definitions.update((name, written(each)) for name, each in piece.items())
     pieces.keep(keys)
-    places = [(r.group, r.version) for e, r in pairs if not e.custom]
-    definitions |= openapi_general.DEFINITIONS
+    definitions |= schemas.openapi_closure(maker.minor, openapi_general.DEFINITIONS)
+    general = openapi_general.paths(2, maker.own_places())
     document: Document = {
         "swagger": "2.0",
         "info": maker.info(),
-        "paths": dict(sorted({**maker.paths(2, pairs), **openapi_general.paths(places)}.items())),
+        "paths": dict(sorted({**maker.paths(2, pairs), **general}.items())),
         "definitions": definitions,
         "securityDefinitions": {"BearerToken": _SECURITY},
         "security": [{"BearerToken": []}],
@@ -319,10 +339,37 @@ _SECURITY = {
 }
 
 
-def _document3(maker: _Maker, group: str, version: str) -> Document:
-    pairs = maker.served(group, version)
-    api_version = f"{group}/{version}" if group else version
-    definitions = schemas.openapi_definitions(maker.minor, api_version)
+def _document3(maker: _Maker, root: str) -> Document:
+    """``root``: a key of :meth:`OpenAPI.hashes`."""
+    path = f"/{root}/"
+    general = openapi_general.paths(3, maker.own_places())
+    item = {path: general[path]} if path in general else {}
+    place = _place(root)
+    if place is None:
+        wanted = [name for name in _references(item) if name in openapi_general.DEFINITIONS]
+        components = {"schemas": dict(_all_as_version3(schemas.openapi_closure(maker.minor, wanted)))}
+        return _version3(maker.info(), item, components if wanted else {})
+    pairs = maker.served(*place)
+    paths = dict(sorted({**item, **maker.paths(3, pairs)}.items()))
+    shapes = _schemas3(maker, place, pairs)
+    if all(entry.custom for entry, _ in pairs):
+        return {"openapi": "3.0.0", "info": _CUSTOM, "paths": paths, "components": {"schemas": shapes}}
+    return _version3(maker.info(), paths, {"schemas": shapes})
+
+
+_CUSTOM = {"title": "Kubernetes CRD Swagger", "version": "v0.1.0"}
+"""What upstream calls documents that are all of custom resources, which name no way to authenticate either."""
+
+
+def _version3(info: Document, paths: Document, components: Document) -> Document:
+    components = {**components, "securitySchemes": {"BearerToken": _SECURITY}}
+    return {"openapi": "3.0.0", "info": info, "paths": paths, "components": components}
+
+
+def _schemas3(maker: _Maker, place: tuple[str, str], pairs: Iterable[tuple[Entry, Resource]]) -> Document:
+    """The definitions that the document of a group and version needs."""
+    group, version = place
+    definitions = schemas.openapi_definitions(maker.minor, f"{group}/{version}" if group else version)
     custom: Document = {}
     if any(entry.custom for entry, _ in pairs):
         meta = schemas.openapi_definitions(maker.minor, "v1")
@@ -337,15 +384,7 @@ def _document3(maker: _Maker, group: str, version: str) -> Document:
         if any("scale" in entry.kind.subresources for entry, _ in pairs):
             scale = schemas.openapi_definitions(maker.minor, "autoscaling/v1")
             definitions |= _closure(scale, ["io.k8s.api.autoscaling.v1.Scale"])
-    return {
-        "openapi": "3.0.0",
-        "info": maker.info(),
-        "paths": maker.paths(3, pairs),
-        "components": {
-            "schemas": dict(sorted({**dict(_all_as_version3(definitions)), **custom}.items())),
-            "securitySchemes": {"BearerToken": _SECURITY},
-        },
-    }
+    return dict(sorted({**dict(_all_as_version3(definitions)), **custom}.items()))
 
 
 def _closure(definitions: Document, wanted: Iterable[str]) -> Document:

@@ -7,7 +7,7 @@ make all their calls of it: identities, tags, descriptions and the deprecated ``
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping
 from operator import itemgetter
 from typing import Any, Literal
 
@@ -39,6 +39,7 @@ _TEXT: Mapping[str, tuple[str, str]] = {
     "limit": ("integer", "The largest number of objects to return."),
     "resourceVersion": ("string", "Which resource versions may be served."),
     "resourceVersionMatch": ("string", "How resourceVersion is applied: Exact or NotOlderThan."),
+    "shardSelector": ("string", "Restricts objects to a range of hashes; needs the feature gate ShardedListAndWatch."),
     "sendInitialEvents": ("boolean", "Whether a watch begins with the objects there are."),
     "timeoutSeconds": ("integer", "Ends the call after this many seconds."),
     "watch": ("boolean", "Watch for changes instead of listing."),
@@ -77,11 +78,15 @@ _BELOW: Mapping[str, tuple[str, ...]] = {
 """The query of subresources that are no objects."""
 _CONNECTED = ("exec", "attach", "portforward", "proxy")
 _WRITE = ("dryRun", "fieldManager", "fieldValidation")
-_DELETE = ("dryRun", "gracePeriodSeconds", "orphanDependents", "propagationPolicy")
+_DELETE = (
+    "dryRun", "gracePeriodSeconds", "ignoreStoreReadErrorWithClusterBreakingPotential", "orphanDependents",
+    "propagationPolicy",
+)  # fmt: skip
 _LIST = (
     "allowWatchBookmarks", "continue", "fieldSelector", "labelSelector", "limit", "resourceVersion",
-    "resourceVersionMatch", "sendInitialEvents", "timeoutSeconds", "watch",
+    "resourceVersionMatch", "sendInitialEvents", "shardSelector", "timeoutSeconds", "watch",
 )  # fmt: skip
+_ANY_BODY = ("*/*",)
 _METHODS = {"get": "get", "create": "post", "update": "put", "patch": "patch", "delete": "delete"}
 _ACTIONS = {"create": "post", "update": "put"}
 _VERB_NAMES = {"create": "create", "update": "replace"}
@@ -89,10 +94,11 @@ _DEPRECATED = "deprecated: use the 'watch' parameter with a list operation inste
 
 
 class Paths:
-    """Makes the paths of one format; ``name_of`` knows the definitions."""
+    """Makes the paths of one format; ``name_of`` knows the definitions. ``lacking``: queries that there are not yet."""
 
-    def __init__(self, form: Format, name_of: NameOf) -> None:
+    def __init__(self, form: Format, name_of: NameOf, lacking: Container[str] = ()) -> None:
         self._form = form
+        self._lacking = lacking
         self._name_of = name_of
         self._prefix = "#/definitions/" if form == 2 else "#/components/schemas/"
 
@@ -106,23 +112,36 @@ class Paths:
             yield resource.path(), self._item({"get": operations.listing(everywhere=True)})
         one = f"{collection}/{{name}}"
         if item := operations.single():
-            yield one, self._item(item, namespaced=resource.namespaced, named=True)
+            yield one, self._item(item, namespaced=resource.namespaced, name_of=resource.kind)
         for name, subresource in sorted(kind.below(resource.version).items()):
-            yield from self._below(operations, f"{one}/{name}", resource, name, subresource)
+            told = resource.kind if custom else subresource.kind
+            yield from self._below(operations, f"{one}/{name}", resource, name, subresource, told)
         if not custom and "watch" in kind.verbs:
             yield from self._watches(operations, resource)
 
     def _below(
-        self, operations: _Operations, path: str, resource: Resource, name: str, subresource: Subresource
+        self,
+        operations: _Operations,
+        path: str,
+        resource: Resource,
+        name: str,
+        subresource: Subresource,
+        name_of: str,
     ) -> Iterator[tuple[str, Document]]:
         query = _BELOW.get(name, ())
+        if name not in _CONNECTED:
+            query = ("pretty", *query)
         item = operations.below(name, subresource)
-        yield path, self._item(item, namespaced=resource.namespaced, named=True, query=query)
+        if not item:
+            return
+        yield path, self._item(item, namespaced=resource.namespaced, name_of=name_of, query=query)
         if name == "proxy":
             item = operations.connecting(name, subresource, "WithPath")
-            shown = self._item(item, namespaced=resource.namespaced, named=True, query=query)
-            shown["parameters"].append(self._in_path("path", "path to the resource"))
-            yield f"{path}/{{path}}", shown
+            more = [self._in_path("path", "path to the resource")]
+            yield (
+                f"{path}/{{path}}",
+                self._item(item, namespaced=resource.namespaced, name_of=name_of, query=query, more=more),
+            )
 
     def _watches(self, operations: _Operations, resource: Resource) -> Iterator[tuple[str, Document]]:
         """What upstream serves besides the ``watch`` parameter since the first version."""
@@ -130,36 +149,40 @@ class Paths:
         here = resource.path("{namespace}") if resource.namespaced else resource.path()
         watched = f"{root}/watch{here.removeprefix(root)}"
         item = {"get": operations.watching("List")}
-        yield watched, self._item(item, namespaced=resource.namespaced, query=_LIST)
+        query = ("pretty", *_LIST)
+        yield watched, self._item(item, namespaced=resource.namespaced, query=query)
         item = {"get": operations.watching("")}
-        yield f"{watched}/{{name}}", self._item(item, namespaced=resource.namespaced, named=True, query=_LIST)
+        shown = self._item(item, namespaced=resource.namespaced, name_of=resource.kind, query=query)
+        yield f"{watched}/{{name}}", shown
         if resource.namespaced:
             item = {"get": operations.watching("List", everywhere=True)}
-            yield f"{root}/watch{resource.path().removeprefix(root)}", self._item(item, query=_LIST)
+            yield f"{root}/watch{resource.path().removeprefix(root)}", self._item(item, query=query)
 
     def _item(
         self,
         operations: Document,
         *,
         namespaced: bool = False,
-        named: bool = False,
-        query: Iterable[str] = (),
+        name_of: str = "",
+        query: Iterable[str] = ("pretty",),
+        more: Iterable[Document] = (),
     ) -> Document:
-        parameters = [self.query(name) for name in ("pretty", *query)]
+        """``name_of``: the kind that ``{name}`` in the path names. What all operations take is told once."""
+        parameters = [*self._queries(query), *more]
         if namespaced:
             parameters.append(
                 self._in_path("namespace", "object name and auth scope, such as for teams and projects")
             )
-        if named:
-            parameters.append(self._in_path("name", "name of the object"))
-        return {**operations, "parameters": sorted(parameters, key=itemgetter("name"))}
+        if name_of:
+            parameters.append(self._in_path("name", f"name of the {name_of}"))
+        parameters += _taken_out_of(list(operations.values()))
+        return {**operations, "parameters": sorted(parameters, key=itemgetter("name", "in"))}
 
     def _in_path(self, name: str, description: str) -> Document:
         return self._parameter(name, "path", "string", description) | {"required": True}
 
-    def query(self, name: str) -> Document:
-        kind, description = _TEXT[name]
-        return self._parameter(name, "query", kind, description)
+    def _queries(self, names: Iterable[str]) -> list[Document]:
+        return [self._parameter(name, "query", *_TEXT[name]) for name in names if name not in self._lacking]
 
     def _parameter(self, name: str, where: str, kind: str, description: str) -> Document:
         shape = {"type": kind, "uniqueItems": True}
@@ -186,30 +209,48 @@ class Paths:
         description: str,
         query: Iterable[str] = (),
         body: Document | None = None,
-        consumes: tuple[str, ...] = ("*/*",),
+        body_required: bool = True,
+        consumes: tuple[str, ...] = _ANY_BODY,
         produces: tuple[str, ...] = _READ,
     ) -> Document:
         """One operation in this format."""
         found: Document = {"operationId": identity, "tags": [tag], "description": description}
-        parameters = [self.query(name) for name in query]
+        parameters = self._queries(sorted(query))
+        needed = {"required": True} if body_required else {}
         if self._form == 2:
-            if body is not None:
-                parameters.insert(0, {"name": "body", "in": "body", "required": True, "schema": body})
             found |= {"consumes": list(consumes), "produces": list(produces), "schemes": ["https"]}
-            responses: Document = {str(code): {"description": text, "schema": answer} for code, text in codes}
-        else:
             if body is not None:
-                content = {media: {"schema": body} for media in consumes}
-                found["requestBody"] = {"content": content, "required": True}
-            shown = {media: {"schema": answer} for media in produces}
-            responses = {str(code): {"description": text, "content": shown} for code, text in codes}
-        responses["401"] = {"description": "Unauthorized"}
+                parameters.insert(0, {"name": "body", "in": "body", **needed, "schema": body})
+        elif body is not None:
+            found["requestBody"] = {"content": {media: {"schema": body} for media in consumes}, **needed}
         if parameters:
             found["parameters"] = parameters
-        found["responses"] = responses
+        found["responses"] = responses(self._form, answer, codes, produces)
         found["x-kubernetes-action"] = action
         found["x-kubernetes-group-version-kind"] = dict(gvk)
         return found
+
+
+def responses(
+    form: Format, answer: Document, codes: Iterable[tuple[int, str]], produces: Iterable[str]
+) -> Document:
+    """What an operation answers: a schema under each of the codes, or that the client is not known."""
+    shown: Document = {"schema": answer}
+    if form == 3:
+        shown = {"content": {media: {"schema": answer} for media in produces}}
+    found = {str(code): {"description": text, **shown} for code, text in codes}
+    return {**found, "401": {"description": "Unauthorized"}}
+
+
+def _taken_out_of(operations: list[Document]) -> list[Document]:
+    """The parameters that each of the operations has, bodies apart, which are taken out of them."""
+    first, *others = (operation.get("parameters", []) for operation in operations)
+    shared = [p for p in first if p["in"] != "body" and all(p in parameters for parameters in others)]
+    for operation in operations:
+        left = [p for p in operation.pop("parameters", ()) if p not in shared]
+        if left:
+            operation["parameters"] = left
+    return shared
 
 
 class _Operations:
@@ -226,8 +267,10 @@ class _Operations:
         self._stream = _READ_STREAM[:2] if custom else _READ_STREAM
         self._patch = tuple(p for p in _PATCH if not (custom and "strategic" in p))
         self._gvk = {"group": resource.group, "kind": resource.kind, "version": resource.version}
+        self._custom = custom
+        self._body = _READ[:2] if custom else _ANY_BODY
         self._one_of = _with_article(resource.kind)
-        self._lists = "list" if custom else "list or watch"
+        self._lists = "list or watch" if "watch" in kind.verbs and not custom else "list"
 
     def _identity(self, verb: str, suffix: str = "", *, everywhere: bool = False, before: str = "") -> str:
         """``readCoreV1NamespacedPodLog``; ``before``: what stands between the version and what it is done to."""
@@ -242,7 +285,7 @@ class _Operations:
         return self._paths.operation(
             self._identity("list", everywhere=everywhere), self._tag, "list", self._gvk,
             self._paths.reference(self._resource.api_version, self._kind.list_kind), [(200, "OK")],
-            query=_LIST, produces=self._stream,
+            query=_LIST, consumes=self._body, produces=self._stream,
             description=f"{self._lists} objects of kind {self._resource.kind}",
         )  # fmt: skip
 
@@ -270,14 +313,18 @@ class _Operations:
         if "create" in verbs:
             found["post"] = self._write("create", "", self._gvk, self._object(), f"create {self._one_of}")
         if "deletecollection" in verbs:
-            found["delete"] = self._paths.operation(
-                self._identity("delete", before="Collection"), self._tag, "deletecollection", self._gvk,
-                self._paths.meta("Status"), [(200, "OK")],
-                query=(*_DELETE, *(q for q in _LIST if q not in ("watch", "allowWatchBookmarks"))),
-                body=self._paths.meta("DeleteOptions"), produces=self._read,
-                description=f"delete collection of {self._resource.kind}",
-            )  # fmt: skip
+            found["delete"] = self._emptying()
         return found
+
+    def _emptying(self) -> Document:
+        query = (*_DELETE, *(q for q in _LIST if q not in ("watch", "allowWatchBookmarks")))
+        body = self._paths.meta("DeleteOptions")
+        return self._paths.operation(
+            self._identity("delete", before="Collection"), self._tag, "deletecollection", self._gvk,
+            self._paths.meta("Status"), [(200, "OK")], query=_LIST if self._custom else query,
+            body=None if self._custom else body, body_required=False, consumes=self._body, produces=self._read,
+            description=f"delete collection of {self._resource.kind}",
+        )  # fmt: skip
 
     def single(self) -> Document:
         found: Document = {}
@@ -291,6 +338,8 @@ class _Operations:
         if name in _CONNECTED:
             return self.connecting(name, subresource)
         gvk, answer = self._shape(subresource)
+        if self._custom:
+            gvk = self._gvk
         if name == "log":
             answer = {"type": "string"}
         return {_METHODS[v]: self._one(v, name, gvk, answer) for v in subresource.verbs if v in _METHODS}
@@ -325,13 +374,14 @@ class _Operations:
             case "get":
                 return self._paths.operation(
                     self._identity("read", suffix), self._tag, "get", gvk, answer, [(200, "OK")],
-                    produces=("text/plain", *self._read) if below == "log" else self._read,
+                    consumes=self._body, produces=("text/plain", *self._read) if below == "log" else self._read,
                     description=f"read {told}{self._resource.kind}",
                 )  # fmt: skip
             case "patch":
                 return self._paths.operation(
                     self._identity("patch", suffix), self._tag, "patch", gvk, answer,
-                    [(200, "OK"), (201, "Created")], query=(*_WRITE, "force"),
+                    [(200, "OK")] if self._custom else [(200, "OK"), (201, "Created")],
+                    query=_WRITE if self._custom else (*_WRITE, "force"),
                     body=self._paths.meta("Patch"), consumes=self._patch, produces=self._read,
                     description=f"partially update {told}{self._resource.kind}",
                 )  # fmt: skip
@@ -340,7 +390,8 @@ class _Operations:
                     self._identity("delete", suffix), self._tag, "delete", gvk,
                     answer if self._resource.qualified in RETURNED else self._paths.meta("Status"),
                     [(200, "OK"), (202, "Accepted")], query=_DELETE, body=self._paths.meta("DeleteOptions"),
-                    produces=self._read, description=f"delete {self._one_of}",
+                    body_required=False, consumes=self._body, produces=self._read,
+                    description=f"delete {self._one_of}",
                 )  # fmt: skip
             case "update":
                 return self._write(verb, suffix, gvk, answer, f"replace {told}{self._resource.kind}")
@@ -355,7 +406,7 @@ class _Operations:
             codes.append((202, "Accepted"))
         return self._paths.operation(
             self._identity(_VERB_NAMES[verb], suffix), self._tag, _ACTIONS[verb], gvk, answer, codes,
-            query=_WRITE, body=answer, produces=self._read, description=description,
+            query=_WRITE, body=answer, consumes=self._body, produces=self._read, description=description,
         )  # fmt: skip
 
 

@@ -116,6 +116,11 @@ def openapi_definitions(minor: str, group_version: str) -> dict[str, Any]:
     return found
 
 
+def openapi_closure(minor: str, wanted: Iterable[str]) -> dict[str, Any]:
+    """The definitions of these names and all they refer to, as :func:`openapi_definitions` has them."""
+    return _closed_over(_folder(minor) / "texts", wanted)
+
+
 def _name_values(found: Mapping[str, Any]) -> None:
     """Says of fields that know a few values only which those are (``data/enums.tsv``), as documents of servers do.
 

@@ -66,6 +66,7 @@ def _index(info: RequestInfo, api: APIServer) -> Response:
         for root, identity in api.openapi.hashes().items()
     }
     paths |= {root: {"serverRelativeURL": address} for root, address in api.openapi.foreign3.items()}
+    paths = dict(sorted(paths.items()))
     return negotiation.respond({"paths": paths}, negotiation.Accepted("json", pretty=info.flag("pretty")))
 
 
