@@ -71,6 +71,18 @@ async def ask(api: APIServer, path: str, user: User = ALICE) -> Response:
     return await api.handle(Request("GET", where, query, user=user, remote="192.0.2.1:1"))
 
 
+async def until(condition: Callable[[], bool]) -> None:
+    async with asyncio.timeout(5):
+        while not condition():  # noqa: ASYNC110  nothing tells of it
+            await asyncio.sleep(0.001)
+
+
+def takes(api: APIServer, schema: str) -> bool:
+    """Whether the schema is in force for what Alice asks."""
+    assert api.flow_control is not None
+    return api.flow_control.classify(ALICE, parse(Request("GET", "/version"))).schema.name == schema
+
+
 # -- matching --
 
 
@@ -159,8 +171,8 @@ async def test_a_level_without_queues_refuses_what_it_has_no_seat_for() -> None:
 async def test_a_full_queue_refuses_and_a_long_wait_ends() -> None:
     found = level(1, queuing(queues=1, length=1))
     assert found.try_start(1)
-    first = asyncio.ensure_future(found.wait(asked(), 0.05))
-    await asyncio.sleep(0)
+    first = asyncio.ensure_future(found.wait(asked(), 0.5))
+    await until(lambda: found.waiting == 1)
     assert await found.wait(asked(), 1.0) == QUEUE_FULL
     assert await first == TIME_OUT
     assert (found.waiting, found.waiting_seats, found.seats) == (0, 0, 1)
@@ -170,7 +182,7 @@ async def test_who_waits_gets_the_seat_that_is_given_back_and_nobody_overtakes()
     found = level(1, queuing())
     assert found.try_start(1)
     waiting = asyncio.ensure_future(found.wait(asked(), 1.0))
-    await asyncio.sleep(0)
+    await until(lambda: found.waiting == 1)
     found.finish(1, None, 0.0)
     assert not found.try_start(1)
     assert isinstance(await waiting, Waiting)
@@ -181,7 +193,7 @@ async def test_a_request_that_goes_away_while_it_waits_leaves_nothing_behind() -
     found = level(1, queuing())
     assert found.try_start(1)
     waiting = asyncio.ensure_future(found.wait(asked(), 9.0))
-    await asyncio.sleep(0)
+    await until(lambda: found.waiting == 1)
     waiting.cancel()
     await asyncio.gather(waiting, return_exceptions=True)
     found.finish(1, None, 0.0)
@@ -201,9 +213,9 @@ async def test_a_flood_of_one_flow_does_not_hold_up_another() -> None:
 
     assert found.try_start(1)
     tasks = [asyncio.ensure_future(one("elephant")) for _ in range(60)]
-    await asyncio.sleep(0)
+    await until(lambda: found.waiting == len(tasks))
     tasks += [asyncio.ensure_future(one("mouse")) for _ in range(3)]
-    await asyncio.sleep(0)
+    await until(lambda: found.waiting == len(tasks))
     found.finish(1, None, 0.001)
     await asyncio.gather(*tasks)
     assert max(index for index, flow in enumerate(served) if flow == "mouse") < 12
@@ -288,10 +300,10 @@ async def test_every_response_says_its_schema_and_level(api: APIServer, client: 
 async def test_a_new_schema_takes_its_requests_at_once(api: APIServer, client: Client) -> None:
     await client.create(LEVELS, level_object())
     made = await client.create(SCHEMAS, schema_object())
-    await asyncio.sleep(0.01)
+    await until(lambda: takes(api, "lab"))
     assert (await ask(api, "/version")).header("X-Kubernetes-PF-FlowSchema-UID") == objects.uid(made)
     await client.delete(SCHEMAS, "lab")
-    await asyncio.sleep(0.01)
+    await until(lambda: not takes(api, "lab"))
     assert (await ask(api, "/version")).header("X-Kubernetes-PF-FlowSchema-UID") != objects.uid(made)
 
 
@@ -300,7 +312,7 @@ async def test_a_request_too_many_is_answered_429_with_when_to_come_again(
 ) -> None:
     await client.create(LEVELS, level_object(shares=1))
     await client.create(SCHEMAS, schema_object())
-    await asyncio.sleep(0.01)
+    await until(lambda: takes(api, "lab"))
     control = api.flow_control
     assert control is not None
     held = control.classify(ALICE, parse(Request("GET", "/version"))).level
@@ -319,10 +331,10 @@ async def test_a_request_too_many_is_answered_429_with_when_to_come_again(
 
 async def test_requests_wait_in_queues_and_all_are_served(api: APIServer, client: Client) -> None:
     await client.create(LEVELS, level_object(limitResponse=queuing(queues=2, hand=1, length=50)))
-    await client.create(SCHEMAS, schema_object())
-    await asyncio.sleep(0.01)
     assert api.flow_control is not None
     api.flow_control.seats = 1
+    await client.create(SCHEMAS, schema_object())
+    await until(lambda: takes(api, "lab"))
     fair = PriorityAndFairness(api.flow_control)
     running = most = 0
     told: list[str] = []
@@ -354,12 +366,6 @@ async def test_requests_wait_in_queues_and_all_are_served(api: APIServer, client
     assert f"apiserver_flowcontrol_current_executing_seats{{{labels}}} {most}" in told[limit]
     assert f"apiserver_flowcontrol_current_inqueue_requests{{{labels}}} 0" not in told[limit]
     assert f"apiserver_flowcontrol_current_inqueue_requests{{{labels}}} 0" in told[-1]
-
-
-async def until(condition: Callable[[], bool]) -> None:
-    async with asyncio.timeout(5):
-        while not condition():  # noqa: ASYNC110  nothing tells of it
-            await asyncio.sleep(0.001)
 
 
 async def table(api: APIServer, name: str, user: User = MASTER) -> list[list[str]]:
@@ -395,8 +401,11 @@ async def test_who_waits_and_who_runs_is_shown_to_who_may_look(api: APIServer, c
 
     level = control.classify(ALICE, parse(request())).level
     level.limit = 1
-    tasks = [asyncio.ensure_future(fair(request(), work)) for _ in range(3)]
-    await until(lambda: level.waiting == 2)
+    tasks: list[asyncio.Future[Response]] = []
+    for _ in range(3):
+        tasks.append(asyncio.ensure_future(fair(request(), work)))
+        await until(lambda: level.running + level.waiting == len(tasks))
+    assert level.waiting == 2
     levels = {row[0]: row for row in await table(api, "dump_priority_levels")}
     assert levels["PriorityLevelName"][-2:] == ["TimedoutRequests", "CancelledRequests"]
     assert levels["lab"] == ["lab", "1", "false", "false", "2", "1", "1", "0", "0", "0"]
@@ -413,6 +422,7 @@ async def test_who_waits_and_who_runs_is_shown_to_who_may_look(api: APIServer, c
     ]  # fmt: skip
     assert [row[9] == "0001-01-01T00:00:00Z" for row in rows] == [False, True, True]
     tasks[-1].cancel()
+    await asyncio.wait(tasks[-1:])
     go_on.set()
     await asyncio.gather(*tasks, return_exceptions=True)
     levels = {row[0]: row for row in await table(api, "dump_priority_levels")}

@@ -58,6 +58,13 @@ async def eventually(client, name, holds, resource_of=PODS, seconds=8.0):
             await asyncio.sleep(0.01)
 
 
+async def known(scheduler, name):
+    """Returns once the scheduler knows a node, ready for pods."""
+    async with asyncio.timeout(8):
+        while (found := scheduler.cache.nodes.get(name)) is None or found.taints:  # noqa: ASYNC110 - not told
+            await asyncio.sleep(0.01)
+
+
 def on(name):
     return lambda found: found["spec"].get("nodeName") == name
 
@@ -106,6 +113,7 @@ async def test_the_steps_of_a_pod_are_measured(client, scheduler):
 
 async def test_a_pod_that_fits_nowhere_says_why_and_is_placed_when_a_node_comes(client, scheduler):
     await node(client, "a", cpu="1")
+    await known(scheduler, "a")
     await pod(client, "p", cpu="2")
     found = await eventually(client, "p", lambda p: objects.condition(p, "PodScheduled"))
     condition = objects.condition(found, "PodScheduled")
@@ -119,6 +127,7 @@ async def test_a_pod_that_fits_nowhere_says_why_and_is_placed_when_a_node_comes(
 
 async def test_a_deleted_pod_makes_room_for_one_that_waits(client, scheduler):
     await node(client, "a", cpu="1")
+    await known(scheduler, "a")
     await pod(client, "first")
     await eventually(client, "first", on("a"))
     await pod(client, "second")
@@ -134,6 +143,7 @@ async def test_a_pod_is_tried_again_when_it_learns_the_name_of_a_claim_that_was_
     await node(client, "a")
     source = {"name": "gpu", "resourceClaimTemplateName": "one"}
     waiting = await pod(client, "p", resourceClaims=[source])
+    await eventually(client, "p", lambda p: objects.condition(p, "PodScheduled"))
     owner = {"apiVersion": "v1", "kind": "Pod", "name": "p", "uid": objects.uid(waiting), "controller": True}
     metadata = {"name": "p-gpu", "ownerReferences": [owner]}
     request = {"name": "r", "exactly": {"deviceClassName": "none", "allocationMode": "All"}}
@@ -170,6 +180,7 @@ async def test_a_more_important_pod_removes_a_less_important_one(client, schedul
     for name, value in (("low", 1), ("high", 1000)):
         await client.create(priorities, {"metadata": {"name": name}, "value": value})
     await node(client, "a", cpu="1")
+    await known(scheduler, "a")
     await pod(client, "victim", priorityClassName="low", terminationGracePeriodSeconds=0)
     await eventually(client, "victim", on("a"))
     await pod(client, "important", priorityClassName="high")
