@@ -527,6 +527,56 @@ async def test_openapi_documents_are_merged(pair: Pair) -> None:
     await until(withdrawn)
 
 
+class TellsOfItsGroup:
+    """An API server made of Kubernetes' own library: its group has a document of its own in version 3 too."""
+
+    ROOT = "apis/wardle.example.com"
+
+    def __init__(self, application: Application) -> None:
+        self._application = application
+
+    async def handle(self, request: Request) -> Response:
+        if request.path == f"/openapi/v3/{self.ROOT}":
+            return json_response({"openapi": "3.0.0", "info": {"title": "wardle", "version": "v1"}})
+        response = await self._application.handle(request)
+        if request.path != "/openapi/v3":
+            return response
+        index = codec.decode_json(await body(response))
+        for root in (self.ROOT, "version"):
+            index["paths"][root] = {"serverRelativeURL": f"/openapi/v3/{root}?hash=A"}
+        return json_response(index)
+
+
+def json_response(document: Any) -> Response:
+    return Response(200, [("Content-Type", "application/json")], codec.encode_json(document))
+
+
+async def test_the_document_of_a_group_is_asked_of_who_serves_the_group(pair: Pair) -> None:
+    pair.behind.application = TellsOfItsGroup(pair.other)
+    await pair.register()
+    await pair.available()
+    root = TellsOfItsGroup.ROOT
+
+    async def index() -> Any:
+        return (await pair.read("/openapi/v3"))["paths"]
+
+    async def listed() -> Any:
+        return (await index()).get(root)
+
+    address = (await until(listed))["serverRelativeURL"]
+    assert (await pair.read(address))["info"]["title"] == "wardle"
+    paths = await index()
+    assert list(paths) == sorted(paths)
+    assert (await pair.read(paths["version"]["serverRelativeURL"]))["info"]["title"] == "Kubernetes"
+    await pair.client.delete(APISERVICES, NAME)
+
+    async def withdrawn() -> bool:
+        return root not in await index()
+
+    await until(withdrawn)
+    assert (await pair.ask("GET", f"/openapi/v3/{root}")).status == 404
+
+
 # -- local APIServices --
 
 

@@ -135,6 +135,14 @@ def test_a_name_is_that_of_the_kind_sent(document, path, kind):
     assert next(p for p in parameters if p["name"] == "name")["description"] == f"name of the {kind}"
 
 
+def test_queries_of_a_delete_are_described_like_the_fields_of_its_body(document):
+    options = document["definitions"]["io.k8s.apimachinery.pkg.apis.meta.v1.DeleteOptions"]["properties"]
+    parameters = document["paths"][f"{PODS}/{{name}}"]["delete"]["parameters"][1:]
+    told = {each["name"]: each["description"] for each in parameters}
+    assert told == {name: options[name]["description"] for name in told}
+    assert all(told.values())
+
+
 def test_what_cannot_be_watched_is_only_listed(document):
     listing = document["paths"]["/api/v1/componentstatuses"]["get"]
     assert listing["description"] == "list objects of kind ComponentStatus"

@@ -65,24 +65,26 @@ class Documents:
         place = (remote.group, remote.version)
         if self._known.pop(place, None) is not None:
             self._discovery.set_foreign(self._known.values())
-        dropped = self._documents2.pop(place, None)
-        if self._hashes3.pop(remote.root.strip("/"), None) is not None or dropped is not None:
+        dropped = [self._documents2.pop(place, None), self._hashes3.pop(remote.root.strip("/"), None)]
+        if all(group != remote.group for group, _ in self._known):
+            dropped.append(self._hashes3.pop(f"apis/{remote.group}", None))
+        if any(dropped):
             self._openapi.set_foreign(self._documents2, self._hashes3)
 
     async def read(self, remote: Remote, ask: Ask) -> None:
         """Reads its OpenAPI documents; a server may lack them."""
         index = await _json(ask, "/openapi/v3")
-        root = remote.root.strip("/")
-        stated = ((index or {}).get("paths") or {}).get(root) or {}
+        listed = (index or {}).get("paths") or {}
         place = (remote.group, remote.version)
-        before = (self._hashes3.get(root), self._documents2.get(place))
-        if url := stated.get("serverRelativeURL"):
-            self._hashes3[root] = str(url)
+        before = (dict(self._hashes3), self._documents2.get(place))
+        for root in (remote.root.strip("/"), f"apis/{remote.group}"):
+            if url := (listed.get(root) or {}).get("serverRelativeURL"):
+                self._hashes3[root] = str(url)
         whole = await _json(ask, "/openapi/v2")
         if whole is not None:
             cut = cut_out(whole, remote.root)
             self._documents2[place] = zlib.compress(codec.encode_json(cut), 5)
-        if before != (self._hashes3.get(root), self._documents2.get(place)):
+        if before != (self._hashes3, self._documents2.get(place)):
             self._openapi.set_foreign(self._documents2, self._hashes3)
 
     def _set(self, place: tuple[str, str], foreign: Foreign) -> None:

@@ -12,7 +12,7 @@ import ctypes
 import hashlib
 import time
 import zlib
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping
 from typing import Any
 
 from msgspec import Raw, Struct
@@ -35,6 +35,7 @@ _ALTERNATIVES = {
     "io.k8s.apimachinery.pkg.util.intstr.IntOrString": ("integer", "string"),
 }
 """What version 3 can say and version 2, which calls them strings, cannot."""
+_DELETE_OPTIONS = f"{_META}.DeleteOptions"
 _UNSAFE = "ignoreStoreReadErrorWithClusterBreakingPotential"
 _LEVEL = 5
 
@@ -69,7 +70,7 @@ class OpenAPI:
         self._hashes: dict[str, str] = {}
         self._foreign2: tuple[bytes, ...] = ()
         self.foreign3: Mapping[str, str] = {}
-        """``apis/GROUP/VERSION`` of what other API servers serve -> the address of its version 3 document."""
+        """``apis/GROUP/VERSION`` and ``apis/GROUP`` that other API servers serve -> the address of the document."""
         self._lock = asyncio.Lock()
 
     def set_foreign(self, documents2: Mapping[Any, bytes], addresses3: Mapping[str, str]) -> None:
@@ -249,7 +250,9 @@ class _Maker:
         ]
 
     def paths(self, form: Format, pairs: Iterable[tuple[Entry, Resource]]) -> Document:
-        maker = Paths(form, self.name_of, _lacking(self.minor))
+        options = schemas.openapi_closure(self.minor, [_DELETE_OPTIONS])[_DELETE_OPTIONS]["properties"]
+        texts = {name: each["description"] for name, each in options.items()}
+        maker = Paths(form, self.name_of, texts, _lacking(self.minor, texts))
         found: Document = {}
         for entry, resource in pairs:
             found.update(maker.of(entry.kind, resource, custom=entry.custom))
@@ -263,11 +266,10 @@ class _Maker:
                 _let_the_loop_run()
 
 
-def _lacking(minor: str) -> frozenset[str]:
+def _lacking(minor: str, delete_options: Container[str]) -> frozenset[str]:
     """The queries that came after a minor, told by the types that came with them."""
-    types = schemas.definitions(minor)
-    found = set() if f"{_META}.ShardInfo" in types else {"shardSelector"}
-    if _UNSAFE not in types[f"{_META}.DeleteOptions"]["properties"]:
+    found = set() if f"{_META}.ShardInfo" in schemas.definitions(minor) else {"shardSelector"}
+    if _UNSAFE not in delete_options:
         found.add(_UNSAFE)
     return frozenset(found)
 

@@ -28,7 +28,7 @@ _PATCH = (
 )  # fmt: skip
 _TEXT: Mapping[str, tuple[str, str]] = {
     "pretty": ("string", "If 'true', then the output is pretty printed."),
-    "dryRun": ("string", "When present, indicates that modifications should not be persisted; the only valid value is All."),
+    "dryRun": ("string", ""),
     "fieldManager": ("string", "The name of the actor that makes the change; at most 128 printable characters."),
     "fieldValidation": ("string", "What to do with unknown or duplicate fields: Ignore, Warn (the default) or Strict."),
     "force": ("boolean", "Whether an apply request takes fields over from other managers."),
@@ -43,10 +43,10 @@ _TEXT: Mapping[str, tuple[str, str]] = {
     "sendInitialEvents": ("boolean", "Whether a watch begins with the objects there are."),
     "timeoutSeconds": ("integer", "Ends the call after this many seconds."),
     "watch": ("boolean", "Watch for changes instead of listing."),
-    "gracePeriodSeconds": ("integer", "Seconds before the object is deleted; zero means at once."),
-    "orphanDependents": ("boolean", "Deprecated: use propagationPolicy."),
-    "propagationPolicy": ("string", "What becomes of dependents: Orphan, Background or Foreground."),
-    "ignoreStoreReadErrorWithClusterBreakingPotential": ("boolean", "Deletes an object that cannot be read."),
+    "gracePeriodSeconds": ("integer", ""),
+    "orphanDependents": ("boolean", ""),
+    "propagationPolicy": ("string", ""),
+    "ignoreStoreReadErrorWithClusterBreakingPotential": ("boolean", ""),
     "command": ("string", "The program and its arguments, each a parameter of its own; no shell reads them."),
     "container": ("string", "The container of the pod; may be left out where there is only one."),
     "stdin": ("boolean", "Whether standard input is sent."),
@@ -64,6 +64,7 @@ _TEXT: Mapping[str, tuple[str, str]] = {
     "tailLines": ("integer", "Only so many of the last lines."),
     "timestamps": ("boolean", "Puts its time before every line."),
 }  # fmt: skip
+"""Type and description of queries; those without a description are fields of DeleteOptions, which describes them."""
 _EXEC = ("container", "stderr", "stdin", "stdout", "tty")
 _BELOW: Mapping[str, tuple[str, ...]] = {
     "exec": ("command", *_EXEC),
@@ -94,10 +95,16 @@ _DEPRECATED = "deprecated: use the 'watch' parameter with a list operation inste
 
 
 class Paths:
-    """Makes the paths of one format; ``name_of`` knows the definitions. ``lacking``: queries that there are not yet."""
+    """Makes the paths of one format; ``name_of`` knows the definitions.
 
-    def __init__(self, form: Format, name_of: NameOf, lacking: Container[str] = ()) -> None:
+    ``texts``: descriptions of the queries that are fields of DeleteOptions. ``lacking``: queries that there are not.
+    """
+
+    def __init__(
+        self, form: Format, name_of: NameOf, texts: Mapping[str, str], lacking: Container[str]
+    ) -> None:
         self._form = form
+        self._texts = texts
         self._lacking = lacking
         self._name_of = name_of
         self._prefix = "#/definitions/" if form == 2 else "#/components/schemas/"
@@ -182,7 +189,12 @@ class Paths:
         return self._parameter(name, "path", "string", description) | {"required": True}
 
     def _queries(self, names: Iterable[str]) -> list[Document]:
-        return [self._parameter(name, "query", *_TEXT[name]) for name in names if name not in self._lacking]
+        found = []
+        for name in names:
+            if name not in self._lacking:
+                kind, description = _TEXT[name]
+                found.append(self._parameter(name, "query", kind, description or self._texts[name]))
+        return found
 
     def _parameter(self, name: str, where: str, kind: str, description: str) -> Document:
         shape = {"type": kind, "uniqueItems": True}

@@ -14,6 +14,7 @@ from sublet.client.exchange import Request, Response
 from sublet.machinery.status import MethodNotAllowed, NotAcceptable
 
 if TYPE_CHECKING:
+    from sublet.apiserver.aggregation import Remote
     from sublet.apiserver.api import APIServer
 
 PROTOBUF2 = "application/com.github.proto-openapi.spec.v2@v1.0+protobuf"
@@ -65,16 +66,15 @@ def _index(info: RequestInfo, api: APIServer) -> Response:
         root: {"serverRelativeURL": f"/openapi/v3/{root}?hash={identity}"}
         for root, identity in api.openapi.hashes().items()
     }
-    paths |= {root: {"serverRelativeURL": address} for root, address in api.openapi.foreign3.items()}
+    for root, address in api.openapi.foreign3.items():
+        if root not in paths or _remote(root, api) is not None:
+            paths[root] = {"serverRelativeURL": address}
     paths = dict(sorted(paths.items()))
     return negotiation.respond({"paths": paths}, negotiation.Accepted("json", pretty=info.flag("pretty")))
 
 
 async def _version3(request: Request, info: RequestInfo, api: APIServer, root: str) -> Response:
-    _, _, place = root.partition("/")
-    group, _, version = place.rpartition("/")
-    remote = api.aggregation.remotes.get((group, version))
-    if remote is not None:
+    if (remote := _remote(root, api)) is not None:
         return await api.aggregation.answer(request, remote)
     form = _form(request, (PROTOBUF3, SENT_PROTOBUF3), PROTOBUF3)
     identity = api.openapi.hashes().get(root)
@@ -94,6 +94,17 @@ async def _version3(request: Request, info: RequestInfo, api: APIServer, root: s
         expires = formatdate(api.clock.now() + _A_YEAR, usegmt=True)
         response.headers += [("Cache-Control", _FOREVER), ("Expires", expires)]
     return response
+
+
+def _remote(root: str, api: APIServer) -> Remote | None:
+    """The API server that a document is of; None where it is one of ours. That of a group is where there is one."""
+    remotes = api.aggregation.remotes
+    match root.split("/"):
+        case ["apis", group, version]:
+            return remotes.get((group, version))
+        case ["apis", group] if root in api.openapi.foreign3 and root not in api.openapi.hashes():
+            return next((remote for remote in remotes.values() if remote.group == group), None)
+    return None
 
 
 async def _answer(request: Request, found: Published, content_type: str) -> Response:
