@@ -108,3 +108,20 @@ async def test_documents_beside_the_resources_are_served_like_the_others(front: 
     packed = await front.ask("GET", url, headers={"accept": PROTOBUF3})
     assert packed.body.startswith(b"\x0a\x053.0.0")
     assert f"/{root}/".encode() in packed.body
+
+
+@pytest.mark.parametrize(
+    ("stated", "status"),
+    [("{}", 304), ("W/{}", 304), ('"other", {}', 304), ("*", 304), ('"other"', 200), ("", 200)],
+)
+async def test_what_a_client_has_is_not_sent_again(front: Front, stated: str, status: int) -> None:
+    etag = (await front.ask("GET", "/openapi/v3/version")).headers["etag"]
+    headers = {"if-none-match": stated.format(etag)}
+    answer = await front.ask("GET", "/openapi/v3/version", headers=headers)
+    assert (answer.status, bool(answer.body)) == (status, status == 200)
+
+
+@pytest.mark.parametrize("root", ["logs", "apis/none", "apis/apps/v9", "api/v2"])
+async def test_there_is_no_document_of_what_is_not_served(front: Front, root: str) -> None:
+    answer = await front.ask("GET", f"/openapi/v3/{root}")
+    assert (answer.status, answer.body) == (404, b"")

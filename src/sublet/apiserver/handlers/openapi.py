@@ -79,7 +79,7 @@ async def _version3(request: Request, info: RequestInfo, api: APIServer, root: s
     form = _form(request, (PROTOBUF3, SENT_PROTOBUF3), PROTOBUF3)
     identity = api.openapi.hashes().get(root)
     if identity is None:
-        return not_served()
+        return Response(404)  # as upstream's aggregator: nothing is said
     asked = info.param("hash")
     if asked and asked != identity:
         return Response(301, [("Location", f"/openapi/v3/{root}?hash={identity}")])
@@ -107,10 +107,15 @@ def _remote(root: str, api: APIServer) -> Remote | None:
     return None
 
 
+def _known(stated: str, etag: str) -> bool:
+    """Whether If-None-Match names an ETag: one of several, perhaps made weak by what stands between, or any."""
+    return any(each.strip().removeprefix("W/") in (etag, "*") for each in stated.split(","))
+
+
 async def _answer(request: Request, found: Published, content_type: str) -> Response:
     etag = f'"{found.hash}"'
     headers = [("Content-Type", content_type), ("ETag", etag), ("Vary", "Accept-Encoding, Accept")]
-    if request.headers.get("if-none-match") == etag:
+    if _known(request.headers.get("if-none-match", ""), etag):
         return Response(304, headers)
     if "gzip" in request.headers.get("accept-encoding", ""):
         return Response(200, [*headers, ("Content-Encoding", "gzip")], found.packed)
