@@ -10,6 +10,7 @@ from apiserver_front import Front, front
 from sublet.apiserver.handlers.openapi import PROTOBUF3
 from sublet.apiserver.kindset import KindSet
 from sublet.apiserver.openapi import OpenAPI
+from sublet.apiserver.openapi_merge import references
 from sublet.kinds import catalog
 from sublet.machinery import codec
 
@@ -81,6 +82,21 @@ async def test_the_listing_of_a_version_s_resources_stands_with_them(documents: 
         found = await read(documents, root)
         assert found["paths"][f"/{root}/"]["get"]["operationId"] == identity
         assert f"{META}APIResourceList" in found["components"]["schemas"]
+
+
+@pytest.mark.parametrize("root", ["api/v1", "apis/apps/v1", "apis/authorization.k8s.io/v1"])
+async def test_a_document_defines_what_its_paths_lead_to_and_nothing_else(
+    documents: OpenAPI, root: str
+) -> None:
+    found = await read(documents, root)
+    definitions = found["components"]["schemas"]
+    left, reached = references(found["paths"]), set()
+    while left:
+        name = left.pop()
+        if name not in reached:
+            reached.add(name)
+            left += references(definitions[name])
+    assert reached == set(definitions)
 
 
 async def test_the_listing_names_every_document_in_order(front: Front) -> None:

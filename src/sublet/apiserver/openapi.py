@@ -21,7 +21,7 @@ from sublet.apiserver import openapi_general
 from sublet.apiserver.conversion import CustomKind
 from sublet.apiserver.kindset import Entry, KindSet
 from sublet.apiserver.openapi_custom import CustomDefinitions
-from sublet.apiserver.openapi_merge import merge
+from sublet.apiserver.openapi_merge import merge, references
 from sublet.apiserver.openapi_paths import Document, Format, Paths
 from sublet.apiserver.openapi_pieces import Pieces
 from sublet.apiserver.release import git_version
@@ -348,12 +348,12 @@ def _document3(maker: _Maker, root: str) -> Document:
     item = {path: general[path]} if path in general else {}
     place = _place(root)
     if place is None:
-        wanted = [name for name in _references(item) if name in openapi_general.DEFINITIONS]
+        wanted = [name for name in references(item) if name in openapi_general.DEFINITIONS]
         components = {"schemas": dict(_all_as_version3(schemas.openapi_closure(maker.minor, wanted)))}
         return _version3(maker.info(), item, components if wanted else {})
     pairs = maker.served(*place)
     paths = dict(sorted({**item, **maker.paths(3, pairs)}.items()))
-    shapes = _schemas3(maker, place, pairs)
+    shapes = _schemas3(maker, place, pairs, paths)
     if all(entry.custom for entry, _ in pairs):
         return {"openapi": "3.0.0", "info": _CUSTOM, "paths": paths, "components": {"schemas": shapes}}
     return _version3(maker.info(), paths, {"schemas": shapes})
@@ -368,10 +368,13 @@ def _version3(info: Document, paths: Document, components: Document) -> Document
     return {"openapi": "3.0.0", "info": info, "paths": paths, "components": components}
 
 
-def _schemas3(maker: _Maker, place: tuple[str, str], pairs: Iterable[tuple[Entry, Resource]]) -> Document:
-    """The definitions that the document of a group and version needs."""
+def _schemas3(
+    maker: _Maker, place: tuple[str, str], pairs: Iterable[tuple[Entry, Resource]], paths: Document
+) -> Document:
+    """The definitions that the paths of a group and version need."""
     group, version = place
     definitions = schemas.openapi_definitions(maker.minor, f"{group}/{version}" if group else version)
+    definitions = _closure(definitions, references(paths))
     custom: Document = {}
     if any(entry.custom for entry, _ in pairs):
         meta = schemas.openapi_definitions(maker.minor, "v1")
@@ -397,17 +400,8 @@ def _closure(definitions: Document, wanted: Iterable[str]) -> Document:
         name = left.pop()
         if name not in found and name in definitions:
             found[name] = definitions[name]
-            left.extend(_references(definitions[name]))
+            left.extend(references(definitions[name]))
     return found
-
-
-def _references(node: Any) -> list[str]:
-    if isinstance(node, list):
-        return [name for child in node for name in _references(child)]
-    if not isinstance(node, dict):
-        return []
-    own = [node["$ref"].rpartition("/")[2]] if isinstance(node.get("$ref"), str) else []
-    return own + [name for child in node.values() for name in _references(child)]
 
 
 def _let_the_loop_run() -> None:
