@@ -186,3 +186,24 @@ def test_a_broken_list_is_named(tmp_path):
     (tmp_path / "programs.json").write_text(json.dumps([{"name": "x"}]))
     with pytest.raises(ServiceUnavailable, match=r"programs\.json"):
         supervision.read_programs(tmp_path)
+
+
+async def test_a_list_whose_writer_was_killed_before_it_told_is_taken_with_the_next(processes):
+    one, two = sleeper("one"), sleeper("two")
+    supervision.supervise(processes.directory, [one])
+    await until(lambda: processes.pid("one"))
+    listed = json.dumps([program.to_object() for program in (one, two)], indent=1)
+    (processes.directory / "programs.json").write_text(listed)
+    supervision.supervise(processes.directory, [one, two])
+    await until(lambda: processes.pid("two"))
+
+
+async def test_a_supervisor_that_is_told_of_a_list_while_it_starts_lives_and_takes_it(processes):
+    one, two = sleeper("one"), sleeper("two")
+    supervision.supervise(processes.directory, [one])
+    young = processes.pid(supervision.SUPERVISOR)
+    for _ in range(20):
+        supervision.supervise(processes.directory, [one, two])
+        await asyncio.sleep(0.02)
+    await until(lambda: processes.pid("one") and processes.pid("two"))
+    assert processes.pid(supervision.SUPERVISOR) == young

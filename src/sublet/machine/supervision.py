@@ -30,6 +30,9 @@ _HEALTHY_SECONDS = 60.0
 """A program that ran this long is started again at once."""
 _LOG_BYTES = 20 << 20
 _LOG_CHECK = 60.0
+_DEAF = ("/bin/sh", "-c", 'trap "" HUP && exec "$0" "$@"')
+"""Runs what follows with SIGHUP ignored: a supervisor that is told of a new list before it listens reads that list anyway,
+and does not die of being told."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,20 +150,18 @@ def read_programs(directory: Path) -> list[Program]:
 def supervise(directory: Path, programs: Sequence[Program]) -> None:
     """Makes a background supervisor of this directory keep exactly these programs; returns once it runs.
 
-    A supervisor that runs is told of the new list. Raises :class:`ServiceUnavailable`.
+    A supervisor that runs is told to read the list, also one that it may have read already: who wrote the list before may
+    have been killed between that and telling of it. Raises :class:`ServiceUnavailable`.
     """
     directory.mkdir(parents=True, exist_ok=True, mode=0o700)
     text = json.dumps([program.to_object() for program in programs], indent=1)
-    path = directory / _PROGRAMS
-    same = path.exists() and path.read_text() == text
-    write_whole(path, text)
+    write_whole(directory / _PROGRAMS, text)
     processes = Processes(directory)
-    own = Program(
-        SUPERVISOR, (sys.executable, "-m", "sublet.machine.supervision", str(directory)), stop_seconds=120.0
-    )
+    module = (sys.executable, "-m", "sublet.machine.supervision", str(directory))
+    own = Program(SUPERVISOR, (*_DEAF, *module), stop_seconds=120.0)
     if processes.pid(SUPERVISOR) is None:
         processes.start(own)
-    elif not same:
+    else:
         processes.signal(SUPERVISOR, signal.SIGHUP)
 
 
