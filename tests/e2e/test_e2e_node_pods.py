@@ -404,7 +404,7 @@ async def test_users_groups_and_read_only_root_hold(cluster: Cluster) -> None:
         "command": [
             "sh",
             "-c",
-            "id -u; id -g; id -G; touch /x || echo read-only; ls -ln /d | tail -1; touch /d/y",
+            "exec 2>&1; id -u; id -g; id -G; touch /x || echo read-only; ls -ln /d | tail -1; touch /d/y",
         ],
         "securityContext": {"readOnlyRootFilesystem": True, "allowPrivilegeEscalation": False},
         "volumeMounts": [{"name": "d", "mountPath": "/d"}],
