@@ -57,6 +57,7 @@ from sublet.apiserver.settings import APIServerSettings
 from sublet.apiserver.watchcache import Computed, WatchCaches
 from sublet.apiserver.webhookclient import Resolve, WebhookClient
 from sublet.apiserver.webhookusers import WebhookUsers
+from sublet.apiserver.writing import SYSTEM_USER
 from sublet.client.client import Client
 from sublet.client.events import EventRecorder
 from sublet.client.exchange import Request, Response, User
@@ -75,9 +76,6 @@ if TYPE_CHECKING:
     from sublet.apiserver.admission.imagepolicy import ImageReviews
 
 _log = logging.getLogger(__name__)
-
-SYSTEM_USER = User("system:apiserver", ("system:masters", "system:authenticated"))
-"""As whom the server writes what it must have."""
 
 _WITHDRAW_SECONDS = 2.0
 Check = Callable[[], Awaitable[None]]

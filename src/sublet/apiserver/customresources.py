@@ -19,8 +19,7 @@ from sublet.apiserver.registry import Registry
 from sublet.apiserver.stored import key_prefix, place
 from sublet.apiserver.watchcache import CachedEntry, WatcherOverrun
 from sublet.apiserver.webhookclient import WebhookClient
-from sublet.apiserver.writing import Transaction, Write
-from sublet.client.exchange import User
+from sublet.apiserver.writing import SYSTEM_USER, Transaction, Write
 from sublet.machinery import codec, objects
 from sublet.machinery.kind import Kind, Object
 from sublet.machinery.status import FieldError, NotFound, StatusError
@@ -29,7 +28,6 @@ from sublet.store.interface import Compacted, StoreClosed
 _log = logging.getLogger(__name__)
 
 GROUP, PLURAL = "apiextensions.k8s.io", "customresourcedefinitions"
-_USER = User("system:apiserver", ("system:masters", "system:authenticated"))
 _PAUSE = 0.5
 """Seconds between two looks for objects that finalizers still keep."""
 
@@ -346,7 +344,7 @@ class CustomResources:
             namespace, name = place(entry.key, prefix)
             try:
                 await self._registry.delete(
-                    kind, namespace, name, DeleteOptions(), Write(_USER, kind.resource)
+                    kind, namespace, name, DeleteOptions(), Write(SYSTEM_USER, kind.resource)
                 )
             except NotFound:
                 continue

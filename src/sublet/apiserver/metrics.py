@@ -21,8 +21,10 @@ from sublet.machinery.exposition import (
     Counter,
     Histogram,
     Histograms,
+    counter,
     escaped,
     heading,
+    histograms,
     label_text,
 )
 
@@ -116,86 +118,62 @@ class Metrics(Struct):
     started: float = 0.0
     ticked: float = 0.0
     """Loop time at which the loop last ran what was due."""
-    long_running: Counter = field(
-        default_factory=lambda: Counter(
-            "apiserver_longrunning_requests",
-            "[STABLE] Gauge of all active long-running apiserver requests broken out by verb, group, version, "
-            "resource, scope and component. Not all requests are tracked this way.",
-            "gauge",
-        )
+    long_running: Counter = counter(
+        "apiserver_longrunning_requests",
+        "[STABLE] Gauge of all active long-running apiserver requests broken out by verb, group, version, "
+        "resource, scope and component. Not all requests are tracked this way.",
+        "gauge",
     )
-    terminations: Counter = field(
-        default_factory=lambda: Counter(
-            "apiserver_request_terminations_total",
-            "[ALPHA] Number of requests which apiserver terminated in self-defense.",
-        )
+    terminations: Counter = counter(
+        "apiserver_request_terminations_total",
+        "[ALPHA] Number of requests which apiserver terminated in self-defense.",
     )
-    watch_events: Counter = field(
-        default_factory=lambda: Counter(
-            "apiserver_watch_events_total", "[ALPHA] Number of events sent in watch clients"
-        )
+    watch_events: Counter = counter(
+        "apiserver_watch_events_total", "[ALPHA] Number of events sent in watch clients"
     )
-    authentications: Counter = field(
-        default_factory=lambda: Counter(
-            "authentication_attempts", "[ALPHA] Counter of authenticated attempts."
-        )
+    authentications: Counter = counter(
+        "authentication_attempts", "[ALPHA] Counter of authenticated attempts."
     )
-    authentication: Histograms = field(
-        default_factory=lambda: Histograms(
-            "authentication_duration_seconds",
-            "[ALPHA] Authentication duration in seconds broken out by result.",
-            DOUBLING,
-        )
+    authentication: Histograms = histograms(
+        "authentication_duration_seconds",
+        "[ALPHA] Authentication duration in seconds broken out by result.",
+        DOUBLING,
     )
-    authenticated: Counter = field(
-        default_factory=lambda: Counter(
-            "authenticated_user_requests",
-            "[ALPHA] Counter of authenticated requests broken out by username.",
-        )
+    authenticated: Counter = counter(
+        "authenticated_user_requests",
+        "[ALPHA] Counter of authenticated requests broken out by username.",
     )
-    authorizations: Counter = field(
-        default_factory=lambda: Counter(
-            "authorization_attempts_total",
-            "[ALPHA] Counter of authorization attempts broken down by result. It can be either 'allowed', 'denied', "
-            "'no-opinion' or 'error'.",
-        )
+    authorizations: Counter = counter(
+        "authorization_attempts_total",
+        "[ALPHA] Counter of authorization attempts broken down by result. It can be either 'allowed', 'denied', "
+        "'no-opinion' or 'error'.",
     )
-    deprecated: Counter = field(
-        default_factory=lambda: Counter(
-            "apiserver_requested_deprecated_apis",
-            "[STABLE] Gauge of deprecated APIs that have been requested, broken out by API group, version, resource, "
-            "subresource, and removed_release.",
-            "gauge",
-        )
+    deprecated: Counter = counter(
+        "apiserver_requested_deprecated_apis",
+        "[STABLE] Gauge of deprecated APIs that have been requested, broken out by API group, version, resource, "
+        "subresource, and removed_release.",
+        "gauge",
     )
-    store_errors: Counter = field(
-        default_factory=lambda: Counter(
-            "etcd_request_errors_total",
-            "[ALPHA] Etcd failed request counts for each operation and object type.",
-        )
+    store_errors: Counter = counter(
+        "etcd_request_errors_total",
+        "[ALPHA] Etcd failed request counts for each operation and object type.",
     )
-    store: Histograms = field(
-        default_factory=lambda: Histograms(
-            "etcd_request_duration_seconds",
-            "[ALPHA] Etcd request latency in seconds for each operation and object type.",
-            _STORE_BUCKETS,
-        )
+    store: Histograms = histograms(
+        "etcd_request_duration_seconds",
+        "[ALPHA] Etcd request latency in seconds for each operation and object type.",
+        _STORE_BUCKETS,
     )
-    admission: Histograms = field(
-        default_factory=lambda: Histograms(
-            "apiserver_admission_step_admission_duration_seconds",
-            "[STABLE] Admission sub-step latency histogram in seconds, broken out for each operation and API "
-            "resource and step type (validate or admit).",
-            _ADMISSION_BUCKETS,
-        )
+    admission: Histograms = histograms(
+        "apiserver_admission_step_admission_duration_seconds",
+        "[STABLE] Admission sub-step latency histogram in seconds, broken out for each operation and API "
+        "resource and step type (validate or admit).",
+        _ADMISSION_BUCKETS,
     )
-    controllers: Histograms = field(
-        default_factory=lambda: Histograms(
-            "apiserver_admission_controller_admission_duration_seconds",
-            "[STABLE] Admission controller latency histogram in seconds, identified by name and broken out for each "
-            "operation and API resource and type (validate or admit).",
-            _ADMISSION_BUCKETS,
-        )
+    controllers: Histograms = histograms(
+        "apiserver_admission_controller_admission_duration_seconds",
+        "[STABLE] Admission controller latency histogram in seconds, identified by name and broken out for each "
+        "operation and API resource and type (validate or admit).",
+        _ADMISSION_BUCKETS,
     )
     """Of each built-in admission plug-in."""
     _watch_labels: dict[tuple[str, str, str, str], str] = field(default_factory=dict)
@@ -288,11 +266,11 @@ class Metrics(Struct):
         )
         for kind, count in self.in_flight.items():
             yield f'{name}{{request_kind="{kind}"}} {count}'
-        for counter in (
+        for each in (
             self.long_running, self.watch_events, self.authentications, self.authenticated, self.authorizations,
             self.deprecated, self.store_errors, self.terminations,
         ):  # fmt: skip
-            yield from tuple(counter.lines())
+            yield from tuple(each.lines())
         yield from tuple(self.authentication.lines())
         yield from tuple(self.store.lines())
         what = "[ALPHA] Etcd request counts for each operation and object type."

@@ -6,13 +6,10 @@ import logging
 
 from sublet.apiserver.deletion import DeleteOptions
 from sublet.apiserver.registry import Registry
-from sublet.apiserver.writing import Write
-from sublet.client.exchange import User
+from sublet.apiserver.writing import SYSTEM_USER, Write
 from sublet.machinery import objects
 from sublet.machinery.kind import Object
 from sublet.machinery.status import NotFound, StatusError
-
-_USER = User("system:apiserver", ("system:masters", "system:authenticated"))
 
 _log = logging.getLogger(__name__)
 
@@ -24,7 +21,7 @@ async def follow(registry: Registry, service: Object) -> None:
         return
     namespace, name = objects.namespace(service), objects.name(service)
     try:
-        write = Write(_USER, kind.resource, admitted=True)
+        write = Write(SYSTEM_USER, kind.resource, admitted=True)
         await registry.delete(kind, namespace, name, DeleteOptions(), write)
     except NotFound:
         return

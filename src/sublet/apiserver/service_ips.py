@@ -11,8 +11,7 @@ from sublet.apiserver.deletion import DeleteOptions
 from sublet.apiserver.options import WriteOptions
 from sublet.apiserver.registry import Registry
 from sublet.apiserver.release import SERVER
-from sublet.apiserver.writing import Write
-from sublet.client.exchange import User
+from sublet.apiserver.writing import SYSTEM_USER, Write
 from sublet.machinery import names, networks, objects
 from sublet.machinery.kind import Kind, Object
 from sublet.machinery.networks import Network
@@ -21,7 +20,6 @@ from sublet.machinery.status import AlreadyExists, NotFound, internal_error
 NETWORKING = "networking.k8s.io"
 MANAGER = "ipallocator.k8s.io"
 MANAGED_BY = "ipaddress.kubernetes.io/managed-by"
-_USER = User("system:apiserver", ("system:masters", "system:authenticated"))
 _TRIES = 64
 
 
@@ -169,7 +167,7 @@ class ServiceIPs:
         }
         options = WriteOptions(dry_run=dry_run, manager=SERVER)
         try:
-            await self._registry.create(kind, obj, "", Write(_USER, kind.resource, options))
+            await self._registry.create(kind, obj, "", Write(SYSTEM_USER, kind.resource, options))
         except AlreadyExists:
             return await self._is_ours(service, address)
         return True
@@ -201,7 +199,7 @@ class ServiceIPs:
         if kind is None:
             return
         try:
-            await self._registry.delete(kind, "", address, DeleteOptions(), Write(_USER, kind.resource))
+            await self._registry.delete(kind, "", address, DeleteOptions(), Write(SYSTEM_USER, kind.resource))
         except NotFound:
             return
 

@@ -26,6 +26,10 @@ Change = Callable[[Object | None], Object]
 """From the current object (a copy of its own, in the version asked for; None where nothing is) to the new one."""
 
 
+SYSTEM_USER = User("system:apiserver", ("system:masters", "system:authenticated"))
+"""As whom the server itself writes."""
+
+
 class Write(Struct):
     """Who writes, how, and what they are told besides the result."""
 

@@ -19,6 +19,7 @@ from sublet.machinery import objects
 from sublet.machinery.clock import Clock, SystemClock
 from sublet.machinery.kind import Object, Resource
 from sublet.machinery.status import AlreadyExists, NotFound, StatusError
+from sublet.machinery.tokenbucket import TokenBucket
 
 log = logging.getLogger(__name__)
 
@@ -63,11 +64,6 @@ class _Written(Struct):
 class _Alike(Struct):
     since: float
     messages: set[str] = field(default_factory=set)
-
-
-class _Budget(Struct):
-    tokens: float
-    at: float
 
 
 def identity(obj: Object) -> Object:
@@ -161,7 +157,7 @@ class EventRecorder(EventQueue):
         self._clock = clock or SystemClock()
         self._written: OrderedDict[tuple[str, ...], _Written] = OrderedDict()
         self._alike: OrderedDict[tuple[str, ...], _Alike] = OrderedDict()
-        self._budgets: OrderedDict[str, _Budget] = OrderedDict()
+        self._budgets: OrderedDict[str, TokenBucket] = OrderedDict()
 
     def event(
         self, obj: Object, resource: Resource, type: str, reason: str, message: str, *, field: str = "",
@@ -208,15 +204,10 @@ class EventRecorder(EventQueue):
     def _allowed(self, about: str, now: float) -> bool:
         budget = self._budgets.get(about)
         if budget is None:
-            budget = self._budgets[about] = _Budget(_BURST, now)
+            budget = self._budgets[about] = TokenBucket(_BURST, now)
             if len(self._budgets) > _REMEMBERED:
                 self._budgets.popitem(last=False)
-        budget.tokens = min(_BURST, budget.tokens + (now - budget.at) * _REFILL_PER_SECOND)
-        budget.at = now
-        if budget.tokens < 1:
-            return False
-        budget.tokens -= 1
-        return True
+        return budget.take(now, _BURST, _REFILL_PER_SECOND)
 
     async def _repeat(self, written: _Written, message: str, now: float) -> bool:
         patch = {"count": written.count + 1, "lastTimestamp": objects.rfc3339(now), "message": message}

@@ -5,10 +5,10 @@ from __future__ import annotations
 import time
 from collections.abc import Awaitable, Callable, Iterator
 
-from msgspec import Struct, field
+from msgspec import Struct
 
 from sublet.client.exchange import Request, Response, Transport
-from sublet.machinery.exposition import Counter, Histograms
+from sublet.machinery.exposition import Counter, Histograms, counter, histograms
 
 _BUCKETS = (0.005, 0.025, 0.1, 0.25, 0.5, 1.0, 2.0, 4.0, 8.0, 15.0, 30.0, 60.0)
 
@@ -17,18 +17,14 @@ class ClientMetrics(Struct):
     """Of all clients of one component; ``host`` is how metrics name the server, ``host:port``."""
 
     host: str
-    requests: Counter = field(
-        default_factory=lambda: Counter(
-            "rest_client_requests_total",
-            "[ALPHA] Number of HTTP requests, partitioned by status code, method, and host.",
-        )
+    requests: Counter = counter(
+        "rest_client_requests_total",
+        "[ALPHA] Number of HTTP requests, partitioned by status code, method, and host.",
     )
-    durations: Histograms = field(
-        default_factory=lambda: Histograms(
-            "rest_client_request_duration_seconds",
-            "[ALPHA] Request latency in seconds. Broken down by verb, and host.",
-            _BUCKETS,
-        )
+    durations: Histograms = histograms(
+        "rest_client_request_duration_seconds",
+        "[ALPHA] Request latency in seconds. Broken down by verb, and host.",
+        _BUCKETS,
     )
     now: Callable[[], float] = time.perf_counter
 

@@ -31,8 +31,7 @@ def tainted(piece: Object) -> dict[str, list[Object]]:
     spec = piece.get("spec") or {}
     found = {}
     for device in spec.get("devices") or ():
-        taints = [each for each in device.get("taints") or () if each.get("effect") == "NoExecute"]
-        if taints:
+        if taints := scheduling.no_execute(device):
             found[_key(spec.get("driver"), (spec.get("pool") or {}).get("name"), device["name"])] = taints
     return found
 
@@ -147,13 +146,9 @@ class DeviceTaintEviction:
 
     async def _evict(self, pod: Object) -> None:
         self._event(pod, "Marking for deletion")
-        condition = {
-            "type": "DisruptionTarget",
-            "status": "True",
-            "lastTransitionTime": objects.rfc3339(self._context.clock.now()),
-            "reason": "DeletionByDeviceTaintManager",
-            "message": "Device Taint manager: deleting due to NoExecute taint",
-        }
+        told = "Device Taint manager: deleting due to NoExecute taint"
+        now = self._context.clock.now()
+        condition = objects.disruption_target("DeletionByDeviceTaintManager", told, now)
         name, namespace, uid = objects.name(pod), objects.namespace(pod), objects.uid(pod)
         patch = {"metadata": {"uid": uid}, "status": {"conditions": [condition]}}
         client = self._context.client

@@ -116,13 +116,8 @@ class PodGarbageCollector:
         return confirmed
 
     def _lost(self) -> Object:
-        return {
-            "type": "DisruptionTarget",
-            "status": "True",
-            "lastTransitionTime": objects.rfc3339(self._context.clock.now()),
-            "reason": "DeletionByPodGC",
-            "message": "PodGC: node no longer exists",
-        }
+        now = self._context.clock.now()
+        return objects.disruption_target("DeletionByPodGC", "PodGC: node no longer exists", now)
 
     async def _fail(self, pod: Object, *conditions: Object) -> None:
         """Whoever owns the pod learns that it failed, and why: nobody else will say it."""

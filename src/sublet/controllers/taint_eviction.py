@@ -19,7 +19,7 @@ _PODS = resource("pods")
 
 
 def no_execute(node: Object) -> list[Object]:
-    return [t for t in (node.get("spec") or {}).get("taints") or () if t.get("effect") == "NoExecute"]
+    return scheduling.no_execute(node.get("spec") or {})
 
 
 def tolerated_for(pod: Object, taints: Sequence[Object]) -> float | None:
@@ -94,13 +94,8 @@ class TaintEviction:
     async def _evict(self, pod: Object) -> None:
         self._event(pod, f"Marking for deletion Pod {objects.key(pod)}")
         now = self._context.clock.now()
-        condition = {
-            "type": "DisruptionTarget",
-            "status": "True",
-            "lastTransitionTime": objects.rfc3339(now),
-            "reason": "DeletionByTaintManager",
-            "message": "Taint manager: deleting due to NoExecute taint",
-        }
+        told = "Taint manager: deleting due to NoExecute taint"
+        condition = objects.disruption_target("DeletionByTaintManager", told, now)
         status = pod.get("status") or {}
         conditions = set_condition(status.get("conditions") or (), condition)
         client = self._context.client

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections.abc import Iterable, Iterator
+from typing import Any
+
+from msgspec import field
 
 DOUBLING = tuple(0.001 * 2**step for step in range(15))
 """Bounds in seconds, from a millisecond to 16 s, each twice the one before."""
@@ -114,6 +117,16 @@ class Counter:
         yield from heading(self._name, self._what, self._kind)
         for labels, value in self.values.items():
             yield f"{self._name}{{{labels}}} {value}"
+
+
+def counter(name: str, what: str, kind: str = "counter") -> Any:
+    """The field of a Struct that begins as a :class:`Counter`."""
+    return field(default_factory=lambda: Counter(name, what, kind))
+
+
+def histograms(name: str, what: str, bounds: tuple[float, ...]) -> Any:
+    """The field of a Struct that begins as :class:`Histograms`."""
+    return field(default_factory=lambda: Histograms(name, what, bounds))
 
 
 def heading(name: str, what: str, kind: str) -> tuple[str, str]:

@@ -74,6 +74,14 @@ def owner_reference(owner: Object, resource: Resource, *, controller: bool = Tru
     return reference
 
 
+def disruption_target(reason: str, message: str, now: float) -> Object:
+    """The condition of a pod that somebody makes go. ``now``: Unix seconds."""
+    return {
+        "type": "DisruptionTarget", "status": "True", "lastTransitionTime": rfc3339(now), "reason": reason,
+        "message": message,
+    }  # fmt: skip
+
+
 def condition(obj: Object, kind: str) -> dict[str, Any] | None:
     """The entry of ``status.conditions`` with this type."""
     found: Iterable[dict[str, Any]] = (obj.get("status") or {}).get("conditions") or ()

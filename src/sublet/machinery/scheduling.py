@@ -126,6 +126,11 @@ def is_unschedulable(pod: Object, node: Object) -> bool:
 # -- taints --
 
 
+def no_execute(tainted: Mapping[str, Any]) -> list[Object]:
+    """Of the ``taints`` of a node's spec or of a device those that pods have to go for."""
+    return [each for each in tainted.get("taints") or () if each.get("effect") == "NoExecute"]
+
+
 def tolerates(toleration: Mapping[str, Any], taint: Mapping[str, Any]) -> bool:
     if toleration.get("effect") and toleration["effect"] != taint.get("effect"):
         return False

@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from msgspec import Struct
-
 from sublet.machinery import objects
 from sublet.machinery.clock import Clock
 from sublet.machinery.kind import Object
+from sublet.machinery.tokenbucket import TokenBucket
 from sublet.node import poddata
 
 _PARTS = ("initContainerStatuses", "containerStatuses", "ephemeralContainerStatuses")
@@ -20,22 +19,16 @@ Happened = tuple[str, str, str, str]
 """Type, reason, message, the container's place in the pod."""
 
 
-class Budget(Struct):
+class Budget:
     """How many events all hollow nodes of one process may write: as many as one kubelet, so that a thousand pods at
     once are not held up by the story of their containers."""
 
-    clock: Clock
-    tokens: float = _BURST
-    at: float = 0.0
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._bucket = TokenBucket(_BURST, clock.monotonic())
 
     def take(self) -> bool:
-        now = self.clock.monotonic()
-        self.tokens = min(_BURST, self.tokens + (now - self.at) * _PER_SECOND)
-        self.at = now
-        if self.tokens < 1:
-            return False
-        self.tokens -= 1
-        return True
+        return self._bucket.take(self._clock.monotonic(), _BURST, _PER_SECOND)
 
 
 Seen = dict[str, tuple[str, str]]

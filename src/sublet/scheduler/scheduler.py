@@ -365,13 +365,8 @@ class Scheduler:
 
     async def _evict_one(self, pod: PodInfo, victim: PodInfo) -> None:
         pods = resource("pods")
-        condition = {
-            "type": "DisruptionTarget",
-            "status": "True",
-            "reason": "PreemptionByScheduler",
-            "message": f"{pod.scheduler_name}: preempting to accommodate a higher priority pod",
-            "lastTransitionTime": objects.rfc3339(self._clock.now()),
-        }
+        told = f"{pod.scheduler_name}: preempting to accommodate a higher priority pod"
+        condition = objects.disruption_target("PreemptionByScheduler", told, self._clock.now())
         patch = {"metadata": {"uid": victim.uid}, "status": {"conditions": [condition]}}
         if not objects.is_deleting(victim.pod):
             await self._client.patch(

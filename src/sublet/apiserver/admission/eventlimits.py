@@ -5,24 +5,17 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Sequence
 
-from msgspec import Struct
-
 from sublet.apiserver.admission.configuration import EventLimit
 from sublet.apiserver.admission.framework import Attributes
 from sublet.machinery.clock import Clock
-
-
-class _Bucket(Struct):
-    tokens: float
-    at: float
-    """When it was filled last."""
+from sublet.machinery.tokenbucket import TokenBucket
 
 
 class EventLimits:
     """The limits of one API server."""
 
     def __init__(self, limits: Sequence[EventLimit], clock: Clock) -> None:
-        self._limits = [(limit, OrderedDict[str, _Bucket]()) for limit in limits]
+        self._limits = [(limit, OrderedDict[str, TokenBucket]()) for limit in limits]
         self._clock = clock
 
     def refusals(self, attributes: Attributes) -> list[str]:
@@ -35,17 +28,12 @@ class EventLimits:
         ]
 
 
-def _take(limit: EventLimit, buckets: OrderedDict[str, _Bucket], key: str, now: float) -> bool:
-    bucket = buckets.pop(key, None) or _Bucket(limit.burst, now)
+def _take(limit: EventLimit, buckets: OrderedDict[str, TokenBucket], key: str, now: float) -> bool:
+    bucket = buckets.pop(key, None) or TokenBucket(limit.burst, now)
     buckets[key] = bucket
     while len(buckets) > limit.cache_size:
         buckets.popitem(last=False)
-    bucket.tokens = min(limit.burst, bucket.tokens + (now - bucket.at) * limit.qps)
-    bucket.at = now
-    if bucket.tokens < 1:
-        return False
-    bucket.tokens -= 1
-    return True
+    return bucket.take(now, limit.burst, limit.qps)
 
 
 def _key(kind: str, attributes: Attributes) -> str:

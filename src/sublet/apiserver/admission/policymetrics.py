@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from msgspec import Struct, field
+from msgspec import Struct
 
-from sublet.machinery.exposition import Counter, Histograms, label_text
+from sublet.machinery.exposition import Counter, Histograms, counter, histograms, label_text
 
 _LABELS = ("enforcement_action", "error_type", "policy", "policy_binding")
 _PREFIX = "apiserver_validating_admission_policy_check"
@@ -22,35 +22,27 @@ _ERRORS = (
 class PolicyMetrics(Struct):
     """Of one API server; :meth:`lines` writes them in Prometheus' text format."""
 
-    checks: Counter = field(
-        default_factory=lambda: Counter(
-            f"{_PREFIX}_total",
-            "[BETA] Validation admission policy check total, labeled by policy and further identified by binding and "
-            "enforcement action taken.",
-        )
+    checks: Counter = counter(
+        f"{_PREFIX}_total",
+        "[BETA] Validation admission policy check total, labeled by policy and further identified by binding and "
+        "enforcement action taken.",
     )
-    durations: Histograms = field(
-        default_factory=lambda: Histograms(
-            f"{_PREFIX}_duration_seconds",
-            "[BETA] Validation admission latency for individual validation expressions in seconds, labeled by policy "
-            "and further including binding and enforcement action taken.",
-            _BUCKETS,
-        )
+    durations: Histograms = histograms(
+        f"{_PREFIX}_duration_seconds",
+        "[BETA] Validation admission latency for individual validation expressions in seconds, labeled by policy "
+        "and further including binding and enforcement action taken.",
+        _BUCKETS,
     )
 
-    mutations: Counter = field(
-        default_factory=lambda: Counter(
-            f"{_MUTATING}_total",
-            "[ALPHA] Mutation admission policy check total, labeled by policy and further identified by binding.",
-        )
+    mutations: Counter = counter(
+        f"{_MUTATING}_total",
+        "[ALPHA] Mutation admission policy check total, labeled by policy and further identified by binding.",
     )
-    mutating: Histograms = field(
-        default_factory=lambda: Histograms(
-            f"{_MUTATING}_duration_seconds",
-            "[ALPHA] Mutation admission latency for individual mutation expressions in seconds, labeled by policy and "
-            "binding.",
-            _BUCKETS,
-        )
+    mutating: Histograms = histograms(
+        f"{_MUTATING}_duration_seconds",
+        "[ALPHA] Mutation admission latency for individual mutation expressions in seconds, labeled by policy and "
+        "binding.",
+        _BUCKETS,
     )
 
     def checked(self, policy: str, binding: str, error: str, action: str, seconds: float) -> None:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from msgspec import Struct, field
+from msgspec import Struct
 
-from sublet.machinery.exposition import DOUBLING, Counter, Histograms, label_text
+from sublet.machinery.exposition import DOUBLING, Counter, Histograms, counter, histograms, label_text
 
 _BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 _DECISIONS = "[ALPHA] Total number of terminal decisions made by an authorizer split by authorizer type, name, and decision."
@@ -20,44 +20,28 @@ _CONDITION_ERRORS = (
 class AuthorizationMetrics(Struct):
     """Of one API server; :meth:`lines` writes them in Prometheus' text format."""
 
-    durations: Histograms = field(
-        default_factory=lambda: Histograms(
-            "authorization_duration_seconds",
-            "[ALPHA] Authorization duration in seconds broken out by result.",
-            DOUBLING,
-        )
+    durations: Histograms = histograms(
+        "authorization_duration_seconds",
+        "[ALPHA] Authorization duration in seconds broken out by result.",
+        DOUBLING,
     )
-    decisions: Counter = field(
-        default_factory=lambda: Counter("apiserver_authorization_decisions_total", _DECISIONS)
+    decisions: Counter = counter("apiserver_authorization_decisions_total", _DECISIONS)
+    asked: Counter = counter(
+        "apiserver_authorization_webhook_evaluations_total",
+        "[BETA] Round-trips to authorization webhooks.",
     )
-    asked: Counter = field(
-        default_factory=lambda: Counter(
-            "apiserver_authorization_webhook_evaluations_total",
-            "[BETA] Round-trips to authorization webhooks.",
-        )
+    round_trips: Histograms = histograms(
+        "apiserver_authorization_webhook_duration_seconds",
+        "[BETA] Request latency in seconds.",
+        _BUCKETS,
     )
-    round_trips: Histograms = field(
-        default_factory=lambda: Histograms(
-            "apiserver_authorization_webhook_duration_seconds",
-            "[BETA] Request latency in seconds.",
-            _BUCKETS,
-        )
+    failed_open: Counter = counter(
+        "apiserver_authorization_webhook_evaluations_fail_open_total",
+        "[BETA] NoOpinion results due to webhook timeout or error.",
     )
-    failed_open: Counter = field(
-        default_factory=lambda: Counter(
-            "apiserver_authorization_webhook_evaluations_fail_open_total",
-            "[BETA] NoOpinion results due to webhook timeout or error.",
-        )
-    )
-    excluded: Counter = field(
-        default_factory=lambda: Counter(
-            "apiserver_authorization_match_condition_exclusions_total", _EXCLUSIONS
-        )
-    )
-    condition_errors: Counter = field(
-        default_factory=lambda: Counter(
-            "apiserver_authorization_match_condition_evaluation_errors_total", _CONDITION_ERRORS
-        )
+    excluded: Counter = counter("apiserver_authorization_match_condition_exclusions_total", _EXCLUSIONS)
+    condition_errors: Counter = counter(
+        "apiserver_authorization_match_condition_evaluation_errors_total", _CONDITION_ERRORS
     )
 
     def webhook_asked(self, name: str, result: str, seconds: float, *, fails_open: bool) -> None:
@@ -75,6 +59,6 @@ class AuthorizationMetrics(Struct):
         if self.asked.values:
             yield from self.asked.lines()
             yield from self.round_trips.lines()
-        for counter in (self.failed_open, self.excluded, self.condition_errors):
-            if counter.values:
-                yield from counter.lines()
+        for each in (self.failed_open, self.excluded, self.condition_errors):
+            if each.values:
+                yield from each.lines()

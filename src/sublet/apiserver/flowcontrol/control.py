@@ -19,6 +19,7 @@ from sublet.apiserver.follower import Follower
 from sublet.apiserver.requestinfo import RequestInfo
 from sublet.client.exchange import User
 from sublet.machinery import objects
+from sublet.machinery.exposition import heading
 from sublet.machinery.kind import Object
 from sublet.machinery.status import StatusError
 from sublet.store.interface import StoreError
@@ -217,8 +218,7 @@ class FlowControl:
             ("demand_seats_high_watermark", "High watermark, over last adjustment period, of demand_seats", lambda level: level.peak),
         )  # fmt: skip
         for name, what, read in gauges:
-            yield f"# HELP apiserver_flowcontrol_{name} [BETA] {what}"
-            yield f"# TYPE apiserver_flowcontrol_{name} gauge"
+            yield from heading(f"apiserver_flowcontrol_{name}", f"[BETA] {what}", "gauge")
             for level in levels:
                 yield f'apiserver_flowcontrol_{name}{{priority_level="{level.name}"}} {read(level)}'
         yield from _counters(levels)
@@ -232,29 +232,32 @@ def _counters(levels: list[Level]) -> Iterator[str]:
         ("current_executing_seats", "Concurrency (number of seats) occupied by the currently executing (initial stage for a WATCH, any stage otherwise) requests in the API Priority and Fairness subsystem"),
         ("current_inqueue_requests", "Number of requests currently pending in queues of the API Priority and Fairness subsystem"),
     ):  # fmt: skip
-        yield f"# HELP apiserver_flowcontrol_{name} [BETA] {what}"
-        yield f"# TYPE apiserver_flowcontrol_{name} gauge"
+        yield from heading(f"apiserver_flowcontrol_{name}", f"[BETA] {what}", "gauge")
         for level, schema, _ in rows:
             yield f"apiserver_flowcontrol_{name}{{{_labels(level, schema)}}} {now[name, level.name, schema]}"
     name = "apiserver_flowcontrol_dispatched_requests_total"
-    yield f"# HELP {name} [BETA] Number of requests executed by API Priority and Fairness subsystem"
-    yield f"# TYPE {name} counter"
+    yield from heading(
+        name, "[BETA] Number of requests executed by API Priority and Fairness subsystem", "counter"
+    )
     for level, schema, counts in rows:
         yield f"{name}{{{_labels(level, schema)}}} {counts.dispatched}"
     name = "apiserver_flowcontrol_rejected_requests_total"
-    yield f"# HELP {name} [BETA] Number of requests rejected by API Priority and Fairness subsystem"
-    yield f"# TYPE {name} counter"
+    yield from heading(
+        name, "[BETA] Number of requests rejected by API Priority and Fairness subsystem", "counter"
+    )
     for level, schema, counts in rows:
         for reason, count in counts.rejected.items():
             yield f'{name}{{{_labels(level, schema)},reason="{reason}"}} {count}'
     name = "apiserver_flowcontrol_request_wait_duration_seconds"
-    yield f"# HELP {name} [BETA] Length of time a request spent waiting in its queue"
-    yield f"# TYPE {name} histogram"
+    yield from heading(name, "[BETA] Length of time a request spent waiting in its queue", "histogram")
     for level, schema, counts in rows:
         yield from counts.waited.lines(name, f'execute="true",{_labels(level, schema)}')
     name = "apiserver_flowcontrol_request_execution_seconds"
-    yield f"# HELP {name} [BETA] Duration of initial stage of request execution in the API Priority and Fairness subsystem"
-    yield f"# TYPE {name} histogram"
+    yield from heading(
+        name,
+        "[BETA] Duration of initial stage of request execution in the API Priority and Fairness subsystem",
+        "histogram",
+    )
     for level, schema, counts in rows:
         yield from counts.ran.lines(name, _labels(level, schema))
 
